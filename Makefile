@@ -1,0 +1,27 @@
+# `make demo` and `make test` are all that a newcomer needs. Both set up .venv first, which takes
+# minutes once and no time afterwards (see scripts/setup.sh).
+BIN := .venv/bin
+CORE := $(addprefix fiftyone_revseg/,types.py video reasoning tracking pipeline.py)
+
+.PHONY: help setup demo test lint clean
+
+help:  ## Show what there is to make
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+setup:  ## Create .venv with everything in it, or bring it up to date
+	@bash scripts/setup.sh
+
+demo: setup  ## Segment a small sample dataset with the embedded model (ARGS="--fresh" starts over)
+	@$(BIN)/python -m fiftyone_revseg.cli demo $(ARGS)
+
+test: setup  ## Run the tests (ARGS="-m 'not slow'" skips the slow ones)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup  ## Check style, format, and the types of the core
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy $(CORE)
+
+clean:  ## Remove what tests, tools and demo leave behind; keeps .venv
+	rm -rf build dist runs *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find fiftyone_revseg tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,67 @@
+"""Packaging of fiftyone_revseg; settings of the tools are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+version: dict = {}
+exec((HERE / "fiftyone_revseg" / "version.py").read_text(encoding="utf-8"), version)
+
+# What the main job needs. Lower bounds are the oldest releases that it has to run on; torchvision
+# must be of the same release as torch, so whoever has one already should have installed the other.
+REQUIRES = [
+    "av>=14",
+    "click>=8.1",
+    "decord2>=3.0; platform_system != 'Windows'",  # never beside the original decord
+    "fiftyone>=1.22",
+    "numpy>=1.26",
+    "pillow>=10.1",
+    "pycocotools>=2.0.8",
+    "pyyaml>=6",
+    "safetensors>=0.4.3",
+    "sam2>=1.1",
+    "tokenizers>=0.20",
+    "torch>=2.11",
+    "torchvision>=0.26",
+    "tqdm>=4.66",
+    "transformers>=5.15,<6",
+]
+
+TRAIN = ["matplotlib>=3.8"]  # the curves
+SERVER = ["openai>=1.60"]  # a served model instead of a local one
+RAY = ["ray[data]>=2.40"]  # many GPUs
+TEST = ["hypothesis>=6.100", "pytest>=8", *TRAIN]
+DEV = ["mypy>=1.11", "ruff>=0.17,<0.18", *TEST]  # a formatter's output depends on its version
+
+setup(
+    name="fiftyone-revseg",
+    version=version["__version__"],
+    description="Reasoning video segmentation (ReVSeg) for FiftyOne",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    project_urls={"Paper": "https://arxiv.org/abs/2512.02835"},
+    packages=find_packages(include=["fiftyone_revseg", "fiftyone_revseg.*"]),
+    package_data={
+        "fiftyone_revseg": [
+            "checkpoints/**/*",
+            "reasoning/**/*.txt",
+            "reasoning/**/*.md",
+            "**/*.yaml",
+            "**/*.json",
+        ]
+    },
+    python_requires=">=3.10,<3.13",
+    install_requires=REQUIRES,
+    extras_require={"train": TRAIN, "server": SERVER, "ray": RAY, "test": TEST, "dev": DEV},
+    entry_points={"console_scripts": ["revseg = fiftyone_revseg.cli:main"]},
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
