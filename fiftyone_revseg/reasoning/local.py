@@ -1,0 +1,306 @@
+"""A model on this machine, through transformers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .backend import Conversation, Image, Message, Reply, VideoFrames
+from .spec import FILE_NAME, ChainSpec, family_spec
+
+if TYPE_CHECKING:
+    import torch
+
+
+class LocalReasoner:
+    """Runs any image-text-to-text checkpoint, such as Qwen2.5-VL or Qwen3-VL, on this machine.
+
+    Conversations of a batch are padded on the left, so each gets the reply that it would get alone
+    (up to rounding). Decoding is greedy unless the spec asks for a temperature. Penalties and
+    sampling settings that come with a checkpoint are ignored: they would distort coordinates.
+
+    Args:
+        model: a transformers model with ``generate``
+        processor: its processor
+        spec: how the checkpoint wants to be asked
+        name: the checkpoint's name
+    """
+
+    def __init__(self, model: Any, processor: Any, spec: ChainSpec, name: str) -> None:
+        from transformers import GenerationConfig
+
+        self.model = model.eval()
+        self.processor = processor
+        self.spec = spec
+        self.name = name
+        self._stop = _stop_tokens(model, processor.tokenizer)
+        pad = processor.tokenizer.pad_token_id
+        # in place of the checkpoint's own, which would fill in whatever a call leaves unsaid
+        self.model.generation_config = GenerationConfig(
+            eos_token_id=self._stop, pad_token_id=self._stop[0] if pad is None else pad
+        )
+        self._check_sizes(spec)
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | Path,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+    ) -> LocalReasoner:
+        """Loads a checkpoint; only safetensors, and no code from the checkpoint is run.
+
+        Args:
+            name_or_path: a directory, or the id of a repository on the Hugging Face hub
+            device (None): where to run; by default the first GPU, else the CPU
+            dtype (None): the precision; by default bfloat16 on a GPU and float32 on the CPU
+
+        Returns:
+            a :class:`LocalReasoner` whose ``spec`` is the checkpoint's ``revseg.json``, or the
+            default of its model family where it has none
+
+        Raises:
+            ValueError: if the checkpoint cannot be loaded, or its family is not known
+        """
+        import torch
+        from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+        name = str(name_or_path)
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = torch.device(device)
+        if dtype is None:
+            dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        try:
+            config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+            spec = _read_spec(name) or family_spec(config.model_type)
+            processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)
+            model = AutoModelForImageTextToText.from_pretrained(
+                name,
+                dtype=dtype,
+                attn_implementation=_attention(device, dtype),
+                use_safetensors=True,  # a pickle could run code
+                trust_remote_code=False,
+            )
+        except (OSError, ValueError, KeyError, ImportError) as e:
+            why = " ".join(str(e).split())
+            raise ValueError(
+                f"Cannot load the model '{name}': give a directory with config.json, "
+                f"model.safetensors and a processor, or the id of such a repository ({why})"
+            ) from e
+        return cls(model.to(device), processor, spec, name)
+
+    def generate(self, conversations: Sequence[Conversation], spec: ChainSpec) -> list[Reply]:
+        """Continues each conversation by one assistant message, as one batch.
+
+        Args:
+            conversations: the conversations, each ending with a user's message; their pictures
+                must have sides that are multiples of the model's patches
+            spec: the decoding settings: ``max_new_tokens`` and ``temperature``
+
+        Returns:
+            one :class:`Reply` for each conversation, with the probability of each token
+
+        Raises:
+            ValueError: if a size in the spec does not fit the model
+        """
+        import torch
+        from transformers import LogitsProcessorList
+
+        if not conversations:
+            return []
+        self._check_sizes(spec)
+        started = time.perf_counter()
+        inputs = self.encode(conversations)
+        prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
+        recorder = _ProbabilityRecorder()
+        decoding: dict[str, Any] = {"do_sample": False}
+        if spec.temperature > 0:
+            decoding = {"do_sample": True, "temperature": float(spec.temperature)}
+            decoding.update(top_k=0, top_p=1.0)  # the whole distribution
+        with torch.inference_mode():
+            sequences = self.model.generate(
+                **inputs,
+                max_new_tokens=spec.max_new_tokens,
+                logits_processor=LogitsProcessorList([recorder]),
+                **decoding,
+            )
+        written = sequences[:, inputs["input_ids"].shape[1] :].tolist()
+        probabilities = recorder.finish(sequences)
+        seconds = (time.perf_counter() - started) / len(conversations)
+        return [
+            self._reply(ids, row, seconds, read)
+            for ids, row, read in zip(written, probabilities, prompt_tokens, strict=True)
+        ]
+
+    def encode(self, conversations: Sequence[Conversation]) -> Any:
+        """Turns conversations into the model's inputs, padded on the left, on its device.
+
+        Everything that the processor returns is kept: without ``mm_token_type_ids``, for one,
+        Qwen2.5-VL would silently give other logits.
+        """
+        texts = [self.render(conversation) for conversation in conversations]
+        parts = [part for c in conversations for m in c.messages for part in m.content]
+        images = [part.pixels for part in parts if isinstance(part, Image)]
+        videos = [part for part in parts if isinstance(part, VideoFrames)]
+        arguments: dict[str, Any] = {}
+        if images:
+            arguments["images"] = images
+        if videos:
+            import numpy as np
+
+            arguments["videos"] = [np.stack(video.frames) for video in videos]
+        inputs = self.processor(
+            text=texts,
+            **arguments,
+            text_kwargs={"padding": True, "padding_side": "left"},
+            # the pictures have their size: a box in pixels must mean the image that we know
+            images_kwargs={"do_resize": False},
+            videos_kwargs={
+                "do_resize": False,
+                "do_sample_frames": False,
+                **({"video_metadata": [_metadata(v) for v in videos]} if videos else {}),
+            },
+            return_tensors="pt",
+        )
+        return inputs.to(self.model.device)
+
+    def render(self, conversation: Conversation) -> str:
+        """Renders a conversation with the checkpoint's own chat template, up to the reply."""
+        messages = [_chat_message(message) for message in conversation.messages]
+        return self.processor.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+
+    def _check_sizes(self, spec: ChainSpec) -> None:
+        side = self._patch_side()
+        for name in ("frame_size", "key_frame_size"):
+            size = getattr(spec, name)
+            if size % side:
+                near = max(side, round(size / side) * side)
+                raise ValueError(
+                    f"{name} is {size}, but the model '{self.name}' sees squares of {side} pixels: "
+                    f"set it to a multiple, such as {near}"
+                )
+
+    def _patch_side(self) -> int:
+        processor = self.processor.image_processor
+        return getattr(processor, "patch_size", 1) * getattr(processor, "merge_size", 1)
+
+    def _reply(
+        self, ids: list[int], probabilities: list[float], seconds: float, prompt_tokens: int
+    ) -> Reply:
+        end = next((i for i, token in enumerate(ids) if token in self._stop), len(ids))
+        pieces = _pieces(self.processor.tokenizer, ids[:end])
+        return Reply(
+            text="".join(pieces),
+            token_texts=tuple(pieces),
+            token_probabilities=tuple(probabilities[:end]),
+            seconds=seconds,
+            prompt_tokens=prompt_tokens,
+            tokens=end,
+        )
+
+
+class _ProbabilityRecorder:
+    """Records the probability of each chosen token while the model generates.
+
+    A logits processor sees the scores before a token is chosen, and the token at its next call.
+    Only one step's scores are kept: a thousand steps of a large vocabulary would fill a GPU.
+    """
+
+    def __init__(self) -> None:
+        self._scores: torch.Tensor | None = None
+        self._steps: list[torch.Tensor] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self._record(input_ids)
+        self._scores = scores.float().softmax(dim=-1)
+        return scores
+
+    def finish(self, sequences: torch.Tensor) -> list[list[float]]:
+        """Returns one list for each sequence, with a value in [0, 1] for each new token."""
+        self._record(sequences)
+        return [list(row) for row in zip(*(step.tolist() for step in self._steps), strict=True)]
+
+    def _record(self, sequences: torch.Tensor) -> None:
+        if self._scores is not None:
+            self._steps.append(self._scores.gather(1, sequences[:, -1:].long()).squeeze(1))
+
+
+def _pieces(tokenizer: Any, ids: list[int]) -> list[str]:
+    """Decodes token by token, such that the pieces join to the whole text.
+
+    A character may be spread over several tokens; it then belongs to the last of them. Each piece
+    is decoded behind the one before it, because some tokenizers drop a leading space.
+    """
+
+    def decode(part: list[int]) -> str:
+        return tokenizer.decode(part, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    pieces, before, pending = [], [], []
+    for position, token in enumerate(ids):
+        pending = [*pending, token]
+        piece = decode(before + pending)[len(decode(before)) :]
+        unfinished = piece.endswith("\ufffd") and len(pending) < 4 and position < len(ids) - 1
+        pieces.append("" if unfinished else piece)
+        if not unfinished:
+            before, pending = pending, []
+    return pieces
+
+
+def _chat_message(message: Message) -> dict[str, Any]:
+    content = []
+    for part in message.content:
+        if isinstance(part, str):
+            content.append({"type": "text", "text": part})
+        else:
+            content.append({"type": "image" if isinstance(part, Image) else "video"})
+    return {"role": message.role, "content": content}
+
+
+def _metadata(video: VideoFrames) -> dict[str, Any]:
+    # the sampled frames are a video of their own, at the rate of the sampling
+    count = len(video.frames)
+    height, width = video.frames[0].shape[:2]
+    return {
+        "total_num_frames": count,
+        "fps": video.fps,
+        "frames_indices": list(range(count)),
+        "duration": count / video.fps,
+        "width": width,
+        "height": height,
+    }
+
+
+def _stop_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end a reply: what the checkpoint says, and the end of a chat message."""
+    configured = model.generation_config.eos_token_id
+    tokens = list(configured) if isinstance(configured, (list, tuple)) else [configured]
+    tokens += [tokenizer.eos_token_id, tokenizer.get_vocab().get("<|im_end|>")]
+    return list(dict.fromkeys(token for token in tokens if token is not None))
+
+
+def _attention(device: torch.device, dtype: Any) -> str:
+    import importlib.util
+
+    half = str(dtype).rpartition(".")[2] in ("bfloat16", "float16")
+    flash = device.type == "cuda" and half and importlib.util.find_spec("flash_attn") is not None
+    return "flash_attention_2" if flash else "sdpa"
+
+
+def _read_spec(name: str) -> ChainSpec | None:
+    """Reads revseg.json from a checkpoint's directory or hub repository; None if it has none."""
+    from transformers.utils import cached_file
+
+    if Path(name).is_dir():
+        return ChainSpec.load(name) if (Path(name) / FILE_NAME).is_file() else None
+    path = cached_file(
+        name,
+        FILE_NAME,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return ChainSpec.load(Path(path).parent) if path else None

@@ -1,0 +1,229 @@
+"""Checkpoints with random weights, made on the spot.
+
+They say nothing sensible, but have the architecture, the size and the files of the real ones: for
+tests, and for trying out a machine without a download.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .spec import ChainSpec, family_spec
+
+CHAT_TEMPLATE = """\
+{% for message in messages %}<|im_start|>{{ message['role'] }}
+{% if message['content'] is string %}{{ message['content'] }}{% else %}\
+{% for part in message['content'] %}\
+{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>\
+{% elif part['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>\
+{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+
+_SPECIAL = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+
+# The published configuration of Qwen2.5-VL-3B-Instruct
+_QWEN2_5_VL_3B = {
+    "text": {
+        "vocab_size": 151936,
+        "hidden_size": 2048,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 128000,
+        "rms_norm_eps": 1e-6,
+        "max_window_layers": 70,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 1e6,
+            "mrope_section": [16, 24, 24],
+        },
+    },
+    "vision": {
+        "depth": 32,
+        "hidden_size": 1280,
+        "intermediate_size": 3420,
+        "num_heads": 16,
+        "out_hidden_size": 2048,
+        "patch_size": 14,
+        "window_size": 112,
+        "fullatt_block_indexes": [7, 15, 23, 31],
+        "tokens_per_second": 2,
+    },
+    "tie_word_embeddings": True,
+}
+
+# A few ten thousand parameters each, for tests
+_TINY_TEXT = {
+    "vocab_size": 320,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 8192,
+}
+_TINY_2_5 = {
+    "text": {
+        **_TINY_TEXT,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 1e4,
+            "mrope_section": [2, 3, 3],
+        },
+    },
+    "vision": {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_heads": 2,
+        "out_hidden_size": 32,
+        "patch_size": 14,
+        "window_size": 56,
+        "fullatt_block_indexes": [1],
+        "tokens_per_second": 2,
+    },
+}
+_TINY_3 = {
+    "text": {
+        **_TINY_TEXT,
+        "head_dim": 16,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 1e4,
+            "mrope_section": [2, 3, 3],
+            "mrope_interleaved": True,
+        },
+    },
+    "vision": {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_heads": 2,
+        "out_hidden_size": 32,
+        "patch_size": 16,
+        "num_position_embeddings": 64,
+        "deepstack_visual_indexes": [0],
+    },
+}
+ARCHITECTURES = {
+    "qwen2.5-vl-3b": ("qwen2_5_vl", _QWEN2_5_VL_3B),
+    "tiny-qwen2.5-vl": ("qwen2_5_vl", _TINY_2_5),
+    "tiny-qwen3-vl": ("qwen3_vl", _TINY_3),
+}
+
+
+def save_random_checkpoint(
+    directory: str | Path,
+    architecture: str = "qwen2.5-vl-3b",
+    text_layers: int | None = None,
+    vision_layers: int | None = None,
+    spec: ChainSpec | None = None,
+    dtype: str = "float32",
+    seed: int = 0,
+) -> Path:
+    """Writes a checkpoint with random weights in the ordinary files.
+
+    Args:
+        directory: where to write; created if needed
+        architecture ("qwen2.5-vl-3b"): "qwen2.5-vl-3b" for the published sizes, or
+            "tiny-qwen2.5-vl" or "tiny-qwen3-vl"
+        text_layers (None): fewer layers in the language model than published
+        vision_layers (None): fewer layers in the vision tower than published
+        spec (None): the settings for its ``revseg.json``; by default those of its family
+        dtype ("float32"): the precision of the weights; "bfloat16" halves the files
+        seed (0): the seed of the weights
+
+    Returns:
+        the directory
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"Unknown architecture '{architecture}': use one of {[*ARCHITECTURES]}")
+    directory = Path(directory)
+    model_type, sizes = ARCHITECTURES[architecture]
+    text, vision = dict(sizes["text"]), dict(sizes["vision"])
+    if text_layers is not None:
+        text["num_hidden_layers"] = text_layers
+    if vision_layers is not None:
+        vision["depth"] = vision_layers
+        for key in ("fullatt_block_indexes", "deepstack_visual_indexes"):
+            if key in vision:
+                kept = [i for i in vision[key] if i < vision_layers]
+                vision[key] = kept or [vision_layers - 1]
+    processor = _processor(model_type, vision["patch_size"])
+    ids = processor.tokenizer.convert_tokens_to_ids
+    stop = {"bos_token_id": ids("<|endoftext|>"), "eos_token_id": ids("<|im_end|>")}
+    config = AutoConfig.for_model(
+        model_type,
+        text_config={**text, **stop, "pad_token_id": ids("<|endoftext|>")},
+        vision_config=vision,
+        image_token_id=ids("<|image_pad|>"),
+        video_token_id=ids("<|video_pad|>"),
+        vision_start_token_id=ids("<|vision_start|>"),
+        vision_end_token_id=ids("<|vision_end|>"),
+        tie_word_embeddings=sizes.get("tie_word_embeddings", False),
+    )
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        model = AutoModelForImageTextToText.from_config(config, dtype=getattr(torch, dtype))
+    finally:
+        torch.random.set_rng_state(state)
+    model.generation_config.eos_token_id = stop["eos_token_id"]
+    model.generation_config.pad_token_id = ids("<|endoftext|>")
+    model.save_pretrained(directory)
+    processor.save_pretrained(directory)
+    (spec or family_spec(model_type)).save(directory)
+    return directory
+
+
+def _processor(model_type: str, patch_size: int) -> Any:
+    from transformers import (
+        Qwen2_5_VLProcessor,
+        Qwen2VLImageProcessor,
+        Qwen2VLVideoProcessor,
+        Qwen3VLProcessor,
+        Qwen3VLVideoProcessor,
+    )
+
+    parts = {
+        "image_processor": Qwen2VLImageProcessor(patch_size=patch_size),
+        "tokenizer": _byte_tokenizer(),
+        "chat_template": CHAT_TEMPLATE,
+    }
+    if model_type == "qwen3_vl":
+        video = Qwen3VLVideoProcessor(patch_size=patch_size)
+        return Qwen3VLProcessor(video_processor=video, **parts)
+    video = Qwen2VLVideoProcessor(patch_size=patch_size)
+    return Qwen2_5_VLProcessor(video_processor=video, **parts)
+
+
+def _byte_tokenizer() -> Any:
+    """A tokenizer with one token for each byte, and Qwen's special tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(list(_SPECIAL))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        padding_side="left",
+    )

@@ -1,0 +1,175 @@
+"""How a checkpoint wants to be asked: sizes, box convention, prompts and decoding."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+
+from .prompts import check_templates, default_template, read_templates
+
+FILE_NAME = "revseg.json"
+BOX_CONVENTIONS = ("pixels", "relative-1000")
+FRAME_ENCODINGS = ("images", "video")
+
+
+@dataclass(frozen=True)
+class ChainSpec:
+    """The settings of the two-turn chain that belong to a checkpoint.
+
+    The defaults are those of the paper (arXiv 2512.02835): 16 frames of 448 x 448 pixels in turn
+    1, one key frame of 840 x 840 pixels in turn 2, boxes in pixels of that key frame.
+
+    Args:
+        frames (16): the number of frames to sample from each video
+        frame_size (448): the side, in pixels, of the square that each sampled frame is resized to.
+            The aspect ratio is not kept
+        key_frame_size (840): the side, in pixels, of the square that the key frame is resized to
+        box_convention ("pixels"): the space of the boxes that the model answers with: "pixels" of
+            the resized key frame, or "relative-1000" for 0 to 1000 along each side
+        frame_encoding ("images"): "images" shows each frame as an image with its index and time
+            before it; "video" uses the model's video input
+        prompts ({}): templates that replace the default ones, by name, or a directory that holds
+            them as ``<name>.txt``; a directory is read at once. See
+            :data:`fiftyone_revseg.reasoning.prompts.PLACEHOLDERS`
+        max_new_tokens (1024): the most tokens that one reply may have
+        retries (1): how often a reply that cannot be used is asked for again, in each turn
+        temperature (0.0): the sampling temperature; 0 is greedy decoding
+
+    Raises:
+        ValueError: if a setting is not valid
+    """
+
+    frames: int = 16
+    frame_size: int = 448
+    key_frame_size: int = 840
+    box_convention: str = "pixels"
+    frame_encoding: str = "images"
+    prompts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    max_new_tokens: int = 1024
+    retries: int = 1
+    temperature: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
+        if self.box_convention not in BOX_CONVENTIONS:
+            raise ValueError(
+                f"box_convention must be one of {BOX_CONVENTIONS}, got {self.box_convention!r}"
+            )
+        if self.frame_encoding not in FRAME_ENCODINGS:
+            raise ValueError(
+                f"frame_encoding must be one of {FRAME_ENCODINGS}, got {self.frame_encoding!r}"
+            )
+        number = isinstance(self.temperature, (int, float)) and not isinstance(
+            self.temperature, bool
+        )
+        if not number or not 0 <= self.temperature < math.inf:
+            raise ValueError(f"temperature must be a number >= 0, got {self.temperature!r}")
+        prompts = self.prompts
+        if isinstance(prompts, (str, Path)):
+            prompts = read_templates(prompts)
+        if not isinstance(prompts, Mapping):
+            raise ValueError(f"prompts must be a dict or a directory, got {prompts!r}")
+        check_templates(prompts)
+        object.__setattr__(self, "prompts", dict(prompts))
+
+    def template(self, name: str) -> str:
+        """Returns a prompt template: this spec's own if it has one, else the default."""
+        return self.prompts[name] if name in self.prompts else default_template(name)
+
+    def replace(self, **changes) -> ChainSpec:
+        """Returns a copy with some settings changed."""
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict:
+        """Returns a JSON-serializable dict."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, d: Mapping) -> ChainSpec:
+        """Loads a spec from a dict of settings.
+
+        Raises:
+            ValueError: if the dict names an unknown setting, or a setting is not valid
+        """
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(str(key) for key in d if key not in known)
+        if unknown:
+            raise ValueError(f"Unknown settings {unknown}: a chain spec has {', '.join(known)}")
+        return cls(**d)
+
+    def save(self, directory: str | Path) -> Path:
+        """Writes ``revseg.json`` into a checkpoint's directory.
+
+        Returns:
+            the path of the file
+        """
+        path = Path(directory) / FILE_NAME
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, directory: str | Path) -> ChainSpec:
+        """Reads ``revseg.json`` from a checkpoint's directory.
+
+        In the file, ``prompts`` may also be the name of a directory beside it.
+
+        Raises:
+            FileNotFoundError: if there is no such file
+            ValueError: if the file is not valid
+        """
+        path = Path(directory) / FILE_NAME
+        try:
+            d = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as e:
+            raise ValueError(f"'{path}' is not valid JSON: {e}") from e
+        if not isinstance(d, dict):
+            raise ValueError(f"'{path}' must hold a JSON object of settings")
+        try:
+            if isinstance(d.get("prompts"), str):
+                d["prompts"] = path.parent / d["prompts"]
+            return cls.from_dict(d)
+        except ValueError as e:
+            raise ValueError(f"'{path}': {e}") from e
+
+
+_LEAST = {
+    "frames": 1,
+    "frame_size": 1,
+    "key_frame_size": 1,
+    "max_new_tokens": 1,
+    "retries": 0,
+}
+
+# Transformers' model type -> settings. Qwen3-VL sees squares of 32 pixels, and 840 is not a
+# multiple of 32; its boxes are relative, so the nearest multiple serves as well.
+_FAMILIES = {
+    "qwen2_5_vl": ChainSpec(),
+    "qwen2_vl": ChainSpec(box_convention="relative-1000"),
+    "qwen3_vl": ChainSpec(box_convention="relative-1000", key_frame_size=832),
+    "qwen3_vl_moe": ChainSpec(box_convention="relative-1000", key_frame_size=832),
+}
+
+
+def family_spec(model_type: str) -> ChainSpec:
+    """Returns the settings for the stock checkpoints of a model family.
+
+    Args:
+        model_type: the ``model_type`` in the checkpoint's ``config.json``
+
+    Raises:
+        ValueError: if the family is not known
+    """
+    if model_type not in _FAMILIES:
+        raise ValueError(
+            f"In which space does a '{model_type}' model give its boxes? It is not one of "
+            f"{', '.join(_FAMILIES)}: put a {FILE_NAME} beside its weights that says "
+            '{"box_convention": "pixels"} or {"box_convention": "relative-1000"}'
+        )
+    return _FAMILIES[model_type]

@@ -1,0 +1,171 @@
+"""The record of one chain: everything that was asked, answered and understood."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from ..types import FrameTable, Status
+from .spec import ChainSpec
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class KeyframeChoice:
+    """An object that turn 1 found.
+
+    Attributes:
+        frame: the key frame, as an index into the *sampled* frames; see
+            :meth:`fiftyone_revseg.types.FrameTable.source_frame`
+        description: what the object looks like in that frame
+    """
+
+    frame: int
+    description: str
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """Where turn 2 found an object in its key frame.
+
+    Attributes:
+        box_xyxy_px: ``(x1, y1, x2, y2)`` in source pixels
+        confidence: the mean token probability of the box's JSON, in [0, 1]; None if the backend
+            gives no probabilities
+    """
+
+    box_xyxy_px: Box
+    confidence: float | None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One prompt and the reply to it, whether or not the reply could be used.
+
+    Attributes:
+        prompt: the text of the user's message, with a mark in place of each picture
+        reply: the model's text, unchanged
+        tokens: the number of tokens in the reply
+        seconds: the time it took; in a batch, the batch's time shared out evenly
+        turn: 1 or 2
+        object: the position of the object that turn 2 asked for; None in turn 1
+        attempt: 0 for the first reply, then 1, 2, ...
+        error: why the reply could not be used; None if it was
+        confidence: the mean token probability of the reply's answer; None if unknown
+        prompt_tokens: the number of tokens read, pictures included
+    """
+
+    prompt: str
+    reply: str
+    tokens: int
+    seconds: float
+    turn: int = 1
+    object: int | None = None
+    attempt: int = 0
+    error: str | None = None
+    confidence: float | None = None
+    prompt_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """How the chain came from a query to boxes; survives JSON without loss.
+
+    Attributes:
+        query: the user's query
+        frame_table: which source frames were shown
+        source_size: the ``(width, height)`` of the source frames in pixels
+        status: how it ended
+        reason: why, in words; "" where all is well
+        think: the thought of turn 1
+        choices: one for each object that turn 1 found
+        groundings: one for each choice, at the same position; None where its turn 2 failed
+        turns: every prompt and reply, retries included, in the order in which they were made
+        model: the name of the checkpoint
+        spec: the settings that were used
+    """
+
+    query: str
+    frame_table: FrameTable
+    source_size: tuple[int, int]
+    status: Status
+    reason: str = ""
+    think: str = ""
+    choices: tuple[KeyframeChoice, ...] = ()
+    groundings: tuple[Grounding | None, ...] = ()
+    turns: tuple[Turn, ...] = ()
+    model: str = ""
+    spec: ChainSpec | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.choices) != len(self.groundings):
+            raise ValueError(f"{len(self.choices)} choices but {len(self.groundings)} groundings")
+
+    @property
+    def attempts(self) -> int:
+        """The number of replies that were asked for."""
+        return len(self.turns)
+
+    @property
+    def key_frames(self) -> tuple[int, ...]:
+        """The key frame of each choice, as a frame number of the source video."""
+        return tuple(self.frame_table.source_frame(choice.frame) for choice in self.choices)
+
+    @property
+    def tokens(self) -> int:
+        """The number of tokens that were written."""
+        return sum(turn.tokens for turn in self.turns)
+
+    @property
+    def seconds(self) -> float:
+        """The time that the model took."""
+        return sum(turn.seconds for turn in self.turns)
+
+    def to_dict(self) -> dict:
+        """Returns a JSON-serializable dict."""
+        return {
+            "query": self.query,
+            "status": str(self.status),
+            "reason": self.reason,
+            "think": self.think,
+            "choices": [asdict(choice) for choice in self.choices],
+            "groundings": [
+                g and {"box_xyxy_px": list(g.box_xyxy_px), "confidence": g.confidence}
+                for g in self.groundings
+            ],
+            "frame_table": self.frame_table.to_dict(),
+            "source_size": list(self.source_size),
+            "turns": [asdict(turn) for turn in self.turns],
+            "attempts": self.attempts,
+            "model": self.model,
+            "spec": self.spec and self.spec.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, d: dict) -> Trajectory:
+        """Loads a trajectory from :meth:`to_dict`'s output."""
+        return cls(
+            query=d["query"],
+            frame_table=FrameTable.from_dict(d["frame_table"]),
+            source_size=tuple(d["source_size"]),
+            status=Status(d["status"]),
+            reason=d["reason"],
+            think=d["think"],
+            choices=tuple(KeyframeChoice(**choice) for choice in d["choices"]),
+            groundings=tuple(
+                g and Grounding(tuple(g["box_xyxy_px"]), g["confidence"]) for g in d["groundings"]
+            ),
+            turns=tuple(Turn(**turn) for turn in d["turns"]),
+            model=d["model"],
+            spec=None if d["spec"] is None else ChainSpec.from_dict(d["spec"]),
+        )
+
+    def to_json(self) -> str:
+        """Returns the trajectory as a JSON string."""
+        return json.dumps(self.to_dict())
+
+    @classmethod
+    def from_json(cls, s: str) -> Trajectory:
+        """Loads a trajectory from :meth:`to_json`'s output."""
+        return cls.from_dict(json.loads(s))
