@@ -1,0 +1,36 @@
+"""The command line: ``revseg COMMAND ...``, one file per command.
+
+Commands import what they need when they run, so that ``revseg --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import click
+
+from fiftyone_revseg.cli.demo import demo
+from fiftyone_revseg.cli.doctor import doctor
+from fiftyone_revseg.cli.segment import segment
+from fiftyone_revseg.cli.train import train
+from fiftyone_revseg.version import __version__
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="revseg")
+def main() -> None:
+    """Segments in a video what a query asks for, and says why.
+
+    A reasoning model looks at frames sampled from the video, thinks, picks the key frame in which
+    the object is easiest to see, and boxes it there; SAM 2 then tracks it through all frames.
+
+    \b
+    Is everything installed?
+      revseg doctor
+    See it work on made-up videos, in FiftyOne:
+      revseg demo
+    Segment a video of your own, without a database:
+      revseg segment clip.mp4 "the dog that jumps last" -o out --model Qwen/Qwen2.5-VL-7B-Instruct
+    """
+
+
+for command in (segment, demo, doctor, train):
+    main.add_command(command)

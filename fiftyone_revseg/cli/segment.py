@@ -1,0 +1,154 @@
+"""``revseg segment``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fiftyone_revseg.types import Status
+
+if TYPE_CHECKING:
+    from fiftyone_revseg.pipeline import Segmentation
+
+
+class _FrameRange(click.ParamType):
+    """``START:STOP``, 0-based and half-open."""
+
+    name = "start:stop"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"(\d+):(\d+)", value)
+        if not match or int(match[1]) >= int(match[2]):
+            self.fail(f"{value!r} is no range of frames: give START:STOP, as in 0:250", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+@click.command(short_help="Segment what a query describes in one video.")
+@click.argument("video")
+@click.argument("queries", nargs=-1, required=True, metavar="QUERY...")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where to write.  [default: the video's name with -revseg]",
+)
+@click.option(
+    "--model", default="revseg-nano", show_default=True, help="A preset, a hub id or a path."
+)
+@click.option(
+    "--tracker",
+    help="A SAM 2 checkpoint: a name, a hub id or a path."
+    "  [default: the preset's, else sam2.1-hiera-large]",
+)
+@click.option(
+    "--frames",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="How many frames the model is shown.  [default: what the model expects]",
+)
+@click.option(
+    "--range",
+    "frame_range",
+    type=_FrameRange(),
+    help="Only these frames of the video, counted from 0; STOP is not included.",
+)
+@click.option("--device", help="For example cpu or cuda:1.  [default: a GPU if there is one]")
+@click.option(
+    "--png/--no-png",
+    default=True,
+    show_default=True,
+    help="Whether to write the masks as pictures, besides masks.json.",
+)
+def segment(video, queries, out, model, tracker, frames, frame_range, device, png) -> None:
+    """Segments what each QUERY describes in VIDEO, without any database.
+
+    VIDEO is a video file, a folder of images, or a pattern such as frames/%05d.jpg. What is
+    written for each query (in a folder of its own if there are several):
+
+    \b
+      trajectory.json  the thought, the key frame, the box, every prompt and reply
+      keyframe.png     the key frame with the box and the description
+      overlay.mp4      the video with the masks over it
+      masks.json       the masks of each object, as COCO RLE, with boxes and scores
+      masks/00000.png  the masks of each frame; the value of a pixel is the object's number
+
+    The exit code is 0 if every query was answered (an object was found, or the model says that
+    there is none) and 1 if not; the last line then says why.
+
+    \b
+    Examples:
+      revseg segment clip.mp4 "the circle that appears last"
+      revseg segment clip.mp4 "the red star" "all squares" -o out --range 0:250
+      revseg segment clip.mp4 "who wins the race?" --model revseg-qwen2.5-vl-7b --device cuda:1
+    """
+    from fiftyone_revseg.cli.progress import StageBars
+    from fiftyone_revseg.cli.results import write_answer
+    from fiftyone_revseg.pipeline import load_pipeline
+    from fiftyone_revseg.video import VideoError, open_video
+
+    try:  # before the models are loaded, which can take minutes
+        source = open_video(video, frame_range)
+    except VideoError as error:
+        raise click.ClickException(f"{Status.UNREADABLE}: {error}") from error
+
+    with source:
+        try:
+            spec = {"frames": frames} if frames else None
+            pipeline = load_pipeline(model, tracker, device=device, spec=spec)
+        except (ValueError, RuntimeError, ImportError) as error:
+            raise click.ClickException(str(error)) from error
+        with StageBars() as bars:
+            answers = pipeline.segment(source, list(queries), progress=bars)
+
+        out = out or Path(f"{Path(video).stem or 'video'}-revseg")
+        for position, answer in enumerate(answers, start=1):
+            folder = out if len(answers) == 1 else out / _folder_name(position, answer.query)
+            try:
+                written = write_answer(folder, source, answer, png)
+            except (OSError, VideoError) as error:
+                raise click.ClickException(f"the result could not be written: {error}") from error
+            _report(answer, folder, written)
+
+    failed = [a for a in answers if a.status not in (Status.OK, Status.NO_TARGET)]
+    if failed:
+        reasons = "; ".join(f"{a.query!r}: {a.status}: {a.reason}" for a in failed)
+        raise click.ClickException(reasons)
+
+
+def _folder_name(position: int, query: str) -> str:
+    """Makes a name that every file system takes: ``1-the-red-star``."""
+    words = re.sub(r"[^\w]+", "-", query.lower()).strip("-_")
+    return f"{position}-{words[:40]}".rstrip("-")
+
+
+def _report(answer: Segmentation, folder: Path, written: list[Path]) -> None:
+    trajectory = answer.trajectory
+    click.secho(answer.query, bold=True)
+    click.echo(f"  status     {answer.status}" + (f": {answer.reason}" if answer.reason else ""))
+    if trajectory.think:
+        click.echo(f"  thought    {' '.join(trajectory.think.split())}")
+    for i, choice in enumerate(trajectory.choices):
+        k = answer.key_frame(i)
+        seconds = trajectory.frame_table.times[choice.frame]
+        click.echo(f"  object {i + 1}   {choice.description}")
+        click.echo(f"    key frame  {k} ({seconds:.2f} s)")
+        grounding, track = trajectory.groundings[i], answer.tracks[i]
+        if grounding is not None:
+            box = ", ".join(f"{v:.0f}" for v in grounding.box_xyxy_px)
+            confidence = grounding.confidence
+            sure = "" if confidence is None else f", confidence {confidence:.2f}"
+            click.echo(f"    box        {box}{sure}")
+        if track is not None:
+            seen = len(track.visible_frames)
+            click.echo(f"    masks      in {seen} of {answer.frame_count} frames")
+    timings = ", ".join(
+        f"{stage} {seconds:.1f}" for stage, seconds in (answer.timings or {}).items()
+    )
+    click.echo(f"  seconds    {timings}")
+    click.echo(f"  written    {folder}: {', '.join(path.name for path in written)}")
