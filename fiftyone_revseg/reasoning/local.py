@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -231,7 +232,7 @@ class _ProbabilityRecorder:
 
 
 def _pieces(tokenizer: Any, ids: list[int]) -> list[str]:
-    """Decodes token by token, such that the pieces join to the whole text.
+    """Decodes token by token, such that the pieces join to the text of all tokens together.
 
     A character may be spread over several tokens; it then belongs to the last of them. Each piece
     is decoded behind the one before it, because some tokenizers drop a leading space.
@@ -240,15 +241,24 @@ def _pieces(tokenizer: Any, ids: list[int]) -> list[str]:
     def decode(part: list[int]) -> str:
         return tokenizer.decode(part, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
+    text = decode(ids)
     pieces, before, pending = [], [], []
-    for position, token in enumerate(ids):
+    for token in ids:
         pending = [*pending, token]
         piece = decode(before + pending)[len(decode(before)) :]
-        unfinished = piece.endswith("\ufffd") and len(pending) < 4 and position < len(ids) - 1
+        unfinished = piece.endswith("\ufffd") and len(pending) < 4
         pieces.append("" if unfinished else piece)
         if not unfinished:
             before, pending = pending, []
-    return pieces
+    if "".join(pieces) == text:
+        return pieces
+    # bytes that make no character: measure every beginning of the reply against the whole, slowly
+    ends = [0]
+    for i in range(1, len(ids) + 1):
+        pairs = zip(decode(ids[:i]), text, strict=False)
+        same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+        ends.append(max(ends[-1], same) if i < len(ids) else len(text))
+    return [text[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def _chat_message(message: Message) -> dict[str, Any]:

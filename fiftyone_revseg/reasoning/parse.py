@@ -159,6 +159,8 @@ def answer_span(reply: str) -> tuple[int, int]:
     if brackets:
         return brackets[0], brackets[-1] + 1
     inside = reply[start:end]
+    if not inside.strip():
+        return start, end
     return end - len(inside.lstrip()), start + len(inside.rstrip())
 
 

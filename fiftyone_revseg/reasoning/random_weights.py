@@ -63,7 +63,7 @@ _QWEN2_5_VL_3B = {
     "tie_word_embeddings": True,
 }
 
-# A few ten thousand parameters each, for tests
+# A few ten thousand parameters each, for tests; wide enough weights that inputs make a difference
 _TINY_TEXT = {
     "vocab_size": 320,
     "hidden_size": 32,
@@ -72,6 +72,7 @@ _TINY_TEXT = {
     "num_attention_heads": 2,
     "num_key_value_heads": 1,
     "max_position_embeddings": 8192,
+    "initializer_range": 0.2,
 }
 _TINY_2_5 = {
     "text": {
@@ -88,6 +89,7 @@ _TINY_2_5 = {
         "intermediate_size": 64,
         "num_heads": 2,
         "out_hidden_size": 32,
+        "initializer_range": 0.2,
         "patch_size": 14,
         "window_size": 56,
         "fullatt_block_indexes": [1],
@@ -111,6 +113,7 @@ _TINY_3 = {
         "intermediate_size": 64,
         "num_heads": 2,
         "out_hidden_size": 32,
+        "initializer_range": 0.2,
         "patch_size": 16,
         "num_position_embeddings": 64,
         "deepstack_visual_indexes": [0],
