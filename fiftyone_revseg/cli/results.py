@@ -62,8 +62,7 @@ def _remove_earlier(directory: Path) -> None:
 def _about(answer: Segmentation) -> str:
     about = answer.to_dict()
     del about["tracks"]  # they have a file of their own
-    trajectory = answer.trajectory
-    about["key_frames"] = [answer.key_frame(i) for i in range(len(trajectory.choices))]
+    about["key_frames"] = list(answer.trajectory.key_frames)
     return json.dumps(about, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -79,14 +78,14 @@ def key_frame_picture(video: Video, answer: Segmentation, k: int) -> np.ndarray:
     boxes, labels = [], []
     for i, choice in enumerate(answer.trajectory.choices):
         grounding = answer.trajectory.groundings[i]
-        here = answer.key_frame(i) == k and grounding is not None
+        here = answer.trajectory.key_frames[i] == k and grounding is not None
         boxes.append(grounding.box_xyxy_px if here and grounding else None)
         labels.append(choice.description)
     return pictures.draw_boxes(video[k], boxes, labels)
 
 
 def _write_key_frames(directory: Path, video: Video, answer: Segmentation) -> list[Path]:
-    frames = sorted({answer.key_frame(i) for i in range(len(answer.trajectory.choices))})
+    frames = sorted(set(answer.trajectory.key_frames))
     paths = []
     for position, k in enumerate(frames, start=1):
         name = "keyframe.png" if len(frames) == 1 else f"keyframe-{position}.png"

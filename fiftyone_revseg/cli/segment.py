@@ -83,7 +83,7 @@ def segment(video, queries, out, model, tracker, frames, frame_range, device, pn
 
     \b
     Examples:
-      revseg segment clip.mp4 "the circle that appears last"
+      revseg segment clip.mp4 "the object that appears last"
       revseg segment clip.mp4 "the red star" "all squares" -o out --range 0:250
       revseg segment clip.mp4 "who wins the race?" --model revseg-qwen2.5-vl-7b --device cuda:1
     """
@@ -134,7 +134,7 @@ def _report(answer: Segmentation, folder: Path, written: list[Path]) -> None:
     if trajectory.think:
         click.echo(f"  thought    {' '.join(trajectory.think.split())}")
     for i, choice in enumerate(trajectory.choices):
-        k = answer.key_frame(i)
+        k = trajectory.key_frames[i]
         seconds = trajectory.frame_table.times[choice.frame]
         click.echo(f"  object {i + 1}   {choice.description}")
         click.echo(f"    key frame  {k} ({seconds:.2f} s)")

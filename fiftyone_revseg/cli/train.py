@@ -9,47 +9,45 @@ import click
 
 @click.group(short_help="Train the embedded models on made-up worlds.")
 def train() -> None:
-    """Trains the embedded models on made-up worlds, from scratch and from one seed.
+    """Trains the embedded models on made-up worlds, from random weights and from one seed.
 
-    Minutes on a GPU, hours on a CPU. A run writes its checkpoints, curves and log to --out and
-    goes on from the last checkpoint with --resume.
+    Minutes on a GPU, hours on a CPU. A run writes its model, curves and state to --out, and one
+    that was interrupted goes on with --resume.
     """
 
 
 def _options(default_out: str):
     """The options that every training has."""
+    options = (
+        click.option(
+            "-o",
+            "--out",
+            type=click.Path(file_okay=False, path_type=Path),
+            default=default_out,
+            show_default=True,
+            metavar="DIR",
+            help="Where the model, curves and state go.",
+        ),
+        click.option(
+            "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all chance."
+        ),
+        click.option(
+            "--steps",
+            type=click.IntRange(2),
+            metavar="N",
+            help="How many steps, over all stages.  [default: as for the embedded model]",
+        ),
+        click.option("--resume", is_flag=True, help="Go on with the run in --out."),
+        click.option(
+            "--threads",
+            type=click.IntRange(1),
+            metavar="N",
+            help="CPU threads; more than there are cores is much slower.  [default: 1]",
+        ),
+    )
 
     def add(command):
-        for option in reversed(
-            (
-                click.option(
-                    "-o",
-                    "--out",
-                    type=click.Path(file_okay=False, path_type=Path),
-                    default=default_out,
-                    show_default=True,
-                    metavar="DIR",
-                    help="Where checkpoints, curves and the log go.",
-                ),
-                click.option("--seed", type=int, default=0, show_default=True),
-                click.option(
-                    "--steps",
-                    type=click.IntRange(1),
-                    metavar="N",
-                    help="How many steps.  [default: as for the embedded model]",
-                ),
-                click.option(
-                    "--resume", is_flag=True, help="Go on from the last checkpoint in --out."
-                ),
-                click.option(
-                    "--threads",
-                    type=click.IntRange(1),
-                    metavar="N",
-                    help="CPU threads. More than the machine has cores is much slower."
-                    "  [default: torch's]",
-                ),
-            )
-        ):
+        for option in reversed(options):
             command = option(command)
         return command
 
@@ -64,11 +62,12 @@ def sft(out, seed, steps, resume, threads) -> None:
     \b
     Example:
       revseg train sft -o runs/sft --threads 2
-      revseg segment clip.mp4 "the red star" --model runs/sft --tracker sam2-nano
+      revseg segment clip.mp4 "the red star" --model runs/sft/checkpoint --tracker sam2-nano
     """
-    from fiftyone_revseg.training.sft import train_sft
+    from fiftyone_revseg.training.sft import SftConfig, train_sft
 
-    _run(train_sft, out, seed, steps, resume, threads)
+    _claim(out, resume)
+    _run(train_sft, out, _settings(SftConfig, "chain_steps", seed, steps, threads))
 
 
 @train.command(short_help="Train the small SAM 2.")
@@ -81,18 +80,38 @@ def tracker(out, seed, steps, resume, threads) -> None:
       revseg train tracker -o runs/tracker --threads 2
       revseg segment clip.mp4 "the red star" --tracker runs/tracker
     """
-    from fiftyone_revseg.training.tracker import train_tracker
+    from fiftyone_revseg.training.tracker import TrackerTraining, train_tracker
 
-    _run(train_tracker, out, seed, steps, resume, threads)
+    _claim(out, resume)
+    _run(train_tracker, out, _settings(TrackerTraining, "clip_steps", seed, steps, threads))
 
 
-def _run(function, out, seed, steps, resume, threads) -> None:
+def _settings(kind, second_stage: str, seed: int, steps: int | None, threads: int | None):
+    """The default settings with what was given; steps are shared out as in the default."""
+    given = {"seed": seed}
     if threads:
-        import torch
+        given["threads"] = threads
+    if steps:
+        default = kind()
+        first = round(steps * default.image_steps / default.steps)
+        given.update({"image_steps": first, second_stage: steps - first})
+    return kind(**given)
 
-        torch.set_num_threads(threads)
-    given = {"steps": steps} if steps else {}  # else the function's own default
+
+def _claim(out: Path, resume: bool) -> None:
+    """Refuses to mix two runs, before anything is loaded or written."""
+    used = out.is_dir() and any(out.iterdir())
+    if used and not resume:
+        raise click.ClickException(
+            f"{out} is not empty: go on with the run in it with --resume, or choose another --out"
+        )
+    if resume and not used:
+        raise click.ClickException(f"there is no run in {out} to resume: check --out")
+
+
+def _run(function, out: Path, settings) -> None:
     try:
-        function(out, seed=seed, resume=resume, **given)
+        path = function(out, settings)
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
+    click.echo(f"The model is in {path}")
