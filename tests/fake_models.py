@@ -1,0 +1,78 @@
+"""A model and a tracker whose answers are known, and small video files to ask them about."""
+
+import json
+
+import av
+import numpy as np
+
+from fiftyone_revseg.reasoning import ChainSpec, Reply
+from fiftyone_revseg.tracking import FrameMasks, encode_masks
+
+SPEC = ChainSpec(frames=4, frame_size=56, key_frame_size=100, retries=0)
+
+
+def write_video(path, width, height, frames):
+    """Writes an H.264 video at 10 frames per second that gets brighter."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for k in range(frames):
+            image = np.full((height, width, 3), 200 * k // frames, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+class ScriptedReasoner:
+    """Answers each query with the objects given: (sampled frame, description, box or None).
+
+    Boxes are in pixels of the 100 x 100 key frame.
+    """
+
+    name = "scripted"
+    spec = SPEC
+
+    def __init__(self, answers):
+        self.answers = answers
+        self.batches = []
+
+    def generate(self, conversations, spec):
+        self.batches.append(len(conversations))
+        return [Reply(self._reply(conversation)) for conversation in conversations]
+
+    def _reply(self, conversation):
+        first = next(m.text for m in conversation.messages if m.role == "user")
+        objects = next(found for query, found in self.answers.items() if f'"{query}"' in first)
+        if not any(m.role == "assistant" for m in conversation.messages):
+            choices = [{"frame_idx": k, "object description": d} for k, d, _ in objects]
+            return f"<think>thinking</think><answer>{json.dumps(choices)}</answer>"
+        box = next(b for _, d, b in objects if f'"{d}"' in conversation.messages[-1].text)
+        return "I cannot see it" if box is None else json.dumps([{"bbox_2d": box, "label": "x"}])
+
+
+class BoxTracker:
+    """Takes the box itself for the mask, in all frames but those in ``hidden``."""
+
+    name = "box"
+
+    def __init__(self, hidden=(), fails_at=None):
+        self.hidden, self.fails_at = hidden, fails_at
+        self.calls = []
+
+    def track(self, frames, boxes):
+        start = None
+        for k, frame in frames:
+            if start is None:
+                start = k
+                self.calls.append((k, np.asarray(boxes).tolist()))
+            if k == self.fails_at:
+                raise RuntimeError("out of memory")
+            visible = np.array(boxes) * (k not in self.hidden)
+            rles = encode_masks(np.stack([_fill(frame.shape[:2], box) for box in visible]))
+            yield FrameMasks(frame=k, rles=rles, scores=np.full(len(boxes), 0.5))
+
+
+def _fill(size, box):
+    mask = np.zeros(size, bool)
+    x1, y1, x2, y2 = (round(v) for v in box)
+    mask[y1:y2, x1:x2] = True
+    return mask
