@@ -1,0 +1,192 @@
+"""Segmentations as FiftyOne labels.
+
+This is the only place where 0-based frame indices become FiftyOne's 1-based frame numbers, and
+where boxes become relative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.core.labels as fol
+
+from fiftyone_revseg.pipeline import Segmentation
+from fiftyone_revseg.types import Status
+
+
+@dataclass(frozen=True)
+class SampleLabels:
+    """What one sample gets.
+
+    Attributes:
+        frames: frame number -> :class:`fiftyone.core.labels.Detections`, for every frame of the
+            video; empty where nothing is visible
+        answers: a :class:`fiftyone.core.labels.Classifications`, one per query and object; a
+            query without an object has one whose label is its status
+        keyframes: a :class:`fiftyone.core.labels.TemporalDetections`, one per object
+        reasoning: the thoughts as text
+        status: "ok", or the first status that is not
+        trajectory: a dict with everything but the masks
+    """
+
+    frames: dict[int, fol.Detections] = field(repr=False)
+    answers: fol.Classifications
+    keyframes: fol.TemporalDetections
+    reasoning: str
+    status: str
+    trajectory: dict[str, Any] = field(repr=False)
+
+    def sample_values(self, label_field: str) -> dict[str, Any]:
+        """Returns a dict mapping the names of the sample-level fields to their values."""
+        return {
+            f"{label_field}_answers": self.answers,
+            f"{label_field}_keyframes": self.keyframes,
+            f"{label_field}_reasoning": self.reasoning,
+            f"{label_field}_status": self.status,
+            f"{label_field}_trajectory": self.trajectory,
+        }
+
+
+def make_labels(
+    segmentations: Sequence[Segmentation], confidence_thresh: float | None = None
+) -> SampleLabels:
+    """Makes the labels of one sample.
+
+    Args:
+        segmentations: the :class:`fiftyone_revseg.pipeline.Segmentation` of each query on the
+            sample's video
+        confidence_thresh (None): an optional confidence under which detections are left out
+
+    Returns:
+        a :class:`SampleLabels`
+    """
+    frames = {
+        number: fol.Detections()
+        for segmentation in segmentations
+        for number in _frame_numbers(segmentation)
+    }
+    answers, keyframes, index = [], [], 0
+    for segmentation in segmentations:
+        if not segmentation.trajectory.choices:
+            answers.append(_answer_without_object(segmentation))
+        for i in range(len(segmentation.trajectory.choices)):
+            index += 1
+            answers.append(_answer(segmentation, i))
+            keyframes.append(_keyframe(segmentation, i))
+            for number, detection in _detections(segmentation, i, index):
+                confident = detection.confidence is not None and (
+                    detection.confidence >= (confidence_thresh or 0)
+                )
+                if confidence_thresh is None or confident:
+                    frames[number].detections.append(detection)
+    return SampleLabels(
+        frames=frames,
+        answers=fol.Classifications(classifications=answers),
+        keyframes=fol.TemporalDetections(detections=keyframes),
+        reasoning=_reasoning(segmentations),
+        status=str(next((s.status for s in segmentations if s.status is not Status.OK), "ok")),
+        trajectory={"segmentations": [_without_masks(s) for s in segmentations]},
+    )
+
+
+def _number(segmentation: Segmentation, k: int) -> int:
+    """Frame ``k`` of the video or clip as a frame number of the file."""
+    return segmentation.first_frame + k + 1
+
+
+def _frame_numbers(segmentation: Segmentation) -> Iterator[int]:
+    return (_number(segmentation, k) for k in range(segmentation.frame_count))
+
+
+def _detections(
+    segmentation: Segmentation, i: int, index: int
+) -> Iterator[tuple[int, fol.Detection]]:
+    """The track of object ``i``, one detection per frame in which it is visible."""
+    track = segmentation.tracks[i]
+    if track is None:
+        return
+    width, height = segmentation.size
+    instance = fo.Instance()  # what links the detections of one object, beside their index
+    for k in track.visible_frames:
+        mask = track.mask(k)
+        rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
+        if not len(rows):
+            continue
+        top, bottom = int(rows[0]), int(rows[-1]) + 1
+        left, right = int(columns[0]), int(columns[-1]) + 1
+        score = track.scores[k]
+        detection = fol.Detection(
+            label=segmentation.trajectory.choices[i].description,
+            bounding_box=[
+                left / width,
+                top / height,
+                (right - left) / width,
+                (bottom - top) / height,
+            ],
+            mask=mask[top:bottom, left:right],
+            confidence=None if score is None else float(score),
+            index=index,
+            instance=instance,
+            query=segmentation.query,
+        )
+        yield _number(segmentation, k), detection
+
+
+def _answer(segmentation: Segmentation, i: int) -> fol.Classification:
+    trajectory = segmentation.trajectory
+    status = segmentation.object_status(i)
+    return fol.Classification(
+        label=trajectory.choices[i].description,
+        confidence=_confidence(segmentation, i),
+        query=segmentation.query,
+        reasoning=trajectory.think,
+        keyframe=_number(segmentation, trajectory.key_frames[i]),
+        status=str(status),
+        reason=segmentation.object_reason(i),
+        model=segmentation.model,
+    )
+
+
+def _answer_without_object(segmentation: Segmentation) -> fol.Classification:
+    return fol.Classification(
+        label=str(segmentation.status),
+        query=segmentation.query,
+        reasoning=segmentation.trajectory.think,
+        keyframe=None,
+        status=str(segmentation.status),
+        reason=segmentation.reason,
+        model=segmentation.model,
+    )
+
+
+def _keyframe(segmentation: Segmentation, i: int) -> fol.TemporalDetection:
+    number = _number(segmentation, segmentation.trajectory.key_frames[i])
+    return fol.TemporalDetection(
+        label=segmentation.trajectory.choices[i].description,
+        support=[number, number],
+        confidence=_confidence(segmentation, i),
+        query=segmentation.query,
+    )
+
+
+def _confidence(segmentation: Segmentation, i: int) -> float | None:
+    grounding = segmentation.trajectory.groundings[i]
+    if grounding is None or grounding.confidence is None:
+        return None
+    return float(grounding.confidence)
+
+
+def _reasoning(segmentations: Sequence[Segmentation]) -> str:
+    if len(segmentations) == 1:
+        return segmentations[0].trajectory.think
+    return "\n\n".join(f"{s.query}: {s.trajectory.think}" for s in segmentations)
+
+
+def _without_masks(segmentation: Segmentation) -> dict[str, Any]:
+    # The masks are in the frames already, and a sample's document is limited to 16 MB
+    d = segmentation.to_dict()
+    del d["tracks"]
+    return d

@@ -1,0 +1,199 @@
+"""The model that ``dataset.apply_model`` runs on collections of videos."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fiftyone.core.config as foc
+import fiftyone.core.labels as fol
+import fiftyone.core.models as fom
+
+from fiftyone_revseg.dataset.labels import make_labels
+from fiftyone_revseg.dataset.schema import declare_fields
+from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline
+
+
+class RevSegModelConfig(foc.Config):
+    """Configuration of a :class:`RevSegModel`.
+
+    Args:
+        name_or_path ("revseg-nano"): a preset, hub id or path; see
+            :func:`fiftyone_revseg.pipeline.load_pipeline`
+        tracker (None): the tracker's short name, hub id or path. By default, the preset's
+        query (None): the query, or a list of queries, for every sample
+        prompt_field (None): the field that holds each sample's query, or list of queries. Where
+            it is empty, ``query`` is asked
+        label_field ("revseg"): the field to write; names the sample-level fields, too
+        device (None): for example "cuda:1". By default, a GPU if there is one
+        dtype (None): for example "bfloat16". By default, what suits the device
+        spec (None): a dict of settings of the chain to change, for example ``{"frames": 12}``
+        confidence_thresh (None): a confidence under which detections are not written
+
+    Raises:
+        ValueError: if the query is neither text nor a list of texts
+    """
+
+    def __init__(self, d: dict[str, Any]):
+        self.name_or_path = self.parse_string(d, "name_or_path", default="revseg-nano")
+        self.tracker = self.parse_string(d, "tracker", default=None)
+        self.query = self.parse_raw(d, "query", default=None)
+        self.prompt_field = self.parse_string(d, "prompt_field", default=None)
+        self.label_field = self.parse_string(d, "label_field", default="revseg")
+        self.device = self.parse_string(d, "device", default=None)
+        self.dtype = self.parse_string(d, "dtype", default=None)
+        self.spec = self.parse_dict(d, "spec", default=None)
+        self.confidence_thresh = self.parse_number(d, "confidence_thresh", default=None)
+
+        _validate_query(self.query)
+        # apply_model writes video labels to frames with or without the prefix for image models
+        # only; here the names of sample-level fields are made from it
+        self.label_field = self.label_field.removeprefix("frames.")
+
+
+class RevSegModel(fom.SamplesMixin, fom.Model):
+    """Segments what queries describe in videos.
+
+    Example::
+
+        import fiftyone_revseg as revseg
+
+        model = revseg.load_model("revseg-nano", prompt_field="query")
+        dataset.apply_model(model, label_field="revseg")
+
+    The frame labels are returned, and the sample-level fields are written to the sample, as a
+    video model in FiftyOne cannot return both. FiftyOne does not tell a model the label field
+    either: one other than "revseg" must be given to both :func:`load_model` and ``apply_model``.
+
+    FiftyOne opens a sample's video before it calls the model. Where it cannot, it logs the
+    failure, and nothing is written to the sample.
+
+    Args:
+        config: a :class:`RevSegModelConfig`
+        pipeline (None): a :class:`fiftyone_revseg.pipeline.RevSeg` to use instead of the one
+            that the config names
+    """
+
+    media_type = "video"
+    ragged_batches = True
+    transforms = None
+    preprocess = False
+
+    def __init__(self, config: RevSegModelConfig, pipeline: RevSeg | None = None):
+        self.config = config
+        self.pipeline = pipeline or load_pipeline(
+            config.name_or_path,
+            tracker=config.tracker,
+            device=config.device,
+            dtype=config.dtype,
+            spec=config.spec,
+        )
+        self._fields: dict[str, str] = {}
+
+    def __enter__(self) -> RevSegModel:
+        # apply_model enters the model once, before the first sample: the place for an error that
+        # would otherwise repeat on every one of them
+        if not self.config.query and "prompt_field" not in self.needs_fields:
+            raise ValueError(
+                "There is nothing to segment: give load_model a query, or name the field that "
+                'holds the queries, apply_model(..., prompt_field="query")'
+            )
+        return self
+
+    @property
+    def needs_fields(self) -> dict[str, str]:
+        """A dict mapping "prompt_field" to the name of the field that holds the queries."""
+        # The App's zoo operator and the command line cannot pass prompt_field to apply_model
+        if self.config.prompt_field:
+            return {"prompt_field": self.config.prompt_field, **self._fields}
+        return self._fields
+
+    @needs_fields.setter
+    def needs_fields(self, fields: dict[str, str]) -> None:
+        self._fields = {key: name for key, name in (fields or {}).items() if name}
+
+    def predict(self, arg: Any, sample: Any = None) -> dict[int, fol.Detections] | None:
+        """Segments one sample and writes the sample-level fields to it.
+
+        Args:
+            arg: the video reader that FiftyOne opened, or None; it is closed and not used: see
+                :func:`fiftyone_revseg.video.open_video`
+            sample (None): the :class:`fiftyone.core.sample.Sample` or view of one
+
+        Returns:
+            a dict mapping every frame number to :class:`fiftyone.core.labels.Detections`, empty
+            where nothing is visible; or None if there are no frames
+
+        Raises:
+            ValueError: if there is no sample, or the dataset's fields are in the way
+        """
+        if sample is None:
+            raise ValueError("This model needs the sample: predict(reader, sample=sample)")
+        if hasattr(arg, "close"):
+            arg.close()
+        if sample.dataset is not None:
+            declare_fields(sample.dataset, self.config.label_field)
+
+        try:
+            labels = make_labels(self.segment(sample), self.config.confidence_thresh)
+        except Exception as error:
+            # Whatever is raised from here takes the sample-level fields with it
+            labels = make_labels([self.pipeline.failed(sample.filepath, "", error)])
+        for name, value in labels.sample_values(self.config.label_field).items():
+            sample[name] = value
+
+        # FiftyOne merges the lists of labels in frames that it knows, so without this a rerun would
+        # add to the labels of the run before, and keep those of frames that it leaves out
+        frames = dict(labels.frames)
+        for number in _known_frames(sample):
+            sample.frames[number][self.config.label_field] = None
+            frames.setdefault(number, fol.Detections())
+        return frames or None
+
+    def segment(self, sample: Any) -> list[Segmentation]:
+        """Segments one sample without writing anything.
+
+        Args:
+            sample: the :class:`fiftyone.core.sample.Sample` or view of one; of a clip, only the
+                clip's frames are looked at
+
+        Returns:
+            a list of :class:`fiftyone_revseg.pipeline.Segmentation`, one per query
+        """
+        queries = self._queries(sample) or [""]  # the pipeline says what is missing
+        return self.pipeline.segment(sample.filepath, queries, frame_range=_frame_range(sample))
+
+    def _queries(self, sample: Any) -> list[str]:
+        field = self.needs_fields.get("prompt_field")
+        value = sample[field] if field else None
+        if value is None or (isinstance(value, str) and not value.strip()):
+            value = self.config.query
+        if value is None:
+            return []
+        return [value] if isinstance(value, str) else list(value)
+
+
+def _validate_query(query: Any) -> None:
+    texts = query if isinstance(query, (list, tuple)) else [] if query is None else [query]
+    if not all(isinstance(text, str) and text.strip() for text in texts):
+        raise ValueError(f"query must be a text or a list of texts, but is {query!r}")
+
+
+def _frame_range(sample: Any) -> tuple[int, int] | None:
+    """The 0-based, half-open frame range of a clip; None if the sample is a whole video."""
+    if not _is_clip(sample):
+        return None
+    first, last = sample.support
+    return first - 1, last
+
+
+def _known_frames(sample: Any) -> list[int]:
+    """The frame numbers that exist in the database, of a clip only those in the clip."""
+    numbers = list(sample.frames.keys())
+    if _is_clip(sample):
+        first, last = sample.support
+        numbers = [k for k in numbers if first <= k <= last]
+    return numbers
+
+
+def _is_clip(sample: Any) -> bool:
+    return sample.has_field("support") and sample.has_field("sample_id")
