@@ -1,0 +1,20 @@
+"""Masks: SAM2 driven frame by frame from the key frame, both ways, into compact mask tracks."""
+
+from fiftyone_revseg.tracking.both_ways import track_both_ways
+from fiftyone_revseg.tracking.checkpoints import CheckpointError
+from fiftyone_revseg.tracking.mask_track import MaskTrack
+from fiftyone_revseg.tracking.rle import RLE, decode_masks, encode_masks
+from fiftyone_revseg.tracking.sam2_tracker import Sam2Tracker
+from fiftyone_revseg.tracking.tracker import FrameMasks, Tracker
+
+__all__ = [
+    "RLE",
+    "CheckpointError",
+    "FrameMasks",
+    "MaskTrack",
+    "Sam2Tracker",
+    "Tracker",
+    "decode_masks",
+    "encode_masks",
+    "track_both_ways",
+]

@@ -1,0 +1,278 @@
+"""SAM2 models from names: the embedded one, official ones, the hub, local files.
+
+Configs and weights are outside input. A config may only name the classes listed here, whatever
+hydra would accept, and weights are read as plain tensors.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sam2.modeling.sam2_base import SAM2Base
+
+EMBEDDED = Path(__file__).resolve().parent.parent / "checkpoints"
+
+# Exact paths, not a prefix: hydra follows attributes, so that "sam2.<module>.logging.os.system"
+# would be found too.
+ALLOWED_TARGETS = frozenset(
+    f"sam2.modeling.{name}"
+    for name in (
+        "sam2_base.SAM2Base",
+        "backbones.hieradet.Hiera",
+        "backbones.image_encoder.FpnNeck",
+        "backbones.image_encoder.ImageEncoder",
+        "memory_attention.MemoryAttention",
+        "memory_attention.MemoryAttentionLayer",
+        "memory_encoder.CXBlock",
+        "memory_encoder.Fuser",
+        "memory_encoder.MaskDownSampler",
+        "memory_encoder.MemoryEncoder",
+        "position_encoding.PositionEmbeddingSine",
+        "sam.transformer.RoPEAttention",
+    )
+)
+
+# official checkpoint file -> its config inside the sam2 package
+OFFICIAL_CONFIGS = {
+    f"{version}_hiera_{size}.pt": f"configs/{version}/{version}_hiera_{short}.yaml"
+    for version in ("sam2", "sam2.1")
+    for size, short in (("tiny", "t"), ("small", "s"), ("base_plus", "b+"), ("large", "l"))
+}
+# preset name -> official checkpoint file; its hub id is "facebook/<preset>"
+OFFICIAL_PRESETS = {file.removesuffix(".pt").replace("_", "-"): file for file in OFFICIAL_CONFIGS}
+
+# What sam2 calls post-processing, without its filling of holes: that needs sam2's CUDA extension
+# and is skipped by sam2 itself where it was not built.
+POSTPROCESSING = {
+    "binarize_mask_from_pts_for_mem_enc": True,
+    "sam_mask_decoder_extra_args": {
+        "dynamic_multimask_via_stability": True,
+        "dynamic_multimask_stability_delta": 0.05,
+        "dynamic_multimask_stability_thresh": 0.98,
+    },
+}
+
+
+class CheckpointError(ValueError):
+    """A tracker's config or weights cannot be used; the message says why and what to do."""
+
+
+def load_model(name_or_path: str | Path) -> SAM2Base:
+    """Builds a SAM2 model and loads its weights, on the CPU in eval mode.
+
+    Args:
+        name_or_path: "sam2-nano" (embedded), an official name such as "sam2.1-hiera-tiny", a hub
+            id, an official ``.pt`` file, or a directory with ``config.yaml`` and
+            ``model.safetensors`` (or a ``.pt`` file)
+
+    Returns:
+        the model
+
+    Raises:
+        CheckpointError: if the name is unknown or the files do not fit together
+    """
+    config, weights = find_checkpoint(name_or_path)
+    model = build_model(read_config(config))
+    load_weights(model, weights)
+    return model.eval()
+
+
+def find_checkpoint(name_or_path: str | Path) -> tuple[Path, Path]:
+    """Finds the config and weights that a name stands for, downloading from the hub if need be.
+
+    Args:
+        name_or_path: see :func:`load_model`
+
+    Returns:
+        the paths of the config and of the weights
+
+    Raises:
+        CheckpointError: if there are none
+    """
+    name = str(name_or_path)
+    if name == "sam2-nano":
+        return _in_directory(EMBEDDED / name)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _in_directory(path)
+    if path.is_file():
+        return _config_of(path), path
+    if name in OFFICIAL_PRESETS:
+        name = f"facebook/{name}"
+    if name.count("/") == 1 and path.suffix not in (".pt", ".safetensors"):
+        return _on_hub(name)
+    raise CheckpointError(
+        f"no tracker called '{name}': give sam2-nano, {', '.join(OFFICIAL_PRESETS)}, "
+        "a hub id or an existing path"
+    )
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Reads a SAM2 config file and checks that it builds nothing but SAM2's own classes.
+
+    Args:
+        path: a YAML file as in sam2's ``configs`` folder (a ``model`` at the top)
+
+    Returns:
+        the ``model`` part, with sam2's post-processing filled in where the file leaves it open
+
+    Raises:
+        CheckpointError: if the file is no such config
+    """
+    # Not plain PyYAML, which takes the official configs' "1e-6" for a word.
+    from omegaconf import OmegaConf
+
+    try:
+        model = OmegaConf.to_container(OmegaConf.load(path), resolve=False)["model"]
+    except Exception as e:  # YAML, OmegaConf and the file system each have errors of their own
+        raise CheckpointError(
+            f"'{path}' is not a SAM2 config: give a YAML file with a model"
+        ) from e
+    _check_targets(model, path)
+    if not isinstance(model, dict) or model.get("_target_") != "sam2.modeling.sam2_base.SAM2Base":
+        raise CheckpointError(f"'{path}' is not a SAM2 config: its model is not a SAM2Base")
+    for key, value in POSTPROCESSING.items():
+        model.setdefault(key, value)
+    return model
+
+
+def build_model(config: dict[str, Any]) -> SAM2Base:
+    """Builds a SAM2 model with random weights.
+
+    Args:
+        config: the dict from :func:`read_config`
+
+    Returns:
+        the model
+
+    Raises:
+        CheckpointError: if SAM2 cannot be built from the config or is not installed
+    """
+    _check_targets(config, "the config")
+    try:
+        from hydra.utils import instantiate
+        from sam2.modeling.sam2_base import SAM2Base  # noqa: F401
+    except ImportError as e:
+        raise CheckpointError(
+            "the tracker needs the sam2 package: install torch first, then "
+            "`SAM2_BUILD_CUDA=0 pip install --no-build-isolation sam2`"
+        ) from e
+    try:
+        return instantiate(config, _recursive_=True)
+    except Exception as e:  # hydra wraps whatever a constructor raises
+        cause = str(e).splitlines()[0]
+        raise CheckpointError(f"sam2 cannot build a model from this config ({cause})") from e
+
+
+def load_weights(model: SAM2Base, path: str | Path) -> None:
+    """Loads weights into a model, all of them and no others.
+
+    Args:
+        model: the model, changed in place
+        path: a ``.safetensors`` file, or an official ``.pt`` checkpoint (read with
+            ``weights_only``; its tensors under "model")
+
+    Raises:
+        CheckpointError: if the file cannot be read or belongs to another config
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    try:
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)["model"]
+    except Exception as e:  # damaged files raise from zipfile, pickle, json, struct, ...
+        raise CheckpointError(
+            f"'{path}' cannot be read as SAM2 weights: download it again or give another file"
+        ) from e
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, AttributeError, TypeError) as e:
+        raise CheckpointError(
+            f"the weights in '{path}' do not fit the config beside them: use the two of one model"
+        ) from e
+
+
+def _check_targets(node: Any, path: str | Path) -> None:
+    """Refuses a config that names anything but SAM2's classes or reads further files."""
+    if isinstance(node, dict):
+        target = node.get("_target_")
+        if target is not None and target not in ALLOWED_TARGETS:
+            raise CheckpointError(
+                f"{path} asks to build '{target}': only SAM2's own model classes are allowed"
+            )
+        for key, value in node.items():
+            if key == "weights_path" and value is not None:
+                raise CheckpointError(f"{path} asks to read '{value}': remove its weights_path")
+            _check_targets(value, path)
+    elif isinstance(node, list):
+        for value in node:
+            _check_targets(value, path)
+    elif isinstance(node, str) and "${" in node:
+        raise CheckpointError(f"{path} contains '{node}': write values, not interpolations")
+
+
+def _package_config(name: str) -> Path:
+    """The path of a config that comes with the sam2 package, found without importing sam2."""
+    from importlib.util import find_spec
+
+    spec = find_spec("sam2")
+    if spec is None or not spec.submodule_search_locations:
+        raise CheckpointError(
+            "the tracker needs the sam2 package: install torch first, then "
+            "`SAM2_BUILD_CUDA=0 pip install --no-build-isolation sam2`"
+        )
+    return Path(spec.submodule_search_locations[0]) / name
+
+
+def _config_of(weights: Path) -> Path:
+    """The config for a weights file: one beside it, else the official one of that file name."""
+    for beside in (weights.with_suffix(".yaml"), weights.parent / "config.yaml"):
+        if beside.is_file():
+            return beside
+    if weights.name in OFFICIAL_CONFIGS:
+        return _package_config(OFFICIAL_CONFIGS[weights.name])
+    raise CheckpointError(
+        f"no config for '{weights}': put its config.yaml beside it or keep its official name"
+    )
+
+
+def _in_directory(directory: Path) -> tuple[Path, Path]:
+    """The config and weights in a directory; a clone of an official hub repository works too."""
+    safetensors = directory / "model.safetensors"
+    if (directory / "config.yaml").is_file() and safetensors.is_file():
+        return directory / "config.yaml", safetensors
+    found = sorted(directory.glob("*.pt"))
+    if len(found) == 1:
+        return _config_of(found[0]), found[0]
+    raise CheckpointError(
+        f"'{directory}' holds no tracker: it needs config.yaml and model.safetensors, "
+        "or exactly one .pt file"
+    )
+
+
+def _on_hub(repo_id: str) -> tuple[Path, Path]:
+    """Downloads a checkpoint: official repositories hold a .pt file, ours the two files."""
+    from huggingface_hub import hf_hub_download
+
+    owner, name = repo_id.split("/")
+    try:
+        if owner == "facebook" and name in OFFICIAL_PRESETS:
+            weights = Path(hf_hub_download(repo_id, OFFICIAL_PRESETS[name]))
+            return _package_config(OFFICIAL_CONFIGS[weights.name]), weights
+        config, weights = (
+            Path(hf_hub_download(repo_id, file)) for file in ("config.yaml", "model.safetensors")
+        )
+        return config, weights
+    except CheckpointError:
+        raise
+    except Exception as e:  # the hub's client raises OSError, ValueError, httpx errors, ...
+        raise CheckpointError(
+            f"'{repo_id}' could not be downloaded from the hub ({type(e).__name__}): "
+            "check the name and the connection, or give a local path"
+        ) from e

@@ -1,0 +1,163 @@
+"""SAM2 one frame at a time, with a memory that does not grow.
+
+The same few lines serve inference and training: ``encode_frames`` for a batch of images, then
+``track_frame`` on one after the other. They call ``SAM2Base`` itself, so no state of a whole video
+exists anywhere (the package's own predictor keeps every frame and every output).
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from sam2.modeling.sam2_base import SAM2Base
+
+
+@dataclass(frozen=True)
+class FrameFeatures:
+    """The image encoder's output for one frame (or G), as ``SAM2Base`` passes it around.
+
+    Attributes:
+        maps: one (H * W, G, C) tensor per feature level, finest first; G is 1, or the number of
+            videos that a training batch goes through side by side
+        positions: their positional encodings, of the same shapes
+        sizes: (H, W) of each level
+    """
+
+    maps: list[torch.Tensor]
+    positions: list[torch.Tensor]
+    sizes: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """The model's answer on one frame for N objects.
+
+    Attributes:
+        mask_logits: (N, 1, h, w) float, at a quarter of the model's image size
+        iou: (N,) the model's own estimate of the mask's IoU
+        object_score: (N,) logit of "the object is visible in this frame"
+    """
+
+    mask_logits: torch.Tensor
+    iou: torch.Tensor
+    object_score: torch.Tensor
+
+
+class Memory:
+    """Everything ``SAM2Base`` will ever look back at: its size depends on N, never on the video.
+
+    One conditioning output (the key frame), the last ``num_maskmem - 1`` memory maps and the last
+    ``max_obj_ptrs_in_encoder - 1`` object pointers.
+
+    Args:
+        model: the SAM2 model
+        dtype (None): the type memory maps are stored in; ``torch.bfloat16`` as in sam2's own
+            predictor, None to keep the model's (training)
+    """
+
+    def __init__(self, model: SAM2Base, dtype: torch.dtype | None = None) -> None:
+        self.frame = 0
+        self.outputs: dict[str, dict[int, dict[str, Any]]] = {
+            "cond_frame_outputs": {},
+            "non_cond_frame_outputs": {},
+        }
+        self._dtype = dtype
+        self._maps = (model.num_maskmem - 1) * model.memory_temporal_stride_for_eval
+        self._pointers = max(self._maps, model.max_obj_ptrs_in_encoder - 1)
+
+    def add(self, output: dict[str, Any]) -> None:
+        """Remembers a frame's output, forgets what is out of reach, goes on to the next frame."""
+        if self._dtype is not None:
+            output["maskmem_features"] = output["maskmem_features"].to(self._dtype)
+        if self.frame == 0:
+            self.outputs["cond_frame_outputs"][0] = output
+        else:
+            recent = self.outputs["non_cond_frame_outputs"]
+            recent[self.frame] = output
+            recent.pop(self.frame - self._pointers, None)
+            out_of_reach = recent.get(self.frame - self._maps)
+            if out_of_reach is not None:
+                out_of_reach["maskmem_features"] = out_of_reach["maskmem_pos_enc"] = None
+        self.frame += 1
+
+
+def encode_frames(model: SAM2Base, images: torch.Tensor, group: int = 1) -> list[FrameFeatures]:
+    """Encodes a batch of frames; in eval mode the same, bit by bit, as one after the other.
+
+    Args:
+        model: the SAM2 model
+        images: (B, 3, S, S) normalized RGB, S = ``model.image_size``
+        group (1): how many consecutive images belong to one step
+
+    Returns:
+        the features of each of the B / ``group`` steps
+    """
+    encoded = model.forward_image(images)
+    _, maps, positions, sizes = model._prepare_backbone_features(encoded)
+    starts = range(0, images.shape[0], group)
+    return [
+        FrameFeatures(
+            [m[:, b : b + group] for m in maps], [p[:, b : b + group] for p in positions], sizes
+        )
+        for b in starts
+    ]
+
+
+def track_frame(
+    model: SAM2Base,
+    features: FrameFeatures,
+    memory: Memory,
+    count: int,
+    prompt: dict[str, torch.Tensor] | None = None,
+    remember: bool = True,
+) -> StepOutput:
+    """Runs the model on the next frame: the prompted key frame first, then whatever follows it.
+
+    This is ``SAM2Base.track_step`` in its two halves, because only the inner one returns the
+    predicted IoU. The frame number is the distance from the key frame; direction is unknown here.
+
+    Args:
+        model: the SAM2 model
+        features: the frame's features
+        memory: the memory of this pass, updated in place
+        count: the number of objects N, the same for each of the G videos: N is a multiple of G
+        prompt (None): ``point_coords`` (N, P, 2) in pixels of the model's image and
+            ``point_labels`` (N, P), required on the first frame and only there
+        remember (True): False on a pass's last frame spares encoding a memory of it
+
+    Returns:
+        a :class:`StepOutput`
+    """
+    first = memory.frame == 0
+    if first != (prompt is not None):
+        raise ValueError("the key frame, and no other, is tracked with a prompt")
+    repeats = count // features.maps[0].shape[1]
+    maps = [m.repeat_interleave(repeats, dim=1) for m in features.maps]
+    output, heads, _, _ = model._track_step(
+        frame_idx=memory.frame,
+        is_init_cond_frame=first,
+        current_vision_feats=maps,
+        current_vision_pos_embeds=[p.repeat_interleave(repeats, dim=1) for p in features.positions],
+        feat_sizes=features.sizes,
+        point_inputs=prompt,
+        mask_inputs=None,
+        output_dict=memory.outputs,
+        # The length is unknown to a stream. SAM2 uses it only in videos shorter than
+        # `max_obj_ptrs_in_encoder`, to scale the pointers' temporal encoding.
+        num_frames=sys.maxsize,
+        track_in_reverse=False,
+        prev_sam_mask_logits=None,
+    )
+    _, _, ious, low_res_masks, high_res_masks, pointer, object_score = heads
+    if remember:
+        output["obj_ptr"] = pointer
+        model._encode_memory_in_output(
+            maps, features.sizes, prompt, True, high_res_masks, object_score, output
+        )
+        memory.add(output)
+    # Of several candidate masks the model has taken the one with the highest predicted IoU.
+    return StepOutput(low_res_masks, ious.max(dim=-1).values, object_score[:, 0])

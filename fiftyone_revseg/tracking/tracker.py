@@ -1,0 +1,52 @@
+"""What a tracker is: it starts at the key frame and goes on to whatever frame it is given next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from fiftyone_revseg.tracking.rle import RLE
+
+
+@dataclass(frozen=True)
+class FrameMasks:
+    """What a tracker found in one frame.
+
+    Attributes:
+        frame: the frame's number in its video, 0-based
+        rles: one mask per object at the frame's own size; None where it is not visible
+        scores: (N,) float in [0, 1], how sure the tracker is of each mask; low where the object
+            is not visible
+    """
+
+    frame: int
+    rles: list[RLE | None]
+    scores: np.ndarray
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Follows objects from their boxes in one frame."""
+
+    def track(
+        self, frames: Iterable[tuple[int, np.ndarray]], boxes_xyxy_px: np.ndarray
+    ) -> Iterator[FrameMasks]:
+        """Tracks objects through frames in the order given.
+
+        Direction is the video's business: backward is the same walk over frames in reverse. The
+        tracker looks back only, and what it keeps does not grow with the number of frames.
+
+        Args:
+            frames: (number, (H, W, 3) uint8 RGB) pairs of one size, the key frame first
+            boxes_xyxy_px: (N, 4) boxes in pixels of the key frame
+
+        Yields:
+            a :class:`FrameMasks` for every frame, in the same order
+
+        Raises:
+            ValueError: if boxes or frames are not as said
+        """
+        ...

@@ -1,0 +1,202 @@
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from fiftyone_revseg.tracking import Sam2Tracker
+from fiftyone_revseg.tracking.checkpoints import (
+    EMBEDDED,
+    OFFICIAL_CONFIGS,
+    OFFICIAL_PRESETS,
+    CheckpointError,
+    _package_config,
+    build_model,
+    find_checkpoint,
+    load_model,
+    read_config,
+)
+
+NANO = EMBEDDED / "sam2-nano" / "config.yaml"
+TINY = "sam2.1_hiera_tiny.pt"
+
+
+@pytest.fixture(scope="module")
+def nano_state():
+    torch.manual_seed(0)
+    return build_model(read_config(NANO)).state_dict()
+
+
+def same_weights(model, state) -> bool:
+    return all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_directory_with_config_and_safetensors(tmp_path, nano_state):
+    shutil.copy(NANO, tmp_path / "config.yaml")
+    save_file(nano_state, tmp_path / "model.safetensors")
+    assert same_weights(load_model(tmp_path), nano_state)
+    tracker = Sam2Tracker.load(tmp_path, device="cpu")
+    assert tracker.name == str(tmp_path)
+    assert not tracker.model.training
+
+
+def test_pt_file_with_its_config_beside_it(tmp_path, nano_state):
+    shutil.copy(NANO, tmp_path / "mine.yaml")
+    torch.save({"model": nano_state}, tmp_path / "mine.pt")
+    assert same_weights(load_model(tmp_path / "mine.pt"), nano_state)
+    assert same_weights(load_model(tmp_path), nano_state)
+
+
+@pytest.mark.slow
+def test_official_pt_file_is_known_by_its_name(tmp_path):
+    torch.manual_seed(1)
+    state = build_model(read_config(_package_config(OFFICIAL_CONFIGS[TINY]))).state_dict()
+    torch.save({"model": state}, tmp_path / TINY)
+    model = load_model(tmp_path / TINY)
+    assert same_weights(model, state)
+    # what sam2's own predictor switches on
+    assert model.sam_mask_decoder.dynamic_multimask_via_stability
+    assert model.binarize_mask_from_pts_for_mem_enc
+    assert same_weights(load_model(tmp_path), state)
+
+
+@pytest.mark.parametrize("file", list(OFFICIAL_CONFIGS))
+def test_every_official_config_is_there_and_allowed(file):
+    config = read_config(_package_config(OFFICIAL_CONFIGS[file]))
+    assert config["image_size"] == 1024
+    assert config["memory_encoder"]["fuser"]["layer"]["layer_scale_init_value"] == 1e-6
+
+
+def test_official_names_are_the_hubs(monkeypatch, tmp_path):
+    asked = []
+
+    def download(repo_id, filename):
+        asked.append((repo_id, filename))
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    for name in ("sam2.1-hiera-base-plus", "facebook/sam2.1-hiera-base-plus"):
+        config, weights = find_checkpoint(name)
+        assert config.name == "sam2.1_hiera_b+.yaml"
+        assert weights.name == "sam2.1_hiera_base_plus.pt"
+    assert asked == [("facebook/sam2.1-hiera-base-plus", "sam2.1_hiera_base_plus.pt")] * 2
+    find_checkpoint("someone/small-tracker")
+    assert asked[2:] == [
+        ("someone/small-tracker", "config.yaml"),
+        ("someone/small-tracker", "model.safetensors"),
+    ]
+    assert {"sam2.1-hiera-tiny", "sam2-hiera-large"} <= set(OFFICIAL_PRESETS)
+
+
+def test_hub_that_cannot_be_reached(monkeypatch):
+    def download(repo_id, filename):
+        raise OSError("no route")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    with pytest.raises(CheckpointError, match="could not be downloaded"):
+        find_checkpoint("sam2.1-hiera-tiny")
+
+
+@pytest.mark.parametrize("name", ["sam3", "no/such/thing.pt", "/nowhere/at/all"])
+def test_unknown_name(name):
+    with pytest.raises(CheckpointError, match="no tracker called"):
+        load_model(name)
+
+
+def test_directory_without_a_tracker(tmp_path):
+    with pytest.raises(CheckpointError, match="holds no tracker"):
+        load_model(tmp_path)
+
+
+def test_pt_file_without_a_config(tmp_path, nano_state):
+    torch.save({"model": nano_state}, tmp_path / "mine.pt")
+    with pytest.raises(CheckpointError, match="no config for"):
+        load_model(tmp_path / "mine.pt")
+
+
+class Payload:
+    """A pickle that would run code."""
+
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('code from a checkpoint was run')",))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", "pickle", "no model in it"])
+def test_bad_weights_are_refused_in_one_sentence(content, tmp_path, nano_state):
+    shutil.copy(NANO, tmp_path / "config.yaml")
+    path = tmp_path / "mine.pt"
+    if content == "pickle":
+        torch.save({"model": Payload()}, path)
+    elif content == "no model in it":
+        torch.save(nano_state, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot be read as SAM2 weights"):
+        load_model(path)
+
+
+def test_weights_of_another_config_are_refused(tmp_path, nano_state):
+    shutil.copy(NANO, tmp_path / "config.yaml")
+    state = dict(nano_state)
+    state.pop("no_mem_embed")
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="do not fit the config"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "subprocess.Popen",
+        "sam2.build_sam.build_sam2",
+        # hydra follows attributes of modules, so a prefix would not be enough
+        "sam2.modeling.sam2_base.torch.hub.load",
+    ],
+)
+def test_config_may_only_build_sam2s_classes(target, tmp_path):
+    path = tmp_path / "config.yaml"
+    text = NANO.read_text().replace("sam2.modeling.memory_encoder.CXBlock", target)
+    path.write_text(text)
+    with pytest.raises(CheckpointError, match="only SAM2's own model classes are allowed"):
+        read_config(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("embed_dim: 24", "embed_dim: 24\n      weights_path: /etc/passwd", "asks to read"),
+        ("image_size: 256", "image_size: ${oc.env:HOME}", "interpolations"),
+        ("_target_: sam2.modeling.sam2_base.SAM2Base", "", "not a SAM2Base"),
+        ("model:", "models:", "is not a SAM2 config"),
+    ],
+)
+def test_config_that_is_none_is_refused(old, new, message, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(NANO.read_text().replace(old, new))
+    with pytest.raises(CheckpointError, match=message):
+        read_config(path)
+
+
+@pytest.mark.parametrize("content", [b"\x00\xff\xfe", b"- 1\n- 2\n", b"a: [", b""])
+def test_config_that_is_not_even_yaml(content, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="is not a SAM2 config"):
+        read_config(path)
+
+
+def test_config_that_does_not_build_says_so(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        NANO.read_text().replace(
+            "num_heads: 1\n        downsample", "num_heads: 7\n        downsample"
+        )
+    )
+    with pytest.raises(CheckpointError, match="sam2 cannot build a model from this config"):
+        build_model(read_config(path))
+
+
+def test_nano_is_small():
+    model = build_model(read_config(NANO))
+    assert sum(p.numel() for p in model.parameters()) < 4e6
