@@ -266,7 +266,7 @@ class _Scene:
         )
 
     def _if_visible(self, bodies: list[Body]) -> list[Body] | None:
-        """The bodies, unless one of them is hidden for too long or two stay on top of each other."""
+        """The bodies, unless one of them is hidden for too long."""
         t = np.arange(self.frame_count)
         alive = np.array([(b.first <= t) & (t <= b.last) for b in bodies])
         hidden = np.zeros_like(alive)
