@@ -1,0 +1,120 @@
+"""The folder of one training run: its state, its curves, and how far it is."""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class RunFolder:
+    """Keeps a training run so that it can be watched, stopped and resumed.
+
+    Args:
+        directory: created if missing
+        steps: how many steps the run has, for the estimate
+    """
+
+    def __init__(self, directory: str | Path, steps: int):
+        self.directory = Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.steps = steps
+        self._sums: dict[str, float] = {}
+        self._count = 0
+        self._began: tuple[float, int] | None = None
+
+    @property
+    def _state(self) -> Path:
+        return self.directory / "state.pt"
+
+    @property
+    def _curves(self) -> Path:
+        return self.directory / "curves.csv"
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replaces the saved state; an interruption leaves the old one whole."""
+        import torch
+
+        partial = self._state.with_suffix(".partial")
+        torch.save(dict(state), partial)
+        os.replace(partial, self._state)
+
+    def load(self) -> dict[str, Any] | None:
+        """The saved state, or None where there is none."""
+        import torch
+
+        if not self._state.exists():
+            return None
+        return torch.load(self._state, weights_only=True, map_location="cpu")
+
+    def log(self, step: int, values: Mapping[str, float], every: int = 20) -> None:
+        """Adds up the values of a step; every so often writes and prints their means."""
+        if self._began is None:
+            self._began = (time.monotonic(), step)
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._count += 1
+        if (step + 1) % every and step + 1 != self.steps:
+            return
+        means = {name: total / self._count for name, total in self._sums.items()}
+        self._sums, self._count = {}, 0
+        self._append({"step": step + 1, **means})
+        rate = (time.monotonic() - self._began[0]) / max(step + 1 - self._began[1], 1)
+        left = (self.steps - step - 1) * rate / 60
+        shown = "  ".join(f"{name} {mean:.3f}" for name, mean in means.items())
+        click.echo(f"step {step + 1}/{self.steps}  {shown}  {rate:.2f} s/step  {left:.0f} min left")
+
+    def _append(self, row: Mapping[str, float]) -> None:
+        rows = self.curves()
+        rows = [r for r in rows if r["step"] < row["step"]]  # a resumed run repeats a few steps
+        rows.append(dict(row))
+        names = list(dict.fromkeys(name for r in rows for name in r))
+        partial = self._curves.with_suffix(".partial")
+        with open(partial, "w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(partial, self._curves)
+
+    def curves(self) -> list[dict[str, float]]:
+        """The rows logged so far."""
+        if not self._curves.exists():
+            return []
+        with open(self._curves, newline="") as file:
+            return [
+                {name: float(value) for name, value in row.items() if value}
+                for row in csv.DictReader(file)
+            ]
+
+    def plot(self) -> Path | None:
+        """Draws every curve into ``curves.png``.
+
+        Returns:
+            the path of the picture, or None if matplotlib is not installed
+        """
+        try:
+            import matplotlib
+
+            matplotlib.use("Agg")
+            from matplotlib import pyplot as plt
+        except ImportError:
+            return None
+        rows = self.curves()
+        names = [name for name in dict.fromkeys(n for r in rows for n in r) if name != "step"]
+        figure, axes = plt.subplots(
+            (len(names) + 2) // 3, 3, figsize=(12, 3 * ((len(names) + 2) // 3)), squeeze=False
+        )
+        for axis, name in zip(axes.flat, names, strict=False):
+            axis.plot(*zip(*[(r["step"], r[name]) for r in rows if name in r], strict=True))
+            axis.set_title(name)
+            axis.set_xlabel("step")
+        figure.tight_layout()
+        path = self.directory / "curves.png"
+        figure.savefig(path, dpi=80)
+        plt.close(figure)
+        return path
