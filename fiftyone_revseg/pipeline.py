@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Box = tuple[float, float, float, float]
+
 #: ``progress(stage, done, total)``: stage is "decode", "reason" or "track"; done and total count
 #: sampled frames, queries and frames walked, respectively
 Progress = Callable[[str, int, int], None]
@@ -110,8 +112,8 @@ class Segmentation:
         """
         width, height = self.size
         masks = np.zeros((self.frame_count, height, width), bool)
-        for track in self.tracks:
-            for k in track.visible_frames if track is not None else ():
+        for track in filter(None, self.tracks):
+            for k in track.visible_frames:
                 masks[k] |= track.mask(k)
         return masks
 
@@ -208,7 +210,7 @@ class RevSeg:
                 return [self.failed(path, query, error) for query in queries]
             report("decode", len(images), len(images))
             decode = (time.perf_counter() - started) / len(queries)
-            about = {
+            about: dict[str, Any] = {
                 "path": path,
                 "fps": float(video.fps),
                 "first_frame": video.first_frame,
@@ -243,8 +245,10 @@ class RevSeg:
         def read_frame(k: int) -> np.ndarray:
             return sampled[k] if k in sampled else video[k]
 
-        size = tuple(video.size)
-        requests = [ChainRequest(query, table, images, read_frame, size) for query in queries]
+        width, height = video.size
+        requests = [
+            ChainRequest(query, table, images, read_frame, (width, height)) for query in queries
+        ]
         return run_chain(self.reasoner, self.spec, requests)
 
     def _track(
@@ -252,13 +256,10 @@ class RevSeg:
     ) -> tuple[tuple[MaskTrack | None, ...], Status, str]:
         """Follows every object that has a box; those that share a key frame go together."""
         tracks: list[MaskTrack | None] = [None] * len(trajectory.choices)
-        together: dict[int, list[int]] = {}
-        for i, (choice, grounding) in enumerate(
-            zip(trajectory.choices, trajectory.groundings, strict=True)
-        ):
+        together: dict[int, dict[int, Box]] = {}  # key frame -> object -> box
+        for i, grounding in enumerate(trajectory.groundings):
             if grounding is not None:
-                key_frame = trajectory.frame_table.source_frame(choice.frame)
-                together.setdefault(key_frame, []).append(i)
+                together.setdefault(trajectory.key_frames[i], {})[i] = grounding.box_xyxy_px
         if not together:
             return tuple(tracks), trajectory.status, trajectory.reason
 
@@ -267,7 +268,7 @@ class RevSeg:
         walked = _Walked(video, report, total)
         try:
             for key_frame, objects in together.items():
-                boxes = np.array([trajectory.groundings[i].box_xyxy_px for i in objects], float)
+                boxes = np.array(list(objects.values()), float)
                 found = track_both_ways(self.tracker, walked, key_frame, boxes)
                 for i, track in zip(objects, found, strict=True):
                     tracks[i] = replace(track, object_id=i)
