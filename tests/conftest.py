@@ -1,24 +1,62 @@
-"""What holds for every test: a database of its own, nothing from the network, two threads."""
+"""What holds for every test: a database server of its own, nothing from the network, two threads.
+
+All of it is set before anything is imported, as FiftyOne, transformers and torch look only once.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import socket
+import subprocess
 import tempfile
 
 import pytest
 
-# Set before anything is imported: FiftyOne, transformers and torch read these only once. FiftyOne
-# starts its server in this directory when (and only when) a test imports it.
-_DATABASE = tempfile.mkdtemp(prefix="revseg-tests-db-")
-os.environ["FIFTYONE_DATABASE_DIR"] = _DATABASE
+from fiftyone_revseg.doctor import find_mongod
+
 os.environ["FIFTYONE_DO_NOT_TRACK"] = "true"
 os.environ["FIFTYONE_SHOW_PROGRESS_BARS"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # more threads than cores are far slower
 
+_FOLDER = tempfile.mkdtemp(prefix="revseg-tests-db-")
+os.environ["FIFTYONE_DATABASE_DIR"] = _FOLDER
+os.environ["FIFTYONE_DATABASE_NAME"] = "revseg-tests"
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def _start_server() -> subprocess.Popen | None:
+    """Starts a database server that ends with this process, however that ends.
+
+    FiftyOne would start one itself, but rather joins one that runs already, wherever that keeps
+    its data: tests would write to the database of an App that is open, or of other tests.
+    """
+    mongod = find_mongod()
+    if mongod is None:
+        return None  # FIFTYONE_DATABASE_URI says where one is, or tests with FiftyOne fail
+    port = _free_port()
+    os.environ["FIFTYONE_DATABASE_URI"] = f"mongodb://127.0.0.1:{port}"
+    command = [mongod, "--dbpath", _FOLDER, "--port", str(port), "--bind_ip", "127.0.0.1"]
+    command += ["--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"]
+    # The shell waits for its input to close, which the system does when this process ends.
+    return subprocess.Popen(
+        ["sh", "-c", '"$@" >/dev/null 2>&1 & read _; kill -9 $!', "sh", *map(str, command)],
+        stdin=subprocess.PIPE,
+    )
+
+
+_SERVER = _start_server()
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_database():
     yield
-    shutil.rmtree(_DATABASE, ignore_errors=True)
+    if _SERVER is not None:
+        _SERVER.communicate()  # closes its input, and waits for its end
+    shutil.rmtree(_FOLDER, ignore_errors=True)

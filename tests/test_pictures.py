@@ -92,3 +92,11 @@ def test_video_keeps_every_frame_and_its_time(tmp_path, size):
 def test_video_without_frames_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no frames"):
         pictures.write_video(tmp_path / "a.mp4", iter([]))
+
+
+def test_text_tile_has_text_in_the_middle():
+    tile = pictures.text_tile("no key frame", (120, 80))
+    assert tile.shape == (80, 120, 3)
+    rows, columns = np.nonzero((tile != tile[0, 0]).any(axis=-1))
+    assert abs(rows.mean() - 40) < 5
+    assert abs(columns.mean() - 60) < 8
