@@ -97,9 +97,9 @@ class _Dialogue:
 
     def take(self, reply: Reply, retries: int) -> None:
         """Uses the reply, or makes the correction that asks for another one."""
-        assert self.pending is not None
+        asked = self.pending or self.conversation
         turn = Turn(
-            prompt=self.pending.messages[-1].text,
+            prompt=asked.messages[-1].text,
             reply=reply.text,
             tokens=reply.tokens,
             seconds=reply.seconds,
@@ -115,7 +115,7 @@ class _Dialogue:
             self.pending = None
         except ParseError as e:
             self.error = str(e)
-            answered = self.pending.say("assistant", _plain(reply.text))
+            answered = asked.say("assistant", _plain(reply.text))
             again = len(self.turns) < retries
             self.pending = answered.say("user", self.correction(self.error)) if again else None
         self.turns.append(replace(turn, error=self.error))
@@ -132,7 +132,7 @@ class _Pair:
     spec: ChainSpec
     first: _Dialogue | None = None
     branches: list[_Dialogue] = field(default_factory=list)
-    failures: list[str | None] = field(default_factory=list)  # of each object, before any reply
+    failures: dict[int, str] = field(default_factory=dict)  # object -> why it was never asked for
     error: str | None = None
 
     def start(self) -> _Dialogue | None:
@@ -151,10 +151,9 @@ class _Pair:
         for position, choice in enumerate(first.result):
             try:
                 self.branches.append(self._turn2(first.history, position, choice))
-                self.failures.append(None)
             except Exception as e:
                 logger.warning("Turn 2 of %r could not be asked", choice, exc_info=True)
-                self.failures.append(_in_words(e))
+                self.failures[position] = _in_words(e)
         return self.branches
 
     def finish(self, model: str) -> Trajectory:
@@ -162,7 +161,7 @@ class _Pair:
         trajectory = Trajectory(
             query=request.query,
             frame_table=request.frame_table,
-            source_size=tuple(request.source_size),
+            source_size=(request.source_size[0], request.source_size[1]),
             status=Status.ERROR,
             reason=self.error or "",
             model=model,
@@ -187,14 +186,15 @@ class _Pair:
         by_object = {branch.object: branch for branch in self.branches}
         groundings: list[Grounding | None] = []
         reasons, crashes = [], 0
-        for position, failure in enumerate(self.failures):
+        for position in range(len(first.result)):
             branch = by_object.get(position)
             if branch is not None and branch.history is not None:
                 groundings.append(Grounding(branch.result[0], branch.turns[-1].confidence))
                 continue
             groundings.append(None)
             crashes += branch is None or branch.crashed
-            reasons.append(f"turn 2, object {position + 1}: {failure or branch.error}")
+            why = self.failures[position] if branch is None else branch.error
+            reasons.append(f"turn 2, object {position + 1}: {why}")
         status = Status.OK
         if len(reasons) == len(groundings):  # some boxes are better than none
             status = Status.ERROR if crashes == len(reasons) else Status.BAD_BOX
@@ -281,7 +281,8 @@ def _dialogues(
     while waiting:
         for start in range(0, len(waiting), batch_size):
             batch = waiting[start : start + batch_size]
-            replies = _generate(reasoner, spec, [dialogue.pending for dialogue in batch])
+            asked = [dialogue.pending or dialogue.conversation for dialogue in batch]
+            replies = _generate(reasoner, spec, asked)
             for dialogue, reply in zip(batch, replies, strict=True):
                 try:
                     if isinstance(reply, Exception):
@@ -297,7 +298,7 @@ def _generate(
 ) -> list[Reply | Exception]:
     """Generates a batch; if that fails, one by one, so that one cannot take the others along."""
     try:
-        replies = list(reasoner.generate(conversations, spec))
+        replies: list[Reply | Exception] = list(reasoner.generate(conversations, spec))
         if len(replies) != len(conversations):
             raise RuntimeError(f"got {len(replies)} replies to {len(conversations)} conversations")
         return replies

@@ -78,7 +78,7 @@ class LocalReasoner:
             config = AutoConfig.from_pretrained(name, trust_remote_code=False)
             spec = _read_spec(name) or family_spec(config.model_type)
             processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)
-            model = AutoModelForImageTextToText.from_pretrained(
+            model: Any = AutoModelForImageTextToText.from_pretrained(
                 name,
                 dtype=dtype,
                 attn_implementation=_attention(device, dtype),
@@ -242,7 +242,9 @@ def _pieces(tokenizer: Any, ids: list[int]) -> list[str]:
         return tokenizer.decode(part, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     text = decode(ids)
-    pieces, before, pending = [], [], []
+    pieces: list[str] = []
+    before: list[int] = []
+    pending: list[int] = []
     for token in ids:
         pending = [*pending, token]
         piece = decode(before + pending)[len(decode(before)) :]

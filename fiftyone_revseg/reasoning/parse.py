@@ -286,7 +286,8 @@ def _four_numbers(values: list) -> tuple[float, float, float, float] | None:
         if not math.isfinite(number):
             return None
         numbers.append(number)
-    return tuple(numbers)
+    x1, y1, x2, y2 = numbers
+    return x1, y1, x2, y2
 
 
 def _to_source(

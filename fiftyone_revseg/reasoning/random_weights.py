@@ -32,7 +32,7 @@ _SPECIAL = (
 )
 
 # The published configuration of Qwen2.5-VL-3B-Instruct
-_QWEN2_5_VL_3B = {
+_QWEN2_5_VL_3B: dict[str, Any] = {
     "text": {
         "vocab_size": 151936,
         "hidden_size": 2048,
@@ -74,7 +74,7 @@ _TINY_TEXT = {
     "max_position_embeddings": 8192,
     "initializer_range": 0.2,
 }
-_TINY_2_5 = {
+_TINY_2_5: dict[str, Any] = {
     "text": {
         **_TINY_TEXT,
         "rope_parameters": {
@@ -96,7 +96,7 @@ _TINY_2_5 = {
         "tokens_per_second": 2,
     },
 }
-_TINY_3 = {
+_TINY_3: dict[str, Any] = {
     "text": {
         **_TINY_TEXT,
         "head_dim": 16,
@@ -151,11 +151,44 @@ def save_random_checkpoint(
         the directory
     """
     import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
+    from transformers import AutoModelForImageTextToText
+
+    directory = Path(directory)
+    config, processor = build(architecture, text_layers, vision_layers)
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        model = AutoModelForImageTextToText.from_config(config, dtype=getattr(torch, dtype))
+    finally:
+        torch.random.set_rng_state(state)
+    model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
+    model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
+    model.save_pretrained(directory)
+    processor.save_pretrained(directory)
+    (spec or family_spec(config.model_type)).save(directory)
+    return directory
+
+
+def build(
+    architecture: str, text_layers: int | None = None, vision_layers: int | None = None
+) -> tuple[Any, Any]:
+    """Makes the config and the processor of an architecture.
+
+    Args:
+        architecture: see :func:`save_random_checkpoint`
+        text_layers (None): fewer layers in the language model than published
+        vision_layers (None): fewer layers in the vision tower than published
+
+    Returns:
+        a transformers config and the processor that goes with it
+
+    Raises:
+        ValueError: if the architecture is not known
+    """
+    from transformers import AutoConfig
 
     if architecture not in ARCHITECTURES:
         raise ValueError(f"Unknown architecture '{architecture}': use one of {[*ARCHITECTURES]}")
-    directory = Path(directory)
     model_type, sizes = ARCHITECTURES[architecture]
     text, vision = dict(sizes["text"]), dict(sizes["vision"])
     if text_layers is not None:
@@ -168,10 +201,14 @@ def save_random_checkpoint(
                 vision[key] = kept or [vision_layers - 1]
     processor = _processor(model_type, vision["patch_size"])
     ids = processor.tokenizer.convert_tokens_to_ids
-    stop = {"bos_token_id": ids("<|endoftext|>"), "eos_token_id": ids("<|im_end|>")}
+    text |= {
+        "bos_token_id": ids("<|endoftext|>"),
+        "eos_token_id": ids("<|im_end|>"),
+        "pad_token_id": ids("<|endoftext|>"),
+    }
     config = AutoConfig.for_model(
         model_type,
-        text_config={**text, **stop, "pad_token_id": ids("<|endoftext|>")},
+        text_config=text,
         vision_config=vision,
         image_token_id=ids("<|image_pad|>"),
         video_token_id=ids("<|video_pad|>"),
@@ -179,18 +216,7 @@ def save_random_checkpoint(
         vision_end_token_id=ids("<|vision_end|>"),
         tie_word_embeddings=sizes.get("tie_word_embeddings", False),
     )
-    state = torch.random.get_rng_state()
-    torch.manual_seed(seed)
-    try:
-        model = AutoModelForImageTextToText.from_config(config, dtype=getattr(torch, dtype))
-    finally:
-        torch.random.set_rng_state(state)
-    model.generation_config.eos_token_id = stop["eos_token_id"]
-    model.generation_config.pad_token_id = ids("<|endoftext|>")
-    model.save_pretrained(directory)
-    processor.save_pretrained(directory)
-    (spec or family_spec(model_type)).save(directory)
-    return directory
+    return config, processor
 
 
 def _processor(model_type: str, patch_size: int) -> Any:
@@ -202,16 +228,16 @@ def _processor(model_type: str, patch_size: int) -> Any:
         Qwen3VLVideoProcessor,
     )
 
-    parts = {
+    parts: dict[str, Any] = {
         "image_processor": Qwen2VLImageProcessor(patch_size=patch_size),
         "tokenizer": _byte_tokenizer(),
         "chat_template": CHAT_TEMPLATE,
     }
     if model_type == "qwen3_vl":
-        video = Qwen3VLVideoProcessor(patch_size=patch_size)
-        return Qwen3VLProcessor(video_processor=video, **parts)
-    video = Qwen2VLVideoProcessor(patch_size=patch_size)
-    return Qwen2_5_VLProcessor(video_processor=video, **parts)
+        parts["video_processor"] = Qwen3VLVideoProcessor(patch_size=patch_size)
+        return Qwen3VLProcessor(**parts)
+    parts["video_processor"] = Qwen2VLVideoProcessor(patch_size=patch_size)
+    return Qwen2_5_VLProcessor(**parts)
 
 
 def _byte_tokenizer() -> Any:
