@@ -1,0 +1,16 @@
+"""Frames in: open a video, clip or image sequence; read exactly frame k; walk both ways.
+
+video = open_video("clip.mp4")
+table = video.sample(16)                        # which frames stand for the whole video
+images = video.frames(table.indices)            # list of (H, W, 3) uint8 RGB arrays
+for k, frame in video.walk(len(video) - 1, step=-1):
+    ...
+"""
+
+from .errors import VideoError
+from .open import open_video
+from .prefetch import prefetch
+from .sampling import uniform_indices
+from .video import Video
+
+__all__ = ["Video", "VideoError", "open_video", "prefetch", "uniform_indices"]

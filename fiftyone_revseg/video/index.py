@@ -1,0 +1,412 @@
+"""Which frame is frame k: the packet index of a video file.
+
+Reading the packets of a file without decoding them takes milliseconds and says which frames there
+are, in which order they are shown and where decoding can start. Containers that do not carry
+times of presentation (avi, raw streams) are decoded once instead, and the frames counted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import islice, pairwise
+from typing import Any
+
+import numpy as np
+
+from .errors import VideoError
+
+# Codecs whose key frames always start afresh. H.264 and HEVC also flag frames as keys from which
+# a picture is only complete a while later, or whose neighbours refer to frames before them
+_CLEAN_KEYS = {"mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v2", "msmpeg4v3", "h263", "flv1"}
+_CLEAN_KEYS |= {"wmv1", "wmv2", "mjpeg", "vp8", "vp9", "av1"}
+# Where decord was measured to be exact, given that nothing below objects
+_DECORD_CONTAINERS = {"mov", "mp4", "matroska", "webm"}
+_DECORD_CODECS = {"h264", "vp8", "vp9", "av1"}
+# Programme streams end without saying how long their last frame should have been
+_OPEN_ENDED = {"mpegts", "mpeg"}
+
+
+@dataclass(frozen=True)
+class PacketIndex:
+    """The frames of a video file in the order in which they are shown.
+
+    A *stamp* is a time of presentation in units of ``time_base``.
+
+    Attributes:
+        codec: FFmpeg's name of the codec
+        container: FFmpeg's names of the container, comma-separated
+        time_base: the seconds of one unit of the stamps
+        rate: frames per second as the file states them, or None
+        stamps: (N,) int64, strictly increasing; frame k is the one with stamp ``stamps[k]``
+        key_stamps: (K,) int64, strictly increasing stamps of the packets at which decoding can
+            start, also those before the first frame shown
+        key_dts: (K,) their times of decoding, or None, for seeking
+        counted: frames are known by counting, not by their stamps, which the file does not carry;
+            ``key_stamps`` is then empty, and ``key_dts`` belongs to the next two
+        key_positions: if counted, the byte positions of the packets at which decoding can start
+        key_numbers: if counted, the numbers of the frames in them
+        last_stamp: the stamp of the last packet in the file
+        broken_tail: the stamps (the byte positions if counted) of packets that the end of the file
+            cuts off; see :meth:`whole`
+        objections: what speaks against decord, in words; empty if nothing does
+    """
+
+    codec: str
+    container: str
+    time_base: Fraction
+    rate: float | None
+    stamps: np.ndarray
+    key_stamps: np.ndarray
+    key_dts: tuple[int | None, ...]
+    counted: bool = False
+    key_positions: tuple[int, ...] = ()
+    key_numbers: tuple[int, ...] = ()
+    last_stamp: int | None = None
+    broken_tail: frozenset[int] = frozenset()
+    objections: tuple[str, ...] = ()
+
+    @property
+    def key_frames(self) -> np.ndarray:
+        """Increasing numbers of the frames at which decoding can start; the first is 0."""
+        if self.counted:
+            numbers = np.asarray(self.key_numbers, dtype=np.int64)
+        else:
+            numbers = np.searchsorted(self.stamps, self.key_stamps)
+        numbers = np.union1d([0], numbers)
+        return numbers[numbers < len(self.stamps)]
+
+    @property
+    def times(self) -> np.ndarray:
+        """(N,) float64 seconds, the first frame at 0."""
+        return (self.stamps - self.stamps[0]) * float(self.time_base)
+
+    def whole(self, packets: Iterable[Any]) -> Iterator[Any]:
+        """Leaves out the packets that the end of the file cuts off: they decode to garbage."""
+        for packet in packets:
+            if (packet.pos if self.counted else packet.pts) not in self.broken_tail:
+                yield packet
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether a cut end leaves no trace in the packets."""
+        return bool(_OPEN_ENDED & set(self.container.split(",")))
+
+
+@dataclass
+class _Packets:
+    """The packets of one stream in the order in which they are decoded."""
+
+    # The first three may hold None as well, where the container does not say
+    pts: list[Any] = field(default_factory=list)
+    dts: list[Any] = field(default_factory=list)
+    pos: list[Any] = field(default_factory=list)
+    size: list[int] = field(default_factory=list)
+    key: list[bool] = field(default_factory=list)
+    discard: list[bool] = field(default_factory=list)
+    corrupt: list[bool] = field(default_factory=list)
+    idr: list[bool] = field(default_factory=list)  # of the key packets of H.264
+
+
+def open_container(path: str) -> tuple[Any, Any]:
+    """Opens a video file with PyAV.
+
+    Args:
+        path: the path of the file
+
+    Returns:
+        the container and its video stream
+
+    Raises:
+        VideoError: if there is none to decode
+    """
+    import av
+
+    name = os.path.basename(path)
+    try:
+        container = av.open(path)
+    except (av.FFmpegError, OSError, ValueError) as e:
+        why = getattr(e, "strerror", None) or str(e)
+        raise VideoError(
+            f"{name} is no video that FFmpeg can open ({why}): play it to see whether it is whole,"
+            " and copy or export it again."
+        ) from e
+    try:
+        stream = _video_stream(container, name)
+    except BaseException:
+        container.close()
+        raise
+    return container, stream
+
+
+def _video_stream(container: Any, name: str) -> Any:
+    # FFmpeg renders any text file as a video of its letters
+    if "tty" in container.format.name.split(","):
+        raise VideoError(f"{name} is a text file: give a video file.")
+    import av
+
+    # The cover of an album is a video stream too, of one picture
+    covers = av.stream.Disposition.attached_pic
+    streams = [s for s in container.streams.video if not s.disposition & covers]
+    if not streams:
+        kinds = sorted({s.type for s in container.streams if s.type != "video"})
+        held = f"only {' and '.join(kinds)}" if kinds else "nothing at all"
+        raise VideoError(f"{name} holds no video stream, {held}: give a file with moving pictures.")
+    best = container.streams.best("video")
+    stream = best if best in streams else streams[0]
+    if stream.codec_context is None:
+        raise VideoError(
+            f"{name} is in a codec that this FFmpeg cannot decode: convert it to H.264 with"
+            f" 'ffmpeg -i {name} -c:v libx264 out.mp4'."
+        )
+    return stream
+
+
+def build_index(path: str) -> PacketIndex:
+    """Numbers the frames of a video file.
+
+    Args:
+        path: the path of the file
+
+    Returns:
+        the :class:`PacketIndex`
+
+    Raises:
+        VideoError: if the file cannot be opened or holds no frame
+    """
+    container, stream = open_container(path)
+    with container:
+        codec = stream.codec_context.codec.canonical_name
+        time_base = stream.time_base or Fraction(1, 1000)
+        rate = float(stream.average_rate) if stream.average_rate else None
+        declared = stream.frames
+        length_size = _nal_length_size(stream)
+        packets = _read_packets(container, stream, codec == "h264", length_size)
+        format_name = container.format.name
+
+    # What the end of the file cut off does not decode, or decodes to garbage
+    tail = len(packets.pts)
+    if tail and "avi" in format_name.split(",") and _cut_chunk(path, packets):
+        packets.corrupt[-1] = True
+    while tail and packets.corrupt[tail - 1]:
+        tail -= 1
+    broken_tail = frozenset(p for p in packets.pts[tail:] if p is not None)
+    shown = [i for i in range(tail) if not packets.discard[i]]
+    if not shown:
+        raise VideoError(
+            f"{os.path.basename(path)} holds a video stream without a single whole frame: copy or"
+            " download it again."
+        )
+    if not _stamps_trusted(packets, shown, format_name):
+        return _count_frames(path, codec, format_name, time_base, rate, packets, tail)
+
+    stamps = np.sort(np.array([packets.pts[i] for i in shown], dtype=np.int64))
+    keys = [i for i in range(tail) if packets.key[i]]
+    objections = _objections(packets, tail, stamps, codec, format_name, length_size, declared)
+    return PacketIndex(
+        codec,
+        format_name,
+        time_base,
+        rate,
+        stamps,
+        np.array([packets.pts[i] for i in keys], dtype=np.int64),
+        tuple(packets.dts[i] for i in keys),
+        last_stamp=packets.pts[tail - 1],
+        broken_tail=broken_tail,
+        objections=tuple(objections),
+    )
+
+
+def _read_packets(container: Any, stream: Any, h264: bool, length_size: int) -> _Packets:
+    packets = _Packets()
+    for packet in demux(container, stream):
+        packets.pts.append(packet.pts)
+        packets.dts.append(packet.dts)
+        packets.pos.append(packet.pos)
+        packets.size.append(packet.size)
+        packets.key.append(packet.is_keyframe)
+        packets.discard.append(packet.is_discard)
+        packets.corrupt.append(packet.is_corrupt)
+        packets.idr.append(
+            packet.is_keyframe and (not h264 or _has_idr(bytes(packet), length_size))
+        )
+    return packets
+
+
+def demux(container: Any, stream: Any) -> Iterator[Any]:
+    """The packets up to the end of the file, or to where it breaks off."""
+    import av
+
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                yield packet
+    except av.FFmpegError:
+        return
+
+
+def _cut_chunk(path: str, packets: _Packets) -> bool:
+    """Whether the last chunk of an avi file is shorter than it says, which FFmpeg passes over."""
+    with open(path, "rb") as file:
+        file.seek(max(0, (packets.pos[-1] or 0) - 4))  # a chunk: name, size, data
+        return int.from_bytes(file.read(4), "little") > packets.size[-1]
+
+
+def _stamps_trusted(packets: _Packets, shown: list[int], container: str) -> bool:
+    """Whether sorting the stamps gives the order in which the frames are shown."""
+    if all(packets.key):
+        pass  # no reordering, whatever the container
+    elif "avi" in container.split(","):
+        return False  # avi numbers packets in the order of decoding
+    if None in packets.pts:
+        return False
+    pts = [packets.pts[i] for i in shown]
+    if len(set(pts)) < len(pts):
+        return False
+    # Two recordings joined without new times: time jumps back
+    dts = [d for d in packets.dts if d is not None]
+    keys = [p for p, key in zip(packets.pts, packets.key, strict=True) if key]
+    return all(b > a for a, b in pairwise(keys)) and all(b >= a for a, b in pairwise(dts))
+
+
+def _objections(
+    packets: _Packets,
+    tail: int,
+    stamps: np.ndarray,
+    codec: str,
+    container: str,
+    length_size: int,
+    declared: int,
+) -> list[str]:
+    """What speaks against decord; each of these gave wrong frames when it was measured."""
+    found = []
+    if not _DECORD_CONTAINERS & set(container.split(",")):
+        found.append(f"container {container}")
+    if codec not in _DECORD_CODECS:
+        found.append(f"codec {codec}")
+    if any(packets.discard):
+        found.append("edit list")
+    if any(packets.corrupt) or (declared and declared != len(packets.pts)):
+        found.append("damaged or cut off")
+    if stamps[0] != 0:
+        found.append("does not start at time 0")
+    if codec == "h264" and (not length_size or packets.key[:tail] != packets.idr[:tail]):
+        found.append("key frames that do not start afresh")
+    if not packets.key[0]:
+        found.append("does not start with a key frame")
+    last_key = packets.pts[0]
+    for i in range(tail):
+        if packets.key[i]:
+            last_key = packets.pts[i]
+        elif packets.pts[i] < last_key:
+            found.append("open groups of pictures")
+            break
+    return found
+
+
+def _nal_length_size(stream: Any) -> int:
+    """Bytes before each unit of H.264 in mp4 and mkv; 0 for start codes instead."""
+    extra = stream.codec_context.extradata
+    return (extra[4] & 3) + 1 if extra and len(extra) > 4 and extra[0] == 1 else 0
+
+
+def _has_idr(data: bytes, length_size: int) -> bool:
+    """Whether a packet of H.264 holds a picture after which nothing refers back."""
+    if not length_size:
+        starts = (i + 3 for i in _find_all(data, b"\x00\x00\x01"))
+        return any(i < len(data) and data[i] & 0x1F == 5 for i in starts)
+    i = 0
+    while i + length_size < len(data):
+        if data[i + length_size] & 0x1F == 5:
+            return True
+        i += length_size + int.from_bytes(data[i : i + length_size], "big")
+    return False
+
+
+def _find_all(data: bytes, what: bytes) -> Iterator[int]:
+    i = data.find(what)
+    while i >= 0:
+        yield i
+        i = data.find(what, i + 1)
+
+
+def _count_frames(
+    path: str,
+    codec: str,
+    container_name: str,
+    time_base: Fraction,
+    rate: float | None,
+    packets: _Packets,
+    tail: int,
+) -> PacketIndex:
+    """Numbers the frames by decoding them all, once, in the order in which they come out."""
+    stamps: list[Any] = []
+    key_numbers: list[int] = []
+    container, stream = open_container(path)
+    with container:
+        stream.thread_type = "AUTO"
+        for frame in decode(stream.codec_context, islice(demux(container, stream), tail)):
+            if frame.key_frame:
+                key_numbers.append(len(stamps))
+            stamps.append(frame.pts)
+    if not stamps:
+        raise VideoError(
+            f"not one frame of {os.path.basename(path)} can be decoded: copy or download it again."
+        )
+    keys = [i for i in range(tail) if packets.key[i]]
+    positions = tuple(packets.pos[i] for i in keys)
+    key_dts = tuple(packets.dts[i] for i in keys)
+    clean = codec in _CLEAN_KEYS or (codec == "h264" and packets.key[:tail] == packets.idr[:tail])
+    if (
+        not clean
+        or len(keys) != len(key_numbers)
+        or None in key_dts
+        or any(p is None or p < 0 for p in positions)
+        or len(set(positions)) < len(positions)
+    ):
+        positions, key_dts, key_numbers = (), (), []  # then always decode from the start
+    if None in stamps or any(b <= a for a, b in pairwise(stamps)):
+        fps = Fraction(rate or 25).limit_denominator(1001)  # 25 is also what FFmpeg assumes
+        time_base = 1 / fps
+        stamps = list(range(len(stamps)))
+    return PacketIndex(
+        codec,
+        container_name,
+        time_base,
+        rate,
+        np.array(stamps, dtype=np.int64),
+        np.zeros(0, dtype=np.int64),
+        key_dts,
+        counted=True,
+        broken_tail=frozenset(p for p in packets.pos[tail:] if p is not None and p >= 0),
+        key_positions=positions,
+        key_numbers=tuple(key_numbers),
+        objections=("the file does not say when its frames are shown",),
+    )
+
+
+def decode(decoder: Any, packets: Iterable[Any]) -> Iterator[Any]:
+    """Decodes packets up to the last, passing over those that are broken.
+
+    Args:
+        decoder: a PyAV codec context, fresh or flushed
+        packets: PyAV packets, the first at a place where decoding can start
+
+    Yields:
+        PyAV frames in the order in which they are shown
+    """
+    import av
+
+    for packet in packets:
+        try:
+            frames = decoder.decode(packet)
+        except av.FFmpegError:
+            continue
+        yield from frames
+    try:
+        frames = decoder.decode(None)
+    except av.FFmpegError:
+        return
+    yield from frames

@@ -1,0 +1,55 @@
+"""What a decoder has to offer, so that the rest of the room does not care which one it is."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class Cursor(Protocol):
+    """One reading position in a source; used by one thread at a time."""
+
+    def read(self, k: int) -> Any:
+        """Decodes frame ``k`` into a compact form, to be opened by :meth:`to_rgb`.
+
+        Reading on within a group of pictures, or over its end into the next, decodes each frame
+        once; everything else seeks.
+        """
+
+    def to_rgb(self, held: Any) -> np.ndarray:
+        """Converts what :meth:`read` returned to an (H, W, 3) uint8 RGB array."""
+
+    def close(self) -> None:
+        """Releases the file and the decoder."""
+
+
+class Source(Protocol):
+    """A file (or a list of images) whose frames are numbered.
+
+    Attributes:
+        path: what was opened
+        size: the (width, height) of a frame in pixels, upright
+        fps: average frames per second
+        times: (N,) float array of the seconds at which the frames are shown, the first at 0
+        key_frames: increasing frame numbers at which decoding can start; the first is 0
+        frame_bytes: the bytes that one frame takes in the form that ``Cursor.read`` returns
+        decoder: "decord", "pyav" or "images"
+        why: why this decoder and not the other, in words
+    """
+
+    path: str
+    size: tuple[int, int]
+    fps: float
+    times: np.ndarray
+    key_frames: np.ndarray
+    frame_bytes: int
+    decoder: str
+    why: str
+
+    @property
+    def broken(self) -> set[int]:
+        """The numbers of the frames that were read and did not decode."""
+
+    def open(self) -> Cursor:
+        """Opens a new, independent cursor."""
