@@ -15,15 +15,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-# Okabe and Ito's colours, which people with colour-blindness can tell apart; the brightest first.
+# Neon colours, which are rare in footage: a mask must stand out from what it covers. Neighbours
+# differ in brightness too, so that people with colour-blindness can tell them apart.
 PALETTE: tuple[tuple[int, int, int], ...] = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (204, 121, 167),
-    (213, 94, 0),
-    (0, 114, 178),
+    (255, 30, 170),
+    (0, 225, 255),
+    (170, 255, 0),
+    (140, 80, 255),
+    (255, 200, 0),
+    (0, 160, 110),
+    (255, 150, 150),
 )
 
 _TIME_BASE = Fraction(1, 90_000)
@@ -53,14 +54,14 @@ def mask_contour(mask: np.ndarray, width: int = 1) -> np.ndarray:
 
 
 def draw_masks(
-    frame: np.ndarray, masks: Sequence[np.ndarray | None], alpha: float = 0.45
+    frame: np.ndarray, masks: Sequence[np.ndarray | None], alpha: float = 0.5
 ) -> np.ndarray:
     """Paints one mask per object over a frame, each in its colour and with a contour.
 
     Args:
         frame: an ``(H, W, 3)`` uint8 RGB frame, which is left as it is
         masks: an ``(H, W)`` bool mask per object, or None where the object is not visible
-        alpha (0.45): how opaque the masks are, 0 to 1; contours are always opaque
+        alpha (0.5): how opaque the masks are, 0 to 1; contours are always opaque
 
     Returns:
         an ``(H, W, 3)`` uint8 RGB image
@@ -69,7 +70,7 @@ def draw_masks(
         ValueError: if a mask has another size than the frame
     """
     image = frame.copy()
-    width = max(1, round(min(frame.shape[:2]) / 240))
+    width = max(1, round(min(frame.shape[:2]) / 150))
     for index, mask in enumerate(masks):
         if mask is None or not mask.any():
             continue
