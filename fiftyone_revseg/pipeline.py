@@ -337,6 +337,8 @@ def load_pipeline(
     reasoner = name_or_path
     if isinstance(reasoner, str):
         reasoner = LocalReasoner.load(reasoner, device=device, dtype=dtype)
+        if Path(reasoner.name).is_dir():  # results travel, the folders of this machine do not
+            reasoner.name = Path(reasoner.name).name
     if isinstance(spec, dict):
         own = getattr(reasoner, "spec", None) or ChainSpec()
         spec = ChainSpec.from_dict({**own.to_dict(), **spec})

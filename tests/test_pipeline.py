@@ -11,6 +11,8 @@ import pytest
 from fiftyone_revseg import presets
 from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline
 from fiftyone_revseg.presets import ModelNotFoundError
+from fiftyone_revseg.reasoning import ChainSpec
+from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 from fiftyone_revseg.types import Status
 from fiftyone_revseg.video import VideoError, open_video
 
@@ -259,6 +261,37 @@ def test_missing_embedded_weights_are_explained(tmp_path, monkeypatch):
     monkeypatch.setitem(presets.PRESETS, "revseg-nano", preset)
     with pytest.raises(ModelNotFoundError, match="no weights"):
         presets.resolve("revseg-nano")
+
+
+@pytest.mark.slow
+def test_checkpoint_in_a_folder_runs_and_goes_by_the_folders_name(clip, tmp_path):
+    spec = ChainSpec(frames=2, frame_size=56, key_frame_size=56, max_new_tokens=8, retries=0)
+    save_random_checkpoint(tmp_path / "my-model", "tiny-qwen2.5-vl", spec=spec)
+    pipeline = load_pipeline(tmp_path / "my-model", tracker=BoxTracker(), device="cpu")
+    assert pipeline.spec == spec
+    (answer,) = pipeline.segment(clip, "the cat")
+    assert answer.status is Status.BAD_KEYFRAME  # random weights say nothing readable
+    assert answer.reason
+    assert answer.model == "my-model + box"
+    assert str(tmp_path) not in json.dumps(answer.trajectory.to_dict())
+
+
+def test_torch_works_after_a_video_was_read(clip):
+    # decord used to load NVBLAS, which took over torch's matrix products and crashed
+    code = (
+        "import sys; from fiftyone_revseg.video import open_video; "
+        "print(len(open_video(sys.argv[1])[0])); "
+        "import torch; print((torch.ones(9, 500) @ torch.ones(500, 500)).mean().item())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(clip)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[1],
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(HEIGHT), "500.0"]
 
 
 def test_import_is_light():
