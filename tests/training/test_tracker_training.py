@@ -22,10 +22,19 @@ from fiftyone_revseg.training.tracker_clips import (
     mask_box,
     random_clip,
 )
-from fiftyone_revseg.training.tracker_report import evaluate_tracker, summarize
+from fiftyone_revseg.training.tracker_report import evaluate_tracker, summarize, write_model_card
 
 FEW = TrackerTraining(
-    image_steps=2, clip_steps=2, image_batch=2, clip_batch=1, clip_length=3, save_every=1
+    image_steps=2,
+    clip_steps=2,
+    long_share=0.5,
+    image_batch=2,
+    clip_batch=1,
+    clip_length=3,
+    long_batch=1,
+    long_length=4,
+    save_every=1,
+    report_worlds=0,
 )
 
 
@@ -79,6 +88,26 @@ def test_clips_go_both_ways_and_lose_their_objects_at_times():
     assert (areas > 0).all(axis=1).sum() >= 20
 
 
+def test_meetings_show_two_objects_that_cross():
+    from fiftyone_revseg.synthetic.world import make_world
+    from fiftyone_revseg.training.tracker_clips import _meeting
+
+    found = 0
+    for seed in range(20):
+        world = make_world(seed)
+        meeting = _meeting(np.random.default_rng(0), world)
+        if meeting is None:
+            continue
+        found += 1
+        i, j = meeting.bodies
+        a, b = world.bodies[i], world.bodies[j]
+        apart = np.linalg.norm(a.path - b.path, axis=1) / (a.radii + b.radii)
+        assert (
+            apart[meeting.frame] < 1 < apart[max(a.first, b.first) : min(a.last, b.last) + 1].max()
+        )
+    assert found >= 5
+
+
 def test_mask_box_has_exclusive_ends():
     mask = np.zeros((6, 8), bool)
     mask[2:4, 3:7] = True
@@ -109,7 +138,7 @@ def test_a_covered_object_is_hidden_and_its_mask_says_so():
 def test_truth_is_the_share_of_each_cell():
     masks = np.zeros((1, 1, 8, 8), bool)
     masks[..., :2] = True
-    assert _resized(masks, 4)[0, 0, 0].tolist() == pytest.approx([7 / 8, 1 / 8, 0, 0], abs=0.01)
+    assert _resized(masks, 4)[0, 0, 0].tolist() == pytest.approx([7 / 8, 1 / 8, 0, 0], abs=0.03)
 
 
 def test_gradients_go_through_the_memory_to_the_key_frame(pocket_yaml):
@@ -172,6 +201,24 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(tmp_path, pocket_yaml
     assert all(torch.equal(a[key], b[key]) for key in a)
     with (parts / "curve.csv").open() as f:
         assert [row["step"] for row in csv.DictReader(f)] == ["1", "2", "3", "4"]
+
+
+def test_settings_share_out_their_steps():
+    assert (FEW.steps, FEW.long_start) == (4, 3)
+    default = TrackerTraining()
+    assert (default.steps, default.image_steps, default.long_start) == (2200, 700, 1800)
+
+
+def test_model_card_has_the_figures(tmp_path, pocket_yaml):
+    settings = TrackerTraining(**{**FEW.__dict__, "image_steps": 1, "clip_steps": 0})
+    train(tmp_path, settings, pocket_yaml)
+    assert not (tmp_path / "MODEL_CARD.md").exists()
+    settings = TrackerTraining(**{**settings.__dict__, "report_worlds": 1})
+    results = write_model_card(tmp_path, settings, seconds=120.0, device="cpu")
+    card = (tmp_path / "MODEL_CARD.md").read_text()
+    assert summarize(results) in card
+    assert "2 minutes on 1 thread(s) of" in card
+    assert "{" not in card
 
 
 def test_another_runs_directory_is_refused(tmp_path, pocket_yaml):
