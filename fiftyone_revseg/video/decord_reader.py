@@ -56,7 +56,7 @@ def decord_objections(exact: PyAVSource) -> list[str]:
     if found:
         return found
     try:
-        import decord
+        decord = import_decord()
     except Exception as e:  # also a library that does not load
         return [f"decord does not import ({type(e).__name__}); install decord2"]
     # The index says that it can; now see whether it numbers the same frames
@@ -81,8 +81,7 @@ class DecordCursor:
     """
 
     def __init__(self, source: DecordSource):
-        import decord
-
+        decord = import_decord()
         self._source = source
         self._errors = (decord.DECORDError, RuntimeError, StopIteration, IndexError)
         self._reader: Any = decord.VideoReader(source.path)
@@ -117,3 +116,26 @@ class DecordCursor:
         self._reader = None
         if self._fallback is not None:
             self._fallback.close()
+
+
+def import_decord() -> Any:
+    """Imports decord without the CUDA libraries that it would load first.
+
+    decord loads every NVIDIA library of the environment into the global namespace. One of them,
+    NVBLAS, then takes over the matrix products of a torch that is imported later, and crashes.
+    """
+    import sys
+
+    if "decord" in sys.modules:
+        return sys.modules["decord"]
+    absent = object()
+    before = sys.modules.get("nvidia", absent)
+    sys.modules["nvidia"] = None  # type: ignore[assignment]  # "there is no such package"
+    try:
+        import decord
+    finally:
+        if before is absent:
+            del sys.modules["nvidia"]
+        else:
+            sys.modules["nvidia"] = before
+    return decord
