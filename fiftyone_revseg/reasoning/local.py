@@ -76,7 +76,10 @@ class LocalReasoner:
             dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         try:
             config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-            spec = _read_spec(name) or family_spec(config.model_type)
+        except _LOADING_ERRORS as e:
+            raise _cannot_load(name, e) from e
+        spec = _read_spec(name) or family_spec(config.model_type)  # before gigabytes are read
+        try:
             processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)
             model: Any = AutoModelForImageTextToText.from_pretrained(
                 name,
@@ -85,12 +88,8 @@ class LocalReasoner:
                 use_safetensors=True,  # a pickle could run code
                 trust_remote_code=False,
             )
-        except (OSError, ValueError, KeyError, ImportError) as e:
-            why = " ".join(str(e).split())
-            raise ValueError(
-                f"Cannot load the model '{name}': give a directory with config.json, "
-                f"model.safetensors and a processor, or the id of such a repository ({why})"
-            ) from e
+        except _LOADING_ERRORS as e:
+            raise _cannot_load(name, e) from e
         return cls(model.to(device), processor, spec, name)
 
     def generate(self, conversations: Sequence[Conversation], spec: ChainSpec) -> list[Reply]:
@@ -203,6 +202,17 @@ class LocalReasoner:
             prompt_tokens=prompt_tokens,
             tokens=end,
         )
+
+
+_LOADING_ERRORS = (OSError, ValueError, KeyError, ImportError)
+
+
+def _cannot_load(name: str, error: Exception) -> ValueError:
+    why = " ".join(str(error).split())
+    return ValueError(
+        f"Cannot load the model '{name}': give a directory with config.json, model.safetensors "
+        f"and a processor, or the id of such a repository on the Hugging Face hub ({why})"
+    )
 
 
 class _ProbabilityRecorder:

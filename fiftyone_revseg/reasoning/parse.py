@@ -24,6 +24,7 @@ _BOX_KEYS = ("bbox2d", "bbox", "box2d", "box", "boundingbox", "boxcoordinates", 
 _CORNERS = (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"))
 
 _WHOLE = re.compile(r"[0-9]{1,9}(\.0{1,9})?")
+_DECIMAL = re.compile(r"\s*[-+]?[0-9]+(\.[0-9]*)?\s*")
 _NUMBER = r"\s*(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)\s*"
 _CORNER_PAIRS = re.compile(rf"\({_NUMBER},{_NUMBER}\)\s*,?\s*\({_NUMBER},{_NUMBER}\)")
 _FENCE = re.compile(r"```[a-zA-Z0-9]*")
@@ -279,9 +280,11 @@ def _four_numbers(values: list) -> tuple[float, float, float, float] | None:
     for value in values:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
             return None
+        if isinstance(value, str) and not _DECIMAL.fullmatch(value):
+            return None
         try:
             number = float(value)
-        except (ValueError, OverflowError):  # OverflowError: an integer beyond every float
+        except OverflowError:  # an integer beyond every float
             return None
         if not math.isfinite(number):
             return None

@@ -262,7 +262,7 @@ def test_a_missing_checkpoint_is_one_clear_sentence(tmp_path):
 def test_an_unknown_family_is_asked_about(checkpoint, tmp_path):
     config = {"model_type": "llava", "architectures": ["LlavaForConditionalGeneration"]}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=r"In which space does a 'llava' model give its boxes\?"):
+    with pytest.raises(ValueError, match=r"^In which space does a 'llava' model give its boxes\?"):
         LocalReasoner.load(tmp_path, device="cpu")
 
 

@@ -4,7 +4,7 @@ import random
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fiftyone_revseg.reasoning import (
@@ -173,6 +173,7 @@ def test_one_meaning_one_box(reply):
         '[{"bbox_2d": [84, 420, NaN, 840]}]',
         '[{"bbox_2d": [84, 420, 1e999, 840]}]',
         '[{"bbox_2d": [84, 420, true, 840]}]',
+        '[{"bbox_2d": [84, 420, "1_68", "\u0668"]}]',
         '[{"bbox_2d": [84, 420, 84, 840]}]',
         '[{"bbox_2d": [900, 900, 1000, 1000]}]',
         '[{"bbox_2d": [-9, -9, -1, -1]}]',
@@ -181,7 +182,7 @@ def test_one_meaning_one_box(reply):
         '[{"bbox_2d": [1, 2, 3, ' + "9" * 400 + "." + "9" * 400 + "e99999]}]",
         "[" * 100_000,
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_unusable_boxes_are_errors(reply):
     with pytest.raises(ParseError):
@@ -330,25 +331,34 @@ json_like = st.recursive(
 )
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(json_like, st.sampled_from(["{}", "<answer>{}</answer>", "<think>{}", "```json\n{}\n```"]))
 def test_any_json(value, frame):
     check(frame.replace("{}", json.dumps(value)))
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from(SPLICES) | st.text(max_size=5), max_size=30).map("".join))
 def test_any_text(reply):
     check(reply)
 
 
-@settings(max_examples=300, deadline=None)
+def test_a_description_that_is_a_tag_is_refused():
+    items = [{"frame_idx": 0, "object description": "</think>"}]  # found by the test below
+    with pytest.raises(ParseError):
+        parse_choices(f"<think>hm</think> <answer>{json.dumps(items)}</answer>", 1)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.builds(
             KeyframeChoice,
             st.integers(0, FRAME_COUNT - 1),
-            st.text(st.characters(codec="utf-8"), min_size=1).map(lambda s: " ".join(s.split())),
+            # not "<": a description that is itself a tag is refused, and asked for again
+            st.text(st.characters(codec="utf-8", exclude_characters="<"), min_size=1).map(
+                lambda s: " ".join(s.split())
+            ),
         ).filter(lambda choice: choice.description),
         max_size=MAX_OBJECTS,
         unique=True,

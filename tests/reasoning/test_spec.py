@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fiftyone_revseg.reasoning import ChainSpec, family_spec
@@ -23,7 +23,7 @@ specs = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(specs)
 def test_survives_its_file(tmp_path_factory, spec):
     directory = tmp_path_factory.mktemp("checkpoint")

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fiftyone_revseg.reasoning import ChainSpec, Grounding, KeyframeChoice, Trajectory, Turn
@@ -50,7 +50,7 @@ def trajectories(draw):
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(trajectories())
 def test_survives_json_without_loss(trajectory):
     assert Trajectory.from_json(trajectory.to_json()) == trajectory
