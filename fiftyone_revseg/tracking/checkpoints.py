@@ -125,7 +125,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     try:
-        model = OmegaConf.to_container(OmegaConf.load(path), resolve=False)["model"]
+        contents: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        model = contents["model"]
     except Exception as e:  # YAML, OmegaConf and the file system each have errors of their own
         raise CheckpointError(
             f"'{path}' is not a SAM2 config: give a YAML file with a model"

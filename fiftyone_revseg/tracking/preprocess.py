@@ -70,7 +70,7 @@ def to_prompt(
     """
     import torch
 
-    points = np.asarray(boxes_xyxy_px, np.float32).reshape(-1, 2, 2)
+    points: np.ndarray = np.asarray(boxes_xyxy_px, np.float32).reshape(-1, 2, 2)
     labels = list(BOX_LABELS)
     if centre_point:
         points = np.concatenate([points, points.mean(axis=1, keepdims=True)], axis=1)

@@ -30,11 +30,9 @@ def encode_masks(masks: np.ndarray) -> list[RLE | None]:
     columns = np.ascontiguousarray(np.asarray(masks, np.uint8).transpose(0, 2, 1))
     return [
         {"size": [int(v) for v in rle["size"]], "counts": rle["counts"].decode("ascii")}
-        if filled
+        if mask.any()
         else None
-        for rle, filled in zip(
-            coco.encode(columns.transpose(2, 1, 0)), columns.any(axis=(1, 2)), strict=True
-        )
+        for rle, mask in zip(coco.encode(columns.transpose(2, 1, 0)), columns, strict=True)
     ]
 
 

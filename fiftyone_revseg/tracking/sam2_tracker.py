@@ -133,10 +133,11 @@ class Sam2Tracker:
         from fiftyone_revseg.tracking.preprocess import to_prompt
 
         memory = Memory(self.model, dtype=torch.bfloat16)
-        prompt, size = None, None
+        prompt = None
+        size: tuple[int, int] = (0, 0)
         for batch in _batches(frames, self.frames_ahead):
             for k, frame in batch:
-                size = size or frame.shape[:2]
+                size = size if any(size) else frame.shape[:2]
                 if frame.ndim != 3 or frame.shape != (*size, 3) or frame.dtype != np.uint8:
                     raise ValueError(
                         f"frame {k} is {frame.dtype} of {frame.shape}: give (H, W, 3) uint8 RGB "

@@ -51,7 +51,7 @@ class SftConfig:
         chain_batch: videos a step in the second stage
         questions: questions a video
         learning_rate: at its height
-        dense_weight: weight of the heads' losses, which fade out over the second stage
+        dense_weight: weight of the heads' losses
         threads: of the CPU; the worlds are made in one more process
     """
 
@@ -116,8 +116,7 @@ def train_sft(out: str | Path, config: SftConfig | None = None, resume: bool = T
             group["lr"] = group["gain"] * learning_rate(config, step)
         with torch.autocast(device, dtype=torch.bfloat16):
             parts = losses(_to_device(batch, device))
-        fade = config.dense_weight * (1.0 if step < config.image_steps else 0.3)
-        loss = parts["words"] + fade * parts["dense"]
+        loss = parts["words"] + config.dense_weight * parts["dense"]
         loss.backward()
         torch.nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], 1.0)
         for optimizer in optimizers:

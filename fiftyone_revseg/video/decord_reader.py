@@ -128,14 +128,12 @@ def import_decord() -> Any:
 
     if "decord" in sys.modules:
         return sys.modules["decord"]
-    absent = object()
-    before = sys.modules.get("nvidia", absent)
+    before = sys.modules.get("nvidia")
     sys.modules["nvidia"] = None  # type: ignore[assignment]  # "there is no such package"
     try:
         import decord
     finally:
-        if before is absent:
-            del sys.modules["nvidia"]
-        else:
+        del sys.modules["nvidia"]
+        if before is not None:
             sys.modules["nvidia"] = before
     return decord
