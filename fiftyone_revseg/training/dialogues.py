@@ -113,22 +113,22 @@ class DialogueMaker:
         return self._tree(dialogues, [[(shot, side)]] * len(dialogues), world)
 
     def chains(self, world: World, rng: np.random.Generator, questions: int) -> Example:
-        """Whole two-turn dialogues over a video: several questions, one of them with turn 2."""
+        """Whole two-turn dialogues over a video: several questions, two of them with turn 2."""
         table = np.linspace(0, world.frame_count - 1, self.spec.frames).round().astype(int)
         shots = [snapshot(world, int(k)) for k in table]
         frames = [(shot, self.spec.frame_size) for shot in shots]
         dialogues, pictures = [], []
-        grounded = False
+        grounded = 0
         for query in choose_queries(world, rng, questions):
             chosen = [(i, key_frame(shots, i, rng)) for i in query.targets]
             turn1 = [*self._turn1(query, rng), (_choice_answer(world, query, chosen),)]
             shown = list(frames)
-            if chosen and not grounded:
+            if chosen and grounded < 2:  # a key frame costs as much as four frames
                 i, t = chosen[int(rng.integers(len(chosen)))]
                 name = world.bodies[i].name
                 turn1 += [*self._turn2(name), (_box_answer([(name, shots[t], i)]),)]
                 shown.append((shots[t], self.spec.key_frame_size))
-                grounded = True
+                grounded += 1
             dialogues.append(turn1)
             pictures.append(shown)
         return self._tree(dialogues, pictures, world)

@@ -57,7 +57,7 @@ class SftConfig:
 
     seed: int = 0
     image_steps: int = 450
-    chain_steps: int = 2000
+    chain_steps: int = 1200
     image_batch: int = 14
     chain_batch: int = 10
     questions: int = 6
@@ -188,8 +188,8 @@ def corpus() -> Iterator[str]:
 
 
 def learning_rate(config: SftConfig, step: int) -> float:
-    """Warm-up over 100 steps, constant, and over the last quarter linearly down to a fiftieth."""
-    decay = config.steps // 4
+    """Warm-up over 100 steps, constant, and over the last 60 % linearly down to a fiftieth."""
+    decay = 0.6 * config.steps
     left = (config.steps - step) / decay
     return config.learning_rate * min((step + 1) / 100, 1.0, 0.02 + 0.98 * left)
 

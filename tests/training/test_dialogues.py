@@ -143,6 +143,8 @@ def test_a_branch_in_the_tree_is_scored_as_if_it_were_alone(tokenizer, model):
     maker = DialogueMaker(tokenizer, NANO_SPEC, SIDE)
     example = maker.chains(make_world(1), np.random.default_rng(1), questions=3)
     batch = collate([example])
+    by_image = batch["patches"].split(batch["grids"].prod(-1).tolist())
+    key_frames = list(range(NANO_SPEC.frames, len(by_image)))
     with torch.no_grad():
         tree = model.model(
             input_ids=batch["tokens"],
@@ -156,18 +158,19 @@ def test_a_branch_in_the_tree_is_scored_as_if_it_were_alone(tokenizer, model):
         for at in full_dialogues(example):
             ids = batch["tokens"][:, at]
             large = int((ids == maker.image_token).sum()) > NANO_SPEC.frames * 36
-            # the branch with a key frame is the only one whose pictures go on after the frames
-            grids = batch["grids"] if large else batch["grids"][: NANO_SPEC.frames]
+            # the frames, then the branch's own key frame if it has one
+            pictures = [*range(NANO_SPEC.frames), *([key_frames.pop(0)] if large else [])]
             alone = model.model(
                 input_ids=ids,
-                pixel_values=batch["patches"][: int(grids.prod(-1).sum())],
-                image_grid_thw=grids,
+                pixel_values=torch.cat([by_image[i] for i in pictures]),
+                image_grid_thw=batch["grids"][pictures],
                 mm_token_type_ids=(ids == maker.image_token).int(),
                 use_cache=False,
             ).last_hidden_state[0]
             torch.testing.assert_close(tree[at], alone, atol=2e-4, rtol=1e-3)
             seen += 1
     assert seen == 3
+    assert not key_frames
 
 
 def test_only_replies_are_trained_and_they_are_right(tokenizer):
