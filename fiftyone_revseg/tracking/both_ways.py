@@ -15,7 +15,10 @@ from fiftyone_revseg.tracking.tracker import Tracker
 class VideoLike(Protocol):
     """The part of a video that tracking needs."""
 
-    size: tuple[int, int]
+    @property
+    def size(self) -> tuple[int, int]:
+        """The (width, height) of the frames in pixels."""
+        ...
 
     def __len__(self) -> int: ...
 
