@@ -1,4 +1,10 @@
-"""Exact frames by decord, a fifth faster than PyAV, for the files it is exact on."""
+"""Exact frames by decord, for the files that it is exact on.
+
+Measured on two cores at 720p: reading on, decord is up to a fifth faster than PyAV (it decodes and
+converts at once, in threads of its own); single frames take both the same time, or PyAV less;
+backward, PyAV takes a third less, because it holds frames in half the memory, unconverted. So
+decord walks forward, and PyAV does the rest.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from .pyav_reader import PyAVSource
+from .pyav_reader import PyAVCursor, PyAVSource
 
 logger = logging.getLogger(__name__)
 
 
 class DecordSource:
-    """A video file decoded by decord (the package ``decord2``).
+    """A video file decoded by decord (the package ``decord2``) when it is walked forward.
 
     Args:
-        exact: the same file for PyAV, which knows its packets and takes over where decord fails
+        exact: the same file for PyAV, which knows its packets, and does everything else
     """
 
     decoder = "decord"
@@ -28,7 +34,7 @@ class DecordSource:
         self.fps = exact.fps
         self.times = exact.times
         self.key_frames = exact.key_frames
-        self.frame_bytes = 3 * exact.size[0] * exact.size[1]  # decord gives RGB at once
+        self.frame_bytes = exact.frame_bytes
         self.why = "the packet index shows nothing on which decord is known to be wrong"
 
     @property
@@ -36,9 +42,9 @@ class DecordSource:
         """The numbers of the frames that did not decode, so far."""
         return self.exact.broken
 
-    def open(self) -> DecordCursor:
+    def open(self, forward: bool = False) -> DecordCursor | PyAVCursor:
         """Opens a new, independent cursor."""
-        return DecordCursor(self)
+        return DecordCursor(self) if forward else self.exact.open()
 
 
 def decord_objections(exact: PyAVSource) -> list[str]:
@@ -126,7 +132,7 @@ def import_decord() -> Any:
     """
     import sys
 
-    if "decord" in sys.modules:
+    if sys.modules.get("decord") is not None:
         return sys.modules["decord"]
     before = sys.modules.get("nvidia")
     sys.modules["nvidia"] = None  # type: ignore[assignment]  # "there is no such package"

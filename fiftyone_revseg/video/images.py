@@ -98,7 +98,7 @@ class ImageSource:
         self.size = (width, height)
         self.frame_bytes = 3 * width * height
 
-    def open(self) -> ImageSource:
+    def open(self, forward: bool = False) -> ImageSource:
         """Returns itself: images have no reading position."""
         return self
 

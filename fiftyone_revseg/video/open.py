@@ -27,7 +27,8 @@ def open_video(
     Any file that FFmpeg reads will do (mp4, mkv, mov, avi, webm, ts, ...), also with open groups
     of pictures, a variable frame rate, edit lists, a rotation, or a missing end. Frame ``k`` is
     always exactly frame ``k``: the file's packets are read once, without decoding, to number its
-    frames; decord decodes where the packets show nothing on which it is wrong, PyAV elsewhere.
+    frames; decord walks forward where the packets show nothing on which it is wrong, and PyAV does
+    everything else.
 
     Args:
         path: the path of a video file, of a folder of images, or a pattern ``frames/%05d.jpg``

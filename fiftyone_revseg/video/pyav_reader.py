@@ -58,7 +58,7 @@ class PyAVSource:
         height, width = self.upright(np.empty((first.height, first.width))).shape
         self.size = (width, height)
 
-    def open(self) -> PyAVCursor:
+    def open(self, forward: bool = False) -> PyAVCursor:
         """Opens a new, independent cursor."""
         return PyAVCursor(self)
 

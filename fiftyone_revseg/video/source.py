@@ -51,5 +51,9 @@ class Source(Protocol):
     def broken(self) -> set[int]:
         """The numbers of the frames that were read and did not decode."""
 
-    def open(self) -> Cursor:
-        """Opens a new, independent cursor."""
+    def open(self, forward: bool = False) -> Cursor:
+        """Opens a new, independent cursor.
+
+        Args:
+            forward (False): whether it will only ever read on, frame by frame
+        """

@@ -86,7 +86,7 @@ class Video:
 
     @property
     def decoder(self) -> str:
-        """What decodes the frames: "decord", "pyav" or "images"."""
+        """What decodes the frames: "decord" (PyAV helps it), "pyav" or "images"."""
         return self._source.decoder
 
     @property
@@ -214,7 +214,7 @@ class Video:
             return self._cursor.to_rgb(self._cursor.read(number))
 
     def _forward(self, first: int) -> Iterator[tuple[int, np.ndarray]]:
-        cursor = self._source.open()
+        cursor = self._source.open(forward=True)
         try:
             for number in range(first, self._stop):
                 yield number - self._start, cursor.to_rgb(cursor.read(number))

@@ -22,7 +22,7 @@ class CountingSource:
         self.decoded = self.alive = self.most_alive = self.opened = self.closed = 0
         self.lock = threading.Lock()
 
-    def open(self):
+    def open(self, forward=False):
         self.opened += 1
         return CountingCursor(self)
 
@@ -93,7 +93,7 @@ def test_pyav_decodes_each_group_once(make_video):
     video = open_video(path, decoder="pyav", ahead=0)
     source, cursors = video._source, []
     opened = source.open
-    source.open = lambda: cursors.append(opened()) or cursors[-1]
+    source.open = lambda forward=False: cursors.append(opened()) or cursors[-1]
     assert len(list(video.walk(0))) == len(numbers)
     assert len(list(video.walk(len(numbers) - 1, -1))) == len(numbers)
     # The last frame of a group is known to be one only by the frame after it, so none is spare
