@@ -43,12 +43,15 @@ class DenseTargets:
         color: index into the colors, -100 without a body
         shape: index into the shapes, -100 without a body
         box: ``(tokens, 4)`` the body's visible box in steps of the grid, -100 without a body
+        reach: ``(tokens, 4)`` float32, how far that box reaches from the token's centre to the
+            left, up, right and down, in tenths of the frame
     """
 
     presence: np.ndarray
     color: np.ndarray
     shape: np.ndarray
     box: np.ndarray
+    reach: np.ndarray
 
 
 @dataclass
@@ -267,11 +270,15 @@ def dense_targets(world: World, shot: Snapshot, grid: int) -> DenseTargets:
     colors = np.array([_COLOR_INDEX[b.color] for b in world.bodies])
     shapes = np.array([_SHAPE_INDEX[b.shape] for b in world.bodies])
     boxes = np.array([visible_box(m) if m.any() else [IGNORED] * 4 for m in shot.masks])
+    row, column = np.divmod(np.arange(grid * grid), grid)
+    centre = np.stack([column + 0.5, row + 0.5], axis=1) * (1000 / GRID / grid)
+    box = boxes[best]
     return DenseTargets(
         presence,
         np.where(owned, colors[best], IGNORED),
         np.where(owned, shapes[best], IGNORED),
-        np.where(owned[:, None], boxes[best], IGNORED),
+        np.where(owned[:, None], box, IGNORED),
+        np.concatenate([centre - box[:, :2], box[:, 2:] - centre], axis=1).astype(np.float32) / 10,
     )
 
 

@@ -294,6 +294,7 @@ def collate(examples: list[Example]) -> dict[str, torch.Tensor]:
         "color": torch.from_numpy(np.concatenate([d.color for d in dense])),
         "shape": torch.from_numpy(np.concatenate([d.shape for d in dense])),
         "box": torch.from_numpy(np.concatenate([d.box for d in dense])),
+        "reach": torch.from_numpy(np.concatenate([d.reach for d in dense])),
     }
 
 
@@ -331,6 +332,9 @@ def _Heads(model: Qwen3VLForConditionalGeneration) -> torch.nn.ModuleDict:  # no
             # One query per coordinate, compared with the embeddings of the number tokens: the
             # tower learns to say places in the language model's own words.
             "box": nn.Linear(width, 4 * width),
+            # The same box seen from the token itself: far easier to learn, and what the absolute
+            # one is then made from.
+            "reach": nn.Linear(width, 4),
         }
     )
 
@@ -416,6 +420,9 @@ class _Losses:
                 self.heads["shape"](visual[body]).float(), batch["shape"][body]
             ),
             "box": -0.5 * (self.near[batch["box"][body]] * box).sum(-1).mean(),
+            "reach": functional.smooth_l1_loss(
+                self.heads["reach"](visual[body]).float(), batch["reach"][body], beta=0.3
+            ),
         }
 
 
