@@ -53,21 +53,21 @@ class RunFolder:
         return torch.load(self._state, weights_only=True, map_location="cpu")
 
     def log(self, step: int, values: Mapping[str, float], every: int = 20) -> None:
-        """Adds up the values of a step; every so often writes and prints their means."""
+        """Adds up the values of step ``step`` (the first is 1), and now and then prints means."""
         if self._began is None:
-            self._began = (time.monotonic(), step)
+            self._began = (time.monotonic(), step - 1)
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._count += 1
-        if (step + 1) % every and step + 1 != self.steps:
+        if step % every and step != self.steps:
             return
         means = {name: total / self._count for name, total in self._sums.items()}
         self._sums, self._count = {}, 0
-        self._append({"step": step + 1, **means})
-        rate = (time.monotonic() - self._began[0]) / max(step + 1 - self._began[1], 1)
-        left = (self.steps - step - 1) * rate / 60
+        self._append({"step": step, **means})
+        rate = (time.monotonic() - self._began[0]) / (step - self._began[1])
+        left = (self.steps - step) * rate / 60
         shown = "  ".join(f"{name} {mean:.3f}" for name, mean in means.items())
-        click.echo(f"step {step + 1}/{self.steps}  {shown}  {rate:.2f} s/step  {left:.0f} min left")
+        click.echo(f"step {step}/{self.steps}  {shown}  {rate:.2f} s/step  {left:.0f} min left")
 
     def _append(self, row: Mapping[str, float]) -> None:
         rows = self.curves()
@@ -95,7 +95,7 @@ class RunFolder:
         """Draws every curve into ``curves.png``.
 
         Returns:
-            the path of the picture, or None if matplotlib is not installed
+            the path of the picture, or None if nothing is logged yet or matplotlib is missing
         """
         try:
             import matplotlib
@@ -106,6 +106,8 @@ class RunFolder:
             return None
         rows = self.curves()
         names = [name for name in dict.fromkeys(n for r in rows for n in r) if name != "step"]
+        if not names:
+            return None
         figure, axes = plt.subplots(
             (len(names) + 2) // 3, 3, figsize=(12, 3 * ((len(names) + 2) // 3)), squeeze=False
         )

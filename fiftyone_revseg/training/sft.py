@@ -9,6 +9,7 @@ tower something to learn from at every pixel, long before the words carry any si
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -22,7 +23,9 @@ from fiftyone_revseg.synthetic.queries import pick_queries
 from fiftyone_revseg.synthetic.shapes import COLORS, SHAPES
 from fiftyone_revseg.synthetic.world import make_world
 from fiftyone_revseg.training import nano_vlm
-from fiftyone_revseg.training.dialogues import GRID, IGNORED, DialogueMaker, Example
+from fiftyone_revseg.training.batches import collate
+from fiftyone_revseg.training.dialogues import DialogueMaker, Example
+from fiftyone_revseg.training.losses import Losses, dense_heads
 from fiftyone_revseg.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -93,7 +96,7 @@ def train_sft(out: str | Path, config: SftConfig | None = None, resume: bool = T
     tokenizer = nano_vlm.build_tokenizer(corpus())
     processor = nano_vlm.build_processor(tokenizer)
     model = nano_vlm.build_model(tokenizer, config.seed).to(device)
-    heads = _Heads(model).to(device)
+    heads = dense_heads(model).to(device)
     # For short sequences on a CPU in bf16 the plain kernel beats the fused one.
     model.set_attn_implementation({"vision_config": "eager", "text_config": "sdpa"})
     optimizers = _optimizers(model, heads, config)
@@ -106,37 +109,44 @@ def train_sft(out: str | Path, config: SftConfig | None = None, resume: bool = T
         for optimizer, saved_state in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved_state)
         step = state["step"]
-    losses = _Losses(tokenizer, model, heads)
+    losses = Losses(tokenizer, model, heads)
     checkpoint = run.directory / "checkpoint"
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+
+    def keep() -> None:
+        run.save(
+            {
+                "config": asdict(config),
+                "step": step,
+                "model": model.state_dict(),
+                "heads": heads.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+            }
+        )
+        save_checkpoint(checkpoint, model, processor)
+        run.plot()
+
     model.train()
-    saved = time.monotonic()
-    for batch in _batches(config, tokenizer, step):
-        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-        for group in groups:
-            group["lr"] = group["gain"] * learning_rate(config, step)
-        with torch.autocast(device, dtype=torch.bfloat16):
-            parts = losses(_to_device(batch, device))
-        loss = parts["words"] + config.dense_weight * parts["dense"]
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        run.log(step, {name: float(value.detach()) for name, value in parts.items()})
-        step += 1
-        if step == config.steps or time.monotonic() - saved > 180:
-            run.save(
-                {
-                    "config": asdict(config),
-                    "step": step,
-                    "model": model.state_dict(),
-                    "heads": heads.state_dict(),
-                    "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-                }
-            )
-            save_checkpoint(checkpoint, model, processor)
-            run.plot()
-            saved = time.monotonic()
+    kept = time.monotonic()
+    try:
+        for batch in _batches(config, tokenizer, step):
+            for group in groups:
+                group["lr"] = group["gain"] * learning_rate(config, step)
+            with torch.autocast(device, dtype=torch.bfloat16):
+                parts = losses({name: value.to(device) for name, value in batch.items()})
+            loss = parts["words"] + config.dense_weight * parts["dense"]
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], 1.0)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            step += 1
+            run.log(step, {name: float(value.detach()) for name, value in parts.items()})
+            if step < config.steps and time.monotonic() - kept > 180:
+                keep()
+                kept = time.monotonic()
+    finally:  # an interrupted run loses nothing either
+        keep()
     return checkpoint
 
 
@@ -160,10 +170,13 @@ def save_checkpoint(
     """Writes model, tokenizer, processor and ``revseg.json`` in the ordinary formats, in bf16."""
     import torch
 
+    partial = directory.with_name(directory.name + ".partial")
     weights = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
-    model.save_pretrained(directory, state_dict=weights)
-    processor.save_pretrained(directory)
-    NANO_SPEC.save(directory)
+    model.save_pretrained(partial, state_dict=weights)
+    processor.save_pretrained(partial)
+    NANO_SPEC.save(partial)
+    shutil.rmtree(directory, ignore_errors=True)
+    partial.rename(directory)
 
 
 def corpus() -> Iterator[str]:
@@ -258,187 +271,3 @@ def _examples(config: SftConfig, maker: DialogueMaker, step: int) -> list[Exampl
             else maker.chains(world, rng, config.questions)
         )
     return examples
-
-
-def collate(examples: list[Example]) -> dict[str, torch.Tensor]:
-    """Stacks examples, padded to the longest.
-
-    Returns:
-        a dict with ``tokens``, ``labels``, ``branch`` ``(B, S)``, ``positions`` ``(3, B, S)``,
-        ``patches`` and ``grids`` as Qwen's processors make them, and the dense targets
-    """
-    import torch
-
-    longest = max(len(e.tokens) for e in examples)
-
-    def padded(arrays: list[np.ndarray], value: int) -> torch.Tensor:
-        return torch.from_numpy(
-            np.stack([np.pad(a, (0, longest - len(a)), constant_values=value) for a in arrays])
-        )
-
-    images = [image for e in examples for image in e.images]
-    dense = [targets for e in examples for targets in e.dense]
-    grids = [
-        [1, image.shape[1] // nano_vlm.PATCH, image.shape[2] // nano_vlm.PATCH] for image in images
-    ]
-    return {
-        "tokens": padded([e.tokens for e in examples], 0),
-        "labels": padded([e.labels for e in examples], IGNORED),
-        "branch": padded([e.branch for e in examples], -1),
-        "positions": torch.stack(
-            [padded([e.positions[axis] for e in examples], 0) for axis in range(3)]
-        ),
-        "patches": torch.from_numpy(np.concatenate([patches(image) for image in images])),
-        "grids": torch.tensor(grids),
-        "presence": torch.from_numpy(np.concatenate([d.presence for d in dense])),
-        "color": torch.from_numpy(np.concatenate([d.color for d in dense])),
-        "shape": torch.from_numpy(np.concatenate([d.shape for d in dense])),
-        "box": torch.from_numpy(np.concatenate([d.box for d in dense])),
-        "reach": torch.from_numpy(np.concatenate([d.reach for d in dense])),
-    }
-
-
-def patches(image: np.ndarray) -> np.ndarray:
-    """Cuts a normalized image into Qwen's patches: merge groups first, the frame doubled in time.
-
-    Args:
-        image: ``(3, height, width)``
-
-    Returns:
-        ``(patches, 3 * 2 * patch * patch)`` float32, as the Qwen image processors do (tested)
-    """
-    p, m = nano_vlm.PATCH, nano_vlm.MERGE
-    c, height, width = image.shape
-    cells = image.reshape(c, height // (p * m), m, p, width // (p * m), m, p)
-    cells = cells.transpose(1, 4, 2, 5, 0, 3, 6)  # rows, columns, m, m, channels, p, p
-    twice = np.repeat(cells[:, :, :, :, :, None], 2, axis=5)
-    return np.ascontiguousarray(twice.reshape(-1, c * 2 * p * p))
-
-
-def _to_device(batch: dict[str, torch.Tensor], device: str) -> dict[str, torch.Tensor]:
-    return {name: tensor.to(device) for name, tensor in batch.items()}
-
-
-def _Heads(model: Qwen3VLForConditionalGeneration) -> torch.nn.ModuleDict:  # noqa: N802
-    """What each visual token is asked during training."""
-    from torch import nn
-
-    width = model.config.text_config.hidden_size
-    return nn.ModuleDict(
-        {
-            "presence": nn.Linear(width, 1),
-            "color": nn.Linear(width, len(COLORS)),
-            "shape": nn.Linear(width, len(SHAPES)),
-            # One query per coordinate, compared with the embeddings of the number tokens: the
-            # tower learns to say places in the language model's own words.
-            "box": nn.Linear(width, 4 * width),
-            # The same box seen from the token itself: far easier to learn, and what the absolute
-            # one is then made from.
-            "reach": nn.Linear(width, 4),
-        }
-    )
-
-
-class _Losses:
-    """All losses of a batch."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, model: Any, heads: Any):
-        import torch
-
-        self.model, self.heads = model, heads
-        device = next(model.parameters()).device
-        ids = nano_vlm.number_token_ids(tokenizer)
-        self.bin_ids = torch.tensor(ids[::GRID], device=device)
-        self.bin_of = torch.full((model.config.text_config.vocab_size,), -1, device=device)
-        self.bin_of[self.bin_ids] = torch.arange(len(self.bin_ids), device=device)
-        # A coordinate follows an opening bracket or a comma; a frame index never does.
-        before = [tokenizer.convert_tokens_to_ids(t) for t in ('":Ġ[', ",Ġ")]
-        if tokenizer.unk_token_id in before or None in before:
-            raise RuntimeError("the tokenizer has no token for what stands before a coordinate")
-        self.before = torch.tensor(before, device=device)
-        bins = torch.arange(len(self.bin_ids), device=device)
-        near = torch.exp(-0.5 * ((bins[:, None] - bins[None]) / 0.8) ** 2)
-        self.near = near / near.sum(1, keepdim=True)  # neighbouring coordinates are nearly right
-        self.visual: Any = None
-        model.model.visual.merger.register_forward_hook(self._keep)
-
-    def _keep(self, module: Any, inputs: Any, output: torch.Tensor) -> None:
-        self.visual = output
-
-    def __call__(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        import torch
-
-        tokens, labels, branch = batch["tokens"], batch["labels"], batch["branch"]
-        hidden = self.model.model(
-            input_ids=tokens,
-            pixel_values=batch["patches"],
-            image_grid_thw=batch["grids"],
-            position_ids=batch["positions"],
-            attention_mask=tree_mask(branch),
-            use_cache=False,
-        ).last_hidden_state
-        # The prediction of a branch's first token would come from the prefix's last one; replies
-        # never start there, so shifting by one is right.
-        at = labels[:, 1:] != IGNORED
-        logits = self.model.lm_head(hidden[:, :-1][at]).float()
-        wanted, previous = labels[:, 1:][at], tokens[:, :-1][at]
-        coordinate = torch.isin(previous, self.before) & (self.bin_of[wanted] >= 0)
-        log = logits.log_softmax(-1)
-        token_loss = -log.gather(1, wanted[:, None])[:, 0]
-        bins = self.bin_of[wanted[coordinate]]
-        soft = -(self.near[bins] * log[coordinate][:, self.bin_ids]).sum(-1)
-        hard_sum = token_loss[~coordinate].sum()
-        words = (hard_sum + 2.0 * soft.sum()) / max(len(wanted), 1)
-        guess = log[coordinate][:, self.bin_ids].argmax(-1)
-        dense = self._dense(batch)
-        return {
-            "words": words,
-            "dense": sum(dense.values()),
-            "text": token_loss[~coordinate].mean().detach(),
-            "right": (logits.argmax(-1) == wanted)[~coordinate].float().mean().detach(),
-            "off": (guess - bins).abs().float().mean() * GRID / 10,  # percent of the frame
-            **{name: value.detach() for name, value in dense.items()},
-        }
-
-    def _dense(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        from torch.nn import functional
-
-        visual = self.visual
-        presence, body = batch["presence"], batch["color"] != IGNORED
-        sure = presence != IGNORED
-        embedding = self.model.get_input_embeddings().weight[self.bin_ids]
-        ask = self.heads["box"](visual[body]).unflatten(-1, (4, -1))
-        box = (ask @ embedding.T).float().log_softmax(-1)
-        return {
-            "presence": functional.binary_cross_entropy_with_logits(
-                self.heads["presence"](visual)[sure, 0].float(), presence[sure].float()
-            ),
-            "color": functional.cross_entropy(
-                self.heads["color"](visual[body]).float(), batch["color"][body]
-            ),
-            "shape": functional.cross_entropy(
-                self.heads["shape"](visual[body]).float(), batch["shape"][body]
-            ),
-            "box": -0.5 * (self.near[batch["box"][body]] * box).sum(-1).mean(),
-            "reach": functional.smooth_l1_loss(
-                self.heads["reach"](visual[body]).float(), batch["reach"][body], beta=0.3
-            ),
-        }
-
-
-def tree_mask(branch: torch.Tensor) -> torch.Tensor:
-    """Who may look at whom in a batch of trees.
-
-    Args:
-        branch: ``(B, S)``: 0 in the prefix, 1, 2, ... in the branches, -1 in the padding
-
-    Returns:
-        ``(B, 1, S, S)`` float32: 0 where the row's token may attend to the column's, else -1e9
-    """
-    import torch
-
-    size = branch.shape[1]
-    earlier = torch.ones(size, size, dtype=torch.bool, device=branch.device).tril()
-    row, column = branch[:, :, None], branch[:, None, :]
-    seen = earlier & ((column == 0) | (column == row))
-    return torch.where(seen, 0.0, -1e9)[:, None]

@@ -9,6 +9,7 @@ from fiftyone_revseg.reasoning import ChainRequest, parse_boxes, parse_choices, 
 from fiftyone_revseg.reasoning.backend import Reply
 from fiftyone_revseg.synthetic import make_world
 from fiftyone_revseg.training import nano_vlm
+from fiftyone_revseg.training.batches import collate, patches, tree_mask
 from fiftyone_revseg.training.dialogues import (
     DialogueMaker,
     choose_queries,
@@ -19,7 +20,7 @@ from fiftyone_revseg.training.dialogues import (
     snapshot,
     visible_box,
 )
-from fiftyone_revseg.training.sft import NANO_SPEC, collate, corpus, patches, tree_mask
+from fiftyone_revseg.training.sft import NANO_SPEC, corpus
 from fiftyone_revseg.types import FrameTable
 
 SIDE = nano_vlm.PATCH * nano_vlm.MERGE
