@@ -1,9 +1,9 @@
 """Trains the embedded tracker (sam2-nano) from scratch on synthetic clips.
 
 SAM2's recipe in small: first single frames (box in, mask out), then clips of a few frames with
-gradients through the memory, at last longer ones in which objects cross each other's way. Losses
-as in the SAM2 paper (arXiv 2408.00714): focal and dice on the masks, L1 on the predicted IoU,
-cross-entropy on "is it visible".
+gradients through the memory, and optionally longer ones in which objects cross each other's way.
+Losses as in the SAM2 paper (arXiv 2408.00714): focal and dice on the masks, L1 on the predicted
+IoU, cross-entropy on "is it visible".
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class TrackerTraining:
     Attributes:
         image_steps: steps on single frames
         clip_steps: steps on clips, after those
-        long_share: the share of the clip steps, the last ones, that see longer clips
+        long_share: the share of the clip steps, the last ones, that see longer clips; the
+            embedded model did without
         image_batch: frames per step in the first part
         clip_batch: clips per step in the second part
         clip_length: frames per clip
@@ -53,8 +54,8 @@ class TrackerTraining:
     """
 
     image_steps: int = 700
-    clip_steps: int = 1500
-    long_share: float = 4 / 15
+    clip_steps: int = 1100
+    long_share: float = 0.0
     image_batch: int = 12
     clip_batch: int = 4
     clip_length: int = 5

@@ -41,7 +41,7 @@ def random_clip(
         objects: the number of objects N; a world with fewer gives the same ones again, in other
             boxes
         split ("train"): the worlds' split
-        meetings (False): prefer objects that cross each other's way, the hardest to tell apart
+        meetings (False): prefer what is hardest: objects that cross each other's way or are hidden
 
     Returns:
         a :class:`Clip`
@@ -62,7 +62,7 @@ def random_clip(
     frames = np.stack([f for f, _ in drawn])
     masks = np.stack([m[chosen] for _, m in drawn], axis=1)
     boxes = np.stack([jitter_box(rng, mask_box(m), world.width, world.height) for m in masks[:, 0]])
-    if length > 2 and rng.random() < 0.25:
+    if length > 2 and rng.random() < (0.4 if meetings else 0.25):
         _cover(rng, frames, masks)
     return Clip(_recolour(rng, frames), masks, boxes)
 
@@ -130,10 +130,11 @@ def _frame_order(
 
 
 def _cover(rng: np.random.Generator, frames: np.ndarray, masks: np.ndarray) -> None:
-    """Hides one object behind a plate for a frame or two, so that it has to be found again."""
+    """Hides one object behind a plate for up to half of the clip: it has to be found again."""
     n = int(rng.integers(len(masks)))
     start = int(rng.integers(1, len(frames) - 1))
-    for t in range(start, min(start + int(rng.integers(1, 3)), len(frames))):
+    longest = max(2, len(frames) // 2)
+    for t in range(start, min(start + int(rng.integers(1, longest + 1)), len(frames))):
         if not masks[n, t].any():
             continue
         x0, y0, x1, y1 = mask_box(masks[n, t]).astype(int)

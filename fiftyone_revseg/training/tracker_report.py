@@ -136,14 +136,14 @@ such a frame costs both J and F.
 
 ## Training
 
-`revseg train tracker`, seed {seed}, {steps} steps: {image_steps} on single frames,
-{clip_steps} on clips of {clip_length} frames, {long_steps} on clips of {long_length} frames in
-which objects cross. {minutes:.0f} minutes on {hardware}. All settings are in `settings.json`.
+`revseg train tracker`, seed {seed}, {steps} steps: {stages}.
+{minutes:.0f} minutes on {hardware}. All settings are in `settings.json`.
 
 ## Limits
 
-Objects that look alike and cross each other's way are still confused at times. Trained on clips
-of at most {long_length} frames. It has never seen a photograph.
+Objects that look alike and cross each other's way are still confused at times. It was
+trained on clips of at most {longest} frames: an object that stays hidden until no recent memory
+shows it (three frames) is often not found again. It has never seen a photograph.
 
 ## Files
 
@@ -178,6 +178,12 @@ def write_model_card(
     tracker = Sam2Tracker.load(directory, device=device)
     results = evaluate_tracker(tracker, settings.report_worlds, split)
     long_steps = settings.steps - settings.long_start
+    stages = [
+        f"{settings.image_steps} on single frames",
+        f"{settings.clip_steps - long_steps} on clips of {settings.clip_length} frames",
+    ]
+    if long_steps:
+        stages.append(f"{long_steps} on clips of {settings.long_length} frames with crossings")
     card = CARD.format(
         name=name,
         size=tracker.model.image_size,
@@ -188,11 +194,8 @@ def write_model_card(
         table=summarize(results),
         seed=settings.seed,
         steps=settings.steps,
-        image_steps=settings.image_steps,
-        clip_steps=settings.clip_steps - long_steps,
-        clip_length=settings.clip_length,
-        long_steps=long_steps,
-        long_length=settings.long_length,
+        stages=", ".join(stages),
+        longest=settings.long_length if long_steps else settings.clip_length,
         minutes=seconds / 60,
         hardware=_hardware(settings.threads, tracker.device),
     )

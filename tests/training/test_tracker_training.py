@@ -206,7 +206,7 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(tmp_path, pocket_yaml
 def test_settings_share_out_their_steps():
     assert (FEW.steps, FEW.long_start) == (4, 3)
     default = TrackerTraining()
-    assert (default.steps, default.image_steps, default.long_start) == (2200, 700, 1800)
+    assert (default.steps, default.image_steps, default.long_start) == (1800, 700, 1800)
 
 
 def test_model_card_has_the_figures(tmp_path, pocket_yaml):
