@@ -60,7 +60,7 @@ class SftConfig:
 
     seed: int = 0
     image_steps: int = 450
-    chain_steps: int = 1200
+    chain_steps: int = 1050
     image_batch: int = 14
     chain_batch: int = 10
     questions: int = 6
