@@ -90,8 +90,8 @@ class Losses:
             "words": words,
             "dense": sum(dense.values()),
             "text": token_loss[~coordinate].mean().detach(),
-            "right": (logits.argmax(-1) == wanted)[~coordinate].float().mean().detach(),
-            "off": (guess - bins).abs().float().mean() * GRID / 10,  # percent of the frame
+            "token_accuracy": (logits.argmax(-1) == wanted)[~coordinate].float().mean().detach(),
+            "box_error": (guess - bins).abs().float().mean() * GRID / 10,  # percent of a side
             **{name: value.detach() for name, value in dense.items()},
         }
 

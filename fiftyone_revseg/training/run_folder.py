@@ -115,6 +115,8 @@ class RunFolder:
             axis.plot(*zip(*[(r["step"], r[name]) for r in rows if name in r], strict=True))
             axis.set_title(name)
             axis.set_xlabel("step")
+        for axis in axes.flat[len(names) :]:
+            axis.axis("off")
         figure.tight_layout()
         path = self.directory / "curves.png"
         figure.savefig(path, dpi=80)
