@@ -213,20 +213,21 @@ def test_an_unknown_model_is_one_sentence(tmp_path):
 class Settings:
     seed: int = 0
     image_steps: int = 100
-    chain_steps: int = 300
+    chain_steps: int = 200
+    word_steps: int = 100
     clip_steps: int = 300
     threads: int = 1
     steps = 400
 
 
 @pytest.mark.parametrize(
-    ("command", "module", "config", "second"),
+    ("command", "module", "config", "later"),
     [
-        ("sft", "sft", "SftConfig", "chain_steps"),
-        ("tracker", "tracker", "TrackerTraining", "clip_steps"),
+        ("sft", "sft", "SftConfig", {"chain_steps": 20, "word_steps": 10}),
+        ("tracker", "tracker", "TrackerTraining", {"clip_steps": 30}),
     ],
 )
-def test_train_passes_its_options_on(monkeypatch, tmp_path, command, module, config, second):
+def test_train_passes_its_options_on(monkeypatch, tmp_path, command, module, config, later):
     calls = []
 
     def train(out, settings):
@@ -238,7 +239,7 @@ def test_train_passes_its_options_on(monkeypatch, tmp_path, command, module, con
     out = tmp_path / "run"
     result = run("train", command, "-o", out, "--seed", 3, "--steps", 40, "--threads", 2)
     assert result.exit_code == 0, result.output
-    assert calls == [(out, Settings(seed=3, image_steps=10, threads=2, **{second: 30}))]
+    assert calls == [(out, Settings(seed=3, image_steps=10, threads=2, **later))]
 
     assert "no run" in run("train", command, "-o", out, "--resume").output
     out.mkdir()
@@ -249,10 +250,10 @@ def test_train_passes_its_options_on(monkeypatch, tmp_path, command, module, con
 
 
 def test_real_settings_have_what_the_options_need():
-    from fiftyone_revseg.cli.train import _settings
+    from fiftyone_revseg.cli.train import SFT_STAGES, TRACKER_STAGES, _settings
     from fiftyone_revseg.training.sft import SftConfig
     from fiftyone_revseg.training.tracker import TrackerTraining
 
-    for kind, second in ((SftConfig, "chain_steps"), (TrackerTraining, "clip_steps")):
-        settings = _settings(kind, second, seed=5, steps=40, threads=2)
+    for kind, stages in ((SftConfig, SFT_STAGES), (TrackerTraining, TRACKER_STAGES)):
+        settings = _settings(kind, stages, seed=5, steps=40, threads=2)
         assert (settings.seed, settings.steps, settings.threads) == (5, 40, 2)

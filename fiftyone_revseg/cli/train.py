@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+SFT_STAGES = ("image_steps", "chain_steps", "word_steps")
+TRACKER_STAGES = ("image_steps", "clip_steps")
+
 
 @click.group(short_help="Train the embedded models on made-up worlds.")
 def train() -> None:
@@ -67,7 +70,7 @@ def sft(out, seed, steps, resume, threads) -> None:
     from fiftyone_revseg.training.sft import SftConfig, train_sft
 
     _claim(out, resume)
-    _run(train_sft, out, _settings(SftConfig, "chain_steps", seed, steps, threads))
+    _run(train_sft, out, _settings(SftConfig, SFT_STAGES, seed, steps, threads))
 
 
 @train.command(short_help="Train the small SAM 2.")
@@ -83,18 +86,19 @@ def tracker(out, seed, steps, resume, threads) -> None:
     from fiftyone_revseg.training.tracker import TrackerTraining, train_tracker
 
     _claim(out, resume)
-    _run(train_tracker, out, _settings(TrackerTraining, "clip_steps", seed, steps, threads))
+    _run(train_tracker, out, _settings(TrackerTraining, TRACKER_STAGES, seed, steps, threads))
 
 
-def _settings(kind, second_stage: str, seed: int, steps: int | None, threads: int | None):
+def _settings(kind, stages: tuple, seed: int, steps: int | None, threads: int | None):
     """The default settings with what was given; steps are shared out as in the default."""
     given = {"seed": seed}
     if threads:
         given["threads"] = threads
     if steps:
         default = kind()
-        first = round(steps * default.image_steps / default.steps)
-        given.update({"image_steps": first, second_stage: steps - first})
+        shares = {name: steps * getattr(default, name) // default.steps for name in stages}
+        shares[stages[-1]] += steps - sum(shares.values())
+        given.update(shares)
     return kind(**given)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from fiftyone_revseg.synthetic.shapes import COLORS, SHAPES
 from fiftyone_revseg.synthetic.world import Body, World, _generator
 
 KINDS = ("attribute", "motion", "order", "comparison", "relation", "several", "no_target")
+
+MOMENTS = 8  # what thoughts look at: as many frames as the embedded model is shown
 
 # A difference that a person sees at a glance, below which a question would be a trick.
 _CLEARLY_LATER = 0.12  # of the video's frames
@@ -114,15 +117,16 @@ def _orders(world: World) -> Iterator[Query]:
     if len(world.bodies) < 2:
         return
     gap = _CLEARLY_LATER * world.frame_count
+    comes, goes = partial(_life_fact, end="comes"), partial(_life_fact, end="goes")
     firsts = [b.first for b in world.bodies]
     last_to_come = int(np.argmax(firsts))
     if firsts[last_to_come] - sorted(firsts)[-2] >= gap:
-        yield _query(world, "order", "the object that appears last", [last_to_come], _life_fact)
+        yield _query(world, "order", "the object that appears last", [last_to_come], comes, True)
     lasts = [b.last for b in world.bodies]
     first_to_go = int(np.argmin(lasts))
     if sorted(lasts)[1] - lasts[first_to_go] >= gap:
         text = "the object that disappears first"
-        yield _query(world, "order", text, [first_to_go], _life_fact)
+        yield _query(world, "order", text, [first_to_go], goes, True)
 
 
 def _comparisons(world: World) -> Iterator[Query]:
@@ -136,9 +140,13 @@ def _comparisons(world: World) -> Iterator[Query]:
         radii = [b.radius for b in world.bodies]
         order = np.argsort(radii)
         if radii[order[-1]] >= _CLEARLY_LARGER * radii[order[-2]]:
-            yield _query(world, "comparison", "the largest object", [int(order[-1])], _size_fact)
+            yield _query(
+                world, "comparison", "the largest object", [int(order[-1])], _size_fact, True
+            )
         if radii[order[1]] >= _CLEARLY_LARGER * radii[order[0]]:
-            yield _query(world, "comparison", "the smallest object", [int(order[0])], _size_fact)
+            yield _query(
+                world, "comparison", "the smallest object", [int(order[0])], _size_fact, True
+            )
 
 
 def _relations(world: World) -> Iterator[Query]:
@@ -163,7 +171,7 @@ def _relations(world: World) -> Iterator[Query]:
             never = [j for j, gap in gaps.items() if gap.max() <= 0]
             if len(always) == 1 and len(always) + len(never) == len(gaps):
                 text = f"the object {words} the {anchor.name}"
-                yield _query(world, "relation", text, always, _place_fact)
+                yield _query(world, "relation", text, always, _place_fact, True)
 
 
 def _several(world: World) -> Iterator[Query]:
@@ -188,47 +196,61 @@ def _plural(shape: str) -> str:
     return shape + ("es" if shape.endswith("s") else "s")
 
 
-# What a thought says of one body, by what the question is about.
+# What a thought says of one body, by what the question is about: first what can be read off single
+# frames, then what follows from it. A small model cannot do both at once.
 def _motion_fact(world: World, i: int) -> str:
-    body = world.bodies[i]
-    if body.hits is not None:
-        return f"moves {body.motion}, then stands still"
-    if any(b.hits == i for b in world.bodies):
-        return f"stands still, then moves {body.motion}"
-    return "stands still" if body.motion == "still" else f"moves {body.motion}"
+    body, moments = world.bodies[i], _moments(world, i)
+    seen = [moments[0], moments[-1]]
+    words = "stands still" if body.motion == "still" else f"moves {body.motion}"
+    if _both_moves_and_stands(world, i):
+        seen = [moments[0], moments[len(moments) // 2], moments[-1]]
+        order = ["stands still", f"moves {body.motion}"]
+        words = ", then ".join(reversed(order) if body.hits is not None else order)
+    places = " then ".join(_place(world, i, k) for _, k in seen)
+    return f"is at {places}, {words}"
 
 
-def _life_fact(world: World, i: int) -> str:
-    body, n = world.bodies[i], world.frame_count
-    if body.first == 0 and body.last == n - 1:
-        return "is always there"
-    # In tenths of the video: the same words whatever the number of sampled frames.
-    if body.first > 0 and body.last < n - 1:
-        return f"comes at {_tenths(body.first, n)} and goes at {_tenths(body.last, n)}"
-    if body.first > 0:
-        return f"comes at {_tenths(body.first, n)}"
-    return f"goes at {_tenths(body.last, n)}"
-
-
-def _tenths(frame: int, frame_count: int) -> int:
-    return round(10 * frame / (frame_count - 1)) * 10
+def _life_fact(world: World, i: int, end: str) -> str:
+    seen = [t for t, _ in _moments(world, i)]
+    frames = " ".join(str(t) for t in seen)
+    return f"is there at {frames}, {end} at {seen[0] if end == 'comes' else seen[-1]}"
 
 
 def _growth_fact(world: World, i: int) -> str:
-    growth = world.bodies[i].growth
-    return "keeps its size" if growth == "keeps" else growth
+    body, moments = world.bodies[i], _moments(world, i)
+    words = "keeps its size" if body.growth == "keeps" else body.growth
+    return f"is {_width(body, moments[0][1])} then {_width(body, moments[-1][1])} wide, {words}"
 
 
 def _size_fact(world: World, i: int) -> str:
-    # The diameter in percent of the shorter side, in steps that can be told apart.
-    return f"is {round(world.bodies[i].radius * 100) * 2} wide"
+    return f"is {_width(world.bodies[i], 0)} wide"
 
 
 def _place_fact(world: World, i: int) -> str:
-    # The mean place in percent of width and height, in steps of ten.
+    return f"is at {_place(world, i, 0)}"
+
+
+def _moments(world: World, i: int) -> list[tuple[int, int]]:
+    """Those of :data:`MOMENTS` evenly spread moments at which a body is there, with frames."""
+    body = world.bodies[i]
+    frames = np.linspace(0, world.frame_count - 1, MOMENTS).round().astype(int).tolist()
+    return [(t, k) for t, k in enumerate(frames) if body.first <= k <= body.last]
+
+
+def _place(world: World, i: int, k: int) -> str:
+    """The centre in frame ``k`` in thousandths of width and height, as boxes are answered."""
     body, side = world.bodies[i], min(world.width, world.height)
-    x, y = body.path.mean(axis=0) * side
-    return f"is at {round(10 * x / world.width) * 10} {round(10 * y / world.height) * 10}"
+    x, y = body.path[k] * side / (world.width, world.height)
+    return f"{_tens(x)} {_tens(y)}"
+
+
+def _width(body: Body, k: int) -> int:
+    """The diameter in frame ``k`` in thousandths of the shorter side."""
+    return _tens(2 * body.radii[k])
+
+
+def _tens(share: float) -> int:
+    return round(float(np.clip(share, 0, 1)) * 100) * 10
 
 
 def _query(
@@ -237,11 +259,14 @@ def _query(
     text: str,
     targets: list[int],
     fact: Callable[[World, int], str] | None = None,
+    superlative: bool = False,
 ) -> Query:
-    said = [
-        f"The {world.bodies[i].name}" + (f" {fact(world, i)}." if fact else " is there.")
-        for i in reading_order(world)
-    ]
+    """Makes a query. Unless bodies must be compared, each one is judged as soon as it is named."""
+    said = []
+    for i in reading_order(world):
+        verdict = "fits" if i in targets and not superlative else ""
+        told = [fact(world, i)] if fact else [] if verdict else ["is there"]
+        said.append(f"The {world.bodies[i].name} {', '.join([*told, *filter(None, [verdict])])}.")
     named = [f"the {world.bodies[i].name}" for i in reading_order(world) if i in targets]
     answer = " and ".join(named) if named else "nothing"
     return Query(

@@ -115,8 +115,10 @@ class DialogueMaker:
         dialogues.append([*self._turn2("all objects"), (everything,)])
         return self._tree(dialogues, [[(shot, side)]] * len(dialogues), world)
 
-    def chains(self, world: World, rng: np.random.Generator, questions: int) -> Example:
-        """Whole two-turn dialogues over a video: several questions, two of them with turn 2."""
+    def chains(
+        self, world: World, rng: np.random.Generator, questions: int, groundings: int = 2
+    ) -> Example:
+        """Whole two-turn dialogues over a video: several questions, some of them with turn 2."""
         table = np.linspace(0, world.frame_count - 1, self.spec.frames).round().astype(int)
         shots = [snapshot(world, int(k)) for k in table]
         frames = [(shot, self.spec.frame_size) for shot in shots]
@@ -126,7 +128,7 @@ class DialogueMaker:
             chosen = [(i, key_frame(shots, i, rng)) for i in query.targets]
             turn1 = [*self._turn1(query, rng), (_choice_answer(world, query, chosen),)]
             shown = list(frames)
-            if chosen and grounded < 2:  # a key frame costs as much as four frames
+            if chosen and grounded < groundings:  # a key frame costs as much as four frames
                 i, t = chosen[int(rng.integers(len(chosen)))]
                 name = world.bodies[i].name
                 turn1 += [*self._turn2(name), (_box_answer([(name, shots[t], i)]),)]

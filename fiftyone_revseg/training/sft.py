@@ -1,9 +1,11 @@
 """Supervised fine-tuning of the embedded VLM on the synthetic world.
 
-Two stages. The first shows single frames: where each body is, in words. The second shows whole
-two-turn dialogues over videos. Beside the words, small heads that are thrown away afterwards ask
-every visual token what it sees (a body or not, its color, shape and box): that gives the vision
-tower something to learn from at every pixel, long before the words carry any signal.
+Three stages. The first shows single frames: where each body is, in words. The second shows whole
+two-turn dialogues over videos. The third does so with the vision tower at rest, which makes a step
+cheap: by then the tower sees well, and the words need more steps than it did. Beside the words,
+small heads that are thrown away afterwards ask every visual token what it sees (a body or not, its
+color, shape and box): that gives the vision tower something to learn from at every pixel, long
+before the words carry any signal.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ class SftConfig:
         seed: fixes the weights' start and the order of the worlds
         image_steps: steps on single frames
         chain_steps: steps on whole dialogues
+        word_steps: steps on whole dialogues with the vision tower at rest
         image_batch: frames a step in the first stage
         chain_batch: videos a step in the second stage
         questions: questions a video
@@ -61,6 +64,7 @@ class SftConfig:
     seed: int = 0
     image_steps: int = 450
     chain_steps: int = 1050
+    word_steps: int = 450
     image_batch: int = 14
     chain_batch: int = 10
     questions: int = 6
@@ -71,6 +75,11 @@ class SftConfig:
     @property
     def steps(self) -> int:
         """All steps of the run."""
+        return self.seeing_steps + self.word_steps
+
+    @property
+    def seeing_steps(self) -> int:
+        """The steps in which the vision tower learns."""
         return self.image_steps + self.chain_steps
 
 
@@ -93,7 +102,9 @@ def train_sft(out: str | Path, config: SftConfig | None = None, resume: bool = T
     torch.manual_seed(config.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     run = RunFolder(out, config.steps)
-    tokenizer = nano_vlm.build_tokenizer(corpus())
+    checkpoint = run.directory / "checkpoint"
+    resumed = resume and checkpoint.exists()
+    tokenizer = nano_vlm.build_tokenizer(corpus()) if not resumed else _tokenizer(checkpoint)
     processor = nano_vlm.build_processor(tokenizer)
     model = nano_vlm.build_model(tokenizer, config.seed).to(device)
     heads = dense_heads(model).to(device)
@@ -110,7 +121,6 @@ def train_sft(out: str | Path, config: SftConfig | None = None, resume: bool = T
             optimizer.load_state_dict(saved_state)
         step = state["step"]
     losses = Losses(tokenizer, model, heads)
-    checkpoint = run.directory / "checkpoint"
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
 
     def keep() -> None:
@@ -132,9 +142,11 @@ def train_sft(out: str | Path, config: SftConfig | None = None, resume: bool = T
         for batch in _batches(config, tokenizer, step):
             for group in groups:
                 group["lr"] = group["gain"] * learning_rate(config, step)
+            seeing = step < config.seeing_steps
+            model.model.visual.requires_grad_(seeing)
             with torch.autocast(device, dtype=torch.bfloat16):
                 parts = losses({name: value.to(device) for name, value in batch.items()})
-            loss = parts["words"] + config.dense_weight * parts["dense"]
+            loss = parts["words"] + (config.dense_weight * parts["dense"] if seeing else 0)
             loss.backward()
             torch.nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], 1.0)
             for optimizer in optimizers:
@@ -150,12 +162,18 @@ def train_sft(out: str | Path, config: SftConfig | None = None, resume: bool = T
     return checkpoint
 
 
+def _tokenizer(checkpoint: Path) -> PreTrainedTokenizerFast:
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast.from_pretrained(checkpoint)
+
+
 def _same_run(out: str | Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
     """Only the length and the threads of a run may change when it is resumed."""
     changed = [
         name
         for name in asked
-        if saved.get(name) != asked[name] and name not in ("chain_steps", "threads")
+        if saved.get(name) != asked[name] and name not in ("word_steps", "threads")
     ]
     if changed:
         raise ValueError(
@@ -201,10 +219,13 @@ def corpus() -> Iterator[str]:
 
 
 def learning_rate(config: SftConfig, step: int) -> float:
-    """Warm-up over 100 steps, constant, and over the last 60 % linearly down to a fiftieth."""
-    decay = 0.6 * config.steps
-    left = (config.steps - step) / decay
-    return config.learning_rate * min((step + 1) / 100, 1.0, 0.02 + 0.98 * left)
+    """Warm-up, constant, and over the last 60 % linearly down to a fiftieth; then once more."""
+    words = step >= config.seeing_steps
+    steps = config.word_steps if words else config.seeing_steps
+    step -= config.seeing_steps if words else 0
+    warm = (step + 1) / (20 if words else 100)
+    left = (steps - step) / ((0.9 if words else 0.6) * steps)
+    return config.learning_rate * min(warm, 1.0, 0.02 + 0.98 * left)
 
 
 def _optimizers(model: Any, heads: Any, config: SftConfig) -> list[torch.optim.Optimizer]:
@@ -255,8 +276,8 @@ def _batches(
 
 
 def _examples(config: SftConfig, maker: DialogueMaker, step: int) -> list[Example]:
-    early = step < config.image_steps
-    images = early or step % 4 == 0  # the second stage keeps the first one fresh
+    early, last = step < config.image_steps, step >= config.seeing_steps
+    images = early or (step % 4 == 0 and not last)  # the second stage keeps the first one fresh
     side, size = NANO_SPEC.key_frame_size, config.image_batch if images else config.chain_batch
     if early and step % 3:  # small frames cost a quarter, so most of the first stage is on them
         side, size = NANO_SPEC.frame_size, int(2.5 * config.image_batch)
@@ -268,6 +289,6 @@ def _examples(config: SftConfig, maker: DialogueMaker, step: int) -> list[Exampl
         examples.append(
             maker.grounding(world, rng, side)
             if images
-            else maker.chains(world, rng, config.questions)
+            else maker.chains(world, rng, config.questions + 2 * last, groundings=2 - last)
         )
     return examples
