@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -17,8 +16,6 @@ from fiftyone_revseg.synthetic.shapes import COLORS, SHAPES
 from fiftyone_revseg.synthetic.world import Body, World, _generator
 
 KINDS = ("attribute", "motion", "order", "comparison", "relation", "several", "no_target")
-
-MOMENTS = 8  # what thoughts look at: as many frames as the embedded model is shown
 
 # A difference that a person sees at a glance, below which a question would be a trick.
 _CLEARLY_LATER = 0.12  # of the video's frames
@@ -117,16 +114,17 @@ def _orders(world: World) -> Iterator[Query]:
     if len(world.bodies) < 2:
         return
     gap = _CLEARLY_LATER * world.frame_count
-    comes, goes = partial(_life_fact, end="comes"), partial(_life_fact, end="goes")
     firsts = [b.first for b in world.bodies]
     last_to_come = int(np.argmax(firsts))
     if firsts[last_to_come] - sorted(firsts)[-2] >= gap:
-        yield _query(world, "order", "the object that appears last", [last_to_come], comes, True)
+        yield _query(
+            world, "order", "the object that appears last", [last_to_come], _life_fact, True
+        )
     lasts = [b.last for b in world.bodies]
     first_to_go = int(np.argmin(lasts))
     if sorted(lasts)[1] - lasts[first_to_go] >= gap:
         text = "the object that disappears first"
-        yield _query(world, "order", text, [first_to_go], goes, True)
+        yield _query(world, "order", text, [first_to_go], _life_fact, True)
 
 
 def _comparisons(world: World) -> Iterator[Query]:
@@ -196,61 +194,47 @@ def _plural(shape: str) -> str:
     return shape + ("es" if shape.endswith("s") else "s")
 
 
-# What a thought says of one body, by what the question is about: first what can be read off single
-# frames, then what follows from it. A small model cannot do both at once.
+# What a thought says of one body, by what the question is about.
 def _motion_fact(world: World, i: int) -> str:
-    body, moments = world.bodies[i], _moments(world, i)
-    seen = [moments[0], moments[-1]]
+    body = world.bodies[i]
     words = "stands still" if body.motion == "still" else f"moves {body.motion}"
     if _both_moves_and_stands(world, i):
-        seen = [moments[0], moments[len(moments) // 2], moments[-1]]
         order = ["stands still", f"moves {body.motion}"]
         words = ", then ".join(reversed(order) if body.hits is not None else order)
-    places = " then ".join(_place(world, i, k) for _, k in seen)
-    return f"is at {places}, {words}"
+    return words
 
 
-def _life_fact(world: World, i: int, end: str) -> str:
-    seen = [t for t, _ in _moments(world, i)]
-    frames = " ".join(str(t) for t in seen)
-    return f"is there at {frames}, {end} at {seen[0] if end == 'comes' else seen[-1]}"
+def _life_fact(world: World, i: int) -> str:
+    body, n = world.bodies[i], world.frame_count
+    if body.first == 0 and body.last == n - 1:
+        return "is always there"
+    # In tenths of the video: the same words whatever the number of sampled frames.
+    if body.first > 0 and body.last < n - 1:
+        return f"comes at {_tenths(body.first, n)} and goes at {_tenths(body.last, n)}"
+    if body.first > 0:
+        return f"comes at {_tenths(body.first, n)}"
+    return f"goes at {_tenths(body.last, n)}"
+
+
+def _tenths(frame: int, frame_count: int) -> int:
+    return round(10 * frame / (frame_count - 1)) * 10
 
 
 def _growth_fact(world: World, i: int) -> str:
-    body, moments = world.bodies[i], _moments(world, i)
-    words = "keeps its size" if body.growth == "keeps" else body.growth
-    return f"is {_width(body, moments[0][1])} then {_width(body, moments[-1][1])} wide, {words}"
+    growth = world.bodies[i].growth
+    return "keeps its size" if growth == "keeps" else growth
 
 
 def _size_fact(world: World, i: int) -> str:
-    return f"is {_width(world.bodies[i], 0)} wide"
+    # The diameter in percent of the shorter side, in steps that can be told apart.
+    return f"is {round(world.bodies[i].radius * 100) * 2} wide"
 
 
 def _place_fact(world: World, i: int) -> str:
-    return f"is at {_place(world, i, 0)}"
-
-
-def _moments(world: World, i: int) -> list[tuple[int, int]]:
-    """Those of :data:`MOMENTS` evenly spread moments at which a body is there, with frames."""
-    body = world.bodies[i]
-    frames = np.linspace(0, world.frame_count - 1, MOMENTS).round().astype(int).tolist()
-    return [(t, k) for t, k in enumerate(frames) if body.first <= k <= body.last]
-
-
-def _place(world: World, i: int, k: int) -> str:
-    """The centre in frame ``k`` in thousandths of width and height, as boxes are answered."""
+    # The mean place in percent of width and height, in steps of ten.
     body, side = world.bodies[i], min(world.width, world.height)
-    x, y = body.path[k] * side / (world.width, world.height)
-    return f"{_tens(x)} {_tens(y)}"
-
-
-def _width(body: Body, k: int) -> int:
-    """The diameter in frame ``k`` in thousandths of the shorter side."""
-    return _tens(2 * body.radii[k])
-
-
-def _tens(share: float) -> int:
-    return round(float(np.clip(share, 0, 1)) * 100) * 10
+    x, y = body.path.mean(axis=0) * side
+    return f"is at {round(10 * x / world.width) * 10} {round(10 * y / world.height) * 10}"
 
 
 def _query(

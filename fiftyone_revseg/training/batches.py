@@ -34,21 +34,20 @@ def collate(examples: list[Example]) -> dict[str, torch.Tensor]:
     grids = [
         [1, image.shape[1] // nano_vlm.PATCH, image.shape[2] // nano_vlm.PATCH] for image in images
     ]
-    return {
+    batch = {
         "tokens": padded([e.tokens for e in examples], 0),
         "labels": padded([e.labels for e in examples], IGNORED),
         "branch": padded([e.branch for e in examples], -1),
         "positions": torch.stack(
             [padded([e.positions[axis] for e in examples], 0) for axis in range(3)]
         ),
-        "patches": torch.from_numpy(np.concatenate([patches(image) for image in images])),
         "grids": torch.tensor(grids),
-        "presence": torch.from_numpy(np.concatenate([d.presence for d in dense])),
-        "color": torch.from_numpy(np.concatenate([d.color for d in dense])),
-        "shape": torch.from_numpy(np.concatenate([d.shape for d in dense])),
-        "box": torch.from_numpy(np.concatenate([d.box for d in dense])),
-        "reach": torch.from_numpy(np.concatenate([d.reach for d in dense])),
     }
+    if images:
+        batch["patches"] = torch.from_numpy(np.concatenate([patches(i) for i in images]))
+        for name in ("presence", "color", "shape", "box", "reach"):
+            batch[name] = torch.from_numpy(np.concatenate([getattr(d, name) for d in dense]))
+    return batch
 
 
 def patches(image: np.ndarray) -> np.ndarray:

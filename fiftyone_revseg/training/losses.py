@@ -46,9 +46,8 @@ class Losses:
         self.bin_ids = torch.tensor(ids[::GRID], device=device)
         self.bin_of = torch.full((model.config.text_config.vocab_size,), -1, device=device)
         self.bin_of[self.bin_ids] = torch.arange(len(self.bin_ids), device=device)
-        # A coordinate follows an opening bracket, a comma or, in a thought, a space. Frame indices
-        # follow spaces too, but only 0 could be a coordinate.
-        before = [tokenizer.convert_tokens_to_ids(t) for t in ('":Ġ[', ",Ġ", "Ġ")]
+        # A coordinate follows an opening bracket or a comma; a frame index never does.
+        before = [tokenizer.convert_tokens_to_ids(t) for t in ('":Ġ[', ",Ġ")]
         if tokenizer.unk_token_id in before or None in before:
             raise RuntimeError("the tokenizer has no token for what stands before a coordinate")
         self.before = torch.tensor(before, device=device)
@@ -65,10 +64,10 @@ class Losses:
         import torch
 
         tokens, labels, branch = batch["tokens"], batch["labels"], batch["branch"]
+        images = {"pixel_values": batch.get("patches"), "image_grid_thw": batch["grids"]}
         hidden = self.model.model(
             input_ids=tokens,
-            pixel_values=batch["patches"],
-            image_grid_thw=batch["grids"],
+            **(images if len(batch["grids"]) else {}),
             position_ids=batch["positions"],
             attention_mask=tree_mask(branch),
             use_cache=False,
@@ -78,15 +77,15 @@ class Losses:
         at = labels[:, 1:] != IGNORED
         logits = self.model.lm_head(hidden[:, :-1][at]).float()
         wanted, previous = labels[:, 1:][at], tokens[:, :-1][at]
-        bins = self.bin_of[wanted]
-        inside = torch.isin(previous, self.before[:2]) & (bins >= 0)
-        coordinate = inside | ((previous == self.before[2]) & (bins > 0))
+        coordinate = torch.isin(previous, self.before) & (self.bin_of[wanted] >= 0)
         log = logits.log_softmax(-1)
         token_loss = -log.gather(1, wanted[:, None])[:, 0]
         bins = self.bin_of[wanted[coordinate]]
         soft = -(self.near[bins] * log[coordinate][:, self.bin_ids]).sum(-1)
         hard_sum = token_loss[~coordinate].sum()
         words = (hard_sum + 2.0 * soft.sum()) / max(len(wanted), 1)
+        if not len(batch["grids"]):
+            return {"words": words, "logic": token_loss.mean().detach()}
         guess = log[coordinate][:, self.bin_ids].argmax(-1)
         dense = self._dense(batch)
         return {

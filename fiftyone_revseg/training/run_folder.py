@@ -25,7 +25,7 @@ class RunFolder:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.steps = steps
         self._sums: dict[str, float] = {}
-        self._count = 0
+        self._counts: dict[str, int] = {}
         self._began: tuple[float, int] | None = None
 
     @property
@@ -58,11 +58,11 @@ class RunFolder:
             self._began = (time.monotonic(), step - 1)
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
-        self._count += 1
+            self._counts[name] = self._counts.get(name, 0) + 1
         if step % every and step != self.steps:
             return
-        means = {name: total / self._count for name, total in self._sums.items()}
-        self._sums, self._count = {}, 0
+        means = {name: total / self._counts[name] for name, total in self._sums.items()}
+        self._sums, self._counts = {}, {}
         self._append({"step": step, **means})
         rate = (time.monotonic() - self._began[0]) / (step - self._began[1])
         left = (self.steps - step) * rate / 60

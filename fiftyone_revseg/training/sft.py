@@ -1,8 +1,9 @@
 """Supervised fine-tuning of the embedded VLM on the synthetic world.
 
 Three stages. The first shows single frames: where each body is, in words. The second shows whole
-two-turn dialogues over videos. The third does so with the vision tower at rest, which makes a step
-cheap: by then the tower sees well, and the words need more steps than it did. Beside the words,
+two-turn dialogues over videos. In the third the vision tower rests, and most
+steps are text alone: which object fits a question follows from what was seen, without a picture.
+Beside the words,
 small heads that are thrown away afterwards ask every visual token what it sees (a body or not, its
 color, shape and box): that gives the vision tower something to learn from at every pixel, long
 before the words carry any signal.
@@ -52,7 +53,7 @@ class SftConfig:
         seed: fixes the weights' start and the order of the worlds
         image_steps: steps on single frames
         chain_steps: steps on whole dialogues
-        word_steps: steps on whole dialogues with the vision tower at rest
+        word_steps: steps with the vision tower at rest, four of five on text alone
         image_batch: frames a step in the first stage
         chain_batch: videos a step in the second stage
         questions: questions a video
@@ -64,7 +65,7 @@ class SftConfig:
     seed: int = 0
     image_steps: int = 450
     chain_steps: int = 1050
-    word_steps: int = 450
+    word_steps: int = 360
     image_batch: int = 14
     chain_batch: int = 10
     questions: int = 6
@@ -219,13 +220,14 @@ def corpus() -> Iterator[str]:
 
 
 def learning_rate(config: SftConfig, step: int) -> float:
-    """Warm-up, constant, and over the last 60 % linearly down to a fiftieth; then once more."""
+    """Warm-up, constant, and over the last 60 % linearly down; for the words once more, lower."""
     words = step >= config.seeing_steps
     steps = config.word_steps if words else config.seeing_steps
     step -= config.seeing_steps if words else 0
     warm = (step + 1) / (20 if words else 100)
     left = (steps - step) / ((0.9 if words else 0.6) * steps)
-    return config.learning_rate * min(warm, 1.0, 0.02 + 0.98 * left)
+    height = config.learning_rate * (0.5 if words else 1.0)
+    return height * min(warm, 1.0, 0.02 + 0.98 * left)
 
 
 def _optimizers(model: Any, heads: Any, config: SftConfig) -> list[torch.optim.Optimizer]:
@@ -279,6 +281,8 @@ def _examples(config: SftConfig, maker: DialogueMaker, step: int) -> list[Exampl
     early, last = step < config.image_steps, step >= config.seeing_steps
     images = early or (step % 4 == 0 and not last)  # the second stage keeps the first one fresh
     side, size = NANO_SPEC.key_frame_size, config.image_batch if images else config.chain_batch
+    if last and step % 5:  # text alone: cheap
+        size = 4 * config.chain_batch
     if early and step % 3:  # small frames cost a quarter, so most of the first stage is on them
         side, size = NANO_SPEC.frame_size, int(2.5 * config.image_batch)
     examples = []
@@ -286,9 +290,12 @@ def _examples(config: SftConfig, maker: DialogueMaker, step: int) -> list[Exampl
         # Disjoint seeds for the two stages, and for runs with other seeds.
         number = (config.seed << 28) + (step << 6) + i
         world, rng = make_world(number), np.random.default_rng([number, 1])
+        if last and step % 5:
+            examples.append(maker.logic(world, rng, questions=3))
+            continue
         examples.append(
             maker.grounding(world, rng, side)
             if images
-            else maker.chains(world, rng, config.questions + 2 * last, groundings=2 - last)
+            else maker.chains(world, rng, config.questions)
         )
     return examples

@@ -240,3 +240,18 @@ def test_the_tokenizer_is_the_same_every_time(tokenizer):
     assert json.loads(again.backend_tokenizer.to_str()) == json.loads(
         tokenizer.backend_tokenizer.to_str()
     )
+
+
+def test_logic_trains_what_follows_and_nothing_that_must_be_seen(tokenizer):
+    maker = DialogueMaker(tokenizer, NANO_SPEC, SIDE)
+    for seed in range(8):
+        example = maker.logic(make_world(seed), np.random.default_rng(seed), questions=3)
+        assert not example.images
+        for b in range(1, example.branch.max() + 1):
+            at = example.branch == b
+            text = tokenizer.decode(example.tokens[at])
+            trained = tokenizer.decode(example.labels[at][example.labels[at] >= 0])
+            assert trained.endswith("</answer><|im_end|>\n")
+            assert text.endswith(trained[trained.index("So ") :]) or "frame_idx" in trained
+            for seen in ("moves", "stands", "comes", "goes", "wide", "always", "Find"):
+                assert seen not in trained
