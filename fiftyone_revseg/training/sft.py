@@ -1,12 +1,12 @@
 """Supervised fine-tuning of the embedded VLM on the synthetic world.
 
 Three stages. The first shows single frames: where each body is, in words. The second shows whole
-two-turn dialogues over videos. In the third the vision tower rests, and most
-steps are text alone: which object fits a question follows from what was seen, without a picture.
-Beside the words,
-small heads that are thrown away afterwards ask every visual token what it sees (a body or not, its
-color, shape and box): that gives the vision tower something to learn from at every pixel, long
-before the words carry any signal.
+two-turn dialogues over videos. In the third the vision tower rests, and most steps are text alone:
+which object fits a question follows from what was seen, without a picture.
+
+Beside the words, small heads that are thrown away afterwards ask every visual token what it sees
+(a body or not, its color, shape and box): that gives the vision tower something to learn from at
+every pixel, long before the words carry any signal.
 """
 
 from __future__ import annotations
