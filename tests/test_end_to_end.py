@@ -8,20 +8,10 @@ import pytest
 import fiftyone_revseg as revseg
 from fiftyone_revseg.evaluation import j_and_f
 from fiftyone_revseg.pipeline import Segmentation
-from fiftyone_revseg.presets import CHECKPOINTS
 from fiftyone_revseg.synthetic import make_dataset, render
 from fiftyone_revseg.tracking import decode_masks
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not all(
-            (CHECKPOINTS / name / "model.safetensors").is_file()
-            for name in ("revseg-nano", "sam2-nano")
-        ),
-        reason="the embedded models have no weights yet",
-    ),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
