@@ -12,6 +12,7 @@ import numpy as np
 
 from fiftyone_revseg.synthetic.queries import KINDS, Query, pick_queries
 from fiftyone_revseg.synthetic.world import World, make_world
+from fiftyone_revseg.tracking.rle import decode_masks, encode_masks
 
 ANNOTATIONS = "annotations.json"
 
@@ -151,7 +152,7 @@ def _record(
         "objects": [
             {
                 "name": body.name,
-                "masks": [_encode(mask) for mask in masks[i]],
+                "masks": encode_masks(masks[i]),
                 "areas": masks[i].sum(axis=(1, 2)).tolist(),
             }
             for i, body in enumerate(world.bodies)
@@ -163,24 +164,15 @@ def _record(
     }
 
 
-def _encode(mask: np.ndarray) -> dict[str, Any] | None:
-    from pycocotools import mask as coco
-
-    if not mask.any():
-        return None
-    rle = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {"size": list(rle["size"]), "counts": rle["counts"].decode()}
-
-
 def _detection(body: dict[str, Any], k: int, index: int, instance: Any) -> Any:
     """A body in frame ``k`` as a label, or None where it cannot be seen."""
     import fiftyone as fo
-    from pycocotools import mask as coco
 
     rle = body["masks"][k]
     if rle is None:
         return None
-    mask = coco.decode(rle).astype(bool)
+    height, width = rle["size"]
+    (mask,) = decode_masks([rle], (width, height))
     detection = fo.Detection.from_mask(mask, label=body["name"])
     detection.index, detection.instance = index, instance
     return detection

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fiftyone_revseg.synthetic.shapes import COLORS, SHAPES
-from fiftyone_revseg.synthetic.world import Body, World, _generator
+from fiftyone_revseg.synthetic.world import World, _generator
 
 KINDS = ("attribute", "motion", "order", "comparison", "relation", "several", "no_target")
 
@@ -259,8 +259,3 @@ def _query(
         targets=tuple(i for i in reading_order(world) if i in targets),
         thought=" ".join([*said, f"So {answer} fits." if len(named) < 2 else f"So {answer} fit."]),
     )
-
-
-def describe(body: Body) -> str:
-    """The words by which a body can be found in a single frame."""
-    return body.name
