@@ -86,7 +86,7 @@ def _fields(label_field: str) -> Iterator[tuple[str, type, dict[str, Any]]]:
 
 
 def _same_type(existing: fo.Field, field_type: type, kwargs: dict[str, Any]) -> bool:
-    if not isinstance(existing, field_type):
-        return False
     document = kwargs.get("embedded_doc_type")
-    return document is None or existing.document_type is document
+    if document is not None:
+        return getattr(existing, "document_type", None) is document
+    return isinstance(existing, field_type)
