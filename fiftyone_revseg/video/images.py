@@ -1,9 +1,10 @@
-"""Image sequences as videos: a folder of images, or a pattern like ``frames/%05d.jpg``."""
+"""Image sequences as videos: a folder or a list of images, or a pattern ``frames/%05d.jpg``."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -49,6 +50,15 @@ def list_images(path: str) -> list[str]:
     return [path]
 
 
+def common_folder(files: Sequence[str]) -> str:
+    """The deepest folder that holds all of the files, as a name for the list of them."""
+    folders = {os.path.dirname(file) for file in files}
+    try:
+        return os.path.commonpath(folders) or "."
+    except ValueError:  # absolute and relative paths, or several drives
+        return os.path.dirname(files[0]) or "."
+
+
 def _matches(pattern: str) -> list[str]:
     folder, name = os.path.split(pattern)
     head, width, tail = _NUMBER.split(name, maxsplit=1)
@@ -87,7 +97,7 @@ class ImageSource:
     decoder = "images"
     why = "an image sequence"
 
-    def __init__(self, path: str, files: list[str], fps: float = DEFAULT_FPS):
+    def __init__(self, path: str, files: Sequence[str], fps: float = DEFAULT_FPS):
         self.path = path
         self.files = files
         self.fps = fps
@@ -139,6 +149,8 @@ def read_image(path: str) -> np.ndarray:
     """
     from PIL import Image, ImageOps
 
+    if not os.path.exists(path):
+        raise VideoError(f"there is no image {path}: check the path.")
     try:
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image)

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from .decord_reader import DecordSource, decord_objections
 from .errors import VideoError
-from .images import DEFAULT_FPS, EXTENSIONS, ImageSource, is_pattern, list_images
+from .images import (
+    DEFAULT_FPS,
+    EXTENSIONS,
+    ImageSource,
+    common_folder,
+    is_pattern,
+    list_images,
+)
 from .index import build_index
 from .pyav_reader import PyAVSource
 from .source import Source
@@ -14,7 +22,7 @@ from .video import DEFAULT_HELD_BYTES, Video
 
 
 def open_video(
-    path: str | os.PathLike,
+    path: str | os.PathLike | Sequence[str | os.PathLike],
     frame_range: tuple[int, int] | None = None,
     *,
     fps: float | None = None,
@@ -22,7 +30,7 @@ def open_video(
     ahead: int = 8,
     held_bytes: int = DEFAULT_HELD_BYTES,
 ) -> Video:
-    """Opens a video file, a folder of images or a pattern of numbered images.
+    """Opens a video file, or a folder, a list or a numbered pattern of images.
 
     Any file that FFmpeg reads will do (mp4, mkv, mov, avi, webm, ts, ...), also with open groups
     of pictures, a variable frame rate, edit lists, a rotation, or a missing end. Frame ``k`` is
@@ -30,8 +38,13 @@ def open_video(
     frames; decord walks forward where the packets show nothing on which it is wrong, and PyAV does
     everything else.
 
+    Images are opened one by one when their frame is asked for, so a list of any length will do.
+    All must be of the size of the first.
+
     Args:
-        path: the path of a video file, of a folder of images, or a pattern ``frames/%05d.jpg``
+        path: the path of a video file, of a folder of images, or a pattern ``frames/%05d.jpg``;
+            or the paths of images, one per frame and in their order, whose common folder is then
+            the ``path`` of the video
         frame_range (None): a ``(start, stop)`` range of frames, 0-based and half-open; the clip
             then behaves as a video of its own
         fps (None): frames per second of an image sequence; 25 by default
@@ -46,14 +59,24 @@ def open_video(
     Raises:
         VideoError: if there is no such file, or it is unreadable or empty, or holds no video
             stream or no frame, or ``frame_range`` does not lie within it
+        ValueError: if another argument is not as said
     """
-    path = os.fspath(path)
     if decoder not in (None, "decord", "pyav"):
         raise ValueError(f'decoder must be "decord" or "pyav", not {decoder!r}')
     if fps is not None and not fps > 0:
         raise ValueError(f"fps must be positive, not {fps}")
-    source = _open_source(path, fps, decoder)
+    source: Source
+    if isinstance(path, (str, os.PathLike)):
+        source = _open_source(os.fspath(path), fps, decoder)
+    else:
+        source = _open_images([os.fspath(file) for file in path], fps)
     return Video(source, frame_range, ahead, held_bytes)
+
+
+def _open_images(files: list[str], fps: float | None) -> Source:
+    if not files:
+        raise VideoError("the list of images is empty: give the path of one image per frame.")
+    return ImageSource(common_folder(files), files, fps or DEFAULT_FPS)
 
 
 def _open_source(path: str, fps: float | None, decoder: str | None) -> Source:

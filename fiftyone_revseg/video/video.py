@@ -66,7 +66,7 @@ class Video:
 
     @property
     def path(self) -> str:
-        """What was opened: a file, a folder or a pattern."""
+        """What was opened: a file, a folder or a pattern, or the folder of a list of images."""
         return self._source.path
 
     @property

@@ -101,3 +101,53 @@ def test_every_mode_becomes_rgb(mode, tmp_path):
     assert frame.dtype == np.uint8
     if mode != "1":
         assert np.all(np.abs(frame.astype(int) - 128) <= 1)
+
+
+def test_a_list_keeps_its_order(write, bars):
+    write([f"{i}.png" for i in range(6)], "a")
+    other = write(["x.jpg"], "b")  # shows number 0
+    folder = other.parent
+    paths = [folder / "a" / f"{i}.png" for i in (4, 1, 5)] + [str(other / "x.jpg")]
+    with open_video(paths, fps=10) as video:
+        assert codes(video, bars) == [4, 1, 5, 0]
+        assert [bars.read(x) for _, x in video.walk(3, -1)] == [0, 5, 1, 4]
+        assert [bars.read(x) for x in video.frames((1, 3))] == [1, 0]
+        assert video.path == str(folder)
+        assert (video.fps, video.size, video.decoder) == (10, (160, 96), "images")
+    with open_video(tuple(paths), frame_range=(1, 3)) as clip:
+        assert codes(clip, bars) == [1, 5]
+        assert clip.fps == 25
+        assert clip.first_frame == 1
+
+
+def test_a_list_is_read_only_where_frames_are_asked_for(write):
+    folder = write(["0.png"])
+    paths = [folder / "0.png"] * 2 + [folder / f"nowhere_{i}.png" for i in range(100_000)]
+    video = open_video(paths)
+    assert len(video) == len(paths)
+    assert video[1].shape == (96, 160, 3)
+    with pytest.raises(VideoError, match=r"there is no image .*nowhere_7\.png"):
+        video[9]
+
+
+def test_a_list_names_what_is_wrong_with_one_of_its_images(write):
+    folder = write([f"{i}.png" for i in range(3)])
+    paths = [folder / f"{i}.png" for i in range(3)]
+    Image.new("RGB", (30, 20)).save(paths[1])
+    paths[2].write_text("no picture")
+    video = open_video(paths)
+    with pytest.raises(VideoError, match=r"1\.png is 30 x 20"):
+        video[1]
+    with pytest.raises(VideoError, match=r"2\.png cannot be read"):
+        list(video.walk(2))
+    with pytest.raises(VideoError, match=r"there is no image .*3\.png"):
+        open_video([folder / "3.png", *paths])
+    with pytest.raises(VideoError, match="list of images is empty"):
+        open_video([])
+
+
+def test_the_name_of_a_list(write, monkeypatch):
+    folder = write(["0.png"])
+    monkeypatch.chdir(folder)
+    assert open_video(["0.png", "0.png"]).path == "."
+    assert open_video([folder / "0.png", "0.png"]).path == str(folder)
