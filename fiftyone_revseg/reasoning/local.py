@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import itertools
+import json
+import textwrap
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fiftyone_revseg.devices import choose_device, choose_dtype
+from fiftyone_revseg.digests import digest_files
+from fiftyone_revseg.weights import share, stamp
+
 from .backend import Conversation, Image, Message, Reply, VideoFrames
-from .spec import FILE_NAME, ChainSpec, family_spec
+from .spec import FILE_NAME, ChainSpec, complete_settings, read_settings
 
 if TYPE_CHECKING:
     import torch
+
+
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    """What reasoners of the same checkpoint share."""
+
+    model: Any
+    processor: Any
+    digest: str
+    # The model keeps positions, and the tokenizer its padding, between calls
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class LocalReasoner:
@@ -27,6 +46,9 @@ class LocalReasoner:
         processor: its processor
         spec: how the checkpoint wants to be asked
         name: the checkpoint's name
+
+    Attributes:
+        digest: names the content of the checkpoint's weights; None if they are of no checkpoint
     """
 
     def __init__(self, model: Any, processor: Any, spec: ChainSpec, name: str) -> None:
@@ -36,13 +58,17 @@ class LocalReasoner:
         self.processor = processor
         self.spec = spec
         self.name = name
+        self.digest: str | None = None
+        self._weights: _Weights | None = None
+        self._lock = threading.Lock()
         self._stop = _stop_tokens(model, processor.tokenizer)
         pad = processor.tokenizer.pad_token_id
+        self._pad = self._stop[0] if pad is None else pad
         # in place of the checkpoint's own, which would fill in whatever a call leaves unsaid
         self.model.generation_config = GenerationConfig(
-            eos_token_id=self._stop, pad_token_id=self._stop[0] if pad is None else pad
+            eos_token_id=self._stop, pad_token_id=self._pad
         )
-        self._check_sizes(spec)
+        _check_sizes(spec, processor, name)
 
     @classmethod
     def load(
@@ -50,47 +76,38 @@ class LocalReasoner:
         name_or_path: str | Path,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
+        spec: ChainSpec | Mapping[str, Any] | None = None,
     ) -> LocalReasoner:
         """Loads a checkpoint; only safetensors, and no code from the checkpoint is run.
 
+        What was loaded before from the same files, in the same precision and to the same device,
+        is shared as long as somebody holds it: leave the model's weights as they are.
+
         Args:
             name_or_path: a directory, or the id of a repository on the Hugging Face hub
-            device (None): where to run; by default the first GPU, else the CPU
-            dtype (None): the precision; by default bfloat16 on a GPU and float32 on the CPU
+            device (None): where to run; by default a CUDA GPU, else the CPU
+            dtype (None): the precision; by default bfloat16 on GPUs that have it, else float32
+            spec (None): how to ask the checkpoint, or a dict of settings that replace its own,
+                see :func:`checkpoint_spec`
 
         Returns:
-            a :class:`LocalReasoner` whose ``spec`` is the checkpoint's ``revseg.json``, or the
-            default of its model family where it has none
+            a :class:`LocalReasoner`
 
         Raises:
-            ValueError: if the checkpoint cannot be loaded, or its family is not known
+            ValueError: if the checkpoint cannot be loaded, nobody says in which space its boxes
+                are, or this machine has no such device
         """
-        import torch
-        from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
-
-        name = str(name_or_path)
-        if device is None:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        device = torch.device(device)
-        if dtype is None:
-            dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        try:
-            config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        except _LOADING_ERRORS as e:
-            raise _cannot_load(name, e) from e
-        spec = _read_spec(name) or family_spec(config.model_type)  # before gigabytes are read
-        try:
-            processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)
-            model: Any = AutoModelForImageTextToText.from_pretrained(
-                name,
-                dtype=dtype,
-                attn_implementation=_attention(device, dtype),
-                use_safetensors=True,  # a pickle could run code
-                trust_remote_code=False,
-            )
-        except _LOADING_ERRORS as e:
-            raise _cannot_load(name, e) from e
-        return cls(model.to(device), processor, spec, name)
+        device = choose_device(device)
+        dtype = choose_dtype(dtype, device)
+        name = _expand(name_or_path)
+        if not isinstance(spec, ChainSpec):
+            spec = checkpoint_spec(name, spec)
+        key = (cls.__name__, _files_key(name), device, dtype)
+        weights = share(key, lambda: _load(name, device, dtype, spec))
+        reasoner = cls(weights.model, weights.processor, spec, name)
+        reasoner.digest = weights.digest
+        reasoner._weights, reasoner._lock = weights, weights.lock
+        return reasoner
 
     def generate(self, conversations: Sequence[Conversation], spec: ChainSpec) -> list[Reply]:
         """Continues each conversation by one assistant message, as one batch.
@@ -106,12 +123,16 @@ class LocalReasoner:
         Raises:
             ValueError: if a size in the spec does not fit the model
         """
+        if not conversations:
+            return []
+        _check_sizes(spec, self.processor, self.name)
+        with self._lock:
+            return self._generate(conversations, spec)
+
+    def _generate(self, conversations: Sequence[Conversation], spec: ChainSpec) -> list[Reply]:
         import torch
         from transformers import LogitsProcessorList
 
-        if not conversations:
-            return []
-        self._check_sizes(spec)
         started = time.perf_counter()
         inputs = self.encode(conversations)
         prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
@@ -124,6 +145,8 @@ class LocalReasoner:
             sequences = self.model.generate(
                 **inputs,
                 max_new_tokens=spec.max_new_tokens,
+                eos_token_id=self._stop,
+                pad_token_id=self._pad,
                 logits_processor=LogitsProcessorList([recorder]),
                 **decoding,
             )
@@ -152,14 +175,16 @@ class LocalReasoner:
             import numpy as np
 
             arguments["videos"] = [np.stack(video.frames) for video in videos]
+        # Where a model takes any size, the pictures have theirs: a box in pixels must mean the
+        # image that we know. Others see one size only, which their processors resize to
+        size = {"do_resize": False} if _patch_side(self.processor) > 1 else {}
         inputs = self.processor(
             text=texts,
             **arguments,
             text_kwargs={"padding": True, "padding_side": "left"},
-            # the pictures have their size: a box in pixels must mean the image that we know
-            images_kwargs={"do_resize": False},
+            images_kwargs=size,
             videos_kwargs={
-                "do_resize": False,
+                **size,
                 "do_sample_frames": False,
                 **({"video_metadata": [_metadata(v) for v in videos]} if videos else {}),
             },
@@ -173,21 +198,6 @@ class LocalReasoner:
         return self.processor.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True
         )
-
-    def _check_sizes(self, spec: ChainSpec) -> None:
-        side = self._patch_side()
-        for name in ("frame_size", "key_frame_size"):
-            size = getattr(spec, name)
-            if size % side:
-                near = max(side, round(size / side) * side)
-                raise ValueError(
-                    f"{name} is {size}, but the model '{self.name}' sees squares of {side} pixels: "
-                    f"set it to a multiple, such as {near}"
-                )
-
-    def _patch_side(self) -> int:
-        processor = self.processor.image_processor
-        return getattr(processor, "patch_size", 1) * getattr(processor, "merge_size", 1)
 
     def _reply(
         self, ids: list[int], probabilities: list[float], seconds: float, prompt_tokens: int
@@ -204,15 +214,136 @@ class LocalReasoner:
         )
 
 
-_LOADING_ERRORS = (OSError, ValueError, KeyError, ImportError)
+def checkpoint_spec(
+    name_or_path: str | Path, settings: Mapping[str, Any] | None = None
+) -> ChainSpec:
+    """Finds out how a checkpoint wants to be asked, without loading its weights.
+
+    Args:
+        name_or_path: a directory, or the id of a repository on the Hugging Face hub
+        settings (None): settings that replace the checkpoint's own
+
+    Returns:
+        the spec: ``settings``, then the checkpoint's ``revseg.json``, then the defaults of its
+        model family
+
+    Raises:
+        ValueError: if this is no checkpoint of an image-text-to-text model, a setting is not
+            valid, or nobody says in which space the boxes are
+    """
+    from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
+
+    if settings is not None and not isinstance(settings, Mapping):
+        raise ValueError(
+            f"spec is {settings!r}: give a ChainSpec or a dict of settings, such as "
+            '{"box_convention": "pixels"}'
+        )
+    name = _expand(name_or_path)
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except _LOADING_ERRORS as e:
+        raise _cannot_load(name, e) from e
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        raise ValueError(
+            f"'{name}' is a '{config.model_type}' model, which does not answer questions about "
+            "images: give the checkpoint of an image-text-to-text model"
+        )
+    return complete_settings(config.model_type, {**_own_settings(name), **(settings or {})})
+
+
+_LOADING_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError)
+
+
+def _load(name: str, device: torch.device, dtype: torch.dtype, spec: ChainSpec) -> _Weights:
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    try:
+        processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)
+    except _LOADING_ERRORS as e:
+        raise _cannot_load(name, e) from e
+    _check_sizes(spec, processor, name)  # before gigabytes are read
+    try:
+        model: Any = AutoModelForImageTextToText.from_pretrained(
+            name,
+            dtype=dtype,
+            attn_implementation=_attention(device, dtype),
+            use_safetensors=True,  # a pickle could run code
+            trust_remote_code=False,
+        )
+    except (*_LOADING_ERRORS, SafetensorError) as e:
+        raise _cannot_load(name, e) from e
+    try:
+        model = model.to(device)
+    except torch.OutOfMemoryError as e:
+        raise ValueError(
+            f"The model '{name}' does not fit into the memory of '{device}': choose another "
+            "device, a smaller model or dtype='bfloat16'"
+        ) from e
+    return _Weights(model, processor, digest_files(_weight_files(_directory(name))))
 
 
 def _cannot_load(name: str, error: Exception) -> ValueError:
-    why = " ".join(str(error).split())
+    why = textwrap.shorten(str(error), 300, placeholder=" ...")
     return ValueError(
         f"Cannot load the model '{name}': give a directory with config.json, model.safetensors "
         f"and a processor, or the id of such a repository on the Hugging Face hub ({why})"
     )
+
+
+def _expand(name_or_path: str | Path) -> str:
+    path = Path(name_or_path).expanduser()
+    return str(path) if path.is_dir() else str(name_or_path)
+
+
+def _directory(name: str) -> Path:
+    """The checkpoint's directory; of a hub id, that of the version in the cache."""
+    from transformers.utils import cached_file
+
+    if Path(name).is_dir():
+        return Path(name)
+    path = cached_file(name, "config.json")
+    assert path is not None  # or it would have raised
+    return Path(path).parent
+
+
+def _files_key(name: str) -> Any:
+    """Names the files that a checkpoint consists of now."""
+    directory = _directory(name)
+    if directory != Path(name):
+        return str(directory)  # a version on the hub never changes
+    # How to ask is not shared, so its file may change
+    files = (path for path in directory.iterdir() if path.name != FILE_NAME)
+    return stamp(sorted(path for path in files if path.is_file()))
+
+
+def _weight_files(directory: Path) -> list[Path]:
+    names = ["model.safetensors"]
+    index = directory / "model.safetensors.index.json"
+    if index.is_file() and not (directory / names[0]).is_file():
+        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    names += ["config.json", "adapter_config.json", "adapter_model.safetensors"]
+    return [directory / name for name in names if (directory / name).is_file()]
+
+
+def _check_sizes(spec: ChainSpec, processor: Any, model: str) -> None:
+    side = _patch_side(processor)
+    for name in ("frame_size", "key_frame_size"):
+        size = getattr(spec, name)
+        if size % side:
+            near = max(side, round(size / side) * side)
+            raise ValueError(
+                f"{name} is {size}, but the model '{model}' sees squares of {side} pixels: "
+                f"set it to a multiple, such as {near}"
+            )
+
+
+def _patch_side(processor: Any) -> int:
+    """The side, in pixels, of what makes one token; 1 where pictures are resized anyway."""
+    patch = getattr(processor.image_processor, "patch_size", None)
+    merge = getattr(processor.image_processor, "merge_size", None)
+    return patch * merge if isinstance(patch, int) and isinstance(merge, int) else 1
 
 
 class _ProbabilityRecorder:
@@ -313,16 +444,16 @@ def _attention(device: torch.device, dtype: Any) -> str:
     return "flash_attention_2" if flash else "sdpa"
 
 
-def _read_spec(name: str) -> ChainSpec | None:
-    """Reads revseg.json from a checkpoint's directory or hub repository; None if it has none."""
+def _own_settings(name: str) -> dict[str, Any]:
+    """Reads revseg.json from a checkpoint's directory or hub repository; {} if it has none."""
     from transformers.utils import cached_file
 
     if Path(name).is_dir():
-        return ChainSpec.load(name) if (Path(name) / FILE_NAME).is_file() else None
+        return read_settings(name) if (Path(name) / FILE_NAME).is_file() else {}
     path = cached_file(
         name,
         FILE_NAME,
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
-    return ChainSpec.load(Path(path).parent) if path else None
+    return read_settings(Path(path).parent) if path else {}

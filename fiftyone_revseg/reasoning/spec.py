@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from .prompts import check_templates, default_template, read_templates
 
@@ -124,19 +125,30 @@ class ChainSpec:
             FileNotFoundError: if there is no such file
             ValueError: if the file is not valid
         """
-        path = Path(directory) / FILE_NAME
-        try:
-            d = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as e:
-            raise ValueError(f"'{path}' is not valid JSON: {e}") from e
-        if not isinstance(d, dict):
-            raise ValueError(f"'{path}' must hold a JSON object of settings")
-        try:
-            if isinstance(d.get("prompts"), str):
-                d["prompts"] = path.parent / d["prompts"]
-            return cls.from_dict(d)
-        except ValueError as e:
-            raise ValueError(f"'{path}': {e}") from e
+        return cls.from_dict(read_settings(directory))
+
+
+def read_settings(directory: str | Path) -> dict[str, Any]:
+    """Reads the settings that ``revseg.json`` in a checkpoint's directory names, and no others.
+
+    Raises:
+        FileNotFoundError: if there is no such file
+        ValueError: if the file is not valid
+    """
+    path = Path(directory) / FILE_NAME
+    try:
+        d = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a BOM
+    except (ValueError, RecursionError) as e:
+        raise ValueError(f"'{path}' is not valid JSON: {e}") from e
+    if not isinstance(d, dict):
+        raise ValueError(f"'{path}' must hold a JSON object of settings")
+    try:
+        if isinstance(d.get("prompts"), str):
+            d["prompts"] = path.parent / d["prompts"]
+        spec = ChainSpec.from_dict(d)
+    except ValueError as e:
+        raise ValueError(f"'{path}': {e}") from e
+    return {name: getattr(spec, name) for name in d}
 
 
 _LEAST = {
@@ -147,13 +159,21 @@ _LEAST = {
     "retries": 0,
 }
 
-# Transformers' model type -> settings. Qwen3-VL sees squares of 32 pixels, and 840 is not a
-# multiple of 32; its boxes are relative, so the nearest multiple serves as well.
+# Transformers' model type -> settings. Only families whose makers say which boxes they answer with:
+# a wrong guess gives boxes that look right and are not. Qwen2.5-VL: pixels of the picture that it
+# is shown; Qwen2-VL, Qwen3-VL, Qwen3.5, GLM-4.1V to 4.6V and InternVL: thousandths of its sides.
 _FAMILIES = {
     "qwen2_5_vl": ChainSpec(),
-    "qwen2_vl": ChainSpec(box_convention="relative-1000"),
-    "qwen3_vl": ChainSpec(box_convention="relative-1000", key_frame_size=832),
-    "qwen3_vl_moe": ChainSpec(box_convention="relative-1000", key_frame_size=832),
+    **dict.fromkeys(
+        ("qwen2_vl", "glm4v", "glm4v_moe", "glm46v"), ChainSpec(box_convention="relative-1000")
+    ),
+    # These see squares of 32 pixels, and 840 is not a multiple of 32
+    **dict.fromkeys(
+        ("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"),
+        ChainSpec(box_convention="relative-1000", key_frame_size=832),
+    ),
+    # Tiles of 448 pixels: 896 makes four, and one of the whole
+    "internvl": ChainSpec(box_convention="relative-1000", key_frame_size=896),
 }
 
 
@@ -168,8 +188,26 @@ def family_spec(model_type: str) -> ChainSpec:
     """
     if model_type not in _FAMILIES:
         raise ValueError(
-            f"In which space does a '{model_type}' model give its boxes? It is not one of "
-            f"{', '.join(_FAMILIES)}: put a {FILE_NAME} beside its weights that says "
-            '{"box_convention": "pixels"} or {"box_convention": "relative-1000"}'
+            f"In which space does a '{model_type}' model give its boxes? It is none of "
+            f"{', '.join(_FAMILIES)}, so say it: load it with "
+            'spec={"box_convention": "pixels"} (of the picture that it is shown) or '
+            '{"box_convention": "relative-1000"} (0 to 1000 along each side), or put a '
+            f"{FILE_NAME} that says so beside its weights"
         )
     return _FAMILIES[model_type]
+
+
+def complete_settings(model_type: str, settings: Mapping[str, Any]) -> ChainSpec:
+    """Fills in what some settings leave open with the default of a model family.
+
+    Args:
+        model_type: the ``model_type`` in the checkpoint's ``config.json``
+        settings: some settings of a chain spec
+
+    Raises:
+        ValueError: if a setting is not valid, or if neither the settings nor the family say in
+            which space the boxes are
+    """
+    if model_type in _FAMILIES or "box_convention" not in settings:
+        settings = {**family_spec(model_type).to_dict(), **settings}
+    return ChainSpec.from_dict(settings)

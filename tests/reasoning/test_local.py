@@ -1,5 +1,6 @@
 """The real classes of transformers, tiny, with random weights made on the spot."""
 
+import copy
 import json
 
 import numpy as np
@@ -15,6 +16,7 @@ from fiftyone_revseg.reasoning import (
     family_spec,
     run_chain,
 )
+from fiftyone_revseg.reasoning.local import _patch_side
 from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 from fiftyone_revseg.types import Status
 
@@ -145,7 +147,7 @@ def test_the_order_of_images_is_kept(reasoner):
 @pytest.mark.parametrize("patches", [1, 60])
 def test_the_processor_leaves_sizes_alone(reasoner, patches):
     # 1 is below the stock processor's least size and 60 above its largest
-    side = reasoner._patch_side()
+    side = _patch_side(reasoner.processor)
     image = np.zeros((patches * side, patches * side, 3), np.uint8)
     inputs = reasoner.encode([Conversation().say("user", Image(image))])
     assert inputs["image_grid_thw"].tolist() == [[1, 2 * patches, 2 * patches]]
@@ -202,8 +204,9 @@ def test_a_reply_ends_at_a_stop_token(checkpoint):
         **reasoner.encode([conversation]), max_new_tokens=12, do_sample=False
     )[0, -12:].tolist()
     stop = next(token for token in ids if token != ids[0])
-    reasoner.model.generation_config.eos_token_id = [stop]
-    stopping = LocalReasoner(reasoner.model, reasoner.processor, reasoner.spec, "stopping")
+    model = copy.deepcopy(reasoner.model)  # others share it
+    model.generation_config.eos_token_id = [stop]
+    stopping = LocalReasoner(model, reasoner.processor, reasoner.spec, "stopping")
     first, second = stopping.generate(dialogues(reasoner.spec)[:2], reasoner.spec)
     assert first.tokens == ids.index(stop)
     assert len(first.token_probabilities) == first.tokens
