@@ -1,0 +1,198 @@
+"""What FiftyOne asks of a source of models: download, load, and a form for the App."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.operators.types as types
+
+from fiftyone_revseg.hub import download, is_on_disk
+from fiftyone_revseg.presets import PRESETS, Preset, resolve
+
+#: The field that is asked when neither a query nor a field is named, which the command line of
+#: FiftyOne cannot do
+DEFAULT_PROMPT_FIELD = "query"
+
+# The name under which the App's zoo operator collects what is typed into a model's form
+_FORM = "remote_params"
+
+
+def download_model(model_name: str, model_path: str) -> None:
+    """Makes sure that a model's weights are on this machine.
+
+    They go where everything else looks for them, the cache of the Hugging Face hub; what comes
+    with the package is not copied. What is written to ``model_path`` is a note that says so: it
+    is how FiftyOne sees that the model is there, and it is written last.
+
+    Args:
+        model_name: the name of a preset
+        model_path: the path where FiftyOne looks for the model
+
+    Raises:
+        ValueError: if there is no such preset
+        fiftyone_revseg.hub.DownloadError: if the weights are missing and cannot be downloaded
+    """
+    preset = resolve(model_name)
+    for weights in preset.weights:
+        download(weights)
+
+    note = Path(model_path)
+    if note.resolve().parent == Path(__file__).resolve().parent:
+        return  # the source is a link to the package, where nothing is to be written
+    where = [weights.hub_id or str(weights.folder) for weights in preset.weights]
+    part = note.with_name(f"{note.name}.{os.getpid()}.part")
+    part.write_text(json.dumps({"model": model_name, "weights": where}) + "\n", encoding="utf-8")
+    part.replace(note)
+
+
+def load_model(model_name: str, model_path: str | None = None, **kwargs: Any) -> Any:
+    """Loads a model.
+
+    Args:
+        model_name: the name of a preset
+        model_path (None): where FiftyOne keeps its note of the model; not used
+        **kwargs: keyword arguments of :func:`fiftyone_revseg.dataset.load_model`. If they have
+            neither a ``query`` nor a ``prompt_field``, the field "query" of the samples is asked
+
+    Returns:
+        a :class:`fiftyone_revseg.dataset.RevSegModel`
+    """
+    from fiftyone_revseg.dataset.load import load_model
+
+    if not kwargs.get("query") and not kwargs.get("prompt_field"):
+        kwargs["prompt_field"] = DEFAULT_PROMPT_FIELD
+    return load_model(model_name, **kwargs)
+
+
+def resolve_input(model_name: str, ctx: Any) -> types.Property:
+    """Builds the model's part of the form of the App's zoo operator.
+
+    The label field is not in it, as the operator asks for that itself.
+
+    Args:
+        model_name: the name of a preset
+        ctx: the :class:`fiftyone.operators.ExecutionContext`
+
+    Returns:
+        a :class:`fiftyone.operators.types.Property`
+    """
+    preset = PRESETS[model_name]
+    inputs = types.Object()
+    _warn(inputs, preset, ctx)
+
+    fields = _text_fields(ctx)
+    default = DEFAULT_PROMPT_FIELD if DEFAULT_PROMPT_FIELD in fields else None
+    chosen = (ctx.params.get(_FORM) or {}).get("prompt_field", default)
+    inputs.str(
+        "query",
+        required=not chosen,
+        label="Query",
+        description="What to segment in every video; several queries on a line each",
+        view=types.TextFieldView(multiline=True, rows=2),
+    )
+    choices = types.AutocompleteView(allow_user_input=False)
+    for name in fields:
+        choices.add_choice(name, label=name)
+    inputs.str(
+        "prompt_field",
+        default=default,
+        label="Prompt field",
+        description="The field with each sample's own query, or list of queries. The query above "
+        "is asked where it is empty",
+        view=choices,
+    )
+    inputs.str(
+        "tracker",
+        label="Tracker",
+        description=f"A SAM 2 checkpoint: a name, a hub id or a path. By default {preset.tracker}",
+        view=_suggest(_trackers()),
+    )
+    inputs.int(
+        "frames",
+        min=1,
+        max=256,
+        label="Frames",
+        description="How many frames of a video the model is shown. By default, what it expects",
+    )
+    inputs.str(
+        "device",
+        label="Device",
+        description="For example cuda:1. By default, a GPU if there is one",
+        view=_suggest(["cpu", "cuda:0", "cuda:1"]),
+    )
+    inputs.str(
+        "dtype",
+        label="Precision",
+        description="By default bfloat16 on a GPU and float32 elsewhere",
+        view=_suggest(["bfloat16", "float16", "float32"]),
+    )
+    return types.Property(inputs, view=types.View(label="ReVSeg"))
+
+
+def parse_parameters(model_name: str, ctx: Any, params: dict[str, Any]) -> None:
+    """Turns what was typed into the form into keyword arguments of :func:`load_model`.
+
+    Args:
+        model_name: the name of a preset
+        ctx: the :class:`fiftyone.operators.ExecutionContext`
+        params: the form's content, changed in place
+    """
+    typed = {name: value for name, value in params.items() if value not in (None, "", [])}
+    params.clear()
+    for name in ("prompt_field", "tracker", "device", "dtype"):
+        if name in typed:
+            params[name] = typed[name].strip()
+    queries = [line.strip() for line in typed.get("query", "").splitlines() if line.strip()]
+    if queries:
+        params["query"] = queries if len(queries) > 1 else queries[0]
+    if "frames" in typed:
+        params["spec"] = {"frames": int(typed["frames"])}
+    # The operator keeps the label field to itself, but the model names fields after it
+    if ctx.params.get("label_field"):
+        params["label_field"] = ctx.params["label_field"]
+
+
+def _warn(inputs: types.Object, preset: Preset, ctx: Any) -> None:
+    """Says what should be known before the button is pressed."""
+    media_type = ctx.dataset.media_type if ctx.dataset is not None else None
+    if media_type == fo.core.media.IMAGE:
+        error = types.Error(label="This model segments videos, and the samples here are images")
+        inputs.view("media_error", error).invalid = True
+    missing = sum(weights.size for weights in preset.weights if not is_on_disk(weights))
+    if missing:
+        label = f"{missing / 1e9:.1f} GB will be downloaded first"
+        inputs.view("download_notice", types.Notice(label=label))
+    if preset.license != "Apache-2.0":
+        label = f"Licence: {preset.license}"
+        warning = types.Warning(label=label, description=preset.description)
+        inputs.view("license_warning", warning)
+
+
+def _text_fields(ctx: Any) -> list[str]:
+    """The sample fields that can hold a query or a list of queries."""
+    if ctx.dataset is None:
+        return []
+    names = []
+    for name, field in ctx.dataset.get_field_schema().items():
+        content = field.field if isinstance(field, fo.ListField) else field
+        if isinstance(content, fo.StringField) and name not in ("filepath", "tags"):
+            names.append(name)
+    return names
+
+
+def _trackers() -> list[str]:
+    from fiftyone_revseg.tracking.checkpoints import OFFICIAL_PRESETS
+
+    return ["sam2-nano", *OFFICIAL_PRESETS]
+
+
+def _suggest(values: list[str]) -> types.AutocompleteView:
+    """A text field that offers values and takes others too."""
+    view = types.AutocompleteView()
+    for value in values:
+        view.add_choice(value, label=value)
+    return view
