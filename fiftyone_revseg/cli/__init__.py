@@ -9,6 +9,7 @@ import click
 
 from fiftyone_revseg.cli.demo import demo
 from fiftyone_revseg.cli.doctor import doctor
+from fiftyone_revseg.cli.models import models
 from fiftyone_revseg.cli.segment import segment
 from fiftyone_revseg.cli.train import train
 from fiftyone_revseg.version import __version__
@@ -32,5 +33,5 @@ def main() -> None:
     """
 
 
-for command in (segment, demo, doctor, train):
+for command in (segment, demo, models, doctor, train):
     main.add_command(command)

@@ -1,0 +1,105 @@
+"""``revseg models``."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import click
+
+from fiftyone_revseg.presets import PRESETS, Preset
+
+
+@click.command(short_help="List the models: size, licence, memory, what is on disk.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs, in bytes.")
+@click.option(
+    "--register", is_flag=True, help="First register the models with the FiftyOne Model Zoo."
+)
+def models(as_json, register) -> None:
+    """Lists the models that have a name, and says what of them is on this machine.
+
+    Nothing is loaded or downloaded. The size is that of the weights; the memory is an estimate for
+    one video at a time on a GPU in bfloat16. Wherever a name is taken, so is any other checkpoint's
+    hub id or path.
+
+    \b
+    Examples:
+      revseg models
+      revseg models --register     # then: foz.load_zoo_model("revseg-nano", query="...")
+    """
+    if register:
+        _register()
+    rows = [describe(name, preset) for name, preset in PRESETS.items()]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+
+    header = ("MODEL", "SIZE", "LICENCE", "GPU MEMORY", "ON DISK")
+    table = [header, *(_cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in table) for column in range(len(header))]
+    for position, line in enumerate(table):
+        cells = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.secho(cells.rstrip(), bold=position == 0)
+        if position:
+            click.echo(f"  {rows[position - 1]['description']}")
+
+
+def describe(name: str, preset: Preset) -> dict[str, Any]:
+    """Says of a preset what a person who chooses wants to know.
+
+    Args:
+        name: the preset's name
+        preset: the :class:`fiftyone_revseg.presets.Preset`
+
+    Returns:
+        a dict that can be written as JSON, with sizes in bytes
+    """
+    from fiftyone_revseg.hub import is_on_disk
+
+    parts = {"reasoner": preset.reasoner_weights, "tracker": preset.tracker_weights}
+    return {
+        "name": name,
+        "description": preset.description,
+        "size": preset.size,
+        "license": preset.license,
+        "gpu_memory": preset.gpu_memory,
+        "embedded": preset.embedded,
+        **{
+            part: {
+                "name": weights.hub_id or weights.folder.name,
+                "size": weights.size,
+                "license": weights.license,
+                "on_disk": is_on_disk(weights),
+            }
+            for part, weights in parts.items()
+        },
+    }
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """One line of the table."""
+    vlm, tracker = row["reasoner"]["on_disk"], row["tracker"]["on_disk"]
+    if row["embedded"]:
+        found = "comes with the package" if vlm and tracker else "MISSING, see revseg doctor"
+    elif vlm == tracker:
+        found = "yes" if vlm else "no"
+    else:
+        found = "model only" if vlm else "tracker only"
+    # A GPU is not needed for the embedded pair, but where there is one, it is used
+    memory = "not needed" if row["embedded"] else f"{math.ceil(row['gpu_memory'] / 1e9)} GB"
+    return row["name"], _size(row["size"]), row["license"], memory, found
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def _register() -> None:
+    try:
+        from fiftyone_revseg.dataset.zoo import register_zoo_source
+
+        folder = register_zoo_source(overwrite=True)
+    except (ImportError, OSError, ValueError) as error:
+        raise click.ClickException(f"the models could not be registered: {error}") from error
+    click.echo(f"registered in {folder}", err=True)
