@@ -66,11 +66,12 @@ def _needed_files(weights: Weights) -> list[str]:
     """The files without which weights cannot be used, as far as that can be seen from here."""
     if "*.safetensors" not in weights.files:
         return list(weights.files)
-    index = _cached(weights, "model.safetensors.index.json")
-    if index is None:
-        return ["config.json", "tokenizer.json", "model.safetensors"]
-    parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-    return ["config.json", "tokenizer.json", *sorted(set(parts))]
+    try:
+        index = _cached(weights, "model.safetensors.index.json")
+        parts = set(json.loads(index.read_bytes())["weight_map"].values()) if index else set()
+    except (OSError, ValueError, KeyError):  # damaged: what it lists will not be found either
+        parts = set()
+    return ["config.json", "tokenizer.json", *sorted(parts or {"model.safetensors"})]
 
 
 def _cached(weights: Weights, name: str) -> Path | None:
