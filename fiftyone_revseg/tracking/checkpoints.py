@@ -6,10 +6,14 @@ hydra would accept, and weights are read as plain tensors.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fiftyone_revseg.digests import digest_files, digest_texts
+
 if TYPE_CHECKING:
+    import torch
     from sam2.modeling.sam2_base import SAM2Base
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "checkpoints"
@@ -43,6 +47,9 @@ OFFICIAL_CONFIGS = {
 # preset name -> official checkpoint file; its hub id is "facebook/<preset>"
 OFFICIAL_PRESETS = {file.removesuffix(".pt").replace("_", "-"): file for file in OFFICIAL_CONFIGS}
 
+# (channels, blocks) of the image encoder -> how the official configs call that size
+_SIZES = {(96, 12): "t", (96, 16): "s", (112, 24): "b+", (144, 48): "l"}
+
 # What sam2 calls post-processing, without its filling of holes: that needs sam2's CUDA extension
 # and is skipped by sam2 itself where it was not built.
 POSTPROCESSING = {
@@ -64,8 +71,9 @@ def load_model(name_or_path: str | Path) -> SAM2Base:
 
     Args:
         name_or_path: "sam2-nano" (embedded), an official name such as "sam2.1-hiera-tiny", a hub
-            id, an official ``.pt`` file, or a directory with ``config.yaml`` and
-            ``model.safetensors`` (or a ``.pt`` file)
+            id, a ``.pt`` or ``.safetensors`` file, or a directory with ``config.yaml`` and
+            ``model.safetensors`` (or a ``.pt`` file). Without a config, official ones and those
+            fine-tuned from them are known by their shapes
 
     Returns:
         the model
@@ -73,20 +81,43 @@ def load_model(name_or_path: str | Path) -> SAM2Base:
     Raises:
         CheckpointError: if the name is unknown or the files do not fit together
     """
-    config, weights = find_checkpoint(name_or_path)
-    model = build_model(read_config(config))
-    load_weights(model, weights)
-    return model.eval()
+    model, _ = load_files(*find_checkpoint(name_or_path))
+    return model
 
 
-def find_checkpoint(name_or_path: str | Path) -> tuple[Path, Path]:
+def load_files(config: Path | None, weights: Path) -> tuple[SAM2Base, str]:
+    """Builds a SAM2 model from the files that :func:`find_checkpoint` found, on the CPU.
+
+    Returns:
+        the model in eval mode, and a digest that names config and weights by their content
+
+    Raises:
+        CheckpointError: if the files are no good or do not fit together
+    """
+    settings = None if config is None else read_config(config)  # is quick, so it goes first
+    state = read_weights(weights)
+    if settings is None:
+        settings = read_config(_recognize(state, weights))
+    model = build_model(settings)
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, AttributeError, TypeError) as e:
+        raise CheckpointError(
+            f"the weights in '{weights}' do not fit the config beside them: use the two of one "
+            "model"
+        ) from e
+    digest = digest_texts([json.dumps(settings, sort_keys=True), digest_files([weights])])
+    return model.eval(), digest
+
+
+def find_checkpoint(name_or_path: str | Path) -> tuple[Path | None, Path]:
     """Finds the config and weights that a name stands for, downloading from the hub if need be.
 
     Args:
         name_or_path: see :func:`load_model`
 
     Returns:
-        the paths of the config and of the weights
+        the paths of the config, None if only the weights can tell, and of the weights
 
     Raises:
         CheckpointError: if there are none
@@ -167,16 +198,15 @@ def build_model(config: dict[str, Any]) -> SAM2Base:
         raise CheckpointError(f"sam2 cannot build a model from this config ({cause})") from e
 
 
-def load_weights(model: SAM2Base, path: str | Path) -> None:
-    """Loads weights into a model, all of them and no others.
+def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """Reads weights as plain tensors, without running code that a file may hold.
 
     Args:
-        model: the model, changed in place
-        path: a ``.safetensors`` file, or an official ``.pt`` checkpoint (read with
-            ``weights_only``; its tensors under "model")
+        path: a ``.safetensors`` file, or a ``.pt`` checkpoint: tensors by name, or such a dict
+            under "model", as in the official ones and in those that sam2's training writes
 
     Raises:
-        CheckpointError: if the file cannot be read or belongs to another config
+        CheckpointError: if the file cannot be read, or not as SAM2's own weights
     """
     import torch
     from safetensors.torch import load_file
@@ -184,19 +214,37 @@ def load_weights(model: SAM2Base, path: str | Path) -> None:
     path = Path(path)
     try:
         if path.suffix == ".safetensors":
-            state = load_file(path)
+            state: Any = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)["model"]
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = state.get("model", state)
+        if not state or not all(torch.is_tensor(value) for value in state.values()):
+            raise ValueError("no tensors by name")
     except Exception as e:  # damaged files raise from zipfile, pickle, json, struct, ...
         raise CheckpointError(
             f"'{path}' cannot be read as SAM2 weights: download it again or give another file"
         ) from e
-    try:
-        model.load_state_dict(state)
-    except (RuntimeError, AttributeError, TypeError) as e:
+    if any(key.startswith("vision_encoder.") for key in state):
         raise CheckpointError(
-            f"the weights in '{path}' do not fit the config beside them: use the two of one model"
-        ) from e
+            f"'{path}' is in the layout of transformers, which is not read here: give the .pt "
+            "file of the same model, as in the official repositories 'facebook/sam2.1-hiera-...'"
+        )
+    return state
+
+
+def _recognize(state: dict[str, torch.Tensor], path: Path) -> Path:
+    """The official config that weights were made with, known by their shapes."""
+    stem = state.get("image_encoder.trunk.patch_embed.proj.weight")
+    prefix = "image_encoder.trunk.blocks."
+    blocks = {key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)}
+    size = None if stem is None else _SIZES.get((len(stem), len(blocks)))
+    if size is None:
+        raise CheckpointError(
+            f"no config for '{path}', and its shapes are those of no official SAM2 model: which "
+            "config was it trained with? Put that beside it as config.yaml"
+        )
+    version = "sam2.1" if "no_obj_embed_spatial" in state else "sam2"
+    return _package_config(f"configs/{version}/{version}_hiera_{size}.yaml")
 
 
 def _check_targets(node: Any, path: str | Path) -> None:
@@ -231,24 +279,24 @@ def _package_config(name: str) -> Path:
     return Path(spec.submodule_search_locations[0]) / name
 
 
-def _config_of(weights: Path) -> Path:
+def _config_of(weights: Path) -> Path | None:
     """The config for a weights file: one beside it, else the official one of that file name."""
     for beside in (weights.with_suffix(".yaml"), weights.parent / "config.yaml"):
         if beside.is_file():
             return beside
     if weights.name in OFFICIAL_CONFIGS:
         return _package_config(OFFICIAL_CONFIGS[weights.name])
-    raise CheckpointError(
-        f"no config for '{weights}': put its config.yaml beside it or keep its official name"
-    )
+    return None
 
 
-def _in_directory(directory: Path) -> tuple[Path, Path]:
+def _in_directory(directory: Path) -> tuple[Path | None, Path]:
     """The config and weights in a directory; a clone of an official hub repository works too."""
     safetensors = directory / "model.safetensors"
     if (directory / "config.yaml").is_file() and safetensors.is_file():
         return directory / "config.yaml", safetensors
     found = sorted(directory.glob("*.pt"))
+    if not found and safetensors.is_file():
+        found = [safetensors]
     if len(found) == 1:
         return _config_of(found[0]), found[0]
     raise CheckpointError(
@@ -257,19 +305,31 @@ def _in_directory(directory: Path) -> tuple[Path, Path]:
     )
 
 
-def _on_hub(repo_id: str) -> tuple[Path, Path]:
-    """Downloads a checkpoint: official repositories hold a .pt file, ours the two files."""
-    from huggingface_hub import hf_hub_download
+def _on_hub(repo_id: str) -> tuple[Path | None, Path]:
+    """Downloads a checkpoint: config.yaml and model.safetensors, or the only .pt file."""
+    from huggingface_hub import hf_hub_download, list_repo_files
+    from huggingface_hub.errors import EntryNotFoundError
 
     owner, name = repo_id.split("/")
     try:
         if owner == "facebook" and name in OFFICIAL_PRESETS:
             weights = Path(hf_hub_download(repo_id, OFFICIAL_PRESETS[name]))
-            return _package_config(OFFICIAL_CONFIGS[weights.name]), weights
-        config, weights = (
-            Path(hf_hub_download(repo_id, file)) for file in ("config.yaml", "model.safetensors")
-        )
-        return config, weights
+            return _config_of(weights), weights
+        try:
+            config, weights = (
+                Path(hf_hub_download(repo_id, file))
+                for file in ("config.yaml", "model.safetensors")
+            )
+            return config, weights
+        except EntryNotFoundError:
+            found = [file for file in list_repo_files(repo_id) if file.endswith(".pt")]
+            if len(found) == 1:
+                weights = Path(hf_hub_download(repo_id, found[0]))
+                return _config_of(weights), weights
+            raise CheckpointError(
+                f"'{repo_id}' on the hub holds no tracker: it needs config.yaml and "
+                "model.safetensors, or exactly one .pt file"
+            ) from None
     except CheckpointError:
         raise
     except Exception as e:  # the hub's client raises OSError, ValueError, httpx errors, ...

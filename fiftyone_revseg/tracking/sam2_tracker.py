@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fiftyone_revseg.devices import choose_device, choose_dtype
 from fiftyone_revseg.tracking.rle import encode_masks
 from fiftyone_revseg.tracking.tracker import FrameMasks
+from fiftyone_revseg.weights import share, stamp
 
 if TYPE_CHECKING:
     import torch
     from sam2.modeling.sam2_base import SAM2Base
 
     from fiftyone_revseg.tracking.memory import FrameFeatures, Memory, StepOutput
+
+
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    """What trackers of the same checkpoint share."""
+
+    model: SAM2Base
+    digest: str
 
 
 class Sam2Tracker:
@@ -34,11 +45,14 @@ class Sam2Tracker:
     Args:
         model: the SAM2 model
         name: what to call it in results
-        device (None): where to run; a GPU if there is one
-        dtype (None): ``torch.bfloat16`` to compute in bfloat16 where SAM2 allows it (autocast),
-            ``torch.float32`` for full precision; by default the former on GPUs, the latter on CPUs
+        device (None): where to run, for example "cuda:1"; by default a CUDA GPU if there is one
+        dtype (None): "bfloat16" to compute in bfloat16 where SAM2 allows it (autocast), "float32"
+            for full precision; by default the former on GPUs that have it, else the latter
         frames_ahead (4): how many frames to encode in one batch
         centre_point (False): prompt with the box's centre too, not the box alone
+
+    Attributes:
+        digest: names the content of the checkpoint; None if the model is of no checkpoint
 
     Raises:
         ValueError: if an option makes no sense
@@ -49,22 +63,18 @@ class Sam2Tracker:
         model: SAM2Base,
         name: str = "sam2",
         device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         frames_ahead: int = 4,
         centre_point: bool = False,
     ) -> None:
-        import torch
-
         if frames_ahead < 1:
             raise ValueError(f"frames_ahead is {frames_ahead}: encode at least one frame at a time")
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if dtype is None:
-            dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
-        if dtype not in (torch.bfloat16, torch.float16, torch.float32):
-            raise ValueError(f"SAM2 computes in bfloat16, float16 or float32, not in {dtype}")
+        self.device = choose_device(device)
+        self.dtype = choose_dtype(dtype, self.device)
         self.model = model.eval().to(self.device)
         self.name = name
-        self.dtype = dtype
+        self.digest: str | None = None
+        self._weights: _Weights | None = None
         self.frames_ahead = frames_ahead
         self.centre_point = centre_point
 
@@ -73,15 +83,19 @@ class Sam2Tracker:
         cls,
         name_or_path: str | Path = "sam2-nano",
         device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         **options: Any,
     ) -> Sam2Tracker:
         """Loads a tracker by name.
 
+        What was loaded before from the same files to the same device is shared as long as
+        somebody holds it: leave the model's weights as they are.
+
         Args:
             name_or_path: "sam2-nano" (comes with this package), an official model
                 ("sam2.1-hiera-tiny", ...), a hub id ("facebook/sam2.1-hiera-large"), an official
-                ``.pt`` file, or a directory with ``config.yaml`` and ``model.safetensors``
+                or fine-tuned ``.pt`` file, or a directory with ``config.yaml`` and
+                ``model.safetensors``
             device (None): see the class
             dtype (None): see the class
             **options: ``frames_ahead`` and ``centre_point``, see the class
@@ -91,10 +105,24 @@ class Sam2Tracker:
 
         Raises:
             CheckpointError: (a ValueError) if there is no such model or its files are no good
+            ValueError: if this machine has no such device, or an option makes no sense
         """
-        from fiftyone_revseg.tracking.checkpoints import load_model
+        from fiftyone_revseg.tracking.checkpoints import find_checkpoint, load_files
 
-        return cls(load_model(name_or_path), str(name_or_path), device, dtype, **options)
+        device = choose_device(device)
+        dtype = choose_dtype(dtype, device)
+        config, weights = find_checkpoint(name_or_path)
+
+        def load() -> _Weights:
+            model, digest = load_files(config, weights)
+            return _Weights(model.to(device), digest)
+
+        # SAM2's weights are the same in every precision: it is applied while computing
+        files = stamp([weights] if config is None else [config, weights])
+        shared = share((cls.__name__, files, device), load)
+        tracker = cls(shared.model, str(name_or_path), device, dtype, **options)
+        tracker.digest, tracker._weights = shared.digest, shared
+        return tracker
 
     def track(
         self, frames: Iterable[tuple[int, np.ndarray]], boxes_xyxy_px: np.ndarray

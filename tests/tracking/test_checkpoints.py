@@ -128,7 +128,7 @@ def test_bad_weights_are_refused_in_one_sentence(content, tmp_path, nano_state):
     if content == "pickle":
         torch.save({"model": Payload()}, path)
     elif content == "no model in it":
-        torch.save(nano_state, path)
+        torch.save({"epoch": 3}, path)
     else:
         path.write_bytes(content)
     with pytest.raises(CheckpointError, match="cannot be read as SAM2 weights"):
