@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fiftyone_revseg.version import __version__
 
 if TYPE_CHECKING:
-    from fiftyone_revseg.dataset import load_model
+    from fiftyone_revseg.dataset import list_runs, load_model, segment_view
     from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline
     from fiftyone_revseg.types import FrameTable, Status
     from fiftyone_revseg.video import open_video
@@ -25,9 +25,11 @@ _HOMES = {
     "RevSeg": "fiftyone_revseg.pipeline",
     "Segmentation": "fiftyone_revseg.pipeline",
     "Status": "fiftyone_revseg.types",
+    "list_runs": "fiftyone_revseg.dataset",
     "load_model": "fiftyone_revseg.dataset",
     "load_pipeline": "fiftyone_revseg.pipeline",
     "open_video": "fiftyone_revseg.video",
+    "segment_view": "fiftyone_revseg.dataset",
 }
 
 __all__ = [
@@ -36,9 +38,11 @@ __all__ = [
     "Segmentation",
     "Status",
     "__version__",
+    "list_runs",
     "load_model",
     "load_pipeline",
     "open_video",
+    "segment_view",
 ]
 
 

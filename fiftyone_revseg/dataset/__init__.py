@@ -3,14 +3,22 @@
 from fiftyone_revseg.dataset.labels import SampleLabels, make_labels
 from fiftyone_revseg.dataset.load import load_model
 from fiftyone_revseg.dataset.model import RevSegModel, RevSegModelConfig
+from fiftyone_revseg.dataset.progress import RunProgress
+from fiftyone_revseg.dataset.runs import RunSummary, count_statuses, list_runs
 from fiftyone_revseg.dataset.schema import declare_fields, field_names
+from fiftyone_revseg.dataset.segment import segment_view
 
 __all__ = [
     "RevSegModel",
     "RevSegModelConfig",
+    "RunProgress",
+    "RunSummary",
     "SampleLabels",
+    "count_statuses",
     "declare_fields",
     "field_names",
+    "list_runs",
     "load_model",
     "make_labels",
+    "segment_view",
 ]

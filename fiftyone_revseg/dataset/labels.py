@@ -6,13 +6,14 @@ where boxes become relative.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.labels as fol
 
+from fiftyone_revseg.dataset.record import make_record
 from fiftyone_revseg.pipeline import Segmentation
 from fiftyone_revseg.types import Status
 
@@ -29,7 +30,8 @@ class SampleLabels:
         keyframes: a :class:`fiftyone.core.labels.TemporalDetections`, one per object
         reasoning: the thoughts as text
         status: "ok", or the first status that is not
-        trajectory: a dict with everything but the masks
+        trajectory: a dict with everything but the masks: under "segmentations", one record per
+            query, see :func:`fiftyone_revseg.dataset.record.make_record`
     """
 
     frames: dict[int, fol.Detections] = field(repr=False)
@@ -51,7 +53,11 @@ class SampleLabels:
 
 
 def make_labels(
-    segmentations: Sequence[Segmentation], confidence_thresh: float | None = None
+    segmentations: Sequence[Segmentation],
+    confidence_thresh: float | None = None,
+    classes: Collection[str] | None = None,
+    support: Sequence[int] | None = None,
+    settings: dict[str, Any] | None = None,
 ) -> SampleLabels:
     """Makes the labels of one sample.
 
@@ -59,6 +65,10 @@ def make_labels(
         segmentations: the :class:`fiftyone_revseg.pipeline.Segmentation` of each query on the
             sample's video
         confidence_thresh (None): an optional confidence under which detections are left out
+        classes (None): optional labels; detections with others are left out
+        support (None): the first and last frame number of a clip; None for a whole video
+        settings (None): what the segmentations were made with, see
+            :func:`fiftyone_revseg.dataset.record.settings_of`
 
     Returns:
         a :class:`SampleLabels`
@@ -68,28 +78,55 @@ def make_labels(
         for segmentation in segmentations
         for number in _frame_numbers(segmentation)
     }
+    asked = list(support) if support else [min(frames), max(frames)] if frames else None
     answers, keyframes, index = [], [], 0
     for segmentation in segmentations:
         if not segmentation.trajectory.choices:
-            answers.append(_answer_without_object(segmentation))
+            answers.append(_answer_without_object(segmentation, asked))
         for i in range(len(segmentation.trajectory.choices)):
             index += 1
-            answers.append(_answer(segmentation, i))
+            answers.append(_answer(segmentation, i, asked))
             keyframes.append(_keyframe(segmentation, i))
             for number, detection in _detections(segmentation, i, index):
-                confident = detection.confidence is not None and (
-                    detection.confidence >= (confidence_thresh or 0)
-                )
-                if confidence_thresh is None or confident:
+                if _is_wanted(detection, confidence_thresh, classes):
                     frames[number].detections.append(detection)
+    records = [make_record(s, settings or {}, support) for s in segmentations]
     return SampleLabels(
         frames=frames,
         answers=fol.Classifications(classifications=answers),
         keyframes=fol.TemporalDetections(detections=keyframes),
-        reasoning=_reasoning(segmentations),
-        status=str(next((s.status for s in segmentations if s.status is not Status.OK), "ok")),
-        trajectory={"segmentations": [_without_masks(s) for s in segmentations]},
+        reasoning=reasoning_of(records),
+        status=status_of(records),
+        trajectory={"segmentations": records},
     )
+
+
+def status_of(records: Sequence[dict[str, Any]]) -> str:
+    """Returns "ok", or the first status of the records that is not."""
+    return next((r["status"] for r in records if r["status"] != str(Status.OK)), str(Status.OK))
+
+
+def reasoning_of(records: Sequence[dict[str, Any]]) -> str:
+    """Returns the thoughts of the records as one text, each under what it is about."""
+    if len(records) == 1:
+        return str(records[0]["trajectory"]["think"])
+    texts = []
+    for record in records:
+        about = record["trajectory"]["query"]
+        if record["support"]:
+            about = "frames {}-{}, {}".format(*record["support"], about)
+        texts.append(f"{about}: {record['trajectory']['think']}")
+    return "\n\n".join(texts)
+
+
+def _is_wanted(
+    detection: fol.Detection, confidence_thresh: float | None, classes: Collection[str] | None
+) -> bool:
+    if classes is not None and detection.label not in classes:
+        return False
+    if confidence_thresh is None:
+        return True
+    return detection.confidence is not None and detection.confidence >= confidence_thresh
 
 
 def _number(segmentation: Segmentation, k: int) -> int:
@@ -135,7 +172,7 @@ def _detections(
         yield _number(segmentation, k), detection
 
 
-def _answer(segmentation: Segmentation, i: int) -> fol.Classification:
+def _answer(segmentation: Segmentation, i: int, asked: list[int] | None) -> fol.Classification:
     trajectory = segmentation.trajectory
     status = segmentation.object_status(i)
     return fol.Classification(
@@ -144,18 +181,22 @@ def _answer(segmentation: Segmentation, i: int) -> fol.Classification:
         query=segmentation.query,
         reasoning=trajectory.think,
         keyframe=_number(segmentation, trajectory.key_frames[i]),
+        support=asked,
         status=str(status),
         reason=segmentation.object_reason(i),
         model=segmentation.model,
     )
 
 
-def _answer_without_object(segmentation: Segmentation) -> fol.Classification:
+def _answer_without_object(
+    segmentation: Segmentation, asked: list[int] | None
+) -> fol.Classification:
     return fol.Classification(
         label=str(segmentation.status),
         query=segmentation.query,
         reasoning=segmentation.trajectory.think,
         keyframe=None,
+        support=asked,
         status=str(segmentation.status),
         reason=segmentation.reason,
         model=segmentation.model,
@@ -177,16 +218,3 @@ def _confidence(segmentation: Segmentation, i: int) -> float | None:
     if grounding is None or grounding.confidence is None:
         return None
     return float(grounding.confidence)
-
-
-def _reasoning(segmentations: Sequence[Segmentation]) -> str:
-    if len(segmentations) == 1:
-        return segmentations[0].trajectory.think
-    return "\n\n".join(f"{s.query}: {s.trajectory.think}" for s in segmentations)
-
-
-def _without_masks(segmentation: Segmentation) -> dict[str, Any]:
-    # The masks are in the frames already, and a sample's document is limited to 16 MB
-    d = segmentation.to_dict()
-    del d["tracks"]
-    return d

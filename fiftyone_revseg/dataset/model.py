@@ -8,8 +8,11 @@ import fiftyone.core.config as foc
 import fiftyone.core.labels as fol
 import fiftyone.core.models as fom
 
+from fiftyone_revseg.dataset.jobs import Job, resolve_queries, segment_job, source_dataset
 from fiftyone_revseg.dataset.labels import make_labels
-from fiftyone_revseg.dataset.schema import declare_fields
+from fiftyone_revseg.dataset.record import settings_of
+from fiftyone_revseg.dataset.schema import declare_fields, valid_label_field
+from fiftyone_revseg.dataset.writer import SourceFields, numbers_within
 from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline
 
 
@@ -28,6 +31,7 @@ class RevSegModelConfig(foc.Config):
         dtype (None): for example "bfloat16". By default, what suits the device
         spec (None): a dict of settings of the chain to change, for example ``{"frames": 12}``
         confidence_thresh (None): a confidence under which detections are not written
+        filter_classes (None): labels to which detections are restricted
 
     Raises:
         ValueError: if the query is neither text nor a list of texts
@@ -43,11 +47,10 @@ class RevSegModelConfig(foc.Config):
         self.dtype = self.parse_string(d, "dtype", default=None)
         self.spec = self.parse_dict(d, "spec", default=None)
         self.confidence_thresh = self.parse_number(d, "confidence_thresh", default=None)
+        self.filter_classes = self.parse_array(d, "filter_classes", default=None)
 
         _validate_query(self.query)
-        # apply_model writes video labels to frames with or without the prefix for image models
-        # only; here the names of sample-level fields are made from it
-        self.label_field = self.label_field.removeprefix("frames.")
+        self.label_field = valid_label_field(self.label_field)
 
 
 class RevSegModel(fom.SamplesMixin, fom.Model):
@@ -109,7 +112,16 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
 
     @needs_fields.setter
     def needs_fields(self, fields: dict[str, str]) -> None:
-        self._fields = {key: name for key, name in (fields or {}).items() if name}
+        fields = {key: name for key, name in (fields or {}).items() if name}
+        unknown = [key for key in fields if key != "prompt_field"]
+        if unknown:
+            # apply_model takes every keyword that it does not know for the name of a field
+            raise ValueError(
+                f"apply_model({unknown[0]}={fields[unknown[0]]!r}) is not possible: give a query "
+                "that holds for all samples to load_model(query=...), and name the field that "
+                'holds each sample\'s own, apply_model(..., prompt_field="query")'
+            )
+        self._fields = fields
 
     def predict(self, arg: Any, sample: Any = None) -> dict[int, fol.Detections] | None:
         """Segments one sample and writes the sample-level fields to it.
@@ -130,22 +142,34 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
             raise ValueError("This model needs the sample: predict(reader, sample=sample)")
         if hasattr(arg, "close"):
             arg.close()
+        name, job = self.config.label_field, self._job(sample)
         if sample.dataset is not None:
-            declare_fields(sample.dataset, self.config.label_field)
-
-        try:
-            labels = make_labels(self.segment(sample), self.config.confidence_thresh)
-        except Exception as error:
-            # Whatever is raised from here takes the sample-level fields with it
-            labels = make_labels([self.pipeline.failed(sample.filepath, "", error)])
-        for name, value in labels.sample_values(self.config.label_field).items():
-            sample[name] = value
+            declare_fields(sample.dataset, name)
+        settings = settings_of(
+            self.pipeline, self.config.confidence_thresh, self.config.filter_classes
+        )
+        labels = make_labels(
+            segment_job(self.pipeline, job),
+            self.config.confidence_thresh,
+            self.config.filter_classes,
+            job.support,
+            settings,
+        )
+        for field_name, value in labels.sample_values(name).items():
+            sample[field_name] = value
+        if job.clip_id is not None:
+            # FiftyOne keeps the fields of clips no longer than the view
+            dataset = source_dataset(sample._view)
+            declare_fields(dataset, name)
+            source = SourceFields(dataset[job.sample_id], name)
+            source.withdraw(job.support)
+            source.commit(labels, job.support)
 
         # FiftyOne merges the lists of labels in frames that it knows, so without this a rerun would
         # add to the labels of the run before, and keep those of frames that it leaves out
         frames = dict(labels.frames)
-        for number in _known_frames(sample):
-            sample.frames[number][self.config.label_field] = None
+        for number in numbers_within(sample.frames.keys(), job.support):
+            sample.frames[number][name] = None
             frames.setdefault(number, fol.Detections())
         return frames or None
 
@@ -159,41 +183,18 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
         Returns:
             a list of :class:`fiftyone_revseg.pipeline.Segmentation`, one per query
         """
-        queries = self._queries(sample) or [""]  # the pipeline says what is missing
-        return self.pipeline.segment(sample.filepath, queries, frame_range=_frame_range(sample))
+        return segment_job(self.pipeline, self._job(sample))
 
-    def _queries(self, sample: Any) -> list[str]:
-        field = self.needs_fields.get("prompt_field")
-        value = sample[field] if field else None
-        if value is None or (isinstance(value, str) and not value.strip()):
-            value = self.config.query
-        if value is None:
-            return []
-        return [value] if isinstance(value, str) else list(value)
+    def _job(self, sample: Any) -> Job:
+        field_name = self.needs_fields.get("prompt_field")
+        queries = resolve_queries(sample[field_name] if field_name else None, self.config.query)
+        if sample.has_field("support") and sample.has_field("sample_id"):
+            first, last = sample.support
+            return Job(sample.sample_id, sample.filepath, queries, (first, last), sample.id)
+        return Job(sample.id, sample.filepath, queries)
 
 
 def _validate_query(query: Any) -> None:
     texts = query if isinstance(query, (list, tuple)) else [] if query is None else [query]
     if not all(isinstance(text, str) and text.strip() for text in texts):
         raise ValueError(f"query must be a text or a list of texts, but is {query!r}")
-
-
-def _frame_range(sample: Any) -> tuple[int, int] | None:
-    """The 0-based, half-open frame range of a clip; None if the sample is a whole video."""
-    if not _is_clip(sample):
-        return None
-    first, last = sample.support
-    return first - 1, last
-
-
-def _known_frames(sample: Any) -> list[int]:
-    """The frame numbers that exist in the database, of a clip only those in the clip."""
-    numbers = list(sample.frames.keys())
-    if _is_clip(sample):
-        first, last = sample.support
-        numbers = [k for k in numbers if first <= k <= last]
-    return numbers
-
-
-def _is_clip(sample: Any) -> bool:
-    return sample.has_field("support") and sample.has_field("sample_id")

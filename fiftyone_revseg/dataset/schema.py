@@ -21,6 +21,7 @@ _SAMPLE_LABELS = {
             "query": _STRING,
             "reasoning": _STRING,
             "keyframe": _INT,
+            "support": fo.FrameSupportField,
             "status": _STRING,
             "reason": _STRING,
             "model": _STRING,
@@ -44,19 +45,43 @@ def field_names(label_field: str = "revseg") -> list[str]:
     return [f"frames.{label_field}", *(f"{label_field}_{suffix}" for suffix in suffixes)]
 
 
-def declare_fields(dataset: fo.Dataset, label_field: str = "revseg") -> None:
-    """Declares all fields of a label field, and their attributes, on a video dataset.
-
-    Fields that are declared already are left as they are.
+def valid_label_field(name: str) -> str:
+    """Checks the name of a label field, with or without "frames." before it.
 
     Args:
-        dataset: a :class:`fiftyone.core.dataset.Dataset` of videos
+        name: the name
+
+    Returns:
+        the name without "frames."
+
+    Raises:
+        ValueError: if a field cannot have that name
+    """
+    name = name.removeprefix("frames.")
+    if not name.isidentifier():
+        raise ValueError(
+            f"label_field must be a name of letters, digits and underscores, such as 'revseg', "
+            f"not {name!r}"
+        )
+    return name
+
+
+def declare_fields(dataset: fo.Dataset, label_field: str = "revseg") -> None:
+    """Declares all fields of a label field, and their attributes, on a dataset.
+
+    Fields that are declared already are left as they are. On images, which are frames of videos
+    in ordered groups, the detections are a field of samples, and key frames are classifications:
+    an image cannot point at a frame.
+
+    Args:
+        dataset: a :class:`fiftyone.core.dataset.Dataset` of videos, or of images
         label_field ("revseg"): the label field
 
     Raises:
         ValueError: if a field of that name exists and has another type
     """
-    for path, field_type, kwargs in _fields(label_field):
+    images = dataset.media_type == "image"
+    for path, field_type, kwargs in _fields(label_field, images):
         existing = dataset.get_field(path)
         if existing is None:
             if path.startswith("frames."):
@@ -70,13 +95,15 @@ def declare_fields(dataset: fo.Dataset, label_field: str = "revseg") -> None:
             )
 
 
-def _fields(label_field: str) -> Iterator[tuple[str, type, dict[str, Any]]]:
+def _fields(label_field: str, images: bool) -> Iterator[tuple[str, type, dict[str, Any]]]:
     embedded = fo.EmbeddedDocumentField
-    frames = f"frames.{label_field}"
-    yield frames, embedded, {"embedded_doc_type": fo.Detections}
-    yield f"{frames}.detections.query", _STRING, {}
-    yield f"{frames}.detections.instance", embedded, {"embedded_doc_type": fo.Instance}
+    masks = label_field if images else f"frames.{label_field}"
+    yield masks, embedded, {"embedded_doc_type": fo.Detections}
+    yield f"{masks}.detections.query", _STRING, {}
+    yield f"{masks}.detections.instance", embedded, {"embedded_doc_type": fo.Instance}
     for suffix, (label_type, labels, attributes) in _SAMPLE_LABELS.items():
+        if images and label_type is fo.TemporalDetections:
+            label_type, labels = fo.Classifications, "classifications"
         name = f"{label_field}_{suffix}"
         yield name, embedded, {"embedded_doc_type": label_type}
         for attribute, field_type in attributes.items():

@@ -1,0 +1,109 @@
+"""How far a run is: a bar for people, a function for programs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import fiftyone as fo
+
+_REFRESH = 0.2  # seconds between two changes of the bar within one video
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """How far a run is.
+
+    Attributes:
+        done: how many videos are done
+        total: how many are to be done
+        video: the name of the video that is worked on; "" at the end
+        stage: "decode", "reason", "track" or "write"
+        stage_done: how much of the stage is done
+        stage_total: of how much
+        seconds: since the start
+    """
+
+    done: int
+    total: int
+    video: str = ""
+    stage: str = ""
+    stage_done: int = 0
+    stage_total: int = 0
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Videos per second; 0 before the first one is done."""
+        return self.done / self.seconds if self.seconds else 0.0
+
+    @property
+    def remaining(self) -> float | None:
+        """An estimate of the seconds that are left; None before the first video is done."""
+        return (self.total - self.done) / self.rate if self.rate else None
+
+
+#: Called with a :class:`RunProgress` whenever there is something new. To stop the run, it raises
+#: ``KeyboardInterrupt``
+OnProgress = Callable[[RunProgress], Any]
+
+
+class Reporter:
+    """Tells how far a run is.
+
+    An instance is also what ``RevSeg.segment(..., progress=)`` calls.
+
+    Args:
+        progress: whether to show a bar; None for what FiftyOne is configured to do; or an
+            :data:`OnProgress`
+        total: how many videos are to be done
+    """
+
+    def __init__(self, progress: bool | OnProgress | None, total: int):
+        self._call = progress if callable(progress) else None
+        show = fo.config.show_progress_bars if progress is None else progress
+        self._show = bool(show) and self._call is None
+        self._total = total
+        self._done = 0
+        self._video = ""
+        self._bar: Any = None
+        self._refreshed = 0.0
+        self._started = time.perf_counter()
+
+    def __enter__(self) -> Reporter:
+        from tqdm.auto import tqdm
+
+        self._started = time.perf_counter()
+        self._bar = tqdm(total=self._total, desc="Segmenting", unit="video", disable=not self._show)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def start(self, video: str) -> None:
+        """Says which video is next."""
+        self._video = video
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Says how far the video is."""
+        if self._call is not None:
+            self._call(self._progress(stage, done, total))
+            return
+        now = time.perf_counter()
+        if now - self._refreshed >= _REFRESH:
+            self._refreshed = now
+            self._bar.set_postfix_str(f"{self._video}: {stage} {done}/{total}")
+
+    def finish(self) -> None:
+        """Says that the video is done."""
+        self._done += 1
+        self._bar.update()
+        if self._call is not None:
+            self._video = self._video if self._done < self._total else ""
+            self._call(self._progress("", 0, 0))
+
+    def _progress(self, stage: str, done: int, total: int) -> RunProgress:
+        seconds = time.perf_counter() - self._started
+        return RunProgress(self._done, self._total, self._video, stage, done, total, seconds)

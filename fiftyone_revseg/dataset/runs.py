@@ -1,0 +1,223 @@
+"""The runs that a dataset remembers: what was done to it, when, with what, and how that went."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from importlib import metadata
+from typing import Any
+
+import fiftyone as fo
+
+from fiftyone_revseg.dataset.jobs import Job
+from fiftyone_revseg.pipeline import RevSeg, Segmentation
+from fiftyone_revseg.types import Status
+
+logger = logging.getLogger(__name__)
+
+_METHOD = "revseg"
+_PACKAGES = ("fiftyone-revseg", "fiftyone", "torch", "transformers", "sam2")
+
+
+@dataclass
+class RunSummary:
+    """How a run over a collection went.
+
+    Attributes:
+        run_key: the key under which the dataset remembers the run
+        label_field: the label field
+        total: the number of videos, clips or groups in the collection
+        skipped: how many of them were finished before
+        counts: status -> how many were done in this run and ended with it
+        failures: "status: reason" -> the ids of the samples
+        changed: for each setting that differs, in words, how many were skipped although they had
+            been finished with the other one
+        seconds: the wall time in seconds
+        timings: stage -> its wall time in seconds
+    """
+
+    run_key: str | None = None
+    label_field: str = "revseg"
+    total: int = 0
+    skipped: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, list[str]] = field(default_factory=dict)
+    changed: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def done(self) -> int:
+        """How many were done in this run."""
+        return sum(self.counts.values())
+
+    @property
+    def failed(self) -> int:
+        """How many were done in this run and have a reason to be looked at."""
+        return sum(len(ids) for ids in self.failures.values())
+
+    def add(self, job: Job, answers: Sequence[Segmentation], write_seconds: float) -> None:
+        """Counts a job that is done.
+
+        Args:
+            job: the :class:`fiftyone_revseg.dataset.jobs.Job`
+            answers: its :class:`fiftyone_revseg.pipeline.Segmentation` instances
+            write_seconds: what writing its labels took
+        """
+        statuses = [str(answer.status) for answer in answers]
+        status = next((s for s in statuses if s != "ok"), "ok")
+        self.counts[status] = self.counts.get(status, 0) + 1
+        for answer in answers:
+            if answer.status not in (Status.OK, Status.NO_TARGET):
+                ids = self.failures.setdefault(f"{answer.status}: {answer.reason}", [])
+                ids.append(job.clip_id or job.sample_id)
+            for stage, seconds in answer.timings.items():
+                self.timings[stage] = self.timings.get(stage, 0.0) + seconds
+        self.timings["write"] = self.timings.get("write", 0.0) + write_seconds
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns a JSON-serializable dict."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [f"{self.done} of {self.total} segmented in {_duration(self.seconds)}"]
+        if self.done:
+            lines[0] += f" ({self.seconds / self.done:.1f} s each)"
+        if self.skipped:
+            lines[0] += f", {self.skipped} were finished before"
+        left = self.total - self.done - self.skipped
+        if left:
+            lines[0] += f", {left} are left: run it again to go on"
+        if self.counts:
+            counted = ", ".join(f"{status} {n}" for status, n in sorted(self.counts.items()))
+            lines.append(f"  {counted}")
+        for reason, ids in sorted(self.failures.items(), key=lambda item: -len(item[1])):
+            samples = ids[0] if len(ids) == 1 else f"{len(ids)} samples, first {ids[0]}"
+            lines.append(f"  {reason} ({samples})")
+        if self.changed:
+            lines.append('  kept although made with other settings; overwrite="changed" redoes:')
+            lines += [f"    {what} ({n})" for what, n in self.changed.items()]
+        return "\n".join(lines)
+
+
+class Run:
+    """One run as its dataset remembers it, from before the first sample is touched.
+
+    Use it as a context: however that ends is how the run ended.
+
+    Args:
+        dataset: the :class:`fiftyone.core.dataset.Dataset`
+        summary: the :class:`RunSummary`; its ``run_key`` is set
+        settings: see :func:`fiftyone_revseg.dataset.record.settings_of`
+        pipeline: the :class:`fiftyone_revseg.pipeline.RevSeg`
+    """
+
+    def __init__(
+        self,
+        dataset: fo.Dataset,
+        summary: RunSummary,
+        settings: dict[str, Any],
+        pipeline: RevSeg,
+    ):
+        self._dataset = dataset
+        self._summary = summary
+        now = datetime.now(timezone.utc)
+        self._started = time.perf_counter()
+        self._config = dataset.init_run(
+            method=_METHOD,
+            state="running",
+            started=now.isoformat(timespec="seconds"),
+            model=pipeline.name,
+            settings=settings,
+            device=str(getattr(pipeline.tracker, "device", "")),
+            versions=versions(),
+            **_counts_of(summary),
+        )
+        # Unique across processes that start within the same second
+        summary.run_key = f"{summary.label_field}_{now:%Y%m%d_%H%M%S}_{secrets.token_hex(2)}"
+        dataset.register_run(summary.run_key, self._config)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._summary.seconds = time.perf_counter() - self._started
+        state = "done" if kind is None else "failed"
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            state = "interrupted"
+        self._config.state = state
+        for name, value in _counts_of(self._summary).items():
+            setattr(self._config, name, value)
+        self._dataset.update_run_config(self._summary.run_key, self._config)
+        if kind is not None:
+            logger.warning("The run was %s: %s", state, self._summary)
+
+
+def list_runs(dataset: fo.Dataset) -> list[dict[str, Any]]:
+    """Lists the runs that are registered on a dataset.
+
+    Args:
+        dataset: a :class:`fiftyone.core.dataset.Dataset`
+
+    Returns:
+        a list of dicts, the oldest first, with "run_key", "state" ("running", "done",
+        "interrupted" or "failed"; a run that was killed stays "running"), "label_field",
+        "settings", "versions", "started", "seconds", "timings", "total", "skipped", "counts",
+        "failures" (reason -> number of samples) and more
+    """
+    runs = []
+    for key in dataset.list_runs(method=_METHOD):
+        config = dataset.get_run_info(key).config.serialize()
+        runs.append({"run_key": key, **config})
+    return sorted(runs, key=lambda run: str(run.get("started")))
+
+
+def count_statuses(dataset: Any, label_field: str = "revseg") -> dict[str, int]:
+    """Counts the samples of a collection by status.
+
+    Args:
+        dataset: a :class:`fiftyone.core.collections.SampleCollection`
+        label_field ("revseg"): the label field
+
+    Returns:
+        a dict of status -> number of samples, the most frequent first; "" stands for samples that
+        have none
+    """
+    name = f"{label_field.removeprefix('frames.')}_status"
+    if not dataset.has_field(name):
+        return {"": len(dataset)} if len(dataset) else {}
+    counts = Counter({status or "": n for status, n in dataset.count_values(name).items()})
+    return dict(counts.most_common())
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of the packages that results depend on."""
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _counts_of(summary: RunSummary) -> dict[str, Any]:
+    d = summary.to_dict()
+    del d["run_key"]
+    # Reasons, not ids: the samples say themselves what happened to them
+    d["failures"] = [[reason, len(ids)] for reason, ids in summary.failures.items()]
+    d["changed"] = [[what, n] for what, n in summary.changed.items()]
+    return d
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"

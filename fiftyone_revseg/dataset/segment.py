@@ -1,0 +1,174 @@
+"""``segment_view``: a collection of videos in, labels on its samples out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fiftyone_revseg.dataset.jobs import (
+    Job,
+    check_collection,
+    is_clips,
+    make_jobs,
+    name_of_video,
+    segment_job,
+    source_dataset,
+)
+from fiftyone_revseg.dataset.labels import make_labels
+from fiftyone_revseg.dataset.load import load_model
+from fiftyone_revseg.dataset.mask_files import MaskFiles
+from fiftyone_revseg.dataset.model import RevSegModel
+from fiftyone_revseg.dataset.progress import OnProgress, Reporter
+from fiftyone_revseg.dataset.record import settings_of
+from fiftyone_revseg.dataset.resume import check_overwrite, plan
+from fiftyone_revseg.dataset.runs import Run, RunSummary
+from fiftyone_revseg.dataset.schema import declare_fields, valid_label_field
+from fiftyone_revseg.dataset.writer import LabelWriter
+from fiftyone_revseg.pipeline import Progress, RevSeg, Segmentation
+
+logger = logging.getLogger(__name__)
+
+
+def segment_view(
+    samples: Any,
+    model: RevSegModel | RevSeg | str | Path = "revseg-nano",
+    queries: str | Sequence[str] | None = None,
+    prompt_field: str | None = None,
+    label_field: str = "revseg",
+    overwrite: bool | str = False,
+    confidence_thresh: float | None = None,
+    classes: Collection[str] | None = None,
+    group_slice: str | None = None,
+    masks_dir: str | Path | None = None,
+    progress: bool | OnProgress | None = None,
+) -> RunSummary:
+    """Segments the videos of a collection and writes the answers to its samples.
+
+    The fields are those of ``samples.apply_model(model, label_field=...)``. Beyond that, every
+    sample is saved on its own as soon as it is done, in time linear in its frames; a run that was
+    interrupted or killed goes on where it stopped when it is started again; videos that cannot be
+    opened get a status, too; and the dataset remembers the run.
+
+    Examples::
+
+        import fiftyone_revseg as revseg
+
+        summary = revseg.segment_view(dataset, "revseg-nano", queries="the red circle")
+        print(summary)
+
+        # Each sample's own query, with other settings than before
+        model = revseg.load_model("revseg-nano", spec={"frames": 8})
+        revseg.segment_view(view, model, prompt_field="query", overwrite="changed")
+
+    Args:
+        samples: a :class:`fiftyone.core.dataset.Dataset` or view: videos, clips, or ordered
+            dynamic groups of images, ``dataset.group_by(..., order_by=...)``
+        model ("revseg-nano"): a :class:`RevSegModel`, a
+            :class:`fiftyone_revseg.pipeline.RevSeg`, a preset, a hub id or a path
+        queries (None): the query or queries for every sample. By default, the model's
+        prompt_field (None): the field with each sample's own query, or list of queries; where it
+            is empty, ``queries`` are asked. By default, the model's
+        label_field ("revseg"): the field to write
+        overwrite (False): False to skip samples that are finished, whatever they were finished
+            with; "changed" to redo those that were finished with other settings or queries; True
+            to redo all. Samples that ended as "unreadable" or "error" are always tried again
+        confidence_thresh (None): a confidence under which detections are not written
+        classes (None): labels to which detections are restricted
+        group_slice (None): the slice with the videos, if the dataset is grouped
+        masks_dir (None): a directory for masks as files, ``<video>/<frame>_<object>.png``. By
+            default, masks are in the database
+        progress (None): whether to show a progress bar; or a function that is called with a
+            :class:`fiftyone_revseg.dataset.progress.RunProgress`. By default, as FiftyOne is
+            configured
+
+    Returns:
+        a :class:`RunSummary`; ``print`` it
+
+    Raises:
+        ValueError: if there is nothing to segment, or an argument is not valid; nothing has been
+            written then
+    """
+    label_field = valid_label_field(label_field)
+    check_overwrite(overwrite)
+    samples = check_collection(samples, group_slice)
+    model = model if isinstance(model, RevSegModel) else load_model(model, label_field=label_field)
+    if confidence_thresh is None:
+        confidence_thresh = model.config.confidence_thresh
+    jobs = make_jobs(
+        samples,
+        model.config.query if queries is None else queries,
+        prompt_field or model.needs_fields.get("prompt_field"),
+    )
+    if not jobs:
+        return RunSummary(label_field=label_field)
+    if not any(query.strip() for job in jobs for query in job.queries):
+        raise ValueError(
+            "There is nothing to segment: give queries, or name the field that holds them, "
+            'segment_view(..., prompt_field="query")'
+        )
+    settings = settings_of(model.pipeline, confidence_thresh, classes, masks_dir)
+
+    dataset = source_dataset(samples)
+    dataset.reload()  # another process may have added fields since
+    declare_fields(dataset, label_field)
+    clips = samples if is_clips(samples) else None
+    if clips is not None:
+        declare_fields(clips.first().dataset, label_field)  # clips are a dataset of their own
+
+    left = plan(dataset, label_field, jobs, settings, overwrite)
+    summary = RunSummary(
+        label_field=label_field, total=len(jobs), skipped=left.skipped, changed=left.changed
+    )
+    if not left.todo:
+        return summary
+    run = Run(dataset, summary, settings, model.pipeline)
+    files = MaskFiles(masks_dir, dataset.values("filepath")) if masks_dir else None
+    worker = _Worker(
+        pipeline=model.pipeline,
+        writer=LabelWriter(dataset, label_field, clips, files),
+        label_options={
+            "confidence_thresh": confidence_thresh,
+            "classes": classes,
+            "settings": settings,
+        },
+        summary=summary,
+    )
+    with run, Reporter(progress, len(left.todo)) as reporter:
+        for job in left.todo:
+            reporter.start(name_of_video(job))
+            worker.do(job, reporter)
+            reporter.finish()
+    return summary
+
+
+@dataclass
+class _Worker:
+    """Does one job after the other."""
+
+    pipeline: RevSeg
+    writer: LabelWriter
+    label_options: dict[str, Any]
+    summary: RunSummary
+
+    def do(self, job: Job, report: Progress) -> None:
+        """Segments, writes and counts. Only what keeps failures from being written is raised."""
+        answers = segment_job(self.pipeline, job, report)
+        try:
+            wrote = self._write(job, answers, report)
+        except Exception as error:
+            # For example a mask that is too large for the database: the rest must go on
+            logger.warning("Writing the labels of %s failed", job.filepath, exc_info=error)
+            answers = [self.pipeline.failed(job.filepath, q, error) for q in job.queries]
+            wrote = self._write(job, answers, report)
+        self.summary.add(job, answers, wrote)
+
+    def _write(self, job: Job, answers: list[Segmentation], report: Progress) -> float:
+        started = time.perf_counter()
+        report("write", 0, 1)
+        self.writer.write(job, make_labels(answers, support=job.support, **self.label_options))
+        report("write", 1, 1)
+        return time.perf_counter() - started
