@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fiftyone_revseg.devices import choose_device, choose_dtype, empty_caches
+from fiftyone_revseg.digests import digest_texts
 from fiftyone_revseg.presets import DEFAULT_TRACKER, resolve
 from fiftyone_revseg.reasoning import (
     ChainRequest,
@@ -21,6 +23,7 @@ from fiftyone_revseg.reasoning import (
     Trajectory,
     run_chain,
 )
+from fiftyone_revseg.reasoning.local import checkpoint_spec
 from fiftyone_revseg.tracking import MaskTrack, Sam2Tracker, Tracker, track_both_ways
 from fiftyone_revseg.types import FrameTable, Status
 from fiftyone_revseg.video import VideoError, open_video
@@ -147,6 +150,12 @@ class Segmentation:
 class RevSeg:
     """A reasoner and a tracker that together segment what a query describes.
 
+    A pipeline holds the models' memory until it is closed, or garbage like any object. Use it as
+    a context manager to close it::
+
+        with revseg.load_pipeline("revseg-nano") as pipeline:
+            pipeline.segment("clip.mp4", "the red circle")
+
     Args:
         reasoner: the vision-language model, a :class:`fiftyone_revseg.reasoning.Reasoner`
         tracker: a :class:`fiftyone_revseg.tracking.Tracker`
@@ -155,18 +164,66 @@ class RevSeg:
     """
 
     def __init__(self, reasoner: Reasoner, tracker: Tracker, spec: ChainSpec | None = None):
-        self.reasoner = reasoner
-        self.tracker = tracker
+        self._parts: tuple[Reasoner, Tracker] | None = (reasoner, tracker)
         self.spec = spec or getattr(reasoner, "spec", None) or ChainSpec()
+        self._names = (_display_name(reasoner), _display_name(tracker))
+        self._weights = digest_texts(
+            getattr(part, "digest", None) or name
+            for part, name in zip((reasoner, tracker), self._names, strict=True)
+        )[:16]
+
+    @property
+    def reasoner(self) -> Reasoner:
+        """The vision-language model."""
+        return self._open()[0]
+
+    @property
+    def tracker(self) -> Tracker:
+        """The tracker."""
+        return self._open()[1]
 
     @property
     def name(self) -> str:
         """The names of the two models, of local ones without the folders they are in."""
-        names = [
-            str(getattr(part, "name", type(part).__name__))
-            for part in (self.reasoner, self.tracker)
-        ]
-        return " + ".join(Path(name).name if Path(name).exists() else name for name in names)
+        return " + ".join(self._names)
+
+    def settings(self) -> dict[str, Any]:
+        """Describes what answers depend on, beside the video and the query.
+
+        Returns:
+            a JSON-serializable dict: the names of the "model" and "tracker"; "weights", 16 digits
+            that name the content of both, the same on every machine (models that were not loaded
+            from files go by their names); and the "spec"
+        """
+        model, tracker = self._names
+        return {
+            "model": model,
+            "tracker": tracker,
+            "weights": self._weights,
+            "spec": self.spec.to_dict(),
+        }
+
+    def close(self) -> None:
+        """Lets go of the models, and hands their memory back if nobody else uses them.
+
+        The pipeline cannot segment any more after that; its name and settings stay known.
+        """
+        self._parts = None
+        empty_caches()
+
+    def __enter__(self) -> RevSeg:
+        self._open()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _open(self) -> tuple[Reasoner, Tracker]:
+        if self._parts is None:
+            raise ValueError(
+                f"The pipeline '{self.name}' was closed: load it again with load_pipeline"
+            )
+        return self._parts
 
     def segment(
         self,
@@ -190,7 +247,11 @@ class RevSeg:
 
         Returns:
             a list of :class:`Segmentation`, one per query and in their order
+
+        Raises:
+            ValueError: if the pipeline was closed
         """
+        self._open()
         queries = [queries] if isinstance(queries, str) else list(queries)
         # What is not text, as a field of a dataset may be, is no query: the chain says so
         queries = [query if isinstance(query, str) else "" for query in queries]
@@ -317,7 +378,10 @@ def load_pipeline(
         device (None): for example "cuda:1". By default, a GPU if there is one
         dtype (None): for example "bfloat16". By default, what suits the device
         spec (None): how to ask the model: a chain spec, or a dict of the settings to change in
-            the checkpoint's own, for example ``{"frames": 12}``
+            the checkpoint's own, for example ``{"frames": 12}``; for a checkpoint of an unknown
+            family at least ``{"box_convention": "pixels"}`` or ``"relative-1000"``
+
+    Weights that a pipeline in this process already holds are shared, not loaded again.
 
     Returns:
         a :class:`RevSeg`
@@ -326,23 +390,34 @@ def load_pipeline(
         ValueError: if a name stands for nothing, a checkpoint cannot be loaded, or a setting is
             not valid; the message says what to do
     """
+    # What can be wrong is found out first: loading takes long
     if isinstance(name_or_path, (str, Path)):
-        preset = resolve(name_or_path)  # before anything is loaded, which takes long
+        preset = resolve(name_or_path)
         name_or_path = preset.reasoner
         tracker = preset.tracker if tracker is None else tracker
     if tracker is None:
         tracker = DEFAULT_TRACKER
-    if isinstance(tracker, (str, Path)):
-        tracker = Sam2Tracker.load(tracker, device=device, dtype=dtype)
+    if isinstance(tracker, (str, Path)) or isinstance(name_or_path, str):
+        choose_dtype(dtype, choose_device(device))
     reasoner = name_or_path
     if isinstance(reasoner, str):
-        reasoner = LocalReasoner.load(reasoner, device=device, dtype=dtype)
-        if Path(reasoner.name).is_dir():  # results travel, the folders of this machine do not
-            reasoner.name = Path(reasoner.name).name
-    if isinstance(spec, dict):
+        if not isinstance(spec, ChainSpec):
+            spec = checkpoint_spec(reasoner, spec)
+    elif isinstance(spec, dict):
         own = getattr(reasoner, "spec", None) or ChainSpec()
         spec = ChainSpec.from_dict({**own.to_dict(), **spec})
+    if isinstance(tracker, (str, Path)):
+        tracker = Sam2Tracker.load(tracker, device=device, dtype=dtype)
+    if isinstance(reasoner, str):
+        reasoner = LocalReasoner.load(reasoner, device=device, dtype=dtype, spec=spec)
+        if Path(reasoner.name).is_dir():  # results travel, the folders of this machine do not
+            reasoner.name = Path(reasoner.name).name
     return RevSeg(reasoner, tracker, spec)
+
+
+def _display_name(part: Any) -> str:
+    name = str(getattr(part, "name", type(part).__name__))
+    return Path(name).name if Path(name).exists() else name
 
 
 def _explain(error: Exception) -> tuple[Status, str]:
