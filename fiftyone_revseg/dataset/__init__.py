@@ -7,6 +7,7 @@ from fiftyone_revseg.dataset.progress import RunProgress
 from fiftyone_revseg.dataset.runs import RunSummary, count_statuses, list_runs
 from fiftyone_revseg.dataset.schema import declare_fields, field_names
 from fiftyone_revseg.dataset.segment import segment_view
+from fiftyone_revseg.dataset.zoo import register_zoo_source
 
 __all__ = [
     "RevSegModel",
@@ -20,5 +21,6 @@ __all__ = [
     "list_runs",
     "load_model",
     "make_labels",
+    "register_zoo_source",
     "segment_view",
 ]
