@@ -159,3 +159,18 @@ def test_an_error_of_the_hub_is_named(cache, monkeypatch):
 def test_a_damaged_index_is_a_checkpoint_that_is_not_there(cache):
     cache(QWEN, {**WHOLE, "model.safetensors.index.json": "{"})
     assert not is_on_disk(QWEN)
+
+
+def test_the_page_on_the_models_says_the_same():
+    from math import ceil
+    from pathlib import Path
+
+    page = (Path(__file__).parents[1] / "docs" / "model-zoo.md").read_text()
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    assert list(rows) == list(PRESETS)
+    for name, preset in PRESETS.items():
+        size = f"{preset.size / 1e6:.0f} MB" if preset.embedded else f"{preset.size / 1e9:.1f} GB"
+        assert f"| {size}" in rows[name]
+        assert f"| {preset.license}" in rows[name]
+        if not preset.embedded:
+            assert f"| {ceil(preset.gpu_memory / 1e9)} GB |" in rows[name]
