@@ -54,12 +54,12 @@ def resolve_queries(value: Any, default: str | Sequence[str] | None) -> tuple[st
         words what is missing
     """
     for queries in (value, default):
-        if isinstance(queries, str):
+        if not isinstance(queries, (list, tuple)):
             queries = [queries]
         # What is not text cannot be asked, but must not be dropped in silence either
-        queries = [q if isinstance(q, str) else "" for q in queries or ()]
-        if any(query.strip() for query in queries):
-            return tuple(queries)
+        texts = tuple(query if isinstance(query, str) else "" for query in queries)
+        if any(text.strip() for text in texts):
+            return texts
     return ("",)
 
 

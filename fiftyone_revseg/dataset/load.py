@@ -19,6 +19,7 @@ def load_model(
     device: str | None = None,
     dtype: str | None = None,
     spec: dict[str, Any] | None = None,
+    confidence_thresh: float | None = None,
 ) -> RevSegModel:
     """Loads a model that segments what queries describe in videos.
 
@@ -45,6 +46,7 @@ def load_model(
         device (None): for example "cuda:1". By default, a GPU if there is one
         dtype (None): for example "bfloat16". By default, what suits the device
         spec (None): a dict of settings of the chain to change, for example ``{"frames": 12}``
+        confidence_thresh (None): a confidence under which detections are not written
 
     Returns:
         a :class:`RevSegModel`
@@ -62,5 +64,6 @@ def load_model(
         "device": device,
         "dtype": dtype,
         "spec": spec,
+        "confidence_thresh": confidence_thresh,
     }
     return RevSegModel(RevSegModelConfig(config), pipeline)

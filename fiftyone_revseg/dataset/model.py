@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import fiftyone.core.config as foc
@@ -14,6 +15,8 @@ from fiftyone_revseg.dataset.record import settings_of
 from fiftyone_revseg.dataset.schema import declare_fields, valid_label_field
 from fiftyone_revseg.dataset.writer import SourceFields, numbers_within
 from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline
+
+logger = logging.getLogger(__name__)
 
 
 class RevSegModelConfig(foc.Config):
@@ -91,6 +94,7 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
             spec=config.spec,
         )
         self._fields: dict[str, str] = {}
+        self._written: tuple[Any, int] | None = None  # the last sample, and a frame of it
 
     def __enter__(self) -> RevSegModel:
         # apply_model enters the model once, before the first sample: the place for an error that
@@ -100,7 +104,27 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
                 "There is nothing to segment: give load_model a query, or name the field that "
                 'holds the queries, apply_model(..., prompt_field="query")'
             )
+        self._written = None
         return self
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        # FiftyOne does not tell a model which field it writes to, but this is a sign of another one
+        written, self._written = self._written, None
+        if written is None:
+            return
+        sample, number = written
+        name = self.config.label_field
+        frame = sample.frames[number]
+        if frame.has_field(name) and frame[name] is not None:
+            return
+        message = (
+            f"The masks did not go to 'frames.{name}', so they and the other fields do not belong "
+            f"together: name the same field twice, load_model(..., label_field={name!r}) and "
+            f"apply_model(..., label_field={name!r}), without 'frames.' before it"
+        )
+        if error is not None:
+            raise ValueError(message) from error
+        logger.warning(message)
 
     @property
     def needs_fields(self) -> dict[str, str]:
@@ -171,6 +195,8 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
         for number in numbers_within(sample.frames.keys(), job.support):
             sample.frames[number][name] = None
             frames.setdefault(number, fol.Detections())
+        if frames:
+            self._written = (sample, next(iter(frames)))
         return frames or None
 
     def segment(self, sample: Any) -> list[Segmentation]:

@@ -32,11 +32,7 @@ def settings_of(
     Returns:
         a JSON-serializable dict
     """
-    settings = (
-        dict(pipeline.settings())
-        if hasattr(pipeline, "settings")
-        else {"model": pipeline.name, "spec": pipeline.spec.to_dict()}
-    )  # TEMP
+    settings = dict(pipeline.settings())
     # Left out where they are not used, so that they do not tell apart what is the same
     if confidence_thresh is not None:
         settings["confidence_thresh"] = confidence_thresh

@@ -287,3 +287,53 @@ def test_field_of_another_type_is_refused_in_words(dataset, video):
     model = revseg.load_model(pipeline(), query="the cat")
     with pytest.raises(ValueError, match="another label_field"):
         dataset.apply_model(model, label_field="revseg", skip_failures=False)
+
+
+def test_a_query_passed_as_a_keyword_is_explained(dataset, video):
+    dataset.add_sample(fo.Sample(video))
+    with pytest.raises(ValueError, match=r"load_model\(query=...\).*prompt_field"):
+        dataset.apply_model(revseg.load_model(pipeline()), label_field="revseg", query="the cat")
+
+
+def test_a_missing_field_of_queries_is_an_error_before_any_sample(dataset, video):
+    dataset.add_sample(fo.Sample(video))
+    model = revseg.load_model(pipeline())
+    with pytest.raises(ValueError, match="'nothing' does not exist"):
+        dataset.apply_model(model, label_field="revseg", prompt_field="nothing")
+
+
+def test_a_field_without_text_is_recorded(dataset, video):
+    dataset.add_sample(fo.Sample(video, number=3))
+    model = revseg.load_model(pipeline())
+    dataset.apply_model(model, label_field="revseg", prompt_field="number", skip_failures=False)
+    assert dataset.first().revseg_status == "error"
+    assert "query" in dataset.first().revseg_answers.classifications[0].reason
+
+
+def test_prefix_of_the_label_field_is_explained(dataset, video, caplog):
+    dataset.add_sample(fo.Sample(video))
+    model = revseg.load_model(pipeline(), query="the cat")
+    with pytest.raises(ValueError, match=r"without 'frames\.'"):
+        dataset.apply_model(model, label_field="frames.revseg", skip_failures=False)
+    dataset.apply_model(model, label_field="frames.revseg")
+    assert "without 'frames.'" in caplog.text
+
+
+def test_two_label_fields_are_noticed(dataset, video, caplog):
+    dataset.add_sample(fo.Sample(video))
+    model = revseg.load_model(pipeline(), query="the cat")
+    dataset.apply_model(model, label_field="other")
+    assert "label_field='revseg'" in caplog.text
+    caplog.clear()
+    dataset.apply_model(model, label_field="revseg")
+    assert not caplog.text
+
+
+def test_images_are_refused(dataset, tmp_path):
+    from PIL import Image
+
+    path = str(tmp_path / "image.png")
+    Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(path)
+    dataset.add_sample(fo.Sample(path))
+    with pytest.raises(ValueError, match="video collections"):
+        dataset.apply_model(revseg.load_model(pipeline(), query="the cat"), label_field="revseg")
