@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,52 +133,34 @@ def _sample_dataset(out: Path, count: int, fresh: bool, echo: Callable[[str], An
                 f"`fiftyone datasets delete {DATASET}`"
             )
         whole = all(Path(path).is_file() for path in dataset.values("filepath"))
-        if not fresh and whole and len(dataset) == count and mark["made_from"] == made_from:
+        if not fresh and whole and len(dataset) == count and mark == made_from:
             echo(f"Using the {count} videos in {out / 'videos'}")
             return dataset
         fo.delete_dataset(DATASET)
     echo(f"Rendering {count} videos in {out / 'videos'}")
     dataset = make_dataset(out / "videos", split="test", count=count, seed=0, name=DATASET)
-    dataset.info[_MARK] = {"made_from": made_from, "model": None}
+    dataset.info[_MARK] = made_from
     dataset.persistent = True
     dataset.save()
     return dataset
 
 
 def _segment(dataset: Any, model: str, echo: Callable[[str], Any]) -> None:
-    """Applies the model to what it has not answered yet."""
-    from fiftyone_revseg.dataset import load_model
+    """Segments what this very model has not answered yet, also after an interruption."""
+    from fiftyone_revseg.dataset import load_model, segment_view
 
-    status = f"{_LABELS}_status"
-    fingerprint = _fingerprint(model)
-    view = dataset.view()
-    if dataset.info[_MARK]["model"] == fingerprint:
-        view = dataset.exists(status, False)
-    if not len(view):
-        echo(f"Using the answers of {model} from an earlier run (--fresh asks again)")
-        return
-    if dataset.info[_MARK]["model"] != fingerprint:
-        # An interrupted run must not leave answers of two models that look like one's.
-        if dataset.has_sample_field(status):
-            dataset.clear_sample_field(status)
-        dataset.info[_MARK] = {**dataset.info[_MARK], "model": fingerprint}
-        dataset.save()
-        view = dataset.view()
     echo(f"Segmenting with {model}")
-    view.apply_model(load_model(model), label_field=_LABELS, prompt_field="query")
-
-
-def _fingerprint(model: str) -> str:
-    """Names a model so that other weights under the same name are another model."""
-    preset = presets.resolve(model)
-    digest = hashlib.sha256()
-    for name in (preset.reasoner, preset.tracker):
-        digest.update(name.encode())
-        directory = next((d for d in (Path(name), presets.CHECKPOINTS / name) if d.is_dir()), None)
-        for path in sorted(directory.iterdir()) if directory else ():
-            if path.is_file() and path.stat().st_size < 2**27:  # large ones go by their name
-                digest.update(path.read_bytes())
-    return f"{model} {digest.hexdigest()[:16]}"
+    summary = segment_view(
+        dataset,
+        load_model(model),
+        prompt_field="query",
+        label_field=_LABELS,
+        overwrite="changed",  # answers of two models must not look like one's
+    )
+    if summary.done:
+        echo(str(summary))
+    else:
+        echo(f"Using the answers of {model} from an earlier run (--fresh asks again)")
 
 
 def _result(sample: Any) -> Result:
