@@ -165,11 +165,12 @@ class LocalReasoner:
         Qwen2.5-VL would silently give other logits.
         """
         texts = [self.render(conversation) for conversation in conversations]
-        parts = [part for c in conversations for m in c.messages for part in m.content]
-        images = [part.pixels for part in parts if isinstance(part, Image)]
-        videos = [part for part in parts if isinstance(part, VideoFrames)]
+        parts = [[part for m in c.messages for part in m.content] for c in conversations]
+        # By conversation: some processors ask for it, the others make one list of them
+        images = [[part.pixels for part in p if isinstance(part, Image)] for p in parts]
+        videos = [part for p in parts for part in p if isinstance(part, VideoFrames)]
         arguments: dict[str, Any] = {}
-        if images:
+        if any(images):
             arguments["images"] = images
         if videos:
             import numpy as np

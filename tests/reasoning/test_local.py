@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -72,8 +73,6 @@ def test_the_checkpoint_says_how_it_wants_to_be_asked(checkpoint, reasoner):
 
 
 def test_without_a_spec_the_family_decides(checkpoint, tmp_path):
-    import shutil
-
     copy = shutil.copytree(checkpoint, tmp_path / "stock")
     (copy / "revseg.json").unlink()
     model_type = json.loads((copy / "config.json").read_text())["model_type"]
@@ -214,8 +213,6 @@ def test_a_reply_ends_at_a_stop_token(checkpoint):
 
 
 def test_the_checkpoints_own_decoding_settings_are_ignored(checkpoint, reasoner, tmp_path):
-    import shutil
-
     copy = shutil.copytree(checkpoint, tmp_path / "opinionated")
     settings = json.loads((copy / "generation_config.json").read_text())
     settings |= {"do_sample": True, "temperature": 5.0, "repetition_penalty": 9.0, "top_k": 3}
@@ -270,8 +267,6 @@ def test_an_unknown_family_is_asked_about(checkpoint, tmp_path):
 
 
 def test_pickled_weights_are_refused(checkpoint, tmp_path):
-    import shutil
-
     copy = shutil.copytree(checkpoint, tmp_path / "pickled")
     (copy / "model.safetensors").unlink()
     torch.save({}, copy / "pytorch_model.bin")
@@ -294,3 +289,90 @@ def test_pieces_join_to_the_text_whatever_the_bytes(reasoner):
         pieces = _pieces(tokenizer, ids)
         assert len(pieces) == 20
         assert "".join(pieces) == tokenizer.decode(ids)
+
+
+def test_what_revseg_json_leaves_open_is_the_familys(checkpoint, tmp_path):
+    # a file with the frames alone once made a Qwen3-VL's boxes pixels
+    copied = shutil.copytree(checkpoint, tmp_path / "copy")
+    family = family_spec(json.loads((copied / "config.json").read_text())["model_type"])
+    text = json.dumps({"frames": 5})
+    (copied / "revseg.json").write_text(text, encoding="utf-8-sig")  # as some editors write it
+    assert LocalReasoner.load(copied, device="cpu").spec == family.replace(frames=5)
+    asked = LocalReasoner.load(copied, device="cpu", spec={"retries": 0})
+    assert asked.spec == family.replace(frames=5, retries=0)
+    whole = ChainSpec(frames=9, key_frame_size=family.key_frame_size)
+    assert LocalReasoner.load(copied, device="cpu", spec=whole).spec == whole
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
+        ("\xff", "is not valid JSON"),
+        ("[]", "must hold a JSON object"),
+        ('{"frmes": 3}', "Unknown settings"),
+        ('{"frames": "many"}', "frames must be a whole number"),
+        ('{"box_convention": null}', "box_convention must be one of"),
+        ('{"prompts": "nowhere"}', "There are no prompts in"),
+    ],
+)
+def test_a_broken_revseg_json_is_named_before_weights_are_read(text, message, checkpoint, tmp_path):
+    shutil.copy(checkpoint / "config.json", tmp_path)
+    (tmp_path / "revseg.json").write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match=rf"revseg\.json'.*{message}"):
+        LocalReasoner.load(tmp_path, device="cpu")
+
+
+def test_a_size_that_does_not_fit_is_said_before_weights_are_read(checkpoint, tmp_path):
+    copied = shutil.copytree(checkpoint, tmp_path / "copy")
+    (copied / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="frame_size is 100"):
+        LocalReasoner.load(copied, device="cpu", spec={"frame_size": 100})
+
+
+def test_what_is_no_spec_is_refused(checkpoint):
+    with pytest.raises(ValueError, match="spec is 'pixels': give a ChainSpec or a dict"):
+        LocalReasoner.load(checkpoint, device="cpu", spec="pixels")
+
+
+def test_a_model_without_eyes_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    with pytest.raises(ValueError, match="is a 'llama' model, which does not answer questions"):
+        LocalReasoner.load(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 64, b"cut"])
+def test_damaged_weights_are_one_clear_sentence(content, checkpoint, tmp_path):
+    copied = shutil.copytree(checkpoint, tmp_path / "copy")
+    whole = (copied / "model.safetensors").read_bytes()
+    (copied / "model.safetensors").write_bytes(content.replace(b"cut", whole[: len(whole) // 2]))
+    with pytest.raises(ValueError, match=r"Cannot load the model .*: give a directory with"):
+        LocalReasoner.load(copied, device="cpu")
+
+
+def test_the_digest_covers_every_shard(checkpoint, tmp_path):
+    reasoner = LocalReasoner.load(checkpoint, device="cpu")
+    sharded = shutil.copytree(checkpoint, tmp_path / "sharded")
+    (sharded / "model.safetensors").unlink()
+    reasoner.model.save_pretrained(sharded, max_shard_size="40KB")
+    shards = sorted(sharded.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    before = LocalReasoner.load(sharded, device="cpu").digest
+    content = bytearray(shards[-1].read_bytes())
+    content[-1] ^= 1
+    shards[-1].write_bytes(content)
+    assert LocalReasoner.load(sharded, device="cpu").digest != before
+
+
+def test_sharers_keep_their_own_stop_tokens(checkpoint):
+    one, other = (LocalReasoner.load(checkpoint, device="cpu") for _ in range(2))
+    assert one.model is other.model
+    conversation = dialogues(one.spec)[0]
+    (before,) = one.generate([conversation], one.spec)
+    ids = one.model.generate(**one.encode([conversation]), max_new_tokens=12, do_sample=False)
+    written = ids[0, -12:].tolist()
+    other._stop = [next(token for token in written if token != written[0])]
+    (stopped,) = other.generate([conversation], one.spec)
+    assert stopped.tokens == written.index(other._stop[0]) < before.tokens == 12
+    assert one.generate([conversation], one.spec)[0].text == before.text
