@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .diagnosis import check_frame_size
 from .errors import VideoError
 
 EXTENSIONS = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -18,6 +19,21 @@ _NUMBER = re.compile(r"%(\d*)d")
 def is_pattern(path: str) -> bool:
     """Whether a path is a pattern of numbered images, like ``frames/%05d.jpg``."""
     return bool(_NUMBER.search(os.path.basename(path))) and not os.path.exists(path)
+
+
+def is_image(path: str) -> bool:
+    """Whether a file is named as an image and is one, by its first bytes."""
+    from PIL import Image
+
+    if os.path.splitext(path)[1].lower() not in EXTENSIONS or not os.path.isfile(path):
+        return False
+    try:
+        with Image.open(path):
+            return True
+    except Image.DecompressionBombError:
+        return True
+    except (OSError, SyntaxError, ValueError):
+        return False
 
 
 def list_images(path: str) -> list[str]:
@@ -153,12 +169,17 @@ def read_image(path: str) -> np.ndarray:
         raise VideoError(f"there is no image {path}: check the path.")
     try:
         with Image.open(path) as image:
+            check_frame_size(path, *image.size)
             image = ImageOps.exif_transpose(image)
             if image.mode.startswith("I"):  # 16 bits of grey, which convert() would clip
                 grey = np.asarray(image)
                 return np.repeat((grey >> 8).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
             return np.array(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
+    except VideoError:
+        raise
+    except Image.DecompressionBombError as e:  # too large even for Pillow to tell its size
+        raise VideoError(f"the image {path} is too large to work with: make it smaller.") from e
+    except (OSError, SyntaxError, ValueError) as e:
         raise VideoError(
             f"the image {path} cannot be read ({type(e).__name__}): copy it again or remove it."
         ) from e

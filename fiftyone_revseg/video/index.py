@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .diagnosis import check_frame_size, explain_unopened
 from .errors import VideoError
 
 # Codecs whose key frames always start afresh. H.264 and HEVC also flag frames as keys from which
@@ -124,36 +125,44 @@ def open_container(path: str) -> tuple[Any, Any]:
     """
     import av
 
-    name = os.path.basename(path)
     try:
         container = av.open(path)
     except (av.FFmpegError, OSError, ValueError) as e:
-        why = getattr(e, "strerror", None) or str(e)
-        raise VideoError(
-            f"{name} is no video that FFmpeg can open ({why}): play it to see whether it is whole,"
-            " and copy or export it again."
-        ) from e
+        raise explain_unopened(path, e) from e
     try:
-        stream = _video_stream(container, name)
+        stream = _video_stream(container, path)
     except BaseException:
         container.close()
         raise
     return container, stream
 
 
-def _video_stream(container: Any, name: str) -> Any:
-    # FFmpeg renders any text file as a video of its letters
-    if "tty" in container.format.name.split(","):
-        raise VideoError(f"{name} is a text file: give a video file.")
+def _video_stream(container: Any, path: str) -> Any:
     import av
+
+    name = os.path.basename(path)
+    kind = container.format.name
+    # By their names alone, FFmpeg renders text as a video of its letters, and takes anything for
+    # an image
+    if kind in ("tty", "image2"):
+        raise explain_unopened(path)
+    if kind.endswith("_pipe"):
+        raise VideoError(
+            f"{name} is an image, not a video: give a video file, or name it as an image (such as"
+            " .png) if it is meant as a video of one frame."
+        )
 
     # The cover of an album is a video stream too, of one picture
     covers = av.stream.Disposition.attached_pic
     streams = [s for s in container.streams.video if not s.disposition & covers]
     if not streams:
         kinds = sorted({s.type for s in container.streams if s.type != "video"})
-        held = f"only {' and '.join(kinds)}" if kinds else "nothing at all"
-        raise VideoError(f"{name} holds no video stream, {held}: give a file with moving pictures.")
+        if not kinds:
+            raise explain_unopened(path, EOFError())
+        raise VideoError(
+            f"{name} holds no video stream, only {' and '.join(kinds)}: give a file with moving"
+            " pictures."
+        )
     best = container.streams.best("video")
     stream = best if best in streams else streams[0]
     if stream.codec_context is None:
@@ -161,6 +170,7 @@ def _video_stream(container: Any, name: str) -> Any:
             f"{name} is in a codec that this FFmpeg cannot decode: convert it to H.264 with"
             f" 'ffmpeg -i {name} -c:v libx264 out.mp4'."
         )
+    check_frame_size(path, stream.codec_context.width, stream.codec_context.height)
     return stream
 
 

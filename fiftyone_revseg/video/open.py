@@ -6,12 +6,13 @@ import os
 from collections.abc import Sequence
 
 from .decord_reader import DecordSource, decord_objections
+from .diagnosis import missing
 from .errors import VideoError
 from .images import (
     DEFAULT_FPS,
-    EXTENSIONS,
     ImageSource,
     common_folder,
+    is_image,
     is_pattern,
     list_images,
 )
@@ -80,11 +81,10 @@ def _open_images(files: list[str], fps: float | None) -> Source:
 
 
 def _open_source(path: str, fps: float | None, decoder: str | None) -> Source:
-    one_image = os.path.splitext(path)[1].lower() in EXTENSIONS and os.path.isfile(path)
-    if os.path.isdir(path) or is_pattern(path) or one_image:
+    if os.path.isdir(path) or is_pattern(path) or is_image(path):
         return ImageSource(path, list_images(path), fps or DEFAULT_FPS)
     if not os.path.exists(path):
-        raise VideoError(f"there is no file {path}: check the path.")
+        raise missing(path)
     if not os.access(path, os.R_OK):
         raise VideoError(f"{path} may not be read: change its permissions.")
     if os.path.getsize(path) == 0:

@@ -29,13 +29,15 @@ class Video:
     forward and gives it back in reverse, so it holds that group: each group is decoded once. A
     group larger than ``held_bytes`` is decoded in parts of that size instead, each from the
     group's start, the last part first (a decoder's state cannot be kept), so memory stays bounded
-    and a group of n parts costs (n + 1) / 2 times its decoding. Prefetching adds ``ahead`` frames.
+    and a group of n parts costs (n + 1) / 2 times its decoding. Prefetching adds ``ahead`` frames,
+    or as many as ``held_bytes`` hold if these are fewer.
 
     Args:
         source: where the frames come from
         frame_range (None): the 0-based, half-open range of frames of the clip
         ahead (8): how many frames walks decode ahead in a thread; 0 for no thread
-        held_bytes (512 MiB): the most memory that decoded frames may take in a backward walk
+        held_bytes (512 MiB): the most memory that decoded frames may take in a backward walk,
+            and those decoded ahead in any walk; at least one or two frames are always held
 
     Raises:
         VideoError: if the range does not lie within the video
@@ -58,8 +60,10 @@ class Video:
         self._source = source
         self._start = int(start)
         self._stop = int(stop)
-        self._ahead = ahead
-        self._held_frames = max(8, held_bytes // max(1, source.frame_bytes))
+        width, height = source.size
+        # What is decoded ahead waits as RGB
+        self._ahead = min(ahead, max(1, held_bytes // (3 * width * height)))
+        self._held_frames = max(2, held_bytes // max(1, source.frame_bytes))
         self._cursor: Cursor | None = None
         self._lock = threading.Lock()
         self._closed = False

@@ -4,7 +4,9 @@ import os
 import random
 from itertools import pairwise
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fiftyone_revseg.video import VideoError, open_video
 
@@ -13,8 +15,19 @@ TRUNCATED += ["mpeg4_b.avi", "open_gop.mkv", "fragmented.mp4", "faststart.mp4"]
 
 
 def test_missing(tmp_path):
-    with pytest.raises(VideoError, match="there is no file"):
+    with pytest.raises(VideoError, match=r"there is no file .*missing\.mp4: check the path"):
         open_video(tmp_path / "missing.mp4")
+    with pytest.raises(VideoError, match="nor its folder"):
+        open_video(tmp_path / "unmounted" / "missing.mp4")
+
+
+def test_moved_while_it_is_open(make_video, tmp_path, bars):
+    path = tmp_path / "video.ts"  # PyAV walks it, and opens it again for each walk
+    path.write_bytes(make_video("h264.ts")[0].read_bytes())
+    with open_video(path) as video:
+        path.rename(tmp_path / "moved.ts")
+        with pytest.raises(VideoError, match=r"there is no file .*video\.ts"):
+            next(video.walk(0))
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.ts", "a.webm", "a"])
@@ -33,6 +46,41 @@ def test_text_is_no_video(tmp_path):
     path = tmp_path / "letter.txt"
     path.write_text("Dear reader,\n" * 20)
     with pytest.raises(VideoError, match=r"letter\.txt"):
+        open_video(path)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.txt", "a.jpg", "a"])
+def test_text_under_any_name_says_how_it_begins(name, tmp_path):
+    path = tmp_path / name
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid é" + 1000 * "é")
+    with pytest.raises(VideoError, match=r"is a text file \(it begins with 'version https://git"):
+        open_video(path)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jpg", "a.py", "a"])
+def test_a_video_is_a_video_under_any_name(name, make_video, tmp_path, bars):
+    source, numbers = make_video("h264.mp4")
+    path = tmp_path / name
+    path.write_bytes(source.read_bytes())
+    with open_video(path) as video:
+        assert [bars.read(frame) for _, frame in video.walk(0)] == numbers
+
+
+@pytest.mark.parametrize("image", ["jpeg", "png", "webp"])
+def test_an_image_named_as_a_video_is_none(image, tmp_path):
+    path = tmp_path / "a.mp4"
+    Image.new("RGB", (32, 32)).save(path, image)
+    with pytest.raises(VideoError, match=r"a\.mp4 is an image, not a video"):
+        open_video(path)
+
+
+def test_no_image_named_as_one(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(bytes(range(256)) * 40)
+    with pytest.raises(VideoError, match=r"a\.jpg is no video"):
+        open_video(path)
+    path.write_bytes(b"")
+    with pytest.raises(VideoError, match="empty"):
         open_video(path)
 
 
@@ -56,8 +104,70 @@ def test_a_cover_is_no_video(tmp_path, bars):
 def test_a_video_stream_without_frames(make_video, tmp_path, bars):
     path = tmp_path / "none.mkv"
     bars.ffmpeg("-i", make_video("h264.mkv")[0], "-c", "copy", "-frames:v", 0, path)
-    with pytest.raises(VideoError, match=r"none\.mkv"):
+    with pytest.raises(VideoError, match=r"none\.mkv ends before its first frame"):
         open_video(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options", "reason"),
+    [
+        ("a.mp4", "libx264", {}, "ends before its first frame"),
+        ("a.mp4", "libx264", {"movflags": "empty_moov"}, "without a single whole frame"),
+        ("a.avi", "mpeg4", {}, "without a single whole frame"),
+        ("a.mkv", "mpeg4", {}, "ends before its first frame"),
+    ],
+)
+def test_a_recording_that_was_stopped_at_once(name, codec, options, reason, tmp_path):
+    av = pytest.importorskip("av")
+    path = tmp_path / name
+    with av.open(str(path), "w", options=options) as output:
+        stream = output.add_stream(codec, rate=8)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        output.start_encoding()
+    with pytest.raises(VideoError, match=reason):
+        open_video(path)
+
+
+def test_an_mp4_that_lost_its_index_is_said_to_be_cut_off(make_video, tmp_path):
+    data = make_video("h264.mp4")[0].read_bytes()
+    path = tmp_path / "cut.mp4"
+    index = data.index(b"moov")
+    for end in (len(data) // 20, index // 2, index - 4, index + 100):
+        path.write_bytes(data[:end])
+        with pytest.raises(VideoError, match=r"cut\.mp4 is cut off"):
+            open_video(path)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (16384, 8), (3, 4000)])
+def test_odd_sizes(size, tmp_path, bars):
+    width, height = size
+    path = tmp_path / "odd.mkv"
+    given = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", 8, "-i", "-"]
+    pixels = np.arange(3 * width * height * 3).astype(np.uint8)
+    bars.ffmpeg(*given, "-c:v", "ffv1", path, data=pixels.tobytes())
+    with open_video(path) as video:
+        assert (len(video), video.size) == (3, size)
+        frames = [frame for _, frame in video.walk(0)]
+        assert np.array_equal(np.stack(frames), pixels.reshape(3, height, width, 3))
+        backward = [frame for _, frame in video.walk(2, -1)]
+        assert np.array_equal(np.stack(backward), np.stack(frames)[::-1])
+
+
+def test_frames_too_large_for_memory_are_refused_before_they_are_decoded(tmp_path, bars):
+    path = tmp_path / "huge.mp4"
+    fill = ["-f", "lavfi", "-i", "color=gray:size=16000x4400:rate=8", "-frames:v", 1]
+    bars.ffmpeg(*fill, "-c:v", "mjpeg", "-pix_fmt", "yuvj420p", path)
+    with pytest.raises(VideoError, match=r"16000 x 4400 pixels, more than .* scale"):
+        open_video(path)
+    image = tmp_path / "huge.png"
+    Image.new("1", (10000, 7000)).save(image)
+    with pytest.raises(VideoError, match="10000 x 7000 pixels, more than"):
+        open_video(image)
+    with pytest.raises(VideoError, match="10000 x 7000 pixels, more than"):
+        open_video([image])
+    Image.new("1", (16000, 12000)).save(image)
+    with pytest.raises(VideoError, match="too large"):
+        open_video(image)
 
 
 def test_not_a_frame_decodes(make_video, tmp_path):
