@@ -2,7 +2,11 @@
 
 import copy
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -376,3 +380,28 @@ def test_sharers_keep_their_own_stop_tokens(checkpoint):
     (stopped,) = other.generate([conversation], one.spec)
     assert stopped.tokens == written.index(other._stop[0]) < before.tokens == 12
     assert one.generate([conversation], one.spec)[0].text == before.text
+
+
+def test_a_checkpoint_in_the_hubs_cache(checkpoint, tmp_path):
+    # as the hub's client lays it out; without a network
+    repository = tmp_path / "models--someone--tiny"
+    shutil.copytree(checkpoint, repository / "snapshots" / "abc123")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc123")
+    code = (
+        "from fiftyone_revseg.reasoning import LocalReasoner\n"
+        "one, two = (LocalReasoner.load('someone/tiny', device='cpu') for _ in range(2))\n"
+        "assert one.model is two.model\n"
+        "print(one.name, one.digest, one.spec.frames)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    digest = LocalReasoner.load(checkpoint, device="cpu").digest
+    assert done.stdout.split() == ["someone/tiny", digest, "3"]

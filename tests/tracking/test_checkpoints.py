@@ -1,7 +1,11 @@
+import itertools
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import EntryNotFoundError
+from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from fiftyone_revseg.tracking import Sam2Tracker
@@ -11,6 +15,7 @@ from fiftyone_revseg.tracking.checkpoints import (
     OFFICIAL_PRESETS,
     CheckpointError,
     _package_config,
+    _recognize,
     build_model,
     find_checkpoint,
     load_model,
@@ -108,10 +113,80 @@ def test_directory_without_a_tracker(tmp_path):
         load_model(tmp_path)
 
 
-def test_pt_file_without_a_config(tmp_path, nano_state):
+def test_pt_file_of_unknown_shapes_without_a_config_is_a_question(tmp_path, nano_state):
     torch.save({"model": nano_state}, tmp_path / "mine.pt")
-    with pytest.raises(CheckpointError, match="no config for"):
+    with pytest.raises(CheckpointError, match=r"no config for .*: which config was it trained"):
         load_model(tmp_path / "mine.pt")
+
+
+@pytest.mark.parametrize("file", list(OFFICIAL_CONFIGS))
+def test_every_official_size_is_known_by_its_shapes(file, tmp_path):
+    config = _package_config(OFFICIAL_CONFIGS[file])
+    state = build_model(read_config(config)).state_dict()
+    assert _recognize(state, tmp_path / "finetuned.pt") == config
+
+
+@pytest.mark.parametrize("version", ["sam2", "sam2.1"])
+def test_a_fine_tuned_file_needs_neither_config_nor_official_name(version, tmp_path):
+    config = read_config(_package_config(f"configs/{version}/{version}_hiera_t.yaml"))
+    torch.manual_seed(2)
+    state = build_model(config).state_dict()
+    # as sam2's own training saves it, and as bare tensors
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"model": state, "epoch": 3, "best_meter_values": {}}, path)
+    assert same_weights(load_model(path), state)
+    assert same_weights(load_model(tmp_path), state)
+    torch.save(state, path)
+    assert same_weights(load_model(path), state)
+    path.unlink()
+    save_file(state, tmp_path / "model.safetensors")
+    assert same_weights(load_model(tmp_path), state)
+
+
+@pytest.mark.parametrize("version", ["sam2", "sam2.1"])
+def test_both_versions_track(version, tmp_path):
+    contents = OmegaConf.load(_package_config(f"configs/{version}/{version}_hiera_t.yaml"))
+    contents.model.image_size = 256  # for speed
+    OmegaConf.save(contents, tmp_path / "config.yaml")
+    torch.manual_seed(3)
+    model = build_model(read_config(tmp_path / "config.yaml"))
+    # or random weights would say that no object is there, and all masks would be the same
+    torch.nn.init.constant_(model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias, 10)
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    tracker = Sam2Tracker.load(tmp_path, device="cpu")
+    rng = np.random.default_rng(0)
+    frames = [(k, rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)) for k in range(3)]
+    logits = [m for _, m in tracker.track_logits(frames, np.array([[8, 8, 40, 40]]))]
+    assert len(logits) == 3
+    assert all(np.isfinite(m).all() for m in logits)
+    assert all(np.abs(a - b).max() > 1e-3 for a, b in itertools.pairwise(logits))
+
+
+def test_transformers_own_layout_is_refused_in_one_sentence(tmp_path):
+    save_file({"vision_encoder.neck.weight": torch.zeros(1)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"model_type": "sam2_video"}')
+    for path in (tmp_path, tmp_path / "model.safetensors"):
+        with pytest.raises(CheckpointError, match=r"layout of transformers.*give the \.pt file"):
+            load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [(["README.md", "tuned.pt"], "tuned.pt"), (["a.pt", "b.pt"], None), ([], None)],
+)
+def test_a_repository_with_one_pt_file(files, expected, monkeypatch, tmp_path):
+    def download(repo_id, filename):
+        if filename not in files:
+            raise EntryNotFoundError(filename)
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    monkeypatch.setattr("huggingface_hub.list_repo_files", lambda repo_id: files)
+    if expected:
+        assert find_checkpoint("someone/tuned") == (None, tmp_path / expected)
+    else:
+        with pytest.raises(CheckpointError, match=r"'someone/tuned' on the hub holds no tracker"):
+            find_checkpoint("someone/tuned")
 
 
 class Payload:
