@@ -113,7 +113,7 @@ def reasoning_of(records: Sequence[dict[str, Any]]) -> str:
     texts = []
     for record in records:
         about = record["trajectory"]["query"]
-        if record["support"]:
+        if record.get("support"):
             about = "frames {}-{}, {}".format(*record["support"], about)
         texts.append(f"{about}: {record['trajectory']['think']}")
     return "\n\n".join(texts)

@@ -114,10 +114,10 @@ class SourceFields:
 
     def withdraw(self, support: Iterable[int] | None) -> None:
         """Removes what the next result will replace, so that nobody takes it for done."""
-        kept = [r for r in self._records if not _replaces(support, r["support"])]
+        kept = [r for r in self._records if not _replaces(support, _frames_of(r))]
         answers, keyframes = [], list(self._keyframes)
         for answer in self._answers:
-            if not _replaces(support, answer["support"]):
+            if not _replaces(support, _support_of(answer)):
                 answers.append(answer)
                 continue
             own = (answer["query"], answer.label, answer["keyframe"])
@@ -141,9 +141,9 @@ class SourceFields:
         self._answers += labels.answers.classifications
         self._keyframes += labels.keyframes.detections
         self._records += labels.trajectory["segmentations"]
-        self._answers.sort(key=lambda answer: list(answer["support"] or []))
+        self._answers.sort(key=lambda answer: list(_support_of(answer) or []))
         self._keyframes.sort(key=lambda keyframe: list(keyframe.support))
-        self._records.sort(key=lambda record: list(record["support"] or []))
+        self._records.sort(key=lambda record: list(_frames_of(record) or []))
         self._save()
 
     def _save(self) -> None:
@@ -176,6 +176,19 @@ def _replaces(new: Iterable[int] | None, old: Iterable[int] | None) -> bool:
         return False
     (first, last), (old_first, old_last) = new, old
     return first <= old_first and old_last <= last
+
+
+def _frames_of(record: dict[str, Any]) -> list[int] | None:
+    """The first and last frame number that a record is about; None if there were no frames."""
+    if record.get("support"):
+        return list(record["support"])
+    count = record["trajectory"]["frame_table"]["frame_count"]
+    return [record["first_frame"] + 1, record["first_frame"] + count] if count else None
+
+
+def _support_of(answer: fol.Classification) -> list[int] | None:
+    """The first and last frame number that an answer is about, if it says so."""
+    return answer["support"] if answer.has_field("support") else None
 
 
 def _labels_of(labels: Any, attribute: str) -> list[Any]:

@@ -141,6 +141,34 @@ def test_one_clip_replaces_only_its_own_part(make_dataset, videos):
     assert sample.revseg_status == "no_target"
 
 
+def test_a_clip_of_all_frames_replaces_the_whole_videos_result(make_dataset, videos):
+    dataset = make_dataset(*samples(videos))
+    revseg.segment_view(dataset, pipeline(), queries="both")
+    sample = dataset.last()
+    sample["events"].detections[0].support = [1, FRAMES]
+    sample.save()
+    clips = dataset.to_clips("events")
+    revseg.segment_view(clips.select(clips.values("id")[:1]), pipeline(), queries="the cat")
+    sample.reload()
+    assert [a.query for a in sample.revseg_answers.classifications] == ["the cat"]
+    assert len(sample.revseg_trajectory["segmentations"]) == 1
+
+
+def test_replaces_the_labels_of_an_older_version(make_dataset, videos):
+    dataset = make_dataset(*samples(videos))
+    revseg.segment_view(dataset, pipeline(), queries="both")
+    before = contents(dataset)
+    for sample in dataset:
+        for record in sample.revseg_trajectory["segmentations"]:
+            for name in ("support", "fingerprint", "settings"):
+                del record[name]
+        for answer in sample.revseg_answers.classifications:
+            del answer["support"]
+        sample.save()
+    assert revseg.segment_view(dataset, pipeline(), queries="both").done == 3
+    assert contents(dataset) == before
+
+
 def test_clips_read_queries_from_their_samples(make_dataset, videos):
     dataset = make_dataset(*samples(videos))
     clips = dataset.to_clips("events")
