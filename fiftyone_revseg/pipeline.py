@@ -362,6 +362,8 @@ def load_pipeline(
 ) -> RevSeg:
     """Loads a vision-language model and a tracker.
 
+    Weights that a pipeline in this process already holds are shared, not loaded again.
+
     Example::
 
         import fiftyone_revseg as revseg
@@ -380,8 +382,6 @@ def load_pipeline(
         spec (None): how to ask the model: a chain spec, or a dict of the settings to change in
             the checkpoint's own, for example ``{"frames": 12}``; for a checkpoint of an unknown
             family at least ``{"box_convention": "pixels"}`` or ``"relative-1000"``
-
-    Weights that a pipeline in this process already holds are shared, not loaded again.
 
     Returns:
         a :class:`RevSeg`

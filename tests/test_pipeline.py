@@ -13,6 +13,7 @@ from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline
 from fiftyone_revseg.presets import ModelNotFoundError
 from fiftyone_revseg.reasoning import ChainSpec
 from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
+from fiftyone_revseg.tracking import Sam2Tracker
 from fiftyone_revseg.types import Status
 from fiftyone_revseg.video import VideoError, open_video
 
@@ -246,6 +247,29 @@ def test_unknown_names_are_refused_before_anything_is_loaded(name):
 def test_unknown_trackers_are_refused():
     with pytest.raises(ValueError, match="no-such-tracker"):
         load_pipeline(ScriptedReasoner({}), tracker="no-such-tracker")
+
+
+def test_what_is_wrong_with_the_model_is_said_before_the_tracker_is_loaded(tmp_path, monkeypatch):
+    def load(*_, **__):
+        raise AssertionError("the tracker was loaded")
+
+    monkeypatch.setattr(Sam2Tracker, "load", load)
+    (tmp_path / "config.json").write_text('{"model_type": "llava"}')
+    with pytest.raises(ValueError, match="In which space does a 'llava' model give its boxes"):
+        load_pipeline(tmp_path)
+    with pytest.raises(ValueError, match="box_convention must be one of"):
+        load_pipeline(tmp_path, spec={"box_convention": "xywh"})
+    with pytest.raises(ValueError, match="spec is 'pixels': give a ChainSpec or a dict"):
+        load_pipeline(tmp_path, spec="pixels")
+    with pytest.raises(ValueError, match="'frmes'"):
+        load_pipeline("revseg-nano", spec={"frmes": 3})
+
+
+def test_settings_of_objects():
+    settings = RevSeg(ScriptedReasoner({}), BoxTracker()).settings()
+    assert settings.pop("spec") == SPEC.to_dict()
+    assert len(settings.pop("weights")) == 16
+    assert settings == {"model": "scripted", "tracker": "box"}
 
 
 def test_names_resolve(tmp_path):
