@@ -137,6 +137,9 @@ class _Pair:
 
     def start(self) -> _Dialogue | None:
         """Makes turn 1's dialogue."""
+        self.error = _refusal(self.request.query)
+        if self.error:  # the user's to mend: nothing to trace
+            return None
         try:
             self.first = self._turn1()
         except Exception as e:
@@ -208,8 +211,6 @@ class _Pair:
 
     def _turn1(self) -> _Dialogue:
         request, spec, table = self.request, self.spec, self.request.frame_table
-        if not request.query or not request.query.strip():
-            raise ValueError("The query is empty: say what to look for")
         if len(table) == 0:
             raise ValueError("No frames were sampled from the video")
         if len(request.images) != len(table):
@@ -307,6 +308,17 @@ def _generate(
         if len(conversations) == 1:
             return [e]
     return [_generate(reasoner, spec, [conversation])[0] for conversation in conversations]
+
+
+def _refusal(query: str) -> str | None:
+    """Why a query cannot be asked, in words; None if it can."""
+    if not query or not query.strip():
+        return "The query is empty: say what to look for"
+    try:
+        query.encode("utf-8")
+    except UnicodeEncodeError:  # as from a file or a command line in another encoding
+        return "The query holds broken characters that are no Unicode text: type it again"
+    return None
 
 
 def _plain(text: str) -> str:

@@ -261,12 +261,21 @@ def test_a_frame_that_cannot_be_read_is_that_objects_failure(scripted, request_f
     assert two.groundings[1] is not None
 
 
-@pytest.mark.parametrize("query", ["", "  ", None])
-def test_an_empty_query_is_an_error_of_its_own(scripted, request_for, query):
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("", "The query is empty: say what to look for"),
+        ("  \n", "The query is empty: say what to look for"),
+        (None, "The query is empty: say what to look for"),
+        ("caf\udce9", "The query holds broken characters that are no Unicode text: type it again"),
+    ],
+)
+def test_what_is_no_query_is_an_error_of_its_own(scripted, request_for, query, reason, caplog):
     bad, fine = run_chain(scripted(good), SPEC, [request_for(query), request_for()])
     assert bad.status is Status.ERROR
-    assert "The query is empty" in bad.reason
+    assert bad.reason == reason
     assert fine.status is Status.OK
+    assert not caplog.records  # it is no bug, so there is nothing to trace
 
 
 def test_a_video_without_frames_is_an_error(scripted, request_for):
