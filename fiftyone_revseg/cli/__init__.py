@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import click
 
+from fiftyone_revseg.cli.apply import apply
 from fiftyone_revseg.cli.demo import demo
 from fiftyone_revseg.cli.doctor import doctor
 from fiftyone_revseg.cli.models import models
@@ -30,8 +31,10 @@ def main() -> None:
       revseg demo
     Segment a video of your own, without a database:
       revseg segment clip.mp4 "the dog that jumps last" -o out --model Qwen/Qwen2.5-VL-7B-Instruct
+    Segment all videos of a FiftyOne dataset:
+      revseg apply my-videos --query "the dog that jumps last"
     """
 
 
-for command in (segment, demo, models, doctor, train):
+for command in (segment, apply, demo, models, doctor, train):
     main.add_command(command)

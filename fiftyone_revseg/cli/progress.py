@@ -1,10 +1,20 @@
-"""Progress bars for the stages of the pipeline."""
+"""Progress bars for the stages of the pipeline, and for runs over many videos."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_TITLES = {"decode": "Reading frames", "reason": "Asking the model", "track": "Tracking"}
+import click
+
+if TYPE_CHECKING:
+    from fiftyone_revseg.dataset import RunProgress
+
+_TITLES = {
+    "decode": "Reading frames",
+    "reason": "Asking the model",
+    "track": "Tracking",
+    "write": "Saving",
+}
 
 
 class StageBars:
@@ -12,9 +22,13 @@ class StageBars:
 
     An instance is what ``RevSeg.segment(..., progress=)`` calls. Bars go to the terminal's error
     stream, and nowhere if that is not a terminal.
+
+    Args:
+        nested (False): whether the bars are shown under another one, and go when they end
     """
 
-    def __init__(self) -> None:
+    def __init__(self, nested: bool = False) -> None:
+        self._options = {"position": 1, "leave": False} if nested else {}
         self._bar: Any = None
         self._stage = ""
 
@@ -24,7 +38,9 @@ class StageBars:
         if self._bar is None or stage != self._stage or done < self._bar.n:
             self.close()
             title = _TITLES.get(stage, stage)
-            self._bar = tqdm(total=total, desc=f"{title:16}", disable=None, unit="")
+            self._bar = tqdm(
+                total=total, desc=f"{title:16}", disable=None, unit="", **self._options
+            )
             self._stage = stage
         self._bar.total = total
         self._bar.update(done - self._bar.n)
@@ -40,3 +56,55 @@ class StageBars:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class RunBars:
+    """Shows one bar over all videos, and under it one for each stage of the current video.
+
+    An instance is what ``segment_view(..., progress=)`` calls. Where the error stream is no
+    terminal, as in a log file, one line is written for each video instead.
+    """
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._stages = StageBars(nested=True)
+        self._shown = click.get_text_stream("stderr").isatty()
+        self._said = 0
+
+    def __call__(self, progress: RunProgress) -> None:
+        if self._shown:
+            self._show(progress)
+        elif progress.done > self._said:
+            self._said = progress.done
+            click.echo(say(progress), err=True)
+
+    def _show(self, progress: RunProgress) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None:
+            self._bar = tqdm(total=progress.total, desc="Segmenting", unit="video")
+        self._bar.set_postfix_str(progress.video, refresh=False)
+        self._bar.update(progress.done - self._bar.n)
+        if progress.stage:
+            self._stages(progress.stage, progress.stage_done, progress.stage_total)
+        else:
+            self._stages.close()
+
+    def __enter__(self) -> RunBars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stages.close()
+        if self._bar is not None:
+            self._bar.close()
+
+
+def say(progress: RunProgress) -> str:
+    """Says in one line how far a run is."""
+    from tqdm import tqdm
+
+    line = f"{progress.done} of {progress.total} done"
+    if progress.remaining:
+        each, left = 1 / progress.rate, tqdm.format_interval(progress.remaining)
+        line += f", {each:.1f} s each, {left} left"
+    return line

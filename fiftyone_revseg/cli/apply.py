@@ -1,0 +1,184 @@
+"""``revseg apply``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fiftyone_revseg.types import Status
+
+if TYPE_CHECKING:
+    from fiftyone_revseg.dataset import RunSummary
+
+_OVERWRITE = {"none": False, "changed": "changed", "all": True}
+_ANSWERED = (str(Status.OK), str(Status.NO_TARGET))
+_INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended: 128 + SIGINT
+
+
+@click.command(short_help="Segment the videos of a FiftyOne dataset.")
+@click.argument("dataset_name", metavar="DATASET")
+@click.option("--view", metavar="NAME", help="Only this saved view of the dataset.")
+@click.option(
+    "--query",
+    "queries",
+    multiple=True,
+    metavar="TEXT",
+    help="What to ask of every video; may be given several times.",
+)
+@click.option(
+    "--query-field",
+    metavar="FIELD",
+    help="The field with each video's own query, or list of queries; where it is empty, --query"
+    " is asked.",
+)
+@click.option(
+    "--model", default="revseg-nano", show_default=True, help="A preset, a hub id or a path."
+)
+@click.option(
+    "--tracker",
+    help="A SAM 2 checkpoint: a name, a hub id or a path."
+    "  [default: the preset's, else sam2.1-hiera-large]",
+)
+@click.option(
+    "--frames",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="How many frames the model is shown.  [default: what the model expects]",
+)
+@click.option(
+    "--label-field",
+    default="revseg",
+    show_default=True,
+    metavar="FIELD",
+    help="Where the labels go; the other fields are named after it.",
+)
+@click.option(
+    "--overwrite",
+    type=click.Choice(list(_OVERWRITE)),
+    default="none",
+    show_default=True,
+    help="Which finished videos to do again: none, those finished with other settings or queries,"
+    " or all.",
+)
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1),
+    metavar="X",
+    help="Leave out masks with a lower confidence.",
+)
+@click.option("--group-slice", metavar="NAME", help="Of a grouped dataset, the slice to segment.")
+@click.option(
+    "--group-by", metavar="FIELD", help="Images are frames: the field that tells videos apart."
+)
+@click.option("--order-by", metavar="FIELD", help="With --group-by, the field with their order.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N videos.")
+@click.option(
+    "--masks-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write the masks there, as PNG files, instead of into the database.",
+)
+@click.option("--device", help="For example cpu or cuda:1.  [default: a GPU if there is one]")
+@click.option("--dtype", help="bfloat16, float16 or float32.  [default: what suits the device]")
+def apply(
+    dataset_name,
+    view,
+    queries,
+    query_field,
+    model,
+    tracker,
+    frames,
+    label_field,
+    overwrite,
+    confidence,
+    group_slice,
+    group_by,
+    order_by,
+    limit,
+    masks_dir,
+    device,
+    dtype,
+) -> None:
+    """Segments the videos of the FiftyOne dataset DATASET, and writes the answers into it.
+
+    Every video is saved as soon as it is done. Ctrl-C, or even a crash, loses no more than the
+    video that is worked on: the same command goes on from there, as it keeps what is finished. A
+    video is finished when its queries were answered, whatever the answer; one that could not be
+    read or ended in an error is tried again.
+
+    \b
+    Exit codes:
+      0    every query of this run was answered: with masks, or that there is no such object
+      1    some were not (the last line counts them), or nothing could be done at all
+      2    the command line is wrong
+      130  it was interrupted with Ctrl-C
+    What earlier runs left in the dataset does not count here; revseg status tells all.
+
+    \b
+    Examples:
+      revseg apply my-videos --query "the object that appears last"
+      revseg apply my-videos --query-field query --model revseg-qwen2.5-vl-7b
+      revseg apply my-images --query "the dog" --group-by scene --order-by frame_number
+    """
+    if not queries and not query_field:
+        raise click.UsageError("There is nothing to ask: give --query TEXT or --query-field FIELD")
+    if not all(query.strip() for query in queries):
+        raise click.UsageError("A --query is empty: say what to look for")
+    if bool(group_by) != bool(order_by):
+        raise click.UsageError("--group-by and --order-by go together")
+
+    from fiftyone_revseg.cli.datasets import open_collection
+    from fiftyone_revseg.cli.progress import RunBars
+    from fiftyone_revseg.dataset import load_model, segment_view
+    from fiftyone_revseg.dataset.jobs import check_collection, make_jobs
+    from fiftyone_revseg.dataset.schema import valid_label_field
+
+    samples = open_collection(dataset_name, view, group_by, order_by, group_slice)
+    samples = samples if limit is None else samples.limit(limit)
+    try:
+        # What can be wrong is found out first: loading takes long
+        label_field = valid_label_field(label_field)
+        if not make_jobs(check_collection(samples, group_slice).limit(1), None, query_field):
+            click.echo("There are no videos, so there is nothing to do")
+            return
+        loaded = load_model(
+            model,
+            query=list(queries) or None,
+            prompt_field=query_field,
+            label_field=label_field,
+            tracker=tracker,
+            device=device,
+            dtype=dtype,
+            spec={"frames": frames} if frames else None,
+        )
+        with RunBars() as bars:
+            summary = segment_view(
+                samples,
+                loaded,
+                label_field=label_field,
+                overwrite=_OVERWRITE[overwrite],
+                confidence_thresh=confidence,
+                group_slice=group_slice,
+                masks_dir=masks_dir,
+                progress=bars,
+            )
+    except (ValueError, RuntimeError, ImportError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo("Interrupted: what is done is kept, and the same command goes on", err=True)
+        raise SystemExit(_INTERRUPTED) from None
+    _report(summary, dataset_name)
+
+
+def _report(summary: RunSummary, dataset_name: str) -> None:
+    # What segment_view says is for Python
+    click.echo(str(summary).replace('overwrite="changed"', "--overwrite changed"))
+    failed = {s: n for s, n in sorted(summary.counts.items()) if s not in _ANSWERED}
+    if failed:
+        counted = ", ".join(f"{status} {n}" for status, n in failed.items())
+        raise click.ClickException(
+            f"{sum(failed.values())} of {summary.done} were not answered: {counted}"
+            f" (revseg status {dataset_name} says why)"
+        )

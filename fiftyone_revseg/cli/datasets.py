@@ -1,0 +1,108 @@
+"""Opens what the command line names in the database of FiftyOne."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+from typing import Any
+
+import click
+
+_LISTED = 12  # more names than that are not read by anyone
+
+
+def open_dataset(name: str) -> Any:
+    """Loads a dataset.
+
+    Args:
+        name: its name
+
+    Returns:
+        the :class:`fiftyone.core.dataset.Dataset`
+
+    Raises:
+        click.ClickException: if FiftyOne is missing, its database cannot be reached, or there is
+            no such dataset; in one sentence
+    """
+    try:
+        import fiftyone as fo
+
+        names = fo.list_datasets()
+    except ImportError as error:
+        raise click.ClickException(
+            f"FiftyOne is missing ({error}): pip install fiftyone"
+        ) from error
+    except Exception as error:  # of FiftyOne, its server, or the driver: all say what is wrong
+        what = " ".join(str(error).split())
+        raise click.ClickException(
+            f"The database of FiftyOne cannot be reached ({what}): see revseg doctor"
+        ) from error
+    if name not in names:
+        raise click.ClickException(
+            f"There is no dataset {name!r}: {list_names(name, names)}. FiftyOne deletes a dataset"
+            " with the session that made it, unless dataset.persistent = True"
+        )
+    return fo.load_dataset(name)
+
+
+def open_collection(
+    name: str,
+    view: str | None = None,
+    group_by: str | None = None,
+    order_by: str | None = None,
+    group_slice: str | None = None,
+) -> Any:
+    """Loads a dataset or a part of it.
+
+    Args:
+        name: the dataset's name
+        view (None): the name of a saved view
+        group_by (None): the field that tells the videos apart that images are frames of
+        order_by (None): the field with the order of the images
+        group_slice (None): the slice of a grouped dataset that will be looked at
+
+    Returns:
+        a :class:`fiftyone.core.collections.SampleCollection`
+
+    Raises:
+        click.ClickException: if there is no such thing, or it holds no videos; in one sentence
+    """
+    dataset = open_dataset(name)
+    samples = dataset
+    if view is not None:
+        names = dataset.list_saved_views()
+        if view not in names:
+            raise click.ClickException(
+                f"Dataset {name!r} has no saved view {view!r}: {list_names(view, names)}"
+            )
+        samples = dataset.load_saved_view(view)
+    if group_by is not None:
+        fields = list(samples.get_field_schema())
+        for field in (group_by, order_by):
+            if field not in fields:
+                raise click.ClickException(
+                    f"Dataset {name!r} has no field {field!r}: {list_names(str(field), fields)}"
+                )
+        samples = samples.group_by(group_by, order_by=order_by)
+    elif samples.media_type == "image":
+        raise click.ClickException(
+            f"Dataset {name!r} holds images: if they are frames of videos, say which and in what"
+            " order, --group-by FIELD --order-by FIELD"
+        )
+    elif samples.media_type == "group" and dataset.media_type == "group" and group_slice is None:
+        slices = ", ".join(k for k, v in dataset.group_media_types.items() if v == "video")
+        raise click.ClickException(
+            f"Dataset {name!r} is grouped: choose a slice with videos, --group-slice NAME"
+            f" (there is {slices or 'none'})"
+        )
+    return samples
+
+
+def list_names(wanted: str, names: Collection[str]) -> str:
+    """Says which names there are; of many, those that are most like the one that was wanted."""
+    if not names:
+        return "there are none"
+    if len(names) <= _LISTED:
+        return f"there is {', '.join(names)}"
+    like = difflib.get_close_matches(wanted, names, n=_LISTED, cutoff=0.4) or list(names)[:_LISTED]
+    return f"there is {', '.join(like)} (and {len(names) - len(like)} more)"
