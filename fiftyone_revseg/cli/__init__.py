@@ -12,6 +12,7 @@ from fiftyone_revseg.cli.demo import demo
 from fiftyone_revseg.cli.doctor import doctor
 from fiftyone_revseg.cli.models import models
 from fiftyone_revseg.cli.segment import segment
+from fiftyone_revseg.cli.status import status
 from fiftyone_revseg.cli.train import train
 from fiftyone_revseg.version import __version__
 
@@ -36,5 +37,5 @@ def main() -> None:
     """
 
 
-for command in (segment, apply, demo, models, doctor, train):
+for command in (segment, apply, status, demo, models, doctor, train):
     main.add_command(command)

@@ -131,11 +131,14 @@ def apply(
 
     from fiftyone_revseg.cli.datasets import open_collection
     from fiftyone_revseg.cli.progress import RunBars
+
+    # Before anything else imports FiftyOne, see there
+    samples = open_collection(dataset_name, view, group_by, order_by, group_slice)
+
     from fiftyone_revseg.dataset import load_model, segment_view
     from fiftyone_revseg.dataset.jobs import check_collection, make_jobs
     from fiftyone_revseg.dataset.schema import valid_label_field
 
-    samples = open_collection(dataset_name, view, group_by, order_by, group_slice)
     samples = samples if limit is None else samples.limit(limit)
     try:
         # What can be wrong is found out first: loading takes long

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import sys
 from collections.abc import Collection
 from typing import Any
 
@@ -25,9 +27,11 @@ def open_dataset(name: str) -> Any:
             no such dataset; in one sentence
     """
     try:
-        import fiftyone as fo
+        # FiftyOne logs to what is the output when it is imported, which is for results
+        with contextlib.redirect_stdout(sys.stderr):
+            import fiftyone as fo
 
-        names = fo.list_datasets()
+            names = fo.list_datasets()
     except ImportError as error:
         raise click.ClickException(
             f"FiftyOne is missing ({error}): pip install fiftyone"

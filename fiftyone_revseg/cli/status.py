@@ -1,0 +1,175 @@
+"""``revseg status``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fiftyone_revseg.types import Status
+
+_SHOWN = 20  # reasons; more are listed by --json
+_ANSWERED = (str(Status.OK), str(Status.NO_TARGET))
+
+
+@click.command(short_help="Say what was done to a FiftyOne dataset, and what failed.")
+@click.argument("dataset_name", metavar="DATASET")
+@click.option(
+    "--label-field", metavar="FIELD", help="Only this one.  [default: all that have been written]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+def status(dataset_name, label_field, as_json) -> None:
+    """Says what was done to the FiftyOne dataset DATASET.
+
+    First the runs, with what they did; then, for each label field, how many samples there are with
+    each status, and why those that were not answered were not. Nothing is changed.
+
+    A run that was killed could not say so: it is still listed as running.
+
+    \b
+    Examples:
+      revseg status my-videos
+      revseg status my-videos --json | jq '.label_fields.revseg.statuses'
+    """
+    from fiftyone_revseg.cli.datasets import list_names, open_dataset
+
+    dataset = open_dataset(dataset_name)  # before anything else imports FiftyOne, see there
+
+    from fiftyone_revseg.dataset import list_runs
+
+    names = label_fields(dataset)
+    if label_field is not None:
+        label_field = label_field.removeprefix("frames.")
+        if label_field not in names:
+            raise click.ClickException(
+                f"Nothing was segmented into {label_field!r} in dataset {dataset_name!r}:"
+                f" {list_names(label_field, names)}"
+            )
+        names = [label_field]
+    runs = [run for run in list_runs(dataset) if label_field in (None, run["label_field"])]
+    about = {
+        "dataset": dataset_name,
+        "samples": len(videos_of(dataset)),
+        "runs": runs,
+        "label_fields": {name: describe(dataset, name) for name in names},
+    }
+    if as_json:
+        click.echo(json.dumps(about, indent=2, ensure_ascii=False, default=str))
+        return
+    for line in _lines(about):
+        click.echo(line)
+
+
+def label_fields(dataset: Any) -> list[str]:
+    """Lists the label fields that have been written into a dataset."""
+    from fiftyone_revseg.dataset import field_names
+
+    schema = dataset.get_field_schema()
+    names = [name.removesuffix("_trajectory") for name in schema if name.endswith("_trajectory")]
+    return [name for name in names if all(own in schema for own in field_names(name)[1:])]
+
+
+def videos_of(dataset: Any) -> Any:
+    """Returns a collection with all samples that have a status, whatever slice they are in."""
+    if dataset.media_type == "group":
+        return dataset.select_group_slices(media_type="video")
+    return dataset
+
+
+def describe(dataset: Any, label_field: str) -> dict[str, Any]:
+    """Counts how the samples of a dataset ended.
+
+    Args:
+        dataset: the :class:`fiftyone.core.dataset.Dataset`
+        label_field: a label field that has been written into it
+
+    Returns:
+        a dict with "statuses", status -> number of samples, where "" stands for those that were
+        not segmented; and "failures", a list of dicts with "status", "reason", "samples" (how
+        many) and "first" (the id of one), the most frequent first. In a reason, "..." stands for
+        the sample's own path, so that what is wrong with many files is one reason
+    """
+    from fiftyone_revseg.dataset import count_statuses
+
+    videos = videos_of(dataset)
+    name = f"{label_field}_answers.classifications"
+    failed = videos.match(_is_failed(label_field))
+    columns = failed.values(["id", "filepath", f"{name}.status", f"{name}.reason"])
+    samples, first = Counter[tuple[str, str]](), {}
+    for sample_id, path, statuses, reasons in zip(*columns, strict=True):
+        pairs = zip(statuses or (), reasons or (), strict=True)
+        own = {(s, _without_path(r or "", path)) for s, r in pairs if s not in _ANSWERED}
+        samples.update(own)
+        for key in own:
+            first.setdefault(key, sample_id)
+    return {
+        "statuses": count_statuses(videos, label_field),
+        "failures": [
+            {"status": key[0], "reason": key[1], "samples": n, "first": first[key]}
+            for key, n in samples.most_common()
+        ],
+    }
+
+
+def _is_failed(label_field: str) -> Any:
+    from fiftyone import ViewField
+
+    # A sample's status is that of its first query without an object, so another may hide behind it
+    answers = ViewField(f"{label_field}_answers.classifications")
+    return answers.filter(~ViewField("status").is_in(list(_ANSWERED))).length() > 0
+
+
+def _without_path(reason: str, path: str) -> str:
+    return reason.replace(path, "...").replace(Path(path).name, "...")
+
+
+def _lines(about: dict[str, Any]) -> list[str]:
+    samples = about["samples"]
+    lines = [f"{about['dataset']}: {samples} sample{'' if samples == 1 else 's'}"]
+    if not about["label_fields"]:
+        return [*lines, "Nothing has been segmented: revseg apply does"]
+    for run in about["runs"]:
+        lines += ["", *_lines_of_run(run)]
+    for name, found in about["label_fields"].items():
+        lines += ["", f"{name}: samples by status"]
+        width = max(len(status) for status in (*found["statuses"], "not segmented"))
+        lines += [
+            f"  {status or 'not segmented':{width}}  {n}" for status, n in found["statuses"].items()
+        ]
+        lines += [
+            f"  {failure['status']}: {failure['reason']} ({_count(failure)})"
+            for failure in found["failures"][:_SHOWN]
+        ]
+        if len(found["failures"]) > _SHOWN:
+            lines.append(f"  and {len(found['failures']) - _SHOWN} more reasons, see --json")
+    return lines
+
+
+def _lines_of_run(run: dict[str, Any]) -> list[str]:
+    from tqdm import tqdm
+
+    state = run["state"]
+    if state == "running":
+        state = "running, or killed: only its end would have been written down"
+    started = datetime.fromisoformat(run["started"]).astimezone()
+    counts = ", ".join(f"{status} {n}" for status, n in sorted(run["counts"].items()))
+    done = f"{sum(run['counts'].values())} of {run['total']} done"
+    if run["skipped"]:
+        done += f", {run['skipped']} finished before"
+    if run["seconds"]:
+        done += f", in {tqdm.format_interval(run['seconds'])}"
+    return [
+        f"{run['run_key']}: {state}",
+        f"  started {started:%Y-%m-%d %H:%M}, {run['model']}, {run['device']}",
+        f"  {done}" + (f": {counts}" if counts else ""),
+    ]
+
+
+def _count(failure: dict[str, Any]) -> str:
+    if failure["samples"] == 1:
+        return failure["first"]
+    return f"{failure['samples']} samples, first {failure['first']}"
