@@ -85,8 +85,8 @@ def make_labels(
             answers.append(_answer_without_object(segmentation, asked))
         for i in range(len(segmentation.trajectory.choices)):
             index += 1
-            answers.append(_answer(segmentation, i, asked))
-            keyframes.append(_keyframe(segmentation, i))
+            answers.append(_answer(segmentation, i, index, asked))
+            keyframes.append(_keyframe(segmentation, i, index))
             for number, detection in _detections(segmentation, i, index):
                 if _is_wanted(detection, confidence_thresh, classes):
                     frames[number].detections.append(detection)
@@ -172,7 +172,9 @@ def _detections(
         yield _number(segmentation, k), detection
 
 
-def _answer(segmentation: Segmentation, i: int, asked: list[int] | None) -> fol.Classification:
+def _answer(
+    segmentation: Segmentation, i: int, index: int, asked: list[int] | None
+) -> fol.Classification:
     trajectory = segmentation.trajectory
     status = segmentation.object_status(i)
     return fol.Classification(
@@ -180,6 +182,7 @@ def _answer(segmentation: Segmentation, i: int, asked: list[int] | None) -> fol.
         confidence=_confidence(segmentation, i),
         query=segmentation.query,
         reasoning=trajectory.think,
+        index=index,
         keyframe=_number(segmentation, trajectory.key_frames[i]),
         support=asked,
         status=str(status),
@@ -195,6 +198,7 @@ def _answer_without_object(
         label=str(segmentation.status),
         query=segmentation.query,
         reasoning=segmentation.trajectory.think,
+        index=None,
         keyframe=None,
         support=asked,
         status=str(segmentation.status),
@@ -203,13 +207,14 @@ def _answer_without_object(
     )
 
 
-def _keyframe(segmentation: Segmentation, i: int) -> fol.TemporalDetection:
+def _keyframe(segmentation: Segmentation, i: int, index: int) -> fol.TemporalDetection:
     number = _number(segmentation, segmentation.trajectory.key_frames[i])
     return fol.TemporalDetection(
         label=segmentation.trajectory.choices[i].description,
         support=[number, number],
         confidence=_confidence(segmentation, i),
         query=segmentation.query,
+        index=index,
     )
 
 

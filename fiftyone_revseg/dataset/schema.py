@@ -20,6 +20,7 @@ _SAMPLE_LABELS = {
         {
             "query": _STRING,
             "reasoning": _STRING,
+            "index": _INT,
             "keyframe": _INT,
             "support": fo.FrameSupportField,
             "status": _STRING,
@@ -27,7 +28,7 @@ _SAMPLE_LABELS = {
             "model": _STRING,
         },
     ),
-    "keyframes": (fo.TemporalDetections, "detections", {"query": _STRING}),
+    "keyframes": (fo.TemporalDetections, "detections", {"query": _STRING, "index": _INT}),
 }
 _SAMPLE_VALUES = {"reasoning": _STRING, "status": _STRING, "trajectory": fo.DictField}
 

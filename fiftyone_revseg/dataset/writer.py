@@ -208,7 +208,10 @@ def _keyframes_of_images(
     for keyframe in keyframes.detections:
         values[by_number[keyframe.support[0]]].classifications.append(
             fol.Classification(
-                label=keyframe.label, confidence=keyframe.confidence, query=keyframe["query"]
+                label=keyframe.label,
+                confidence=keyframe.confidence,
+                query=keyframe["query"],
+                index=keyframe["index"],
             )
         )
     return values

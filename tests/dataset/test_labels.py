@@ -95,6 +95,7 @@ def test_answers_and_keyframes():
     assert (answer.label, answer.confidence, answer.query) == ("an L", 0.8, "q")
     assert (answer.reasoning, answer.keyframe, answer.status) == ("about q", 3, "ok")
     assert (answer.reason, answer.model) == ("", "m + t")
+    assert (answer.index, list(answer.support)) == (1, [1, 5])
     (keyframe,) = labels.keyframes.detections
     assert (keyframe.label, list(keyframe.support), keyframe.query) == ("an L", [3, 3], "q")
     assert (labels.reasoning, labels.status) == ("about q", "ok")
