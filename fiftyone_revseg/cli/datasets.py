@@ -103,10 +103,11 @@ def open_collection(
 
 
 def list_names(wanted: str, names: Collection[str]) -> str:
-    """Says which names there are; of many, those that are most like the one that was wanted."""
+    """Says which names there are; if they are many, those most like the one that was wanted."""
     if not names:
         return "there are none"
     if len(names) <= _LISTED:
         return f"there is {', '.join(names)}"
-    like = difflib.get_close_matches(wanted, names, n=_LISTED, cutoff=0.4) or list(names)[:_LISTED]
-    return f"there is {', '.join(like)} (and {len(names) - len(like)} more)"
+    like = difflib.get_close_matches(wanted, names, n=_LISTED)
+    first = list(dict.fromkeys([*like, *names]))[:_LISTED]
+    return f"there is {', '.join(first)} (and {len(names) - len(first)} more)"

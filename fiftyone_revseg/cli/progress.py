@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,7 +69,7 @@ class RunBars:
     def __init__(self) -> None:
         self._bar: Any = None
         self._stages = StageBars(nested=True)
-        self._shown = click.get_text_stream("stderr").isatty()
+        self._shown = sys.stderr.isatty()
         self._said = 0
 
     def __call__(self, progress: RunProgress) -> None:
