@@ -142,4 +142,6 @@ def import_decord() -> Any:
         del sys.modules["nvidia"]
         if before is not None:
             sys.modules["nvidia"] = before
+    # What it would print about a damaged file, in the middle of a progress bar, the index knows
+    decord.logging.set_level(decord.logging.QUIET)
     return decord

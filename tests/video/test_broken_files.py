@@ -269,3 +269,14 @@ def test_wrong_arguments(make_video):
         open_video(path, fps=0)
     with pytest.raises(VideoError, match="does not decode"):
         open_video(make_video("h264.ts")[0], decoder="decord")
+
+
+def test_nothing_is_printed_about_a_damaged_file(make_video, tmp_path, capfd):
+    pytest.importorskip("decord")
+    data = make_video("h264.mkv")[0].read_bytes()
+    path = tmp_path / "cut.mkv"
+    path.write_bytes(data[: len(data) // 2])
+    with open_video(path) as video:
+        assert video.decoder == "decord"
+        assert len(list(video.walk(0))) == len(video) > 0
+    assert capfd.readouterr() == ("", "")
