@@ -7,15 +7,20 @@ finds these knows that the frames are there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
 from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.labels as fol
+from bson import ObjectId
+from pymongo import UpdateOne
 
 from fiftyone_revseg.dataset.jobs import Job, select_by_id
 from fiftyone_revseg.dataset.labels import SampleLabels, reasoning_of, status_of
 from fiftyone_revseg.dataset.mask_files import MaskFiles
+
+Documents = list[dict[str, Any]]  # as they are in the database
 
 
 class LabelWriter:
@@ -45,41 +50,57 @@ class LabelWriter:
 
     def write(self, job: Job, labels: SampleLabels) -> None:
         """Writes the labels of one job. They are in the database when this returns."""
-        if self._mask_files is not None:
-            self._mask_files.move_out(job, labels)
         if job.images:
             self._write_images(job, labels)
             return
-        sample = self._dataset[job.sample_id]
-        before = SourceFields(sample, self._label_field)
-        before.withdraw(job.support)
+        source = SourceFields(self._dataset[job.sample_id], self._label_field)
+        source.withdraw(job.support)
+        self._write_masks(job, labels)
         self._write_frames(job, labels)
         if job.clip_id is not None:
             clip = self._clips[job.clip_id]
             _set_fields(clip, labels.sample_values(self._label_field))
             clip.save()
-        before.commit(labels, job.support)
+        source.commit(labels, job.support)
+
+    def _write_masks(self, job: Job, labels: SampleLabels) -> None:
+        if self._mask_files is not None:
+            self._mask_files.move_out(job, labels)
 
     def _write_frames(self, job: Job, labels: SampleLabels) -> None:
-        view = select_by_id(self._dataset, [job.sample_id])
-        (known,) = view.values("frames.frame_number")
+        # FiftyOne's set_values reads every old mask to learn which frames there are, and leaves
+        # frames that it creates without a date and a dataset
+        dataset = self._dataset
+        sample_id = {"_sample_id": ObjectId(job.sample_id)}
+        known = dataset._frame_collection.find(sample_id, {"frame_number": True})
         frames = dict(labels.frames)
-        for number in numbers_within(known, job.support):
+        for number in numbers_within([frame["frame_number"] for frame in known], job.support):
             frames.setdefault(number, fol.Detections())  # an old mask must not stay
-        if frames:
-            view.set_values(f"frames.{self._label_field}", {job.sample_id: frames}, key_field="id")
+        now = datetime.now(timezone.utc)
+        created = {"_dataset_id": dataset._doc.id, "created_at": now}
+        writes = [
+            UpdateOne(
+                {**sample_id, "frame_number": number},
+                {
+                    "$set": {self._label_field: detections.to_dict(), "last_modified_at": now},
+                    "$setOnInsert": created,
+                },
+                upsert=True,
+            )
+            for number, detections in frames.items()
+        ]
+        if writes:
+            dataset._bulk_write(writes, frames=True)
 
     def _write_images(self, job: Job, labels: SampleLabels) -> None:
         name = self._label_field
         ids = [sample_id for sample_id, _ in job.images]
-        first = self._dataset[job.sample_id]
-        if first[f"{name}_trajectory"] is not None:
-            first[f"{name}_trajectory"] = None
-            first.save()
+        view = select_by_id(self._dataset, ids)
+        view.set_values(f"{name}_trajectory", {job.sample_id: None}, key_field="id")
+        self._write_masks(job, labels)
 
         values = labels.sample_values(name)
         trajectory = values.pop(f"{name}_trajectory")
-        view = select_by_id(self._dataset, ids)
         by_number = {number: sample_id for number, sample_id in enumerate(ids, start=1)}
         detections = {i: labels.frames.get(n, fol.Detections()) for n, i in by_number.items()}
         view.set_values(name, detections, key_field="id")
@@ -91,13 +112,14 @@ class LabelWriter:
                 value = {sample_id: value.copy() if copied else value for sample_id in ids}
             view.set_values(field_name, value, key_field="id")
 
-        first.reload()
-        first[f"{name}_trajectory"] = trajectory
-        first.save()
+        view.set_values(f"{name}_trajectory", {job.sample_id: trajectory}, key_field="id")
 
 
 class SourceFields:
     """The sample-level fields of a whole video, of which a clip's result replaces only its part.
+
+    Other processes may be at work on other clips of the same video. So what is saved is made of
+    what is stored, and saved on the condition that this has not changed meanwhile.
 
     Args:
         sample: the :class:`fiftyone.core.sample.Sample`
@@ -107,57 +129,71 @@ class SourceFields:
     def __init__(self, sample: fo.Sample, label_field: str):
         self._sample = sample
         self._label_field = label_field
-        self._answers = _labels_of(sample[f"{label_field}_answers"], "classifications")
-        self._keyframes = _labels_of(sample[f"{label_field}_keyframes"], "detections")
-        trajectory = sample[f"{label_field}_trajectory"] or {}
-        self._records = list(trajectory.get("segmentations") or [])
 
-    def withdraw(self, support: Iterable[int] | None) -> None:
+    def withdraw(self, support: Sequence[int] | None) -> None:
         """Removes what the next result will replace, so that nobody takes it for done."""
-        kept = [r for r in self._records if not _replaces(support, _frames_of(r))]
-        answers, keyframes = [], list(self._keyframes)
-        for answer in self._answers:
-            if not _replaces(support, _support_of(answer)):
-                answers.append(answer)
-                continue
-            own = (answer["query"], answer.label, answer["keyframe"])
-            for keyframe in keyframes:
-                if (keyframe["query"], keyframe.label, keyframe.support[0]) == own:
-                    keyframes.remove(keyframe)
-                    break
-        if support is None:
-            answers, keyframes = [], []
-        changed = len(kept) < len(self._records)
-        self._records, self._answers, self._keyframes = kept, answers, keyframes
-        if changed:
-            self._save()
+        self._replace(support, None)
 
-    def commit(self, labels: SampleLabels, support: Iterable[int] | None) -> None:
-        """Saves what is left together with a new result, in one write."""
-        if support is None:
-            _set_fields(self._sample, labels.sample_values(self._label_field))
-            self._sample.save()
-            return
-        self._answers += labels.answers.classifications
-        self._keyframes += labels.keyframes.detections
-        self._records += labels.trajectory["segmentations"]
-        self._answers.sort(key=lambda answer: list(_support_of(answer) or []))
-        self._keyframes.sort(key=lambda keyframe: list(keyframe.support))
-        self._records.sort(key=lambda record: list(_frames_of(record) or []))
-        self._save()
+    def commit(self, labels: SampleLabels, support: Sequence[int] | None) -> None:
+        """Saves a result, together with those that it does not replace, in one write."""
+        self._replace(support, labels)
 
-    def _save(self) -> None:
+    def _replace(self, support: Sequence[int] | None, labels: SampleLabels | None) -> None:
+        saved = False
+        while not saved:
+            stored = self._stored()
+            answers, keyframes, records = _without(support, *(list(part or ()) for part in stored))
+            if labels is not None:
+                answers += labels.answers.to_dict()["classifications"]
+                keyframes += labels.keyframes.to_dict()["detections"]
+                records += labels.trajectory["segmentations"]
+            elif len(records) == len(stored[2] or ()):
+                return
+            if support is not None:
+                answers.sort(key=lambda answer: answer.get("support") or [])
+                keyframes.sort(key=lambda keyframe: keyframe["support"])
+                records.sort(key=lambda record: _frames_of(record) or [])
+            saved = self._save(answers, keyframes, records, instead_of=stored[0])
+        self._sample.reload()  # someone may hold it
+
+    def _stored(self) -> tuple[Documents | None, Documents | None, Documents | None]:
+        """The answers, key frames and records as the database has them; None if it has none."""
         name = self._label_field
-        # An answer of no record at all says nothing, so without records there is no result
+        found = self._samples.find_one({"_id": self._sample._id})
+        if found is None:
+            raise ValueError(f"Sample {self._sample.id} is not in the dataset any more")
+        return (
+            (found.get(f"{name}_answers") or {}).get("classifications"),
+            (found.get(f"{name}_keyframes") or {}).get("detections"),
+            (found.get(f"{name}_trajectory") or {}).get("segmentations"),
+        )
+
+    def _save(
+        self,
+        answers: Documents,
+        keyframes: Documents,
+        records: Documents,
+        instead_of: Documents | None,
+    ) -> bool:
+        """Saves all fields in one write, unless the answers are not ``instead_of`` any more."""
+        name = self._label_field
         values = {
-            f"{name}_answers": fol.Classifications(classifications=self._answers),
-            f"{name}_keyframes": fol.TemporalDetections(detections=self._keyframes),
-            f"{name}_reasoning": reasoning_of(self._records),
-            f"{name}_status": status_of(self._records),
-            f"{name}_trajectory": {"segmentations": self._records},
+            f"{name}_answers": {"_cls": "Classifications", "classifications": answers},
+            f"{name}_keyframes": {"_cls": "TemporalDetections", "detections": keyframes},
+            f"{name}_reasoning": reasoning_of(records),
+            f"{name}_status": status_of(records),
+            f"{name}_trajectory": {"segmentations": records},
         }
-        _set_fields(self._sample, values if self._records else dict.fromkeys(values))
-        self._sample.save()
+        if not records:  # an answer of no record says nothing, so there is no result
+            values = dict.fromkeys(values)
+        values["last_modified_at"] = datetime.now(timezone.utc)
+        # Every answer has an id of its own: where they are the same, so is all else
+        unchanged = {"_id": self._sample._id, f"{name}_answers.classifications": instead_of}
+        return bool(self._samples.update_one(unchanged, {"$set": values}).matched_count)
+
+    @property
+    def _samples(self) -> Any:
+        return self._sample.dataset._sample_collection
 
 
 def numbers_within(numbers: Iterable[int], support: Iterable[int] | None) -> list[int]:
@@ -186,13 +222,24 @@ def _frames_of(record: dict[str, Any]) -> list[int] | None:
     return [record["first_frame"] + 1, record["first_frame"] + count] if count else None
 
 
-def _support_of(answer: fol.Classification) -> list[int] | None:
-    """The first and last frame number that an answer is about, if it says so."""
-    return answer["support"] if answer.has_field("support") else None
-
-
-def _labels_of(labels: Any, attribute: str) -> list[Any]:
-    return [] if labels is None else list(labels[attribute])
+def _without(
+    support: Sequence[int] | None, answers: Documents, keyframes: Documents, records: Documents
+) -> tuple[Documents, Documents, Documents]:
+    """Returns those answers, key frames and records that a result on ``support`` leaves alone."""
+    if support is None:
+        return [], [], []
+    records = [r for r in records if not _replaces(support, _frames_of(r))]
+    kept, keyframes = [], list(keyframes)
+    for answer in answers:
+        if not _replaces(support, answer.get("support")):
+            kept.append(answer)
+            continue
+        own = (answer.get("query"), answer["label"], answer.get("keyframe"))
+        for keyframe in keyframes:
+            if (keyframe.get("query"), keyframe["label"], keyframe["support"][0]) == own:
+                keyframes.remove(keyframe)
+                break
+    return kept, keyframes, records
 
 
 def _set_fields(sample: Any, values: dict[str, Any]) -> None:
