@@ -3,6 +3,7 @@
 from fiftyone_revseg.tracking.both_ways import track_both_ways
 from fiftyone_revseg.tracking.checkpoints import CheckpointError
 from fiftyone_revseg.tracking.mask_track import MaskTrack
+from fiftyone_revseg.tracking.prompts import track_prompts
 from fiftyone_revseg.tracking.rle import RLE, decode_masks, encode_masks
 from fiftyone_revseg.tracking.sam2_tracker import Sam2Tracker
 from fiftyone_revseg.tracking.tracker import FrameMasks, Tracker
@@ -17,4 +18,5 @@ __all__ = [
     "decode_masks",
     "encode_masks",
     "track_both_ways",
+    "track_prompts",
 ]
