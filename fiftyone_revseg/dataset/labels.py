@@ -15,6 +15,7 @@ import fiftyone.core.labels as fol
 
 from fiftyone_revseg.dataset.record import make_record
 from fiftyone_revseg.pipeline import Segmentation
+from fiftyone_revseg.tracking import MaskTrack
 from fiftyone_revseg.types import Status
 
 
@@ -145,7 +146,25 @@ def _detections(
     track = segmentation.tracks[i]
     if track is None:
         return
-    width, height = segmentation.size
+    label = segmentation.trajectory.choices[i].description
+    for k, detection in track_detections(track, label, index=index, query=segmentation.query):
+        yield _number(segmentation, k), detection
+
+
+def track_detections(
+    track: MaskTrack, label: str, **attributes: Any
+) -> Iterator[tuple[int, fol.Detection]]:
+    """Makes the detections of one object.
+
+    Args:
+        track: a :class:`fiftyone_revseg.tracking.MaskTrack`
+        label: the label
+        **attributes: further attributes that all of them get
+
+    Yields:
+        ``(k, detection)``, 0-based, for the frames in which there is a mask
+    """
+    width, height = track.size
     instance = fo.Instance()  # what links the detections of one object, beside their index
     for k in track.visible_frames:
         mask = track.mask(k)
@@ -155,21 +174,18 @@ def _detections(
         top, bottom = int(rows[0]), int(rows[-1]) + 1
         left, right = int(columns[0]), int(columns[-1]) + 1
         score = track.scores[k]
-        detection = fol.Detection(
-            label=segmentation.trajectory.choices[i].description,
-            bounding_box=[
-                left / width,
-                top / height,
-                (right - left) / width,
-                (bottom - top) / height,
-            ],
-            mask=mask[top:bottom, left:right],
-            confidence=None if score is None else float(score),
-            index=index,
-            instance=instance,
-            query=segmentation.query,
+        box = [left / width, top / height, (right - left) / width, (bottom - top) / height]
+        yield (
+            k,
+            fol.Detection(
+                label=label,
+                bounding_box=box,
+                mask=mask[top:bottom, left:right],
+                confidence=None if score is None else float(score),
+                instance=instance,
+                **attributes,
+            ),
         )
-        yield _number(segmentation, k), detection
 
 
 def _answer(

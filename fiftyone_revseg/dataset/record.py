@@ -82,6 +82,36 @@ def make_record(
     return record
 
 
+def frames_of(record: dict[str, Any]) -> list[int] | None:
+    """Returns the first and last frame number that a record is about; None for no frames."""
+    if record.get("support"):
+        return list(record["support"])
+    count = record["trajectory"]["frame_table"]["frame_count"]
+    return [record["first_frame"] + 1, record["first_frame"] + count] if count else None
+
+
+def find_object(
+    records: Sequence[dict[str, Any]], index: int, support: Sequence[int]
+) -> tuple[dict[str, Any], int] | None:
+    """Finds the record that an object comes from.
+
+    Args:
+        records: all records of a sample
+        index: the ``index`` of the object's answer
+        support: the first and last frame number of its answer
+
+    Returns:
+        the record, and which of its objects it is, 0-based; None if there is none
+    """
+    for record in records:
+        if frames_of(record) == list(support):
+            count = len(record["trajectory"]["choices"])
+            if index <= count:
+                return record, index - 1
+            index -= count  # objects are numbered through all queries on the same frames
+    return None
+
+
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Says in words what differs between two settings.
 

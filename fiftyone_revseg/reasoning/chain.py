@@ -11,6 +11,7 @@ recorded with that pair and never touches the others.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -75,6 +76,44 @@ def run_chain(
     ]
     _dialogues(reasoner, spec, seconds, batch_size)
     return [pair.finish(getattr(reasoner, "name", "")) for pair in pairs]
+
+
+def ground_again(
+    reasoner: Reasoner,
+    spec: ChainSpec,
+    request: ChainRequest,
+    choices: Sequence[KeyframeChoice],
+    position: int,
+    think: str = "",
+) -> tuple[Grounding | None, tuple[Turn, ...], str]:
+    """Asks turn 2 alone, after a turn 1 that is given.
+
+    Args:
+        reasoner: what runs the model
+        spec: how to ask it
+        request: the (video, query) pair; its frame table has the frame that is to be shown
+        choices: what turn 1 is to have answered, with that frame for the object
+        position: which of the choices is asked for
+        think (""): what turn 1 is to have thought
+
+    Returns:
+        the grounding, None if there was no usable reply; every prompt and reply; and why there is
+        no grounding, in words
+    """
+    items = [{"frame_idx": c.frame, "object description": c.description} for c in choices]
+    reply = f"<think>{think}</think> <answer>{json.dumps(items, ensure_ascii=False)}</answer>"
+    try:
+        pair = _Pair(request, spec)
+        history = pair._turn1().conversation.say("assistant", _plain(reply))
+        dialogue = pair._turn2(history, position, choices[position])
+    except Exception as e:
+        logger.warning("Turn 2 of %r could not be asked", choices[position], exc_info=True)
+        return None, (), _in_words(e)
+    _dialogues(reasoner, spec, [dialogue], batch_size=1)
+    turns = tuple(dialogue.turns)
+    if dialogue.history is None:
+        return None, turns, dialogue.error or ""
+    return Grounding(dialogue.result[0], turns[-1].confidence), turns, ""
 
 
 @dataclass(eq=False)
