@@ -85,12 +85,12 @@ def scripted(monkeypatch):
     """Replaces the models; returns what the command asked load_model for."""
     import fiftyone_revseg.dataset
 
-    asked = {}
+    asked, make = {}, fiftyone_revseg.dataset.load_model
 
     def load_model(name, query=None, prompt_field=None, label_field="revseg", **options):
         asked.update(options, name=name)
         pipeline = RevSeg(ScriptedReasoner(ANSWERS), BoxTracker())
-        return revseg.load_model(pipeline, query, prompt_field, label_field)
+        return make(pipeline, query, prompt_field, label_field)
 
     monkeypatch.setattr(fiftyone_revseg.dataset, "load_model", load_model)
     return asked
