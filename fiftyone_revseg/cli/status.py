@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import click
@@ -94,6 +93,7 @@ def describe(dataset: Any, label_field: str) -> dict[str, Any]:
         the sample's own path, so that what is wrong with many files is one reason
     """
     from fiftyone_revseg.dataset import count_statuses
+    from fiftyone_revseg.dataset.runs import without_path
 
     videos = videos_of(dataset)
     name = f"{label_field}_answers.classifications"
@@ -102,7 +102,7 @@ def describe(dataset: Any, label_field: str) -> dict[str, Any]:
     samples, first = Counter[tuple[str, str]](), {}
     for sample_id, path, statuses, reasons in zip(*columns, strict=True):
         pairs = zip(statuses or (), reasons or (), strict=True)
-        own = {(s, _without_path(r or "", path)) for s, r in pairs if s not in _ANSWERED}
+        own = {(s, without_path(r or "", path)) for s, r in pairs if s not in _ANSWERED}
         samples.update(own)
         for key in own:
             first.setdefault(key, sample_id)
@@ -121,10 +121,6 @@ def _is_failed(label_field: str) -> Any:
     # A sample's status is that of its first query without an object, so another may hide behind it
     answers = ViewField(f"{label_field}_answers.classifications")
     return answers.filter(~ViewField("status").is_in(list(_ANSWERED))).length() > 0
-
-
-def _without_path(reason: str, path: str) -> str:
-    return reason.replace(path, "...").replace(Path(path).name, "...")
 
 
 def _lines(about: dict[str, Any]) -> list[str]:

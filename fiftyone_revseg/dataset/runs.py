@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
@@ -34,7 +35,8 @@ class RunSummary:
         total: the number of videos, clips or groups in the collection
         skipped: how many of them were finished before
         counts: status -> how many were done in this run and ended with it
-        failures: "status: reason" -> the ids of the samples
+        failures: "status: reason" -> the ids of the samples; "..." in a reason stands for the
+            sample's own path, so that what is wrong with many files is one reason
         changed: for each setting that differs, in words, how many were skipped although they had
             been finished with the other one
         seconds: the wall time in seconds
@@ -74,7 +76,8 @@ class RunSummary:
         self.counts[status] = self.counts.get(status, 0) + 1
         for answer in answers:
             if answer.status not in (Status.OK, Status.NO_TARGET):
-                ids = self.failures.setdefault(f"{answer.status}: {answer.reason}", [])
+                reason = without_path(answer.reason, job.filepath)
+                ids = self.failures.setdefault(f"{answer.status}: {reason}", [])
                 ids.append(job.clip_id or job.sample_id)
             for stage, seconds in answer.timings.items():
                 self.timings[stage] = self.timings.get(stage, 0.0) + seconds
@@ -193,6 +196,13 @@ def count_statuses(dataset: Any, label_field: str = "revseg") -> dict[str, int]:
         return {"": len(dataset)} if len(dataset) else {}
     counts = Counter({status or "": n for status, n in dataset.count_values(name).items()})
     return dict(counts.most_common())
+
+
+def without_path(reason: str, path: str) -> str:
+    """Returns a reason with "..." for a file's path and name, to see how many files share it."""
+    name = Path(path).name
+    reason = reason.replace(path, "...")
+    return reason.replace(name, "...") if "." in name else reason  # "a" may be any word
 
 
 def versions() -> dict[str, str]:

@@ -121,7 +121,8 @@ class LocalReasoner:
             one :class:`Reply` for each conversation, with the probability of each token
 
         Raises:
-            ValueError: if a size in the spec does not fit the model
+            ValueError: if a size in the spec does not fit the model, or a conversation is longer
+                than what it reads
         """
         if not conversations:
             return []
@@ -136,6 +137,7 @@ class LocalReasoner:
         started = time.perf_counter()
         inputs = self.encode(conversations)
         prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
+        self._check_length(max(prompt_tokens))
         recorder = _ProbabilityRecorder()
         decoding: dict[str, Any] = {"do_sample": False}
         if spec.temperature > 0:
@@ -199,6 +201,17 @@ class LocalReasoner:
         return self.processor.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True
         )
+
+    def _check_length(self, tokens: int) -> None:
+        """Refuses what is longer than the model's context: slow, memory without end, nonsense."""
+        config = self.model.config.get_text_config()
+        limit = getattr(config, "max_position_embeddings", None)
+        if limit and tokens >= limit:
+            raise ValueError(
+                f"The question takes {tokens} tokens with its pictures, and the model "
+                f"'{self.name}' reads at most {limit}: shorten the query, or set fewer or smaller "
+                "frames in the spec"
+            )
 
     def _reply(
         self, ids: list[int], probabilities: list[float], seconds: float, prompt_tokens: int
