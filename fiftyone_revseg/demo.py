@@ -165,12 +165,14 @@ def _segment(dataset: Any, model: str, echo: Callable[[str], Any]) -> None:
 
 def _result(sample: Any) -> Result:
     """Reads one sample's answers back from the dataset, and compares them with the truth."""
+    from fiftyone_revseg.dataset.masks import object_masks
+
     with open_video(sample.filepath) as video:
         width, height = video.size
         size = (len(video), height, width)
         stored = sample[f"{_LABELS}_trajectory"]["segmentations"][0]
         trajectory = Trajectory.from_dict(stored["trajectory"])
-        objects = _object_masks(sample, size)
+        objects = object_masks(sample, _LABELS, size)
         together = objects.any(axis=0)
         timings = stored["timings"]
         return Result(
@@ -179,7 +181,7 @@ def _result(sample: Any) -> Result:
             key_frames=trajectory.key_frames,
             status=stored["status"],
             reason=stored["reason"],
-            score=j_and_f(together, _true_masks(sample, size)),
+            score=j_and_f(together, object_masks(sample, _TRUTH, size).any(axis=0)),
             seconds=sum(timings.get(stage, 0.0) for stage in ("decode", "reason", "track")),
             pictures=tuple(_row(video, trajectory, objects)),
         )
@@ -208,33 +210,3 @@ def _caption(result: Result) -> str:
     answer = answer or result.status
     key = f", key frame {result.key_frames[0]}" if result.key_frames else ""
     return f'"{result.query}": {answer}{key}, J&F {100 * result.score:.0f}'
-
-
-def _object_masks(sample: Any, size: tuple[int, int, int]) -> np.ndarray:
-    """Returns (objects, T, H, W) bool: what the model found, by the tracks' indices."""
-    found: dict[int, np.ndarray] = {}
-    for number, frame in sample.frames.items():
-        for detection in (frame[_LABELS] and frame[_LABELS].detections) or []:
-            masks = found.setdefault(detection.index, np.zeros(size, bool))
-            paste(masks[number - 1], detection)
-    if not found:
-        return np.zeros((1, *size), bool)
-    return np.stack([found[index] for index in sorted(found)])
-
-
-def _true_masks(sample: Any, size: tuple[int, int, int]) -> np.ndarray:
-    """Returns (T, H, W) bool: where what the query asks for really is."""
-    masks = np.zeros(size, bool)
-    for number, frame in sample.frames.items():
-        for detection in (frame[_TRUTH] and frame[_TRUTH].detections) or []:
-            paste(masks[number - 1], detection)
-    return masks
-
-
-def paste(canvas: np.ndarray, detection: Any) -> None:
-    """Adds a detection's mask to the ``(H, W)`` bool canvas of its frame."""
-    height, width = canvas.shape
-    x, y, _, _ = detection.bounding_box
-    rows, columns = detection.mask.shape
-    top, left = round(y * height), round(x * width)
-    canvas[top : top + rows, left : left + columns] |= detection.mask.astype(bool)

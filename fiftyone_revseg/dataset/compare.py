@@ -1,0 +1,254 @@
+"""How much two label fields agree: two models, two settings, before and after a correction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import fiftyone as fo
+import numpy as np
+
+from fiftyone_revseg.dataset.jobs import (
+    check_collection,
+    is_clips,
+    select_by_id,
+    source_dataset,
+)
+from fiftyone_revseg.dataset.masks import (
+    LabelledVideo,
+    Unusable,
+    iter_videos,
+    masks_path,
+    union,
+)
+from fiftyone_revseg.dataset.schema import valid_label_field
+from fiftyone_revseg.evaluation import contour_accuracy, region_similarity
+
+#: Called with how many videos are done, and how many there are
+OnVideo = Callable[[int, int], Any]
+
+
+@dataclass
+class Comparison:
+    """How much two label fields agree.
+
+    Attributes:
+        field_a: a label field
+        field_b: another one
+        name: the field with the agreement of each sample
+        total: the number of videos, clips or groups
+        agreements: id of the sample, or clip, or first image -> J&F, 0 to 1
+        missing_a: the ids of those that have no labels in ``field_a``, so are not compared
+        missing_b: the ids of those that have no labels in ``field_b``
+        unusable: id -> why it could not be compared, in words
+        other_status: the ids of those whose status differs
+        other_keyframe: the ids of those whose key frames differ
+        view: those that were compared, the least agreement first
+    """
+
+    field_a: str
+    field_b: str
+    name: str
+    total: int = 0
+    agreements: dict[str, float] = field(default_factory=dict, repr=False)
+    missing_a: list[str] = field(default_factory=list, repr=False)
+    missing_b: list[str] = field(default_factory=list, repr=False)
+    unusable: dict[str, str] = field(default_factory=dict, repr=False)
+    other_status: list[str] = field(default_factory=list, repr=False)
+    other_keyframe: list[str] = field(default_factory=list, repr=False)
+    view: Any = field(default=None, repr=False)
+
+    @property
+    def mean(self) -> float | None:
+        """The mean agreement, 0 to 1; None if nothing was compared."""
+        return float(np.mean(list(self.agreements.values()))) if self.agreements else None
+
+    def __str__(self) -> str:
+        head = f"{len(self.agreements)} of {self.total} compared in '{self.name}'"
+        if self.mean is not None:
+            head += f": mean J&F {100 * self.mean:.1f}"
+        lines = [head]
+        if self.agreements:
+            lines.append(
+                f"  status differs in {len(self.other_status)}, "
+                f"key frame differs in {len(self.other_keyframe)}"
+            )
+        for name, ids in ((self.field_a, self.missing_a), (self.field_b, self.missing_b)):
+            if ids:
+                lines.append(f"  no labels in '{name}': {len(ids)} (first {ids[0]})")
+        for reason in dict.fromkeys(self.unusable.values()):
+            ids = [i for i, why in self.unusable.items() if why == reason]
+            lines.append(f"  {reason} ({len(ids)}, first {ids[0]})")
+        return "\n".join(lines)
+
+
+def compare_fields(
+    samples: Any,
+    field_a: str,
+    field_b: str,
+    name: str | None = None,
+    group_slice: str | None = None,
+    progress: bool | OnVideo | None = None,
+) -> Comparison:
+    """Measures how much two label fields agree on each video, and writes that to a field.
+
+    The agreement is the J&F between the masks of both: for each query that both were asked, of
+    all its objects together, then the mean over the queries. Where a field knows no queries (as
+    ground truth), or they have none in common, all objects count together. All frames count; one
+    on which neither has a mask is full agreement.
+
+    Examples::
+
+        comparison = revseg.compare_fields(dataset, "revseg", "second")
+        print(comparison)
+        session.view = comparison.view  # the least agreement first
+
+    Args:
+        samples: a :class:`fiftyone.core.dataset.Dataset` or view: videos, clips, or ordered
+            dynamic groups of images
+        field_a: a label field with detections, with or without "frames."
+        field_b: another one
+        name (None): the field to write. By default, ``"<field_a>_vs_<field_b>"``
+        group_slice (None): the slice with the videos, if the dataset is grouped
+        progress (None): whether to show a progress bar; or a function that is called with how
+            many videos are done, and how many there are. By default, as FiftyOne is configured
+
+    Returns:
+        a :class:`Comparison`; ``print`` it. What could not be compared is counted there, and has
+        None in the field
+
+    Raises:
+        ValueError: if a field does not exist or cannot be written; nothing has been written then
+    """
+    field_a, field_b = valid_label_field(field_a), valid_label_field(field_b)
+    if field_a == field_b:
+        raise ValueError(f"'{field_a}' always agrees with itself: name two label fields")
+    name = f"{field_a}_vs_{field_b}" if name is None else name
+    samples = check_collection(samples, group_slice)
+    for label_field in (field_a, field_b):
+        masks_path(samples, label_field)
+    _check_field(samples, name)
+    result = Comparison(field_a, field_b, name, total=len(samples))
+    if not len(samples):
+        result.view = samples.view()
+        return result
+
+    values: dict[str, float | None] = {}
+    videos = iter_videos(samples, [field_a, field_b])
+    for video in _counted(videos, result.total, progress):
+        agreement = _compare(video, result)
+        values.update(dict.fromkeys(video.ids, agreement))
+    _write(samples, name, values)
+    result.view = samples.match(fo.ViewField(name) != None).sort_by(name)  # noqa: E711
+    return result
+
+
+def _measure(
+    video: LabelledVideo, field_a: str, field_b: str
+) -> tuple[float | None, tuple[bool, ...]]:
+    """The agreement on one video, and whether each of the fields has labels there."""
+    queries = _common_queries(video, field_a, field_b)
+    lacking, labelled = np.zeros(2), [False, False]
+    for number, found in video.frames([field_a, field_b]):
+        labelled = [
+            before or found[name] is not None
+            for before, name in zip(labelled, (field_a, field_b), strict=True)
+        ]
+        if number not in video.numbers:
+            continue
+        for query in queries:
+            masks = [
+                union([d for d in found[name] or () if _is_of(d, query)], video.size)[None]
+                for name in (field_a, field_b)
+            ]
+            # Summed up is what frames lack, as those without any mask agree in full
+            if any(mask.any() for mask in masks):
+                lacking += 1 - region_similarity(*masks)[0], 1 - contour_accuracy(*masks)[0]
+    if not all(labelled):
+        return None, tuple(labelled)
+    return float(1 - lacking.mean() / (len(video.numbers) * len(queries))), tuple(labelled)
+
+
+def _compare(video: LabelledVideo | Unusable, result: Comparison) -> float | None:
+    """Compares one video, and adds what came out to the result."""
+    if isinstance(video, Unusable):
+        result.unusable[video.id] = video.reason
+        return None
+    a, b = result.field_a, result.field_b
+    try:
+        value, labelled = _measure(video, a, b)
+    except ValueError as error:  # the file with a mask is gone
+        result.unusable[video.id] = str(error)
+        return None
+    for has_labels, ids in zip(labelled, (result.missing_a, result.missing_b), strict=True):
+        if not has_labels:
+            ids.append(video.id)
+    if value is None:
+        return None
+    result.agreements[video.id] = value
+    statuses = [video.values.get(f"{name}_status") for name in (a, b)]
+    if None not in statuses and statuses[0] != statuses[1]:
+        result.other_status.append(video.id)
+    keyframes = [_keyframes(video, name) for name in (a, b)]
+    if None not in keyframes and keyframes[0] != keyframes[1]:
+        result.other_keyframe.append(video.id)
+    return value
+
+
+def _common_queries(video: LabelledVideo, a: str, b: str) -> list[str | None]:
+    """The queries that both fields were asked; [None] to take all objects together."""
+    asked = [[answer["query"] for answer in _answers(video, name)] for name in (a, b)]
+    return [q for q in dict.fromkeys(asked[0]) if q in asked[1]] or [None]
+
+
+def _is_of(detection: fo.Detection, query: str | None) -> bool:
+    return query is None or getattr(detection, "query", None) == query
+
+
+def _answers(video: LabelledVideo, label_field: str) -> list[Any]:
+    answers = video.values.get(f"{label_field}_answers")
+    return list(answers.classifications) if answers else []
+
+
+def _keyframes(video: LabelledVideo, label_field: str) -> list[int] | None:
+    """The key frames of all objects, in order; None if the field knows no answers."""
+    answers = _answers(video, label_field)
+    return sorted(a["keyframe"] for a in answers if a["keyframe"]) if answers else None
+
+
+def _check_field(samples: Any, name: str) -> None:
+    if not name.isidentifier():
+        raise ValueError(
+            f"name must be a name of letters, digits and underscores, such as 'a_vs_b', not "
+            f"{name!r}"
+        )
+    for collection in (source_dataset(samples), samples):
+        existing = collection.get_field(name)
+        if existing is not None and not isinstance(existing, fo.FloatField):
+            raise ValueError(
+                f"Field '{name}' holds something else already ({existing}): choose another name"
+            )
+
+
+def _counted(videos: Any, total: int, progress: bool | OnVideo | None) -> Iterator[Any]:
+    """The videos, while saying how many are done."""
+    if not callable(progress):
+        from tqdm.auto import tqdm
+
+        show = fo.config.show_progress_bars if progress is None else progress
+        yield from tqdm(videos, "Comparing", total, disable=not show, unit="video")
+        return
+    progress(0, total)
+    for done, video in enumerate(videos, start=1):
+        yield video
+        progress(done, total)
+
+
+def _write(samples: Any, name: str, values: dict[str, float | None]) -> None:
+    # Clips are a dataset of their own, and so are their fields
+    dataset = samples.first().dataset if is_clips(samples) else source_dataset(samples)
+    if dataset.get_field(name) is None:
+        dataset.add_sample_field(name, fo.FloatField)
+    target = samples if is_clips(samples) else select_by_id(dataset, list(values))
+    target.set_values(name, values, key_field="id")

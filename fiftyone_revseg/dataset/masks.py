@@ -1,0 +1,307 @@
+"""The masks of a sample as arrays: what detections in a database, or in files, stand for.
+
+Videos, clips and ordered groups of images look the same from here: a video has a size, frame
+numbers, and detections on them. Masks are decoded one frame at a time, so the length of a video
+does not matter.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.core.labels as fol
+import numpy as np
+
+from fiftyone_revseg.dataset.jobs import is_clips, is_image_groups
+from fiftyone_revseg.dataset.schema import valid_label_field
+from fiftyone_revseg.video import open_video
+
+_SAMPLE_FIELDS = ("answers", "status", "trajectory")  # what is read beside the masks
+
+
+@dataclass(frozen=True)
+class LabelledVideo:
+    """One video, clip or group of images, and how to get at its labels.
+
+    Attributes:
+        id: the id of the sample, of the clip, or of the first image
+        ids: the ids of all samples that it consists of: more than one for a group of images
+        name: a name for files, which no other video of the collection has
+        filepath: the path of the video, or of the first image
+        images: the paths of the images of a group, in order
+        size: the (width, height) in pixels
+        numbers: its frame numbers, in order; of a clip, those in the whole video
+        values: the sample-level fields, such as "revseg_status"
+    """
+
+    id: str
+    ids: tuple[str, ...]
+    name: str
+    filepath: str
+    images: tuple[str, ...] = field(repr=False)
+    size: tuple[int, int]
+    numbers: range
+    values: dict[str, Any] = field(repr=False)
+    _source: Any = field(repr=False)
+
+    def frames(self, label_fields: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Walks over the frames that have labels, without keeping what it has passed.
+
+        Args:
+            label_fields: the label fields, without "frames."
+
+        Yields:
+            the frame number, and a dict that maps each label field to its list of
+            :class:`fiftyone.core.labels.Detection`, or to None where the frame has no such value
+        """
+        for number, stored in _stored_frames(self._source, label_fields, bool(self.images)):
+            yield number, {name: _detections(value) for name, value in stored.items()}
+
+    def open(self) -> Any:
+        """Opens the video, see :func:`fiftyone_revseg.video.open_video`; of a clip, its part."""
+        if self.images:
+            return open_video(list(self.images))
+        return open_video(self.filepath, (self.numbers.start - 1, self.numbers.stop - 1))
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """A video of which there is nothing to be had.
+
+    Attributes:
+        id: the id of the sample, of the clip, or of the first image
+        ids: the ids of all samples that it consists of
+        reason: why, in words
+    """
+
+    id: str
+    ids: tuple[str, ...]
+    reason: str
+
+
+def masks_path(samples: Any, label_field: str) -> str:
+    """Returns the path of a field with the detections of objects, after checking that it is one.
+
+    Args:
+        samples: a :class:`fiftyone.core.collections.SampleCollection`
+        label_field: the label field, with or without "frames."
+
+    Returns:
+        the path, such as ``"frames.revseg"``; of images, ``"revseg"``
+
+    Raises:
+        ValueError: if there is no such field, or it holds something else
+    """
+    name = valid_label_field(label_field)
+    path = name if is_image_groups(samples) else f"frames.{name}"
+    found = samples.get_field(path)
+    if found is None or getattr(found, "document_type", None) is not fo.Detections:
+        known = ", ".join(detection_fields(samples)) or "none"
+        what = "There is no field" if found is None else "There are no detections in"
+        raise ValueError(f"{what} '{path}'. Label fields with detections are: {known}")
+    return path
+
+
+def detection_fields(samples: Any) -> list[str]:
+    """Lists the label fields that may hold masks of objects, without "frames."."""
+    if samples.media_type == "video":
+        schema = samples.get_frame_field_schema() or {}
+    else:
+        schema = samples.get_field_schema()
+    return [k for k, v in schema.items() if getattr(v, "document_type", None) is fo.Detections]
+
+
+def iter_videos(samples: Any, label_fields: Sequence[str]) -> Iterator[LabelledVideo | Unusable]:
+    """Walks over the videos of a collection.
+
+    Args:
+        samples: what :func:`fiftyone_revseg.dataset.jobs.check_collection` returned
+        label_fields: the label fields that are of interest, without "frames."
+
+    Yields:
+        a :class:`LabelledVideo`; or an :class:`Unusable` where not even the size is known, as the
+        video cannot be read
+
+    Raises:
+        ValueError: if there are no such fields
+    """
+    paths = [masks_path(samples, name) for name in label_fields]
+    beside = [f"{name}_{suffix}" for name in label_fields for suffix in _SAMPLE_FIELDS]
+    beside = [name for name in beside if samples.has_field(name)]
+    names = Counter(_stem(path) for path in samples.values("filepath"))
+    if is_image_groups(samples):
+        for group in samples.iter_dynamic_groups():
+            yield _of_images(group.select_fields([*paths, *beside]), beside)
+        return
+    clips = is_clips(samples)
+    for sample in samples.select_fields([*paths, *beside]).iter_samples():
+        name = _stem(sample.filepath)
+        if clips:
+            name = f"{name}_{sample.support[0]:05d}-{sample.support[1]:05d}"
+        elif names[name] > 1:
+            name = f"{name}-{sample.id}"
+        values = {k: sample[k] for k in beside}
+        yield _usable(sample.id, (sample.id,), name, sample.filepath, (), values, sample)
+
+
+def object_masks(sample: Any, label_field: str, size: tuple[int, int, int]) -> np.ndarray:
+    """Collects the masks of a sample's objects on all frames.
+
+    Args:
+        sample: a :class:`fiftyone.core.sample.Sample` of a video
+        label_field: the label field, without "frames."
+        size: the number of frames, the height and the width in pixels
+
+    Returns:
+        (objects, T, H, W) bool, in the order of the objects' indices; of one object that is
+        nowhere, where there are none
+    """
+    found: dict[int, np.ndarray] = {}
+    for number, stored in _stored_frames(sample, [label_field]):
+        for detection in _detections(stored[label_field]) or ():
+            masks = found.setdefault(detection.index, np.zeros(size, bool))
+            paste(masks[number - 1], detection)
+    if not found:
+        return np.zeros((1, *size), bool)
+    return np.stack([found[index] for index in sorted(found, key=lambda i: (i is None, i))])
+
+
+def union(detections: Iterable[fol.Detection], size: tuple[int, int]) -> np.ndarray:
+    """Returns (H, W) bool, true where any of the detections of a frame of ``size`` (w, h) is."""
+    canvas = np.zeros((size[1], size[0]), bool)
+    for detection in detections:
+        paste(canvas, detection)
+    return canvas
+
+
+def paste(canvas: np.ndarray, detection: fol.Detection) -> None:
+    """Adds a detection's mask to the ``(H, W)`` bool canvas of its frame.
+
+    A detection without a mask counts as the whole of its box. A mask of another resolution than
+    that of its box in the frame is scaled to it, as the App does.
+
+    Raises:
+        ValueError: if the file with the mask cannot be read
+    """
+    height, width = canvas.shape
+    x, y, w, h = detection.bounding_box
+    left, top = round(x * width), round(y * height)
+    rows, columns = round((y + h) * height) - top, round((x + w) * width) - left
+    mask = _mask_of(detection)
+    if mask is None:
+        mask = np.ones((max(rows, 0), max(columns, 0)), bool)
+    elif abs(mask.shape[0] - rows) > 1 or abs(mask.shape[1] - columns) > 1:  # not just rounding
+        mask = _scaled(mask, max(rows, 1), max(columns, 1))
+    # Boxes of other tools may reach out of the frame
+    skip_y, skip_x = max(-top, 0), max(-left, 0)
+    target = canvas[max(top, 0) : top + mask.shape[0], max(left, 0) : left + mask.shape[1]]
+    target |= mask[skip_y : skip_y + target.shape[0], skip_x : skip_x + target.shape[1]]
+
+
+def _mask_of(detection: fol.Detection) -> np.ndarray | None:
+    if detection.mask is not None:
+        return np.asarray(detection.mask) > 0
+    if not detection.mask_path:
+        return None
+    try:
+        mask = detection.get_mask()
+    except Exception as error:
+        raise ValueError(
+            f"The mask in {detection.mask_path} cannot be read ({error}): put the file back, or "
+            "segment the video again"
+        ) from error
+    return np.asarray(mask) > 0
+
+
+def _scaled(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    y = (np.arange(rows) * mask.shape[0]) // rows
+    x = (np.arange(columns) * mask.shape[1]) // columns
+    return mask[y][:, x]
+
+
+def _stored_frames(
+    source: Any, names: Sequence[str], images: bool = False
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Frame numbers, and the values of fields as they are stored."""
+    if images:
+        for number, sample in enumerate(source.iter_samples(), start=1):
+            yield number, {name: sample[name] for name in names}
+        return
+    # FiftyOne's own iterators keep every frame that they have passed, with its masks decoded.
+    # These documents are those of the view, too: what it filters out is not there
+    for stored in source.frames._iter_frames_db():
+        yield stored["frame_number"], {name: stored.get(name) for name in names}
+
+
+def _detections(stored: Any) -> list[fol.Detection] | None:
+    if stored is None:
+        return None
+    if isinstance(stored, dict):
+        stored = fol.Detections.from_dict(stored)
+    return list(stored.detections)
+
+
+def _of_images(group: Any, beside: Sequence[str]) -> LabelledVideo | Unusable:
+    ids, paths = group.values(["id", "filepath"])
+    # One image alone holds the trajectory, and all of them the rest
+    values = {name: next((v for v in group.values(name) if v), None) for name in beside}
+    # A group has no name of its own, and its first image may be called as that of another
+    name = f"{_stem(paths[0])}-{ids[0]}"
+    return _usable(ids[0], tuple(ids), name, paths[0], tuple(paths), values, group)
+
+
+def _usable(
+    sample_id: str,
+    ids: tuple[str, ...],
+    name: str,
+    filepath: str,
+    images: tuple[str, ...],
+    values: dict[str, Any],
+    source: Any,
+) -> LabelledVideo | Unusable:
+    of_clip = not images and source.has_field("support") and source.has_field("sample_id")
+    clip = source.support if of_clip else None
+    try:
+        size, count = _extent(filepath, images, values, source, clip)
+    except Exception as error:
+        return Unusable(sample_id, ids, str(error))
+    numbers = range(1, count + 1) if clip is None else range(clip[0], clip[1] + 1)
+    return LabelledVideo(sample_id, ids, name, filepath, images, size, numbers, values, source)
+
+
+def _extent(
+    filepath: str, images: tuple[str, ...], values: dict[str, Any], source: Any, clip: Any
+) -> tuple[tuple[int, int], int]:
+    """The (width, height) of a video, and how many frames it has as a whole."""
+    # What was seen when the video was segmented is exact; metadata, for example, does not know
+    # that a phone was held upright
+    for record in _records(values):
+        width, height = record["trajectory"]["source_size"]
+        count = record["trajectory"]["frame_table"]["frame_count"]
+        if width and height and count and (clip or not record.get("support")):
+            return (width, height), count
+    metadata = None if images else source.metadata
+    if metadata is not None and metadata.frame_width and metadata.total_frame_count:
+        # Containers may promise too few frames, and labels beyond them must not be lost
+        labelled = max(source.frames._get_frame_numbers_db(), default=0)
+        size = (metadata.frame_width, metadata.frame_height)
+        return size, max(metadata.total_frame_count, labelled)
+    with open_video(list(images) or filepath) as video:
+        return video.size, len(video)
+
+
+def _records(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name, value in values.items():
+        if name.endswith("_trajectory"):
+            yield from (value or {}).get("segmentations", [])
+
+
+def _stem(filepath: str) -> str:
+    path = Path(filepath)
+    # Of a pattern such as "walk/%05d.jpg", the folder has the name
+    return path.parent.name if "%" in path.name else path.stem
