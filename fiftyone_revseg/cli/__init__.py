@@ -10,6 +10,7 @@ import click
 from fiftyone_revseg.cli.apply import apply
 from fiftyone_revseg.cli.demo import demo
 from fiftyone_revseg.cli.doctor import doctor
+from fiftyone_revseg.cli.install import install
 from fiftyone_revseg.cli.models import models
 from fiftyone_revseg.cli.segment import segment
 from fiftyone_revseg.cli.status import status
@@ -37,5 +38,5 @@ def main() -> None:
     """
 
 
-for command in (segment, apply, status, demo, models, doctor, train):
+for command in (segment, apply, status, demo, models, install, doctor, train):
     main.add_command(command)

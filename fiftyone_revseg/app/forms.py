@@ -1,0 +1,279 @@
+"""Pieces of forms that several operators have.
+
+What is wrong with a form is said where it was typed, and keeps it from being submitted; FiftyOne
+says the same to scripts, as it resolves the form before it executes an operator.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.operators.types as types
+
+from fiftyone_revseg.dataset.schema import valid_label_field
+from fiftyone_revseg.presets import PRESETS, resolve
+
+#: How FiftyOne's own label field is called where nothing else was said
+DEFAULT_LABEL_FIELD = "revseg"
+
+
+def refuse(inputs: types.Object, name: str, message: str) -> None:
+    """Says what is wrong with the whole form, and keeps it from being submitted.
+
+    Args:
+        inputs: the form
+        name: a name for the message, unlike that of any other part of the form
+        message: what is wrong and what to do, in one sentence
+    """
+    error = inputs.view(name, types.Error(label=message))
+    error.invalid = True
+    error.error_message = message
+
+
+def check(prop: types.Property, message: str | None) -> bool:
+    """Marks a part of a form as wrong if there is a message.
+
+    Args:
+        prop: the part of the form
+        message: what is wrong and what to do, in one sentence; None if all is well
+
+    Returns:
+        whether all is well
+    """
+    if message:
+        prop.invalid = True
+        prop.error_message = message
+    return not message
+
+
+def problem(function: Any, *args: Any) -> str | None:
+    """Returns the message of the ``ValueError`` that a call raises; None if it raises none."""
+    try:
+        function(*args)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def label_fields(dataset: fo.Dataset) -> list[str]:
+    """Lists the label fields that hold results.
+
+    Args:
+        dataset: a :class:`fiftyone.core.dataset.Dataset`
+
+    Returns:
+        a list of names, the most recent one first
+    """
+    suffix = "_trajectory"
+    schema = dataset.get_field_schema(ftype=fo.DictField)
+    names = [name.removesuffix(suffix) for name in schema if name.endswith(suffix)]
+    masks = dataset.get_field_schema()
+    if dataset._has_frame_fields():
+        masks = {**masks, **dataset.get_frame_field_schema()}
+    return [name for name in reversed(names) if name in masks]
+
+
+def text_fields(dataset: fo.Dataset) -> list[str]:
+    """Lists the fields that can hold a query or a list of queries of each sample.
+
+    Args:
+        dataset: a :class:`fiftyone.core.dataset.Dataset`
+
+    Returns:
+        a list of names; those that results are written to are left out
+    """
+    results = {f"{name}_{suffix}" for name in label_fields(dataset) for suffix in _OWN_TEXTS}
+    names = []
+    for name, field in dataset.get_field_schema().items():
+        content = field.field if isinstance(field, fo.ListField) else field
+        if isinstance(content, fo.StringField) and name not in {"filepath", "tags", *results}:
+            names.append(name)
+    return names
+
+
+def suggest(values: list[str], **kwargs: Any) -> types.AutocompleteView:
+    """Makes a text field that offers values and takes others too.
+
+    Args:
+        values: the values
+        **kwargs: of the :class:`fiftyone.operators.types.AutocompleteView`
+    """
+    view = types.AutocompleteView(**kwargs)
+    for value in values:
+        view.add_choice(value, label=value)
+    return view
+
+
+def label_field_input(inputs: types.Object, ctx: Any, description: str) -> str | None:
+    """Asks for a label field to write to: an existing one or a new name.
+
+    Args:
+        inputs: the form; the field is called "label_field"
+        ctx: the :class:`fiftyone.operators.ExecutionContext`
+        description: what the field is for
+
+    Returns:
+        the name; None if it is not valid
+    """
+    name = text(ctx, "label_field") or DEFAULT_LABEL_FIELD
+    prop = inputs.str(
+        "label_field",
+        default=DEFAULT_LABEL_FIELD,
+        required=True,
+        label="Label field",
+        description=description,
+        view=suggest(label_fields(ctx.dataset)),
+    )
+    if not check(prop, problem(valid_label_field, name) or _taken(ctx.dataset, name)):
+        return None
+    return valid_label_field(name)
+
+
+def existing_label_field_input(
+    inputs: types.Object, ctx: Any, name: str = "label_field", label: str = "Label field"
+) -> str | None:
+    """Asks for a label field that holds results.
+
+    Args:
+        inputs: the form
+        ctx: the :class:`fiftyone.operators.ExecutionContext`
+        name ("label_field"): the name of the parameter
+        label ("Label field"): what to call it
+
+    Returns:
+        the name of the label field; None if there is no such field
+    """
+    names = label_fields(ctx.dataset)
+    chosen = text(ctx, name) or (names[0] if names else None)
+    view = types.Dropdown()
+    for other in names:
+        view.add_choice(other, label=other)
+    prop = inputs.enum(name, view.values(), default=chosen, required=True, label=label, view=view)
+    if not names:
+        check(prop, "There are no results in this dataset yet: run ReVSeg's segment first")
+        return None
+    if chosen not in names:
+        check(prop, f"There are no results in '{chosen}': there are in {', '.join(names)}")
+        return None
+    return chosen
+
+
+def model_inputs(inputs: types.Object, ctx: Any) -> bool:
+    """Asks for a model: "model", "tracker" and "frames".
+
+    Args:
+        inputs: the form
+        ctx: the :class:`fiftyone.operators.ExecutionContext`
+
+    Returns:
+        whether what was typed can be loaded, as far as that can be told without loading it
+    """
+    name, tracker = text(ctx, "model") or "revseg-nano", text(ctx, "tracker")
+    model = inputs.str(
+        "model",
+        default="revseg-nano",
+        required=True,
+        label="Model",
+        description="A preset, a Hugging Face hub id, or the path of a checkpoint",
+        view=suggest(list(PRESETS)),
+    )
+    valid = check(model, problem(resolve, name))
+    preset = resolve(name) if valid else None
+    prop = inputs.str(
+        "tracker",
+        label="Tracker",
+        description="A SAM 2 checkpoint: a name, a hub id or a path. By default "
+        + (preset.tracker if preset else "the model's"),
+        view=suggest(_trackers()),
+    )
+    valid &= check(prop, problem(_check_tracker, tracker) if tracker else None)
+    inputs.int(
+        "frames",
+        min=1,
+        max=256,
+        label="Frames",
+        description="How many frames of a video the model is shown. By default, what it expects",
+    )
+    if preset is not None:
+        _tell_of(inputs, preset)
+    return valid
+
+
+def model_arguments(ctx: Any) -> dict[str, Any]:
+    """Returns the keyword arguments of :func:`fiftyone_revseg.app.models.get_model`.
+
+    Args:
+        ctx: the :class:`fiftyone.operators.ExecutionContext`, whose form has
+            :func:`model_inputs`
+    """
+    frames = ctx.params.get("frames")
+    return {
+        "name_or_path": text(ctx, "model") or "revseg-nano",
+        "tracker": text(ctx, "tracker") or None,
+        "device": text(ctx, "device") or None,
+        "dtype": text(ctx, "dtype") or None,
+        "spec": {"frames": int(frames)} if frames else None,
+    }
+
+
+def text(ctx: Any, name: str) -> str:
+    """Returns what was typed into a text field, without spaces around it; "" if nothing was."""
+    value = ctx.params.get(name)
+    return value.strip() if isinstance(value, str) else ""
+
+
+_OWN_TEXTS = ("status", "reasoning")
+
+
+def _taken(dataset: fo.Dataset, name: str) -> str | None:
+    """Says that a name is that of another field."""
+    name = name.removeprefix("frames.")
+    if name in label_fields(dataset):
+        return None
+    schema = dict(dataset.get_field_schema())
+    if dataset._has_frame_fields():
+        schema.update(dataset.get_frame_field_schema())
+    field = schema.get(name)
+    if field is None:
+        return None
+    # A run that was killed while it declared its fields leaves this one without results. Masks
+    # under other names were written by somebody else, and nothing would be left of them
+    if name == DEFAULT_LABEL_FIELD and getattr(field, "document_type", None) is fo.Detections:
+        return None
+    return (
+        f"There is a field '{name}' already, and it holds no results of ReVSeg: choose a new name"
+    )
+
+
+def _trackers() -> list[str]:
+    from fiftyone_revseg.tracking.checkpoints import OFFICIAL_PRESETS
+
+    return ["sam2-nano", *OFFICIAL_PRESETS]
+
+
+def _check_tracker(name: str) -> None:
+    """Raises a ``ValueError`` if a tracker is neither here nor can be on the hub."""
+    from pathlib import Path
+
+    from fiftyone_revseg.tracking.checkpoints import OFFICIAL_PRESETS, find_checkpoint
+
+    path = Path(name).expanduser()
+    on_hub = name in OFFICIAL_PRESETS or (
+        name.count("/") == 1 and path.suffix not in (".pt", ".safetensors")
+    )
+    if path.exists() or not on_hub:
+        find_checkpoint(name)
+
+
+def _tell_of(inputs: types.Object, preset: Any) -> None:
+    """Says what should be known of a model before the button is pressed."""
+    from fiftyone_revseg.hub import is_on_disk
+
+    missing = sum(weights.size for weights in preset.weights if not is_on_disk(weights))
+    if missing:
+        label = f"{missing / 1e9:.1f} GB will be downloaded first"
+        inputs.view("download_notice", types.Notice(label=label))
+    if preset.license and preset.license != "Apache-2.0":
+        label = f"Licence: {preset.license}"
+        inputs.view("license_warning", types.Warning(label=label, description=preset.description))

@@ -1,0 +1,59 @@
+"""The manifest of the plugin, ``fiftyone.yml``: FiftyOne registers only what is listed in it.
+
+The one at the top of the repository is for ``fiftyone plugins download``; ``revseg install`` writes
+one for the installed package. Both are made here, from the operators themselves.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+#: The plugin's name, and so the first part of the operators' URIs
+PLUGIN_NAME = "fiftyone_revseg"
+
+_ENTRY = "fiftyone_revseg/app/__init__.py"
+_HEAD = "# Written by `python -m fiftyone_revseg.app.manifest`; FiftyOne registers what it lists\n"
+
+
+def make_manifest(entry: str = "__init__.py") -> dict[str, Any]:
+    """Makes the content of ``fiftyone.yml``.
+
+    Args:
+        entry ("__init__.py"): the Python file that registers the operators, relative to the
+            manifest
+
+    Returns:
+        a dict that can be written as YAML
+    """
+    from fiftyone_revseg.app.operators import OPERATORS, PANELS
+    from fiftyone_revseg.version import __version__
+
+    return {
+        "name": PLUGIN_NAME,
+        "version": __version__,
+        "description": "Reasoning video segmentation (ReVSeg): a query in, a thought, a key frame "
+        "and masks out",
+        "license": "Apache-2.0",
+        "url": "https://arxiv.org/abs/2512.02835",
+        "fiftyone": {"version": ">=1.22"},
+        "py_entry": entry,
+        "operators": [cls().config.name for cls in OPERATORS],
+        "panels": [cls().config.name for cls in PANELS],
+    }
+
+
+def to_yaml(manifest: dict[str, Any]) -> str:
+    """Returns a manifest as YAML."""
+    import yaml
+
+    return _HEAD + yaml.safe_dump(manifest, sort_keys=False, width=100)
+
+
+def write_manifest(directory: Path) -> None:
+    """Writes the manifest of the repository: to be run when operators were added."""
+    (directory / "fiftyone.yml").write_text(to_yaml(make_manifest(_ENTRY)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_manifest(Path(__file__).parents[2])

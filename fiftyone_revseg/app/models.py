@@ -1,0 +1,80 @@
+"""Models that stay in memory from one operator call to the next.
+
+FiftyOne runs a plugin's entry file anew when it looks for operators, so what is to last must live
+in the installed package: here.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+from fiftyone_revseg.dataset import RevSegModel, load_model
+from fiftyone_revseg.weights import stamp
+
+# Weights are shared by all models that use the same ones (see fiftyone_revseg.weights), so a second
+# model costs memory only if it is another checkpoint: to compare two is what people do
+_KEPT = 2
+
+_models: OrderedDict[Hashable, RevSegModel] = OrderedDict()
+_lock = threading.Lock()
+
+
+def get_model(
+    name_or_path: str = "revseg-nano",
+    tracker: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    spec: dict[str, Any] | None = None,
+) -> RevSegModel:
+    """Loads a model, or returns the one that was loaded for an earlier call.
+
+    The model is shared: whoever gets it changes nothing about it.
+
+    Args:
+        name_or_path ("revseg-nano"): a preset, a hub id or a path
+        tracker (None): a tracker's short name, hub id or path. By default, the preset's
+        device (None): for example "cuda:1". By default, a GPU if there is one
+        dtype (None): for example "bfloat16". By default, what suits the device
+        spec (None): a dict of settings of the chain to change, for example ``{"frames": 12}``
+
+    Returns:
+        a :class:`fiftyone_revseg.dataset.RevSegModel`
+
+    Raises:
+        ValueError: if a name stands for nothing, or an argument is not valid
+        RuntimeError: if weights are neither on this machine nor to be had
+    """
+    settings = json.dumps(spec or {}, sort_keys=True)
+    key = (name_or_path, tracker, device, dtype, settings, _files(name_or_path), _files(tracker))
+    with _lock:  # two calls at once load one model, not two
+        if key not in _models:
+            while len(_models) >= _KEPT:  # first, as both may not fit beside the new one
+                _models.popitem(last=False)
+            _models[key] = load_model(
+                name_or_path, tracker=tracker, device=device, dtype=dtype, spec=spec
+            )
+        _models.move_to_end(key)
+        return _models[key]
+
+
+def forget_models() -> None:
+    """Lets go of all models that are kept; memory that nobody else uses is handed back."""
+    from fiftyone_revseg.devices import empty_caches
+
+    with _lock:
+        _models.clear()
+        empty_caches()
+
+
+def _files(name_or_path: str | None) -> Hashable:
+    """What tells that a checkpoint on disk was replaced by another one."""
+    path = Path(name_or_path or "").expanduser()
+    if not name_or_path or not path.exists():
+        return None
+    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file())
+    return stamp(files)

@@ -1,0 +1,243 @@
+"""Long work behind operators: told of while it goes on, and stopped when somebody asks for it.
+
+Work is a function that is called with a function to report to, as ``segment_view`` takes for its
+``progress``: when reporting raises ``KeyboardInterrupt``, the work stops cleanly.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.operators as foo
+from fiftyone.operators.executor import ExecutionResult
+from fiftyone.operators.message import GeneratedMessage, MessageType
+from fiftyone.operators.store import ExecutionStore
+
+from fiftyone_revseg.dataset import RunProgress
+
+Report = Callable[[RunProgress], None]
+Work = Callable[[Report], dict[str, Any]]
+
+_SHOWN = 0.25  # seconds between two changes of the progress bar within one video
+_ASKED = 1.0  # seconds between two looks at whether somebody asked to stop
+_KEPT = 24 * 3600  # seconds after which a run that was killed is not listed any more
+
+_STAGES = {
+    "decode": "reading frames",
+    "reason": "reasoning",
+    "track": "tracking",
+    "write": "writing",
+}
+
+
+def stream(ctx: foo.ExecutionContext, work: Work, title: str) -> Iterator[GeneratedMessage]:
+    """Does work in a thread of its own, and tells the App how far it is.
+
+    When the App goes away, FiftyOne closes the generator, which stops the work with its next
+    report. What was finished until then is kept.
+
+    Args:
+        ctx: the :class:`fiftyone.operators.ExecutionContext`
+        work: the work; it returns the operator's result, which must be JSON
+        title: what the work is called, for a person who wants to stop it
+
+    Yields:
+        messages to the App; the last one is the result. It is also the last line of the
+        context's log, where scripts find it
+    """
+    news: queue.SimpleQueue[RunProgress | dict[str, Any] | BaseException] = queue.SimpleQueue()
+    gone = threading.Event()
+    pace = _Pace()
+
+    def report(progress: RunProgress) -> None:
+        if gone.is_set():
+            raise KeyboardInterrupt
+        if pace.is_time_for(progress):
+            news.put(progress)
+
+    def run() -> None:
+        try:
+            news.put(stoppable(ctx.dataset, work, report, title))
+        except BaseException as error:
+            news.put(error)
+
+    # Not a daemon: a script that is interrupted waits until the video is in a safe state
+    threading.Thread(target=run, name="revseg").start()
+    try:
+        yield ctx.ops.set_progress(label=f"{title}: loading the model", progress=0)
+        while not isinstance(new := news.get(), dict):
+            if isinstance(new, BaseException):
+                raise new
+            yield ctx.ops.set_progress(label=describe(new), progress=fraction(new))
+        yield ctx.ops.reload_dataset()
+        ctx.log(new)
+        yield GeneratedMessage(MessageType.SUCCESS, ExecutionResult, _Body(new))
+    except Exception as error:
+        if ctx.prompt_id is None:
+            raise  # to a script
+        yield _Failure(str(error))
+    finally:
+        gone.set()
+
+
+def run_delegated(ctx: foo.ExecutionContext, work: Work, title: str) -> dict[str, Any]:
+    """Does work as a delegated operation.
+
+    Args:
+        ctx: the :class:`fiftyone.operators.ExecutionContext`
+        work: the work
+        title: what the work is called, for a person who wants to stop it
+
+    Returns:
+        the operator's result
+    """
+    pace = _Pace()
+
+    def report(progress: RunProgress) -> None:
+        if pace.is_time_for(progress):
+            ctx.set_progress(progress=fraction(progress), label=describe(progress))
+
+    return stoppable(ctx.dataset, work, report, title)
+
+
+def stoppable(dataset: fo.Dataset, work: Work, report: Report, title: str) -> dict[str, Any]:
+    """Does work that :func:`stop_runs` stops, from whichever process that is called.
+
+    Args:
+        dataset: the :class:`fiftyone.core.dataset.Dataset` that the work is about
+        work: the work
+        report: what to report to
+        title: what the work is called
+
+    Returns:
+        what the work returns
+    """
+    store, key = _store(dataset), uuid.uuid4().hex
+    store.set(key, {"title": title, "stop": False}, ttl=_KEPT)
+    asked = time.monotonic()
+
+    def report_and_look(progress: RunProgress) -> None:
+        nonlocal asked
+        report(progress)
+        if time.monotonic() - asked >= _ASKED:
+            asked = time.monotonic()
+            if (store.get(key) or {}).get("stop"):
+                raise KeyboardInterrupt
+
+    try:
+        return work(report_and_look)
+    finally:
+        store.delete(key)
+
+
+def list_active(dataset: fo.Dataset) -> dict[str, str]:
+    """Lists the work that goes on about a dataset, in any process.
+
+    Args:
+        dataset: a :class:`fiftyone.core.dataset.Dataset`
+
+    Returns:
+        a dict of key -> title
+    """
+    store = _store(dataset)
+    found = {key: store.get(key) for key in store.list_keys()}
+    return {key: value["title"] for key, value in found.items() if value}
+
+
+def stop_runs(dataset: fo.Dataset, keys: list[str] | None = None) -> list[str]:
+    """Asks work to stop, which it does within about a second, or after the step it is at.
+
+    Args:
+        dataset: a :class:`fiftyone.core.dataset.Dataset`
+        keys (None): the keys of :func:`list_active`. By default, all
+
+    Returns:
+        the titles of what was asked to stop
+    """
+    store, active = _store(dataset), list_active(dataset)
+    keys = [key for key in active if keys is None or key in keys]
+    for key in keys:
+        store.set(key, {"title": active[key], "stop": True}, ttl=_KEPT)
+    return [active[key] for key in keys]
+
+
+def describe(progress: RunProgress) -> str:
+    """Says in one line how far a run is."""
+    parts = [f"{progress.done} of {progress.total} videos"]
+    if progress.video:
+        parts.append(progress.video)
+    if progress.stage:
+        stage = _STAGES.get(progress.stage, progress.stage)
+        counted = progress.stage_total > 1
+        parts.append(f"{stage} {progress.stage_done}/{progress.stage_total}" if counted else stage)
+    if progress.remaining is not None:
+        rate = progress.rate
+        parts.append(f"{rate:.1f} videos/s" if rate >= 1 else f"{1 / rate:.1f} s per video")
+        parts.append(f"about {duration(progress.remaining)} left")
+    return " · ".join(parts)
+
+
+def fraction(progress: RunProgress) -> float:
+    """How much of a run is done, from 0 to 1: videos, and of the one at work its stages."""
+    names = list(_STAGES)
+    part = 0.0
+    if progress.stage in names and progress.stage_total:
+        stage = progress.stage_done / progress.stage_total
+        part = (names.index(progress.stage) + stage) / len(names)
+    return min(1.0, (progress.done + part) / max(1, progress.total))
+
+
+def duration(seconds: float) -> str:
+    """Says a time span in words, such as "2 min"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"
+
+
+class _Pace:
+    """Keeps reports to as many as a person can read."""
+
+    def __init__(self) -> None:
+        self._last = float("-inf")
+
+    def is_time_for(self, progress: RunProgress) -> bool:
+        now = time.monotonic()
+        if progress.stage and now - self._last < _SHOWN:
+            return False
+        self._last = now
+        return True
+
+
+class _Body:
+    """A result in the form in which FiftyOne asks for it."""
+
+    def __init__(self, result: dict[str, Any]):
+        self._result = result
+
+    def to_json(self) -> dict[str, Any]:
+        return self._result
+
+
+class _Failure(GeneratedMessage):
+    """An error in the form in which the App understands it once a generator has begun.
+
+    An exception would only end the connection, and the App would have nothing to show.
+    """
+
+    def __init__(self, error: str):
+        super().__init__(MessageType.ERROR)
+        self.error = error
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": str(self.type), "cls": None, "body": None, "error": self.error}
+
+
+def _store(dataset: fo.Dataset) -> ExecutionStore:
+    return ExecutionStore.create("revseg_runs", dataset._doc.id)

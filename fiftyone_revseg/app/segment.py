@@ -1,0 +1,438 @@
+"""The operator ``segment``: a query is typed, the videos of a view are segmented."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+from fiftyone import ViewField as F
+
+from fiftyone_revseg.app import forms, models
+from fiftyone_revseg.app.running import Report, duration, run_delegated, stop_runs, stream
+from fiftyone_revseg.app.running import list_active as list_active_runs
+from fiftyone_revseg.dataset import list_runs, segment_view
+from fiftyone_revseg.dataset.jobs import (
+    check_collection,
+    is_clips,
+    is_image_groups,
+    make_jobs,
+)
+from fiftyone_revseg.dataset.resume import RETRIED
+
+_ASKED = {
+    "one": "One query for all videos",
+    "field": "Each video's own query, from a field",
+    "several": "Several queries for all videos",
+}
+_EXISTING = {
+    "keep": (
+        "Resume",
+        "Only videos without an answer, whatever the others were answered with",
+        False,
+    ),
+    "changed": (
+        "Redo what changed",
+        "Also those that were answered to another query, or with other settings",
+        "changed",
+    ),
+    "all": (
+        "Overwrite",
+        "All videos; answers and masks in this field are replaced",
+        True,
+    ),
+}
+
+
+class Segment(foo.Operator):
+    """Segments what queries describe in the videos of a view."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        return foo.OperatorConfig(
+            name="segment",
+            label="ReVSeg: segment what a query describes",
+            description="Finds in each video what a query describes, says why, and masks it on "
+            "every frame",
+            icon="movie_filter",
+            dynamic=True,
+            execute_as_generator=True,
+            allow_immediate_execution=True,
+            allow_delegated_execution=True,
+            risk_level=types.RiskLevel.HIGH,
+        )
+
+    def resolve_placement(self, ctx: foo.ExecutionContext) -> types.Placement:
+        return types.Placement(
+            types.Places.SAMPLES_GRID_SECONDARY_ACTIONS,
+            types.Button(label="Segment what a query describes", icon="movie_filter", prompt=True),
+        )
+
+    def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
+        inputs = types.Object()
+        view = types.PromptView(label="ReVSeg: segment", submit_button_label="Segment")
+        form = types.Property(inputs, view=view)
+        inputs.view_target(ctx, action_description="Segment")
+        videos = _videos(inputs, ctx)
+        if videos is None:
+            return form
+        valid = _query_inputs(inputs, ctx, videos)
+        valid &= forms.model_inputs(inputs, ctx)
+        label_field = forms.label_field_input(
+            inputs, ctx, "Where the answers go: masks on frames, and fields named after it"
+        )
+        if label_field in forms.label_fields(ctx.dataset):
+            choices = types.RadioGroup()
+            for value, (label, description, _) in _EXISTING.items():
+                choices.add_choice(value, label=label, description=description)
+            inputs.enum(
+                "existing",
+                choices.values(),
+                default="keep",
+                required=True,
+                label="This field has answers already",
+                view=choices,
+            )
+        if valid and label_field:
+            _estimate(inputs, ctx, videos, label_field)
+        return form
+
+    def execute(self, ctx: foo.ExecutionContext) -> Any:
+        label_field = forms.text(ctx, "label_field") or forms.DEFAULT_LABEL_FIELD
+        label_field = label_field.removeprefix("frames.")
+        group_slice = forms.text(ctx, "group_slice") or None
+        videos = check_collection(ctx.target_view(), group_slice)
+        queries, prompt_field = _asked(ctx)
+        make_jobs(videos[:1], queries, prompt_field)  # raises what is wrong with the field
+        arguments = forms.model_arguments(ctx)
+        overwrite = _EXISTING[ctx.params.get("existing") or "keep"][2]
+
+        def work(report: Report) -> dict[str, Any]:
+            model = models.get_model(**arguments)
+            state = "done"
+            try:
+                summary = segment_view(
+                    videos,
+                    model,
+                    queries=queries,
+                    prompt_field=prompt_field,
+                    label_field=label_field,
+                    overwrite=overwrite,
+                    progress=report,
+                ).to_dict()
+            except KeyboardInterrupt:
+                state, summary = "stopped", _last_run(ctx.dataset, label_field)
+            return _result(ctx.dataset, videos, label_field, state, summary)
+
+        title = self.resolve_run_name(ctx)
+        return (run_delegated if ctx.delegated else stream)(ctx, work, title)
+
+    def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property:
+        outputs = types.Object()
+        if ctx.results:
+            outputs.md(_in_words(ctx.results), name="summary")
+        return types.Property(outputs, view=types.View(label="ReVSeg: segment"))
+
+    def resolve_run_name(self, ctx: foo.ExecutionContext) -> str:
+        queries, prompt_field = _asked(ctx)
+        what = f"the field '{prompt_field}'" if prompt_field else ", ".join(queries or [])
+        return f"ReVSeg: segment {what}"
+
+    def __call__(
+        self,
+        sample_collection: Any,
+        query: str | Sequence[str] | None = None,
+        prompt_field: str | None = None,
+        model: str = "revseg-nano",
+        tracker: str | None = None,
+        frames: int | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        label_field: str = forms.DEFAULT_LABEL_FIELD,
+        existing: str = "keep",
+        group_slice: str | None = None,
+        delegate: bool = False,
+    ) -> Any:
+        """Segments the videos of a collection.
+
+        Example::
+
+            import fiftyone.operators as foo
+
+            segment = foo.get_operator("fiftyone_revseg/segment")
+            result = segment(view, "the object that appears last")
+
+        Args:
+            sample_collection: a :class:`fiftyone.core.collections.SampleCollection`
+            query (None): the query, or a list of queries, for every video
+            prompt_field (None): the field with each video's own query. By default, "query" if
+                no query is given
+            model ("revseg-nano"): a preset, a hub id or a path
+            tracker (None): a SAM 2 checkpoint. By default, the model's
+            frames (None): how many frames of a video the model is shown. By default, what it
+                expects
+            device (None): for example "cuda:1". By default, a GPU if there is one
+            dtype (None): for example "bfloat16". By default, what suits the device
+            label_field ("revseg"): the field to write
+            existing ("keep"): "keep" to skip videos that have an answer, "changed" to redo those
+                with an answer to another query or with other settings, "all" to redo all
+            group_slice (None): the slice with the videos, if the dataset is grouped
+            delegate (False): whether to schedule this rather than to do it now
+
+        Returns:
+            a dict that says how it went, with "state", "counts", "failures" (reason -> number of
+            samples) and more; if it was delegated, the
+            :class:`fiftyone.operators.executor.ExecutionResult`
+
+        Raises:
+            fiftyone.operators.executor.ExecutionError: if an argument is not valid; nothing has
+                been written then
+        """
+        params: dict[str, Any] = {
+            "model": model,
+            "tracker": tracker,
+            "frames": frames,
+            "device": device,
+            "dtype": dtype,
+            "label_field": label_field,
+            "existing": existing,
+            "group_slice": group_slice,
+        }
+        if query is None:
+            params.update(asked="field", prompt_field=prompt_field or "query")
+        elif isinstance(query, str):
+            params.update(asked="one", query=query)
+        else:
+            params.update(asked="several", queries=list(query))
+        params = {name: value for name, value in params.items() if value is not None}
+        kind = "dataset" if isinstance(sample_collection, fo.Dataset) else "view"
+        result = foo.execute_operator(
+            self.uri,
+            {kind: sample_collection, "params": params, "request_delegation": delegate},
+        )
+        if delegate:
+            return result
+        return result.executor.to_json()["logs"][-1]  # a generator has no result of its own
+
+
+class Stop(foo.Operator):
+    """Stops what segments the videos of a dataset, wherever it runs."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        return foo.OperatorConfig(
+            name="stop",
+            label="ReVSeg: stop what is running",
+            description="Stops runs on this dataset; what they finished is kept",
+            icon="stop_circle",
+            dynamic=True,
+            risk_level=types.RiskLevel.LOW,
+        )
+
+    def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
+        inputs = types.Object()
+        active = list_active_runs(ctx.dataset)
+        if not active:
+            forms.refuse(inputs, "nothing", "Nothing is running on this dataset")
+        for title in active.values():
+            inputs.view(f"run_{len(inputs.properties)}", types.Notice(label=title))
+        view = types.PromptView(label="ReVSeg: stop", submit_button_label="Stop")
+        return types.Property(inputs, view=view)
+
+    def execute(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
+        return {"stopped": stop_runs(ctx.dataset)}
+
+    def __call__(self, sample_collection: Any) -> dict[str, Any]:
+        """Stops all runs on the dataset of a collection.
+
+        Args:
+            sample_collection: a :class:`fiftyone.core.collections.SampleCollection`
+
+        Returns:
+            a dict with the titles of what was "stopped"
+        """
+        kind = "dataset" if isinstance(sample_collection, fo.Dataset) else "view"
+        return foo.execute_operator(self.uri, {kind: sample_collection}).result
+
+
+def _videos(inputs: types.Object, ctx: foo.ExecutionContext) -> Any:
+    """The videos that the form is about; None if there are none, which is said in the form."""
+    target = ctx.target_view()
+    group_slice = None
+    if target.media_type == "group" and not is_image_groups(target):
+        slices = [name for name, kind in target.group_media_types.items() if kind == "video"]
+        if slices:
+            group_slice = forms.text(ctx, "group_slice") or (
+                ctx.group_slice if ctx.group_slice in slices else slices[0]
+            )
+            choices = types.Dropdown()
+            for name in slices:
+                choices.add_choice(name, label=name)
+            inputs.enum(
+                "group_slice",
+                choices.values(),
+                default=group_slice,
+                required=True,
+                label="Slice",
+                description="The part of each group to segment",
+                view=choices,
+            )
+    message = forms.problem(check_collection, target, group_slice)
+    if message:
+        forms.refuse(inputs, "no_videos", message)
+        return None
+    videos = check_collection(target, group_slice)
+    if not len(videos):
+        forms.refuse(inputs, "no_videos", "There are no videos here: choose another view")
+        return None
+    return videos
+
+
+def _query_inputs(inputs: types.Object, ctx: foo.ExecutionContext, videos: Any) -> bool:
+    choices = types.RadioGroup(orientation="horizontal")
+    for value, label in _ASKED.items():
+        choices.add_choice(value, label=label)
+    inputs.enum("asked", choices.values(), default="one", required=True, label="Ask", view=choices)
+    kind = ctx.params.get("asked") or "one"
+    if kind == "field":
+        fields = forms.text_fields(ctx.dataset)
+        default = "query" if "query" in fields else None
+        prop = inputs.str(
+            "prompt_field",
+            default=default,
+            required=True,
+            label="Field",
+            description="Holds each video's query, or list of queries",
+            view=forms.suggest(fields),
+        )
+        name = forms.text(ctx, "prompt_field") or default
+        if not name:
+            return forms.check(prop, "Name the field that holds each video's query")
+        return forms.check(prop, forms.problem(make_jobs, videos[:1], None, name))
+    if kind == "several":
+        prop = inputs.list(
+            "queries",
+            types.String(),
+            required=True,
+            label="Queries",
+            description="Each is asked about every video, and gets masks of its own",
+        )
+        return forms.check(prop, None if _asked(ctx)[0] else _NO_QUERY)
+    prop = inputs.str(
+        "query",
+        required=True,
+        label="Query",
+        description="What to look for, for example: the dog that jumps last",
+    )
+    return forms.check(prop, None if _asked(ctx)[0] else _NO_QUERY)
+
+
+_NO_QUERY = "Say what to look for in the videos: there is no query yet"
+
+
+def _asked(ctx: foo.ExecutionContext) -> tuple[list[str] | None, str | None]:
+    """Returns the queries for all videos and the field with each one's own; one of them is None."""
+    kind = ctx.params.get("asked") or "one"
+    if kind == "field":
+        return None, forms.text(ctx, "prompt_field") or "query"
+    typed = ctx.params.get("queries") if kind == "several" else [ctx.params.get("query")]
+    texts = [query.strip() for query in typed or [] if isinstance(query, str)]
+    return [query for query in texts if query] or None, None
+
+
+def _estimate(
+    inputs: types.Object, ctx: foo.ExecutionContext, videos: Any, label_field: str
+) -> None:
+    """Says what the run will cost, as far as that can be told without a look at the videos."""
+    count = len(videos)
+    left, frames = count, None
+    if ctx.params.get("existing") != "all" and videos.has_field(f"{label_field}_status"):
+        statuses = videos.count_values(f"{label_field}_status")
+        left -= sum(n for s, n in statuses.items() if s is not None and s not in RETRIED)
+    kind = "clips" if is_clips(videos) else "videos"
+    parts = [f"{count} {kind}" if left == count else f"{left} of {count} {kind}"]
+    if not is_image_groups(videos) and not is_clips(videos):
+        frames = videos.sum("metadata.total_frame_count")
+        if frames:
+            parts.append(f"{round(frames * left / count):,} frames")
+    queries, _ = _asked(ctx)
+    parts.append(f"about {2 * left * len(queries or [None]):,} turns of the model")
+    runs = [run for run in list_runs(ctx.dataset) if sum(run["counts"].values())]
+    if runs:
+        last = runs[-1]
+        seconds = last["seconds"] / sum(last["counts"].values())
+        parts.append(f"about {duration(seconds * left)}")
+        description = f"The last run, of {last['model']}, took {seconds:.1f} s per video"
+    else:
+        description = "The time is known after the first run on this dataset"
+    inputs.view("estimate", types.Notice(label=" · ".join(parts), description=description))
+
+
+def _last_run(dataset: fo.Dataset, label_field: str) -> dict[str, Any]:
+    """How the last run went, in the form of a summary's dict; an empty one if there was none."""
+    runs = [run for run in list_runs(dataset) if run["label_field"] == label_field]
+    return runs[-1] if runs else {}
+
+
+def _result(
+    dataset: fo.Dataset, videos: Any, label_field: str, state: str, summary: dict[str, Any]
+) -> dict[str, Any]:
+    """Makes the operator's result, and the saved view of what failed."""
+    failures = summary.get("failures") or {}
+    if isinstance(failures, dict):
+        failures = [[reason, len(ids)] for reason, ids in failures.items()]
+    result = {
+        "state": state,
+        "label_field": label_field,
+        "total": summary.get("total", 0),
+        "skipped": summary.get("skipped", 0),
+        "seconds": summary.get("seconds", 0.0),
+        "counts": dict(summary.get("counts") or {}),
+        "failures": [list(failure) for failure in failures],
+        "run_key": summary.get("run_key"),
+        "changed": sum(dict(summary.get("changed") or {}).values()),
+        "view": None,
+    }
+    if failures:
+        result["view"] = f"{label_field} failures"
+        dataset.reload()
+        dataset.save_view(result["view"], _failures(dataset, videos, label_field), overwrite=True)
+    return result
+
+
+def _failures(dataset: fo.Dataset, videos: Any, label_field: str) -> Any:
+    """The samples without an answer, whichever run that was: done again, they leave the view."""
+    view = (
+        dataset.select_group_slices(media_type="video")
+        if dataset.media_type == "group"
+        else (dataset.view())
+    )
+    status = F(f"{label_field}_status")
+    return view.exists(f"{label_field}_status").match(~status.is_in(["ok", "no_target"]))
+
+
+def _in_words(result: dict[str, Any]) -> str:
+    """The result for people, as Markdown."""
+    counts = dict(result["counts"])
+    done = sum(counts.values())
+    lines = []
+    if result["state"] == "stopped":
+        lines.append("**Stopped.** What is done is kept; segment again to go on.\n")
+    line = f"{done} of {result['total']} segmented in {duration(result['seconds'])}"
+    if result["skipped"]:
+        line += f", {result['skipped']} had answers before"
+    if result["changed"]:
+        line += f", {result['changed']} of them to another query or with other settings"
+    lines.append(line + "\n")
+    for name, label in (("ok", "found"), ("no_target", "no such object")):
+        if counts.get(name):
+            lines.append(f"* {label}: {counts[name]}")
+    failed = sum(n for status, n in counts.items() if status not in ("ok", "no_target"))
+    if failed:
+        lines.append(f"* failed: {failed}")
+        lines += [f"    * {reason}: {n}" for reason, n in result["failures"]]
+    if result["view"]:
+        lines.append(f"\nThe saved view **{result['view']}** shows what failed.")
+    return "\n".join(lines)

@@ -1,0 +1,81 @@
+"""The plugin, installed as ``revseg install`` does it, and datasets to try it on."""
+
+import sys
+import uuid
+from pathlib import Path
+
+import fiftyone as fo
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from fake_models import BoxTracker, ScriptedReasoner, write_video
+
+WIDTH, HEIGHT, FRAMES = 64, 48, 10
+# query -> (sampled frame, description, box in the 100 x 100 key frame); sampled are 0, 3, 6, 9
+ANSWERS = {
+    "the cat": [(1, "a grey cat", [25, 50, 75, 100])],
+    "both": [(0, "a grey cat", [25, 50, 75, 100]), (3, "a dog", [0, 0, 50, 50])],
+    "the ghost": [],
+    "the blur": [(2, "a blur", None)],
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plugin(tmp_path_factory):
+    """Operators are looked for in ``fo.config.plugins_dir``, and only there."""
+    from fiftyone_revseg.app.install import install_plugin
+
+    before = fo.config.plugins_dir, fo.config.model_zoo_dir
+    fo.config.plugins_dir = str(tmp_path_factory.mktemp("plugins"))
+    fo.config.model_zoo_dir = str(tmp_path_factory.mktemp("zoo"))
+    install_plugin()
+    yield
+    fo.config.plugins_dir, fo.config.model_zoo_dir = before
+
+
+@pytest.fixture
+def fake_model(monkeypatch):
+    """Lets every operator use models whose answers are known; returns the tracker."""
+    import fiftyone_revseg as revseg
+    from fiftyone_revseg.app import models
+    from fiftyone_revseg.pipeline import RevSeg
+
+    tracker = BoxTracker()
+    model = revseg.load_model(RevSeg(ScriptedReasoner(ANSWERS), tracker))
+    monkeypatch.setattr(models, "get_model", lambda **arguments: model)
+    return tracker
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    paths = [folder / f"{name}.mp4" for name in "abc"]
+    for path in paths:
+        write_video(path, WIDTH, HEIGHT, FRAMES)
+    return [str(path) for path in paths]
+
+
+@pytest.fixture
+def make_dataset():
+    """Makes datasets from samples, and deletes them."""
+    datasets = []
+
+    def make(*samples):
+        dataset = fo.Dataset(f"revseg-test-{uuid.uuid4().hex}")
+        datasets.append(dataset)
+        dataset.add_samples(list(samples))
+        return dataset
+
+    yield make
+    for dataset in datasets:
+        dataset.delete()
+
+
+@pytest.fixture
+def dataset(make_dataset, videos):
+    """Three videos: with a query and two events, with one that finds nothing, with none."""
+    first = fo.Sample(videos[0], query="the cat")
+    first["events"] = fo.TemporalDetections(
+        detections=[fo.TemporalDetection(label="event", support=s) for s in ([1, 4], [6, 9])]
+    )
+    return make_dataset(first, fo.Sample(videos[1], query="the ghost"), fo.Sample(videos[2]))

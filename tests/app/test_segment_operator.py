@@ -1,0 +1,405 @@
+"""The operator ``segment``: what it does on every kind of collection, and what it refuses."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import fiftyone as fo
+import fiftyone.operators as foo
+import pytest
+from fiftyone.operators.delegated import DelegatedOperationService
+from fiftyone.operators.executor import ExecutionContext, ExecutionError, Executor
+from PIL import Image
+
+from fiftyone_revseg.app import models
+from fiftyone_revseg.app.running import list_active, stop_runs
+from fiftyone_revseg.app.segment import Segment
+from fiftyone_revseg.dataset import list_runs
+
+URI = "fiftyone_revseg/segment"
+
+
+def execute(samples, selected=(), **params):
+    kind = "dataset" if isinstance(samples, fo.Dataset) else "view"
+    ctx = {kind: samples, "selected": list(selected), "params": params}
+    if selected:
+        ctx["view_target"] = "SELECTED_SAMPLES"
+    result = foo.execute_operator(URI, ctx)
+    return result.executor.to_json()["logs"][-1]
+
+
+def context(samples, **params):
+    """The context that the App makes for an operator."""
+    request = {
+        "dataset_name": samples.dataset_name if hasattr(samples, "dataset_name") else samples.name,
+        "view": samples.view()._serialize(),
+        "params": params,
+        "prompt_id": "1",
+    }
+    return ExecutionContext(request, executor=Executor(), operator_uri=URI)
+
+
+def form(samples, **params):
+    return Segment().resolve_input(context(samples, **params)).type.properties
+
+
+def statuses(dataset, label_field="revseg"):
+    dataset.reload()
+    return dataset.values(f"{label_field}_status")
+
+
+def test_a_dataset_and_a_view(fake_model, dataset):
+    result = execute(dataset[:1], query="the cat")
+    assert (result["state"], result["total"], result["counts"]) == ("done", 1, {"ok": 1})
+    assert statuses(dataset) == ["ok", None, None]
+    assert len(dataset.first().frames[5].revseg.detections) == 1
+    result = execute(dataset, query="the ghost")
+    assert (result["skipped"], result["counts"]) == (1, {"no_target": 2})
+    assert statuses(dataset) == ["ok", "no_target", "no_target"]
+    assert [run["state"] for run in list_runs(dataset)] == ["done", "done"]
+
+
+def test_selected_samples(fake_model, dataset):
+    execute(dataset, selected=dataset.values("id")[1:2], query="the cat")
+    assert statuses(dataset) == [None, "ok", None]
+
+
+def test_clips(fake_model, dataset):
+    execute(dataset.to_clips("events"), query="the cat")
+    dataset.reload()
+    labelled = [k for k, f in dataset.first().frames.items() if f.revseg and f.revseg.detections]
+    assert sorted(labelled) == [1, 2, 3, 4, 6, 7, 8, 9]
+
+
+@pytest.fixture
+def images(make_dataset, tmp_path):
+    samples = []
+    for scene in ("a", "b"):
+        for k in range(6):
+            path = tmp_path / f"{scene}{k}.png"
+            Image.new("RGB", (64, 48), (40 * k, 0, 0)).save(path)
+            samples.append(fo.Sample(str(path), scene=scene, frame_number=k, query="the cat"))
+    return make_dataset(*samples)
+
+
+def test_ordered_dynamic_groups(fake_model, images):
+    groups = images.group_by("scene", order_by="frame_number")
+    result = execute(groups, query="the cat")
+    assert (result["total"], result["counts"]) == (2, {"ok": 2})
+    assert images.count("revseg.detections") == 12
+
+
+def test_selected_dynamic_groups(fake_model, images):
+    groups = images.group_by("scene", order_by="frame_number")
+    result = execute(groups, selected=[groups.last().id], query="the cat")
+    assert (result["total"], result["counts"]) == (1, {"ok": 1})
+    images.reload()
+    assert [len(d.detections) if d else 0 for d in images.values("revseg")] == [0] * 6 + [1] * 6
+
+
+def test_a_slice_of_groups(fake_model, make_dataset, videos, tmp_path):
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
+    group = fo.Group()
+    dataset = make_dataset(
+        fo.Sample(videos[0], group=group.element("camera")),
+        fo.Sample(str(tmp_path / "a.png"), group=group.element("map")),
+        fo.Sample(videos[1], group=group.element("rear")),
+    )
+    slices = form(dataset, query="the cat")["group_slice"]
+    assert slices.type.values == ["camera", "rear"]
+    execute(dataset, query="the cat", group_slice="rear")
+    dataset.reload()
+    every = dataset.select_group_slices(["camera", "rear"])
+    assert dict(zip(every.values("group.name"), every.values("revseg_status"), strict=True)) == {
+        "camera": None,
+        "rear": "ok",
+    }
+
+
+def test_queries_from_a_field(fake_model, dataset):
+    result = execute(dataset[:2], asked="field", prompt_field="query")
+    assert result["counts"] == {"ok": 1, "no_target": 1}
+
+
+def test_several_queries(fake_model, dataset):
+    execute(dataset[:1], asked="several", queries=["the cat", " ", "both"])
+    dataset.reload()
+    answers = dataset.first().revseg_answers.classifications
+    assert [answer.query for answer in answers] == ["the cat", "both", "both"]
+
+
+def test_what_failed_is_counted_and_shown(fake_model, dataset):
+    sample = fo.Sample("/nowhere/at/all.mp4")
+    dataset.add_sample(sample)
+    result = execute(dataset, query="the cat")
+    assert result["counts"] == {"ok": 3, "unreadable": 1}
+    ((reason, count),) = result["failures"]
+    assert reason.startswith("unreadable: ")
+    assert count == 1
+    dataset.reload()
+    assert dataset.load_saved_view(result["view"]).values("id") == [sample.id]
+    ctx = context(dataset)
+    ctx.request_params["results"] = result
+    markdown = Segment().resolve_output(ctx).type.properties["summary"]
+    assert "found: 3" in markdown.default
+    assert result["view"] in markdown.default
+
+
+def test_resume_redo_and_overwrite(fake_model, dataset):
+    execute(dataset, query="the cat")
+    assert execute(dataset, query="both")["counts"] == {}
+    assert execute(dataset, query="both")["changed"] == 3
+    assert execute(dataset, query="both", existing="changed")["counts"] == {"ok": 3}
+    assert execute(dataset, query="both", existing="changed")["skipped"] == 3
+    assert execute(dataset, query="both", existing="all")["counts"] == {"ok": 3}
+
+
+def test_the_form_tells_what_it_will_cost(fake_model, dataset):
+    dataset.compute_metadata()
+    notice = form(dataset, query="the cat")["estimate"].view
+    assert "3 videos" in notice.label
+    assert f"{3 * 10} frames" in notice.label
+    assert "about 6 turns" in notice.label
+    assert "first run" in notice.description
+    execute(dataset[:2], query="the cat")
+    dataset.reload()
+    notice = form(dataset, query="the cat")["estimate"].view
+    assert "1 of 3 videos" in notice.label
+    assert "per video" in notice.description
+    choices = form(dataset, query="the cat")["existing"]
+    assert choices.type.values == ["keep", "changed", "all"]
+    assert "revseg" in form(dataset, query="the cat")["label_field"].view.values()
+
+
+WRONG = {
+    "no query": ({}, "there is no query yet"),
+    "an empty query": ({"query": "  "}, "there is no query yet"),
+    "no queries": ({"asked": "several", "queries": [""]}, "there is no query yet"),
+    "a missing field": ({"asked": "field", "prompt_field": "x"}, "There is no field 'x'"),
+    "numbers": ({"asked": "field", "prompt_field": "number"}, "holds no queries"),
+    "a bad name": ({"query": "q", "label_field": "1 x"}, "letters, digits and underscores"),
+    "another's field": ({"query": "q", "label_field": "events"}, "something else"),
+    "no such model": ({"query": "q", "model": "gpt"}, "There is no model 'gpt'"),
+    "no such tracker": ({"query": "q", "tracker": "gpt"}, "no tracker called 'gpt'"),
+    "too many frames": ({"query": "q", "frames": 1000}, "less than 256"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_forms_change_nothing(dataset, name):
+    params, message = WRONG[name]
+    dataset.set_values("number", [1, 2, 3])
+    before = dataset.get_field_schema(flat=True), dataset.get_frame_field_schema()
+    with pytest.raises(ExecutionError, match=message):
+        execute(dataset, **params)
+    dataset.reload()
+    assert (dataset.get_field_schema(flat=True), dataset.get_frame_field_schema()) == before
+    assert not list_runs(dataset)
+
+
+def test_images_are_refused(images):
+    with pytest.raises(ExecutionError, match="ReVSeg segments videos"):
+        execute(images, query="the cat")
+    with pytest.raises(ExecutionError, match="There are no videos here"):
+        execute(images.limit(0).group_by("scene", order_by="frame_number"), query="the cat")
+    assert "revseg" not in images.get_field_schema()
+
+
+def test_missing_weights_change_nothing(dataset, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises((ExecutionError, ValueError, OSError)) as error:
+        execute(dataset, query="the cat", model=str(tmp_path))
+    assert str(tmp_path) in str(error.value)
+    dataset.reload()
+    assert "revseg_status" not in dataset.get_field_schema()
+    assert not list_active(dataset)
+
+
+def test_as_a_function(fake_model, dataset):
+    segment = foo.get_operator(URI)
+    assert segment(dataset[:1], "the cat")["counts"] == {"ok": 1}
+    assert segment(dataset, ["both"], label_field="two")["counts"] == {"ok": 3}
+    assert segment(dataset[:2], label_field="own")["counts"] == {"ok": 1, "no_target": 1}
+    assert statuses(dataset, "own") == ["ok", "no_target", None]
+    with pytest.raises(ExecutionError, match="There is no field 'x'"):
+        segment(dataset, prompt_field="x")
+
+
+def messages(generator):
+    return [message.to_json() for message in generator]
+
+
+def test_streams_progress_and_the_result(fake_model, dataset):
+    found = messages(Segment().execute(context(dataset, query="the cat")))
+    *progress, reload, result = found
+    labels = [message["body"]["params"]["label"] for message in progress]
+    assert labels[0] == "ReVSeg: segment the cat: loading the model"
+    assert labels[-1].startswith("3 of 3 videos")
+    assert "left" in labels[-1]
+    done = [message["body"]["params"]["progress"] for message in progress]
+    assert done == sorted(done)
+    assert done[-1] == 1
+    assert reload["body"]["operator_uri"] == "reload_dataset"
+    assert result["cls"] == "ExecutionResult"
+    assert result["body"]["counts"] == {"ok": 3}
+
+
+def test_an_error_in_the_middle_is_told_to_the_app(dataset, monkeypatch):
+    def fail(**arguments):
+        raise RuntimeError("no memory left")
+
+    monkeypatch.setattr(models, "get_model", fail)
+    *_, last = messages(Segment().execute(context(dataset, query="the cat")))
+    assert last["error"] == "no memory left"
+
+
+class Paused:
+    """A tracker that waits at the third frame of its second video until it may go on."""
+
+    def __init__(self, tracker):
+        self._track, self.reached, self.go_on = tracker.track, threading.Event(), threading.Event()
+        tracker.track = self.track
+        self._tracker = tracker
+
+    def track(self, frames, boxes):
+        for k, found in enumerate(self._track(frames, boxes)):
+            if len(self._tracker.calls) > 2 and k == 2:
+                self.reached.set()
+                assert self.go_on.wait(30)
+            yield found
+
+
+def wait_for_run(dataset, state):
+    deadline = time.monotonic() + 30
+    while list_active(dataset) or [run["state"] for run in list_runs(dataset)] != [state]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+        dataset.reload()
+
+
+def test_stops_cleanly_when_the_app_goes_away(fake_model, dataset):
+    paused = Paused(fake_model)
+    generator = Segment().execute(context(dataset, query="the cat"))
+    next(generator)
+    assert paused.reached.wait(30)
+    generator.close()  # what FiftyOne does with it when the connection is gone
+    paused.go_on.set()
+    wait_for_run(dataset, "interrupted")
+    assert statuses(dataset) == ["ok", None, None]
+    assert execute(dataset, query="the cat")["counts"] == {"ok": 2}
+
+
+def test_stopped_by_the_operator(fake_model, dataset, monkeypatch):
+    monkeypatch.setattr("fiftyone_revseg.app.running._ASKED", 0.0)
+    paused = Paused(fake_model)
+    found = []
+    generator = Segment().execute(context(dataset, query="the cat"))
+    thread = threading.Thread(target=lambda: found.extend(messages(generator)))
+    thread.start()
+    assert paused.reached.wait(30)
+    result = foo.execute_operator("fiftyone_revseg/stop", {"dataset": dataset}).result
+    assert result == {"stopped": ["ReVSeg: segment the cat"]}
+    paused.go_on.set()
+    thread.join(30)
+    assert found[-1]["body"]["state"] == "stopped"
+    assert found[-1]["body"]["counts"] == {"ok": 1}
+    assert found[-1]["body"]["total"] == 3
+    assert statuses(dataset) == ["ok", None, None]
+    with pytest.raises(ExecutionError, match="Nothing is running"):
+        foo.execute_operator("fiftyone_revseg/stop", {"dataset": dataset})
+    assert stop_runs(dataset) == []
+
+
+def test_delegated(fake_model, dataset):
+    foo.get_operator(URI)(dataset[:2], "the cat", delegate=True)
+    service = DelegatedOperationService()
+    (queued,) = service.list_operations(dataset_name=dataset.name)
+    assert queued.label == "ReVSeg: segment the cat"
+    service.execute_queued_operations(dataset_name=dataset.name)
+    (done,) = service.list_operations(dataset_name=dataset.name)
+    assert done.run_state == "completed"
+    assert done.status.progress == 1
+    assert done.status.label.startswith("2 of 2 videos")
+    assert done.result.result["counts"] == {"ok": 2}
+    assert "found: 2" in str(done.metadata["outputs_schema"])
+    assert statuses(dataset) == ["ok", "ok", None]
+
+
+SERVICE = """
+import sys, time
+import fiftyone as fo
+fo.config.plugins_dir = sys.argv[1]
+sys.path[:0] = sys.argv[3:]
+from conftest import ANSWERS
+from fake_models import BoxTracker, ScriptedReasoner
+import fiftyone_revseg as revseg
+from fiftyone.operators.delegated import DelegatedOperationService
+from fiftyone_revseg.app import models
+from fiftyone_revseg.pipeline import RevSeg
+
+class Slow(BoxTracker):
+    def track(self, frames, boxes):
+        for found in super().track(frames, boxes):
+            time.sleep(0.02)
+            yield found
+
+model = revseg.load_model(RevSeg(ScriptedReasoner(ANSWERS), Slow()))
+models.get_model = lambda **arguments: model
+DelegatedOperationService().execute_queued_operations(dataset_name=sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_service_loses_nothing(dataset, videos):
+    dataset.add_samples([fo.Sample(video) for video in videos * 3])
+    segment, service = foo.get_operator(URI), DelegatedOperationService()
+
+    def serve():
+        here = Path(__file__).parent
+        command = [sys.executable, "-c", SERVICE, fo.config.plugins_dir, dataset.name]
+        return subprocess.Popen([*command, str(here), str(here.parent)])
+
+    segment(dataset, "the cat", delegate=True)
+    process = serve()
+    deadline = time.monotonic() + 120
+    while not (dataset.has_field("revseg_status") and dataset.count("revseg_status") >= 2):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+        dataset.reload()
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait(30) == -signal.SIGKILL
+    saved = dict(zip(dataset.values("id"), dataset.values("revseg_answers"), strict=True))
+    done = sum(answers is not None for answers in saved.values())
+    assert 2 <= done < 12
+
+    segment(dataset, "the cat", delegate=True)
+    assert serve().wait(120) == 0
+    assert statuses(dataset) == ["ok"] * 12
+    last = service.list_operations(dataset_name=dataset.name)
+    results = [operation.result.result for operation in last if operation.result]
+    assert [result["skipped"] for result in results] == [done]
+    for sample in dataset:
+        if saved[sample.id] is not None:  # not done again
+            assert sample.revseg_answers.classifications[0].id == (
+                saved[sample.id].classifications[0].id
+            )
+
+
+@pytest.mark.slow
+def test_with_the_embedded_pair(make_dataset, tmp_path):
+    from fiftyone_revseg.synthetic import make_dataset as make_world
+
+    world = make_world(str(tmp_path), split="test", count=2, seed=0)
+    try:
+        result = foo.get_operator(URI)(world, prompt_field="query")
+        assert sum(result["counts"].values()) == 2
+        assert statuses(world).count("ok") >= 1
+        assert models.get_model() is models.get_model()
+    finally:
+        world.delete()
+        models.forget_models()
