@@ -1,0 +1,431 @@
+"""The pages about datasets, run from top to bottom on real videos with the embedded pair.
+
+Every heading whose code is run has a check of what came out of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import fiftyone as fo
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from fiftyone import ViewField as F
+from PIL import Image
+
+import fiftyone_revseg as revseg
+from fiftyone_revseg.cli import main
+from fiftyone_revseg.dataset import field_names
+from fiftyone_revseg.pictures import save_png, write_video
+from fiftyone_revseg.synthetic import make_world
+
+sys.path.insert(0, str(Path(__file__).parent / "dataset"))
+from contents import contents
+
+DOCS = Path(__file__).parents[1] / "docs"
+# Seed of a world -> what is asked about it. The model finds the first three, of the second the
+# first query only; the third is visible in some frames only
+WORLDS = {
+    0: ["the star"],
+    2: ["all circles", "the white circle"],
+    3: ["the green triangle"],
+    5: ["the blue circle"],
+}
+
+
+def blocks(page: str, language: str = "python") -> list[tuple[str, str]]:
+    """Lists the (heading, code) of the code of a page, in order."""
+    found, heading = [], ""
+    pattern = rf"^#+ (?P<heading>[^\n]+)$|^```{language}\n(?P<code>.*?)^```$"
+    for match in re.finditer(pattern, (DOCS / page).read_text(), re.MULTILINE | re.DOTALL):
+        if match["heading"]:
+            heading = match["heading"]
+        else:
+            found.append((heading, match["code"]))
+    return found
+
+
+def run_page(page: str, checks: dict) -> None:
+    """Runs the code of a page, heading by heading, and what checks each."""
+    sections: dict[str, list[str]] = {}
+    for heading, code in blocks(page):
+        sections.setdefault(heading, []).append(code)
+    assert list(sections) == list(checks)
+    names: dict = {}
+    for heading, codes in sections.items():
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            for code in codes:
+                exec(compile(code, f"{page}, {heading}", "exec"), names)
+        checks[heading](names, said.getvalue())
+
+
+def short_videos(folder: Path) -> list[fo.Sample]:
+    """Every third frame of some worlds, and a video that is not there."""
+    samples = []
+    for seed, queries in WORLDS.items():
+        world = make_world(seed, "test")
+        path = folder / f"world-{seed}.mp4"
+        frames = world.render()[0][::3]
+        write_video(path, [(k / world.fps, frame) for k, frame in enumerate(frames)], world.fps)
+        samples.append(fo.Sample(str(path), query=queries))
+    return [*samples, fo.Sample(str(folder / "gone.mp4"), query=["the star"])]
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    return short_videos(tmp_path_factory.mktemp("videos"))
+
+
+@pytest.fixture
+def my_videos(videos, tmp_path, monkeypatch):
+    """The dataset that the pages speak of, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    assert not fo.dataset_exists("my-videos")
+    dataset = fo.Dataset("my-videos")
+    dataset.add_samples([sample.copy() for sample in videos])
+    yield dataset
+    dataset.delete()
+
+
+@pytest.mark.slow
+def test_fields(my_videos, videos, tmp_path):
+    revseg.segment_view(my_videos, revseg.load_model(prompt_field="query", device="cpu"))
+    my_videos.add_sample(fo.Sample(videos[0].filepath, query=["the star"]))  # not segmented
+    assert my_videos.values("revseg_status") == [
+        *("ok", "no_target", "ok", "no_target", "unreadable"),
+        None,
+    ]
+    ids = my_videos.values("id")
+    everything = contents(my_videos)
+
+    def fields(names, said):
+        assert len(names["dataset"]) == 6
+
+    def failures(names, said):
+        assert names["failed"].values("id") == ids[4:5]
+        assert names["missing"].values("id") == ids[4:5]
+        assert "unreadable" in said
+        assert "there is no file" in said
+
+    def no_object(names, said):
+        absent = names["absent"]
+        assert absent.values("id") == [ids[1], ids[3]]
+        asked = absent.values("revseg_answers.classifications.query")
+        assert asked == [["the white circle"], ["the blue circle"]]
+        assert names["nothing_there"].values("id") == [ids[3]]
+
+    def low_confidence(names, said):
+        dataset = names["dataset"]
+        scores = dataset.values("frames.revseg.detections.confidence", unwind=True)
+        scores = np.array([score for score in scores if score is not None])
+        low = int((scores < 0.9).sum())
+        assert 0 < low < len(scores)
+        assert names["unsure"].count("frames.revseg.detections") == low
+        assert names["unsure"].count("frames") > names["unsure_frames"].count("frames")
+        counts = names["unsure_frames"].values(F("frames").map(F("revseg.detections").length()))
+        assert all(n > 0 for sample in counts for n in sample)
+        found = names["unsure_boxes"].values("revseg_answers.classifications.confidence")
+        assert found
+        assert all(0 < c < 0.85 for sample in found for c in sample)
+        # What the page warns of
+        trap = dataset.filter_labels("revseg_answers", F("confidence") < 0.85)
+        assert None in trap.values("revseg_answers.classifications.confidence", unwind=True)
+
+    def key_frames(names, said):
+        keyframes, images = names["keyframes"], names["images"]
+        assert len(keyframes) == 5
+        assert keyframes.values(F("support")[0]) == keyframes.values(F("support")[1])
+        assert isinstance(keyframes.first().revseg_keyframes, fo.Classification)
+        assert keyframes.first().revseg_keyframes.index == 1
+        assert keyframes.first().revseg_keyframes.query == "the star"
+        where = keyframes.values(["sample_id", F("support")[0]])
+        assert len(images) == len(set(zip(*where, strict=True))) < len(keyframes)
+        assert all(Path(path).is_file() for path in images.values("filepath"))
+        assert Path(images.first().filepath).is_relative_to(tmp_path / "key-frames")
+        assert min(images.values(F("revseg.detections").length())) > 0
+        # What the page warns of
+        assert len(names["dataset"].to_frames()) == len(images)
+
+    def masks_of(names, said):
+        labels = names["circles"].values("frames.revseg.detections.query", unwind=True)
+        assert set(labels) - {None} == {"all circles"}
+        answers = names["circles"].values("revseg_answers.classifications.query", unwind=True)
+        assert set(answers) == {"all circles"}
+        assert names["circles"].values("id") == [ids[1]]
+        numbers = names["first"].values("frames.revseg.detections.index", unwind=True)
+        assert set(numbers) - {None} == {1}
+        assert names["first"].count("frames.revseg.detections") < names["dataset"].count(
+            "frames.revseg.detections"
+        )
+
+    def visible(names, said):
+        assert len(names["objects"]) == 5
+        lengths = [int(line.split()[-1]) for line in said.splitlines()[:5]]
+        assert lengths[0] == max(names["dataset"].first().frames)
+        assert lengths[-1] == names["dataset"].values(names["seen"])[2]
+        assert names["partly"].values("id") == [ids[2]]
+        assert names["dataset"].values(names["seen"])[3:] == [0, 0, 0]
+        stretches = names["dataset"].to_clips("frames.revseg")
+        assert stretches.values("sample_id") == ids[:3]
+
+    def tags(names, said):
+        assert names["to_review"].values("id") == ids[4:5]
+        reviewed = names["masks_to_review"].count("frames.revseg.detections")
+        assert reviewed == names["unsure"].count("frames.revseg.detections") > 0
+
+    def export(names, said):
+        again = fo.Dataset.from_dir("backup", dataset_type=fo.types.FiftyOneDataset)
+        try:
+            assert again.values("revseg_status") == names["dataset"].values("revseg_status")
+            assert again.count("frames.revseg.detections.mask") > 0
+        finally:
+            again.delete()
+        frames = names["frames"]
+        assert set(frames.values("sample_id")) == {ids[0], ids[2]}
+        for frame in frames:
+            name = Path(frame.filepath).relative_to(tmp_path / "frames").with_suffix(".png")
+            mask = np.asarray(Image.open(Path("masks") / "labels" / name))
+            own = [
+                d.to_segmentation(frame_size=mask.shape[::-1]).mask for d in frame.revseg.detections
+            ]
+            expected = np.any([m > 0 for m in own], axis=0) if own else np.zeros(mask.shape, bool)
+            np.testing.assert_array_equal(mask == 255, expected)
+            np.testing.assert_array_equal(mask == 0, ~expected)
+        coco = json.loads(Path("coco/labels.json").read_text())
+        assert len(coco["annotations"]) == frames.count("revseg.detections") > 0
+        assert coco["annotations"][0]["query"] == "the star"
+        assert coco["annotations"][0]["segmentation"]
+        assert coco["images"][0]["file_name"].startswith("world-0")
+        # What the page warns of
+        with pytest.raises(TypeError, match="Instance"):
+            frames.export("x", dataset_type=fo.types.COCODetectionDataset, label_field="revseg")
+        tracks = "".join(path.read_text() for path in Path("cvat/labels").iterdir())
+        assert tracks.count("<track ") == 2
+        table = Path("table/labels.csv").read_text()
+        assert "unreadable" in table
+        assert "So the blue star fits" in table
+
+    def replies(names, said):
+        assert names["trajectory"].query == "the star"
+        assert names["trajectory"].think in said
+        answer = names["dataset"].first().revseg_answers.classifications[0]
+        assert names["trajectory"].key_frames[0] + 1 == answer.keyframe
+        assert [turn.reply in said for turn in names["trajectory"].turns] == [True, True]
+        order = names["slowest_first"].values("id")
+        assert sorted(order) == sorted(ids[:5])
+        assert order[-1] == ids[4]  # nothing was tracked in what cannot be read
+
+    def compare(names, said):
+        assert names["found"].values("second_status") == ["ok", "ok"] or len(names["changed"])
+        assert "precision" in said
+        assert names["results"].metrics()["precision"] > 0.5
+        assert 0.5 < float(said.splitlines()[-1]) <= 1
+
+    def remove(names, said):
+        dataset = names["dataset"]
+        left = {*dataset.get_field_schema(), *dataset.get_frame_field_schema()}
+        assert not {"second", *field_names("second")[1:]} & left
+        assert [run["label_field"] for run in revseg.list_runs(dataset)] == ["revseg"]
+        assert set(field_names("revseg")[1:]) <= left
+
+    run_page(
+        "fields.md",
+        {
+            "The fields": fields,
+            "What failed": failures,
+            "No such object": no_object,
+            "Low confidence": low_confidence,
+            "Key frames": key_frames,
+            "The masks of one query, or of one object": masks_of,
+            "How long is an object visible?": visible,
+            "Tags for review": tags,
+            "Export": export,
+            "What the model was asked and replied": replies,
+            "Compare two label fields": compare,
+            "Remove all of it": remove,
+        },
+    )
+    # Looking at results did not change them
+    my_videos.untag_labels("review")
+    left = contents(my_videos)
+    for name in field_names()[1:]:
+        assert [sample[name] for sample in left] == [sample[name] for sample in everything]
+
+
+def attributes(dataset, path):
+    schema = dataset.get_field_schema(flat=True)
+    schema.update({f"frames.{k}": v for k, v in dataset.get_frame_field_schema(flat=True).items()})
+    own = {name.removeprefix(f"{path}.") for name in schema if name.startswith(f"{path}.")}
+    return {name for name in own if "." not in name}
+
+
+def test_the_tables_of_fields_are_complete():
+    """Whoever adds a field or an attribute of a label adds it to the page."""
+    from fiftyone_revseg.dataset import declare_fields
+
+    page = (DOCS / "fields.md").read_text()
+    dataset = fo.Dataset()
+    try:
+        dataset.media_type = "video"
+        declare_fields(dataset)
+        for name in field_names():
+            assert f"| `{name}` |" in page
+        table = page[page.index("| attribute |") :].split("\n\n")[0].splitlines()[2:]
+        columns = {
+            2: "frames.revseg.detections",
+            3: "revseg_answers.classifications",
+            4: "revseg_keyframes.detections",
+        }
+        # Fields of FiftyOne's own that are not used here, or explained by the text
+        unused = {"id", "tags", "attributes", "mask_path", "logits"}
+        for column, path in columns.items():
+            rows = [row.split("|") for row in table]
+            rows = [row for row in rows if row[column].strip()]
+            said = {name for row in rows for name in re.findall(r"`(.*?)`", row[1])}
+            ours = attributes(dataset, path) - unused - ({"support"} if column == 4 else set())
+            assert said == ours, f"docs/fields.md and the schema of {path} differ"
+    finally:
+        dataset.delete()
+
+
+@pytest.fixture
+def my_cameras(videos):
+    dataset = fo.Dataset("my-cameras")
+    dataset.add_group_field("group", default="right")
+    group = fo.Group()
+    for name, sample in zip(("left", "right"), videos, strict=False):
+        dataset.add_sample(fo.Sample(sample.filepath, group=group.element(name)))
+    yield dataset
+    dataset.delete()
+
+
+@pytest.fixture
+def my_frames(tmp_path_factory):
+    folder, dataset = tmp_path_factory.mktemp("frames"), fo.Dataset("my-frames")
+    for k, frame in reversed(list(enumerate(make_world(0, "test").render()[0][::3]))):
+        save_png(folder / f"{k}.png", frame)
+        path = str(folder / f"{k}.png")
+        dataset.add_sample(fo.Sample(path, scene="one", frame_number=k + 1))
+    yield dataset
+    dataset.delete()
+
+
+@pytest.mark.slow
+def test_apply_to_a_dataset(my_videos, my_cameras, my_frames, tmp_path):
+    first = my_videos.first()
+    first["events"] = fo.TemporalDetections(
+        detections=[fo.TemporalDetection(label="event", support=s) for s in ([1, 4], [3, 9])]
+    )
+    first.save()
+
+    def in_python(names, said):
+        dataset = names["dataset"]
+        assert dataset.values("revseg_status")[4] == "unreadable"
+        assert None not in dataset.values("revseg_status")
+        assert "5 of 5 segmented" in said
+        assert dataset.values("own_status") == ["ok", "no_target", "ok", "no_target", "unreadable"]
+        assert f"{dict(names['summary'].counts)}" in said
+        assert "there is no file" in said
+        assert dataset.values("shown_status") == ["ok", None, None, None, None]
+        assert "world-0.mp4 track" in said
+
+    def through_apply_model(names, said):
+        dataset = names["dataset"]
+        assert dataset.values("third_status") == ["ok", "no_target", None, None, None]
+        assert dataset.count("frames.third.detections") > 0
+        own, third = dataset.values(
+            ["frames.own.detections.label", "frames.third.detections.label"]
+        )
+        assert own[:2] == third[:2]
+
+    def resume(names, said):
+        dataset = names["dataset"]
+        assert names["kept"].changed == {"spec.frames: 8 -> 6": 4}
+        assert names["kept"].skipped == 4
+        assert names["redone"].skipped == 0
+        assert len(names["weak"]) > 0
+        assert names["model"].config.label_field != "own"  # the argument is what counts
+        frames = "own_trajectory.segmentations.settings.spec.frames"
+        assert {n for sample in dataset.values(frames) for n in sample} >= {6, 8}
+        assert "revseg_" in said
+        assert "own_" in said
+
+    def clips(names, said):
+        statuses = names["clips"].values("clipped_status")
+        assert len(statuses) == 2
+        assert str(statuses) in said
+        dataset = names["dataset"]
+        assert not dataset.to_clips("events").has_field("clipped_status")
+        along = dataset.to_clips("events", other_fields=["clipped_status"])
+        assert set(along.values("clipped_status")) <= set(statuses)
+        answers = dataset.first().clipped_answers.classifications
+        assert [list(answer.support) for answer in answers] == [[1, 4], [3, 9]]
+
+    def grouped(names, said):
+        left = names["cameras"].select_group_slices("left")
+        assert left.values("revseg_status") == ["ok"]
+        right = names["cameras"].select_group_slices("right")
+        assert right.values("revseg_status") == [None]
+
+    def images(names, said):
+        ordered = names["images"].sort_by("frame_number")
+        assert set(ordered.values("revseg_status")) == {"ok"}
+        assert min(ordered.values(F("revseg.detections").length())) == 1
+        keyframe = ordered.first().revseg_answers.classifications[0].keyframe
+        marks = ordered.values(F("revseg_keyframes.classifications").length())
+        assert marks == [int(k == keyframe) for k in range(1, len(ordered) + 1)]
+        kept = [t is not None for t in ordered.values("revseg_trajectory")]
+        assert kept == [True, *[False] * (len(ordered) - 1)]
+
+    def mask_files(names, said):
+        paths = names["dataset"].values("frames.filed.detections.mask_path", unwind=True)
+        paths = {path for path in paths if path}
+        assert paths == {str(path) for path in (tmp_path / "masks").glob("*/*.png")}
+        assert str(tmp_path / "masks" / "world-0" / "000001_1.png") in paths
+
+    run_page(
+        "apply-to-a-dataset.md",
+        {
+            "In Python": in_python,
+            "Through apply_model": through_apply_model,
+            "Interrupt, resume, redo": resume,
+            "Clips": clips,
+            "Grouped datasets": grouped,
+            "Images that are frames": images,
+            "Masks as files": mask_files,
+        },
+    )
+
+
+def shell_lines():
+    pages = sorted(path.name for path in DOCS.glob("*.md"))
+    return [
+        line
+        for page in pages
+        for _, code in blocks(page, "bash")
+        for line in code.replace("\\\n", " ").splitlines()
+        if line.startswith("revseg ")
+    ]
+
+
+@pytest.mark.parametrize("line", shell_lines())
+def test_commands_in_the_pages_are_understood(line):
+    """Parses them, and runs nothing."""
+    words = shlex.split(line, comments=True)[1:]
+    command = main
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    command.make_context("revseg", words)
+
+
+def test_there_are_commands_in_the_pages():
+    assert any(line.startswith("revseg apply") for line in shell_lines())
+    assert CliRunner().invoke(main, ["apply", "--help"]).exit_code == 0
