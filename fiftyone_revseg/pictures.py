@@ -6,6 +6,8 @@ Numpy and PIL only (PyAV for videos), so that they work where FiftyOne is not in
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -112,6 +114,50 @@ def draw_boxes(
         if label:
             _draw_label(draw, image.size, label, (x0, y0, x1, y1), color, font)
     return np.asarray(image)
+
+
+def frame_strip(
+    frames: Sequence[np.ndarray],
+    captions: Sequence[str],
+    chosen: int | None = None,
+    columns: int = 8,
+) -> np.ndarray:
+    """Lays frames out in rows, each with a caption, one of them marked.
+
+    Args:
+        frames: ``(H, W, 3)`` uint8 RGB frames, at least one, all of one size
+        captions: a caption per frame
+        chosen (None): the position of the frame to mark
+        columns (8): how many frames there are in a row
+
+    Returns:
+        an ``(H, W, 3)`` uint8 RGB image
+    """
+    height, width = frames[0].shape[:2]
+    gap = max(4, width // 32)
+    font = _font(max(11, width // 10))
+    columns = min(columns, len(frames))
+    rows = math.ceil(len(frames) / columns)
+    cell_width, cell_height = width + 2 * gap, height + 2 * gap
+    image = Image.new("RGB", (columns * cell_width, rows * cell_height), (40, 40, 40))
+    draw = ImageDraw.Draw(image)
+    for k, frame in enumerate(frames):
+        x, y = k % columns * cell_width, k // columns * cell_height
+        color = object_color(0) if k == chosen else (90, 90, 90)
+        if k == chosen:
+            draw.rectangle((x, y, x + cell_width - 1, y + cell_height - 1), fill=color)
+        image.paste(Image.fromarray(frame), (x + gap, y + gap))
+        # At the foot of the frame: without an own line, the strip stays flat
+        corner = (x + gap, y + gap + height, x + gap, y + gap + height)
+        _draw_label(draw, image.size, captions[k], corner, color, font)
+    return np.asarray(image)
+
+
+def data_uri(image: np.ndarray, quality: int = 85) -> str:
+    """Returns an ``(H, W, 3)`` uint8 RGB image as a JPEG in a ``data:`` address for browsers."""
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "JPEG", quality=quality)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def text_tile(text: str, size: tuple[int, int]) -> np.ndarray:

@@ -1,0 +1,518 @@
+"""What is to be seen of how the answers on a sample came about: in words, numbers and pictures.
+
+Everything is computed from what a sample keeps, without the App. Of the frames, only small
+attributes are read, and masks where they are few; whole frames never are.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import fiftyone as fo
+import numpy as np
+from PIL import Image
+
+from fiftyone_revseg import pictures
+from fiftyone_revseg.dataset.drift import drift_score, suspected_frames
+from fiftyone_revseg.dataset.jobs import is_clips, source_dataset
+from fiftyone_revseg.dataset.schema import field_names
+from fiftyone_revseg.video import VideoError, open_video
+
+Box = tuple[float, float, float, float]
+
+#: Areas are of masks where all masks together have at most so many pixels, else of boxes
+MASK_PIXELS = 20_000_000
+
+#: The size in pixels of the longer side of the pictures
+KEY_FRAME_SIZE, STRIP_SIZE = 640, 160
+
+_CACHE_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How one answer came about: that about one object, or about a query without any.
+
+    Attributes:
+        query: the query
+        description: the object in the model's words; "" if there is none
+        thought: what the model thought
+        status: see :class:`fiftyone_revseg.types.Status`
+        reason: why the status is not "ok", in words
+        confidence: that of the box; None if unknown
+        index: the object's index in the detections; None if there is no object
+        model: the names of the models
+        tags: for example "accepted"
+        key_frame: the key frame's number; None if there is none
+        box_xywh_rel: the box in the key frame as ``(x, y, width, height)``, relative
+        sampled: the numbers of the frames that the model saw
+        turns: the replies about this object, and those of turn 1, as dicts; see
+            :class:`fiftyone_revseg.reasoning.Turn`
+        timings: stage -> seconds
+        corrections: what people corrected, as dicts
+        support: the first and last frame number that the answer is about; None if unknown
+        frame_count: the number of frames in the video, or in the clip; 0 if unknown
+        source_size: the ``(width, height)`` of the video in pixels; (0, 0) if unknown
+    """
+
+    query: str
+    description: str = ""
+    thought: str = field(default="", repr=False)
+    status: str = ""
+    reason: str = ""
+    confidence: float | None = None
+    index: int | None = None
+    model: str = ""
+    tags: tuple[str, ...] = ()
+    key_frame: int | None = None
+    box_xywh_rel: Box | None = None
+    sampled: tuple[int, ...] = field(default=(), repr=False)
+    turns: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    timings: dict[str, float] = field(default_factory=dict, repr=False)
+    corrections: tuple[dict[str, Any], ...] = ()
+    support: tuple[int, int] | None = None
+    frame_count: int = 0
+    source_size: tuple[int, int] = (0, 0)
+
+    @property
+    def chosen(self) -> int | None:
+        """The position of the key frame among the sampled ones; None if it is not one of them."""
+        return self.sampled.index(self.key_frame) if self.key_frame in self.sampled else None
+
+
+@dataclass(frozen=True)
+class TrackSeries:
+    """An object over time.
+
+    Attributes:
+        numbers: the numbers of the frames, increasing
+        areas: the share of the picture that the object covers in each, in [0, 1]; None where it
+            is not visible
+        scores: its score in each frame, or None
+        boxes: its box in each frame, ``[x, y, width, height]``, relative, or None
+        area_of: "mask" or "box": what the areas are of
+    """
+
+    numbers: tuple[int, ...] = ()
+    areas: tuple[float | None, ...] = ()
+    scores: tuple[float | None, ...] = ()
+    boxes: tuple[list[float] | None, ...] = field(default=(), repr=False)
+    area_of: str = "box"
+
+    @property
+    def visible(self) -> int:
+        """In how many frames the object is visible."""
+        return sum(area is not None for area in self.areas)
+
+    @property
+    def drift(self) -> float:
+        """See :func:`fiftyone_revseg.dataset.drift.drift_score`."""
+        return drift_score(self.areas, self.scores)
+
+    @property
+    def suspected(self) -> list[int]:
+        """The numbers of the frames at which the tracker is suspected to have drifted."""
+        return [self.numbers[k] for k in suspected_frames(self.areas, self.scores)]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What the model saw.
+
+    Attributes:
+        key_frame: the key frame with its box, an (H, W, 3) uint8 RGB image; None if there is none
+        strip: the sampled frames with the chosen one marked; None if there are none
+    """
+
+    key_frame: np.ndarray | None = field(default=None, repr=False)
+    strip: np.ndarray | None = field(default=None, repr=False)
+
+
+def label_fields(samples: Any) -> list[str]:
+    """Lists the label fields of a collection that hold answers of this project.
+
+    Args:
+        samples: a :class:`fiftyone.core.collections.SampleCollection`
+
+    Returns:
+        a list of names, without "frames."
+    """
+    schema = samples.get_field_schema()
+    names = [name.removesuffix("_trajectory") for name in schema if name.endswith("_trajectory")]
+    return [name for name in names if all(own in schema for own in field_names(name)[1:])]
+
+
+def images_of(samples: Any, sample: Any) -> Any | None:
+    """Finds the images that one image makes up a video with.
+
+    Args:
+        samples: the collection that the sample is seen in
+        sample: the :class:`fiftyone.core.sample.Sample` or view of one
+
+    Returns:
+        a view of the images in their order, or None if the collection is no grouping of images
+    """
+    if sample.media_type != "image" or not getattr(samples, "_is_dynamic_groups", False):
+        return None
+    stage = next(s for s in reversed(samples._all_stages) if isinstance(s, fo.GroupBy))
+    names = stage.field_or_expr
+    if not isinstance(names, (str, list, tuple)):
+        return None  # grouped by an expression, which only the database can evaluate
+    if isinstance(names, str):
+        return samples.get_dynamic_group(sample[names])
+    return samples.get_dynamic_group([sample[name] for name in names])
+
+
+def explain(sample: Any, label_field: str = "revseg", images: Any = None) -> list[Explanation]:
+    """Explains the answers on a sample.
+
+    Args:
+        sample: the :class:`fiftyone.core.sample.Sample` or view of one: a video, a clip, or an
+            image
+        label_field ("revseg"): the label field
+        images (None): of an image, those that it makes up a video with, see :func:`images_of`
+
+    Returns:
+        a list of :class:`Explanation`, one per query and object, in the order in which they were
+        asked; [] if the sample was not segmented
+    """
+    if images is not None:
+        sample = images.first()  # which has what is said about all of them
+    answers = _value(sample, f"{label_field}_answers")
+    trajectory = _value(sample, f"{label_field}_trajectory") or {}
+    slots = [
+        (record, i)
+        for record in trajectory.get("segmentations") or ()
+        for i in range(max(1, len(record["trajectory"]["choices"])))
+    ]
+    explanations = []
+    for answer in answers.classifications if answers is not None else ():
+        record, i = _take(slots, answer)
+        explanations.append(_explanation(answer, record, i))
+    return explanations
+
+
+def track_series(
+    sample: Any, explanation: Explanation, label_field: str = "revseg", images: Any = None
+) -> TrackSeries:
+    """Reads what became of an object over time.
+
+    Args:
+        sample: as for :func:`explain`
+        explanation: the :class:`Explanation` of the object
+        label_field ("revseg"): the label field
+        images (None): as for :func:`explain`
+
+    Returns:
+        a :class:`TrackSeries`, with every frame of the video or clip; empty if there is no object
+    """
+    if explanation.index is None:
+        return TrackSeries()
+    view, path = _frames_of(sample, label_field, images)
+    if view is None:
+        return TrackSeries()
+    labels = f"{path}.detections"
+    names = [f"{labels}.{name}" for name in ("index", "confidence", "bounding_box")]
+    indices, scores, boxes = (_one_list(values, images) for values in view.values(names))
+    if images is None:
+        numbers = view.values("frames.frame_number", unwind=True)
+    else:
+        numbers = range(1, len(indices) + 1)
+    masks = None
+    if _pixels(boxes, explanation.source_size) <= MASK_PIXELS:
+        masks = _one_list(view.values(f"{labels}.mask"), images)
+
+    rows, missing = {}, False
+    for k, number in enumerate(numbers):
+        if explanation.support and not _is_within(number, explanation.support):
+            continue
+        rows[number] = (None, None, None, None)
+        if explanation.index not in (indices[k] or ()):
+            continue
+        i = indices[k].index(explanation.index)
+        box, mask = boxes[k][i], masks[k][i] if masks else None
+        missing = missing or mask is None
+        area = box[2] * box[3]
+        rows[number] = (area, None if mask is None else area * mask.mean(), scores[k][i], box)
+    if not rows:
+        return TrackSeries()
+    box_areas, mask_areas, scores, boxes = zip(*rows.values(), strict=True)
+    return TrackSeries(
+        numbers=tuple(rows),
+        areas=box_areas if missing else mask_areas,
+        scores=scores,
+        boxes=boxes,
+        area_of="box" if missing else "mask",
+    )
+
+
+def picture_key(sample: Any, explanation: Explanation, images: Any = None) -> tuple | None:
+    """Names the frames that the pictures of an explanation are made of.
+
+    Args:
+        sample: as for :func:`explain`
+        explanation: the :class:`Explanation`
+        images (None): as for :func:`explain`
+
+    Returns:
+        a key, which changes with the files; None if there is nothing to show
+
+    Raises:
+        VideoError: if a file is gone
+    """
+    numbers = sorted({*explanation.sampled, explanation.key_frame or 0} - {0})
+    if not numbers:
+        return None
+    paths: Sequence[str] = [sample.filepath]
+    if images is not None:
+        paths = images.values("filepath")
+        if numbers[-1] > len(paths):
+            raise VideoError(
+                f"there are {len(paths)} images now, but image {numbers[-1]} was shown to the "
+                "model: segment them again."
+            )
+        paths = [paths[number - 1] for number in numbers]
+    return (tuple(_state_of(path) for path in paths), tuple(numbers), images is not None)
+
+
+def has_pictures(key: tuple | None) -> bool:
+    """Returns whether :func:`make_pictures` needs to decode nothing for this key."""
+    return key is None or key in _cache
+
+
+def make_pictures(
+    explanation: Explanation, key: tuple | None, box_xywh_rel: Sequence[float] | None = None
+) -> Pictures:
+    """Makes the pictures of an explanation; decoded frames are kept for the next time.
+
+    Args:
+        explanation: the :class:`Explanation`
+        key: see :func:`picture_key`
+        box_xywh_rel (None): the box to draw where the explanation has none
+
+    Returns:
+        a :class:`Pictures`
+
+    Raises:
+        VideoError: if the video cannot be read, or is not the one that was segmented
+    """
+    if key is None:
+        return Pictures()
+    frames = _cache.get(key)
+    if frames is None:
+        frames = _decode(explanation, key)
+        _cache.put(key, frames)
+    numbers = key[1]
+    strip = key_frame = None
+    if explanation.sampled:
+        shown = [_fit(frames[numbers.index(n)], STRIP_SIZE) for n in explanation.sampled]
+        strip = pictures.frame_strip(
+            shown, [str(n) for n in explanation.sampled], explanation.chosen
+        )
+    if explanation.key_frame is not None:
+        key_frame = frames[numbers.index(explanation.key_frame)]
+        box = explanation.box_xywh_rel or box_xywh_rel
+        if box is not None:
+            height, width = key_frame.shape[:2]
+            x, y, w, h = box
+            box = (x * width, y * height, (x + w) * width, (y + h) * height)
+            key_frame = pictures.draw_boxes(key_frame, [box], [explanation.description])
+    return Pictures(key_frame, strip)
+
+
+def _explanation(answer: Any, record: dict[str, Any] | None, i: int) -> Explanation:
+    own = {
+        "query": _attribute(answer, "query") or "",
+        "thought": _attribute(answer, "reasoning") or "",
+        "status": _attribute(answer, "status") or "",
+        "reason": _attribute(answer, "reason") or "",
+        "confidence": answer.confidence,
+        "index": _attribute(answer, "index"),
+        "model": _attribute(answer, "model") or "",
+        "tags": tuple(answer.tags or ()),
+        "key_frame": _attribute(answer, "keyframe"),
+    }
+    support = _attribute(answer, "support")
+    if own["key_frame"] is not None:
+        own["description"] = answer.label or ""
+    if support:
+        own["support"] = (int(support[0]), int(support[1]))
+    if record is None:
+        return Explanation(**own)
+
+    trajectory = record["trajectory"]
+    table, size = trajectory["frame_table"], tuple(trajectory["source_size"])
+    first = record.get("first_frame") or 0
+    corrections = tuple(
+        correction
+        for correction in record.get("corrections") or ()
+        if correction.get("index", own["index"]) == own["index"]
+    )
+    return Explanation(
+        **own,
+        box_xywh_rel=_key_frame_box(trajectory, i, first, own["key_frame"], corrections),
+        sampled=tuple(first + k + 1 for k in table["indices"]),
+        turns=tuple(turn for turn in trajectory["turns"] if turn.get("object") in (None, i)),
+        timings=dict(record.get("timings") or {}),
+        corrections=corrections,
+        frame_count=table["frame_count"],
+        source_size=(int(size[0]), int(size[1])),
+    )
+
+
+def _key_frame_box(
+    trajectory: dict[str, Any],
+    i: int,
+    first: int,
+    key_frame: int | None,
+    corrections: Sequence[dict[str, Any]],
+) -> Box | None:
+    """The box in the key frame: what a person said last, else what the model said."""
+    for correction in reversed(corrections):
+        if correction.get("frame_number") == key_frame and correction.get("box"):
+            return tuple(correction["box"])
+    width, height = trajectory["source_size"]
+    if key_frame is None or i >= len(trajectory["choices"]) or not (width and height):
+        return None
+    grounding = trajectory["groundings"][i]
+    sampled = trajectory["frame_table"]["indices"]
+    if grounding is None or first + sampled[trajectory["choices"][i]["frame"]] + 1 != key_frame:
+        return None  # another key frame was chosen since
+    x1, y1, x2, y2 = grounding["box_xyxy_px"]
+    return x1 / width, y1 / height, (x2 - x1) / width, (y2 - y1) / height
+
+
+def _take(slots: list[tuple[dict[str, Any], int]], answer: Any) -> tuple[dict | None, int]:
+    """Takes the record of an answer from those that are left; answers may have been deleted."""
+    query, support = _attribute(answer, "query"), list(_attribute(answer, "support") or ())
+    own = [
+        (record, i)
+        for record, i in slots
+        if record["trajectory"]["query"] == query
+        and list(record.get("support") or support) == support
+    ]
+    if not own:
+        return None, 0
+    slot = next((slot for slot in own if _description(*slot) == answer.label), own[0])
+    slots.remove(slot)
+    return slot
+
+
+def _description(record: dict[str, Any], i: int) -> str | None:
+    choices = record["trajectory"]["choices"]
+    return choices[i]["description"] if choices else None
+
+
+def _frames_of(sample: Any, label_field: str, images: Any) -> tuple[Any, str]:
+    """The view with the detections on the frames of one sample, and their path."""
+    if images is not None:
+        return images, label_field
+    if sample.media_type != "video":
+        return None, label_field
+    collection = getattr(sample, "_view", None)
+    if collection is not None and is_clips(collection):
+        # Of a clip, its sample has the frames
+        return source_dataset(collection).select(sample["sample_id"]), f"frames.{label_field}"
+    return sample.dataset.select(sample.id), f"frames.{label_field}"
+
+
+def _one_list(values: list[Any], images: Any) -> list[Any]:
+    """One entry per frame, whether these are the frames of one sample or samples of their own."""
+    if images is not None:
+        return values
+    return (values[0] if values else None) or []
+
+
+def _pixels(boxes: Iterable[Any], size: tuple[int, int]) -> float:
+    """How many pixels there are in all boxes together."""
+    width, height = size
+    if not width or not height:
+        return float("inf")  # unknown
+    return sum(box[2] * box[3] for found in boxes for box in found or ()) * width * height
+
+
+def _is_within(number: int, support: tuple[int, int]) -> bool:
+    return support[0] <= number <= support[1]
+
+
+def _value(sample: Any, name: str) -> Any:
+    return sample[name] if sample.has_field(name) else None
+
+
+def _attribute(label: Any, name: str) -> Any:
+    return label[name] if label.has_field(name) else None
+
+
+def _state_of(path: str) -> tuple[str, int, int]:
+    """Changes with the file. Of a pattern or folder of images, the folder stands for them."""
+    found = os.path.dirname(path) if "%" in os.path.basename(path) else path
+    try:
+        state = os.stat(found)
+    except OSError as error:
+        raise VideoError(
+            f"{path} is not there any more ({error.strerror}): put it back, or correct the "
+            "sample's filepath."
+        ) from error
+    return path, state.st_mtime_ns, state.st_size
+
+
+def _decode(explanation: Explanation, key: tuple) -> list[np.ndarray]:
+    """Decodes the frames that a key names, small."""
+    states, numbers, are_images = key
+    if are_images:
+        with open_video([path for path, _, _ in states]) as video:
+            return [_fit(video[k], KEY_FRAME_SIZE) for k in range(len(video))]
+    with open_video(states[0][0]) as video:
+        size = explanation.source_size
+        if numbers[-1] > len(video) or (all(size) and tuple(video.size) != size):
+            raise VideoError(
+                f"{states[0][0]} is not the video that was segmented: it has {len(video)} frames "
+                f"of {video.size[0]} x {video.size[1]} now. Segment it again, or correct the "
+                "sample's filepath."
+            )
+        return [_fit(video[number - 1], KEY_FRAME_SIZE) for number in numbers]
+
+
+def _fit(frame: np.ndarray, longer_side: int) -> np.ndarray:
+    height, width = frame.shape[:2]
+    scale = longer_side / max(height, width)
+    if scale >= 1:
+        return frame
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR))
+
+
+class _FrameCache:
+    """The frames that were shown last; those that were not for the longest time go first."""
+
+    def __init__(self, limit_bytes: int):
+        self._limit = limit_bytes
+        self._frames: OrderedDict[tuple, list[np.ndarray]] = OrderedDict()
+        self._lock = threading.Lock()  # the App's server answers in several threads
+
+    def __contains__(self, key: tuple) -> bool:
+        return key in self._frames
+
+    def get(self, key: tuple) -> list[np.ndarray] | None:
+        with self._lock:
+            if key in self._frames:
+                self._frames.move_to_end(key)
+            return self._frames.get(key)
+
+    def put(self, key: tuple, frames: list[np.ndarray]) -> None:
+        with self._lock:
+            self._frames[key] = frames
+            self._frames.move_to_end(key)
+            while len(self._frames) > 1 and self._bytes() > self._limit:
+                self._frames.popitem(last=False)
+
+    def _bytes(self) -> int:
+        return sum(frame.nbytes for frames in self._frames.values() for frame in frames)
+
+
+_cache = _FrameCache(_CACHE_BYTES)
