@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import fiftyone as fo
 import numpy as np
 
-from fiftyone_revseg.dataset.jobs import (
-    check_collection,
-    is_clips,
-    select_by_id,
-    source_dataset,
-)
+from fiftyone_revseg.dataset.jobs import check_collection
 from fiftyone_revseg.dataset.masks import (
     LabelledVideo,
     Unusable,
     iter_videos,
     masks_path,
     union,
+    with_progress,
 )
+from fiftyone_revseg.dataset.numbers import check_number_field, write_numbers
+from fiftyone_revseg.dataset.progress import OnProgress
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.evaluation import contour_accuracy, region_similarity
-
-#: Called with how many videos are done, and how many there are
-OnVideo = Callable[[int, int], Any]
 
 
 @dataclass
@@ -89,7 +83,7 @@ def compare_fields(
     field_b: str,
     name: str | None = None,
     group_slice: str | None = None,
-    progress: bool | OnVideo | None = None,
+    progress: bool | OnProgress | None = None,
 ) -> Comparison:
     """Measures how much two label fields agree on each video, and writes that to a field.
 
@@ -111,8 +105,9 @@ def compare_fields(
         field_b: another one
         name (None): the field to write. By default, ``"<field_a>_vs_<field_b>"``
         group_slice (None): the slice with the videos, if the dataset is grouped
-        progress (None): whether to show a progress bar; or a function that is called with how
-            many videos are done, and how many there are. By default, as FiftyOne is configured
+        progress (None): whether to show a progress bar; or a function that is called with a
+            :class:`fiftyone_revseg.dataset.progress.RunProgress`. By default, as FiftyOne is
+            configured
 
     Returns:
         a :class:`Comparison`; ``print`` it. What could not be compared is counted there, and has
@@ -128,7 +123,7 @@ def compare_fields(
     samples = check_collection(samples, group_slice)
     for label_field in (field_a, field_b):
         masks_path(samples, label_field)
-    _check_field(samples, name)
+    check_number_field(samples, name)
     result = Comparison(field_a, field_b, name, total=len(samples))
     if not len(samples):
         result.view = samples.view()
@@ -136,10 +131,10 @@ def compare_fields(
 
     values: dict[str, float | None] = {}
     videos = iter_videos(samples, [field_a, field_b])
-    for video in _counted(videos, result.total, progress):
+    for video in with_progress(videos, result.total, progress, "Comparing"):
         agreement = _compare(video, result)
         values.update(dict.fromkeys(video.ids, agreement))
-    _write(samples, name, values)
+    write_numbers(samples, name, values)
     result.view = samples.match(fo.ViewField(name) != None).sort_by(name)  # noqa: E711
     return result
 
@@ -215,40 +210,3 @@ def _keyframes(video: LabelledVideo, label_field: str) -> list[int] | None:
     """The key frames of all objects, in order; None if the field knows no answers."""
     answers = _answers(video, label_field)
     return sorted(a["keyframe"] for a in answers if a["keyframe"]) if answers else None
-
-
-def _check_field(samples: Any, name: str) -> None:
-    if not name.isidentifier():
-        raise ValueError(
-            f"name must be a name of letters, digits and underscores, such as 'a_vs_b', not "
-            f"{name!r}"
-        )
-    for collection in (source_dataset(samples), samples):
-        existing = collection.get_field(name)
-        if existing is not None and not isinstance(existing, fo.FloatField):
-            raise ValueError(
-                f"Field '{name}' holds something else already ({existing}): choose another name"
-            )
-
-
-def _counted(videos: Any, total: int, progress: bool | OnVideo | None) -> Iterator[Any]:
-    """The videos, while saying how many are done."""
-    if not callable(progress):
-        from tqdm.auto import tqdm
-
-        show = fo.config.show_progress_bars if progress is None else progress
-        yield from tqdm(videos, "Comparing", total, disable=not show, unit="video")
-        return
-    progress(0, total)
-    for done, video in enumerate(videos, start=1):
-        yield video
-        progress(done, total)
-
-
-def _write(samples: Any, name: str, values: dict[str, float | None]) -> None:
-    # Clips are a dataset of their own, and so are their fields
-    dataset = samples.first().dataset if is_clips(samples) else source_dataset(samples)
-    if dataset.get_field(name) is None:
-        dataset.add_sample_field(name, fo.FloatField)
-    target = samples if is_clips(samples) else select_by_id(dataset, list(values))
-    target.set_values(name, values, key_field="id")

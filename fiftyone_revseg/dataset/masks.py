@@ -7,6 +7,7 @@ does not matter.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import fiftyone.core.labels as fol
 import numpy as np
 
 from fiftyone_revseg.dataset.jobs import is_clips, is_image_groups
+from fiftyone_revseg.dataset.progress import OnProgress, RunProgress
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.video import open_video
 
@@ -147,6 +149,39 @@ def iter_videos(samples: Any, label_fields: Sequence[str]) -> Iterator[LabelledV
             name = f"{name}-{sample.id}"
         values = {k: sample[k] for k in beside}
         yield _usable(sample.id, (sample.id,), name, sample.filepath, (), values, sample)
+
+
+def with_progress(
+    videos: Iterable[LabelledVideo | Unusable],
+    total: int,
+    progress: bool | OnProgress | None,
+    title: str,
+) -> Iterator[LabelledVideo | Unusable]:
+    """Walks over videos while saying how far that is.
+
+    Args:
+        videos: see :func:`iter_videos`
+        total: how many there are
+        progress: whether to show a bar; None for what FiftyOne is configured to do; or a function
+            that is called with a :class:`fiftyone_revseg.dataset.progress.RunProgress`, and raises
+            ``KeyboardInterrupt`` to stop
+        title: what is done to them, for people
+
+    Yields:
+        the videos
+    """
+    if not callable(progress):
+        from tqdm.auto import tqdm
+
+        show = fo.config.show_progress_bars if progress is None else progress
+        yield from tqdm(videos, title, total, disable=not show, unit="video")
+        return
+    started = time.perf_counter()
+    progress(RunProgress(0, total))
+    for done, video in enumerate(videos, start=1):
+        yield video
+        name = "" if done == total else getattr(video, "name", "")
+        progress(RunProgress(done, total, name, seconds=time.perf_counter() - started))
 
 
 def object_masks(sample: Any, label_field: str, size: tuple[int, int, int]) -> np.ndarray:

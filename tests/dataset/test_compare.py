@@ -78,7 +78,7 @@ def test_agreement_is_j_and_f(make_dataset, videos, tmp_path, in_files):
     segment(dataset[1:2], "b", {"the cat": [(2, "a cat", MOVED)]}, "the cat", hidden=(0, 4))
     segment(dataset[2:], "b", {"the cat": []}, "the cat")
     seen = []
-    comparison = compare_fields(dataset, "frames.a", "b", progress=lambda *x: seen.append(x))
+    comparison = compare_fields(dataset, "frames.a", "b", progress=seen.append)
     moved, absent = expected(CAT, MOVED, (0, 4)), expected(CAT, CAT, range(FRAMES))
     assert absent < moved < 1
     assert dataset.values("a_vs_b") == pytest.approx([1, moved, absent])
@@ -87,7 +87,7 @@ def test_agreement_is_j_and_f(make_dataset, videos, tmp_path, in_files):
     assert comparison.view.values("id") == ids[::-1]
     assert comparison.mean == pytest.approx((1 + moved + absent) / 3)
     assert (comparison.other_status, comparison.other_keyframe) == ([ids[2]], ids[1:])
-    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert [(p.done, p.total) for p in seen] == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert "3 of 3 compared in 'a_vs_b'" in str(comparison)
     assert "status differs in 1, key frame differs in 2" in str(comparison)
 
@@ -226,7 +226,7 @@ def test_group_slices(make_dataset, videos):
         (("a", "none"), None, "no field 'frames.none'.*: a"),
         (("a", "my field"), None, "label_field must be"),
         (("a", "tag"), None, "no detections in 'frames.tag'"),
-        (("a", "b"), "a vs b", "name must be"),
+        (("a", "b"), "a vs b", "name of a field"),
         (("a", "b"), "a_status", "choose another name"),
     ],
 )

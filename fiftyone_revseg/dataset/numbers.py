@@ -1,0 +1,50 @@
+"""Numbers that are measured on whole videos, and written to a field of their samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fiftyone as fo
+
+from fiftyone_revseg.dataset.jobs import is_clips, select_by_id, source_dataset
+
+
+def check_number_field(samples: Any, name: str) -> None:
+    """Checks that numbers can be written to a field.
+
+    Args:
+        samples: a :class:`fiftyone.core.collections.SampleCollection`
+        name: the name of the field
+
+    Raises:
+        ValueError: if a field cannot have that name, or there is one that holds something else
+    """
+    if not name.isidentifier() or name.startswith("_"):
+        raise ValueError(
+            f"The name of a field has letters, digits and underscores and starts with a letter, "
+            f"such as 'agreement': {name!r} does not"
+        )
+    for collection in (source_dataset(samples), samples):
+        existing = collection.get_field(name)
+        if existing is not None and not isinstance(existing, fo.FloatField):
+            raise ValueError(
+                f"Field '{name}' holds something else already ({existing}): choose another name"
+            )
+
+
+def write_numbers(samples: Any, name: str, values: dict[str, float | None]) -> None:
+    """Writes a number for each sample, and declares the field where it is new.
+
+    Args:
+        samples: videos, clips, or ordered dynamic groups of images
+        name: the name of the field
+        values: id of the sample, or of the clip -> number, or None to remove an old one
+    """
+    if not values:
+        return
+    # Clips are a dataset of their own, and so are their fields
+    dataset = samples.first().dataset if is_clips(samples) else source_dataset(samples)
+    if dataset.get_field(name) is None:
+        dataset.add_sample_field(name, fo.FloatField)
+    target = samples if is_clips(samples) else select_by_id(dataset, list(values))
+    target.set_values(name, values, key_field="id")

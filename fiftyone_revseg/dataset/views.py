@@ -1,0 +1,217 @@
+"""Views that curators use: what failed, what is unsure, what a person has to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import fiftyone as fo
+from fiftyone import ViewField as F
+
+from fiftyone_revseg.dataset.drift import SUSPECTED, drift_score
+from fiftyone_revseg.dataset.jobs import (
+    check_collection,
+    is_clips,
+    is_image_groups,
+    source_dataset,
+)
+from fiftyone_revseg.dataset.masks import (
+    LabelledVideo,
+    Unusable,
+    iter_videos,
+    masks_path,
+    with_progress,
+)
+from fiftyone_revseg.dataset.numbers import check_number_field, write_numbers
+from fiftyone_revseg.dataset.progress import OnProgress
+from fiftyone_revseg.dataset.schema import valid_label_field
+
+
+@dataclass(frozen=True)
+class ViewKind:
+    """A kind of view.
+
+    Attributes:
+        description: which samples are in it, in words
+        wanted: makes the expression that holds for an answer whose sample is in the view, given
+            the threshold; None if it is not about answers
+        threshold: the threshold's default; None if there is none
+    """
+
+    description: str
+    wanted: Callable[[float | None], Any] | None
+    threshold: float | None = None
+
+
+_IS_OBJECT = F("index") != None  # noqa: E711
+
+#: name -> :class:`ViewKind`
+VIEWS = {
+    "failures": ViewKind(
+        "A query could not be answered: no readable key frame or box, nothing to track, or an "
+        "unreadable video",
+        lambda _: ~F("status").is_in(["ok", "no_target"]),
+    ),
+    "low confidence": ViewKind(
+        "The model was unsure of a box: its confidence is under the threshold",
+        # For the database, no number is less than any
+        lambda t: (F("confidence") != None) & (F("confidence") < t),  # noqa: E711
+        threshold=0.5,
+    ),
+    "drift suspected": ViewKind(
+        "The area or the score of an object jumps by more than the threshold from one frame to "
+        "the next; the worst first",
+        None,
+        threshold=SUSPECTED,
+    ),
+    "no target": ViewKind(
+        "The model found that there is no such object",
+        lambda _: F("status") == "no_target",
+    ),
+    "corrected by hand": ViewKind(
+        "A person corrected a box or a key frame",
+        lambda _: F("corrected") == True,  # noqa: E712
+    ),
+    "accepted": ViewKind(
+        "A person accepted an object",
+        lambda _: F("tags").contains("accepted"),
+    ),
+    "rejected": ViewKind(
+        "A person rejected an object",
+        lambda _: F("tags").contains("rejected"),
+    ),
+    "not yet reviewed": ViewKind(
+        "There is an object that no person has accepted or rejected",
+        lambda _: _IS_OBJECT & ~F("tags").contains(["accepted", "rejected"]),
+    ),
+}
+
+
+def make_view(
+    samples: Any,
+    name: str,
+    label_field: str = "revseg",
+    threshold: float | None = None,
+    progress: bool | OnProgress | None = None,
+) -> Any:
+    """Makes one of the views of :data:`VIEWS`.
+
+    Samples are shown whole, with all of their labels. "drift suspected" first measures how much
+    each video's masks jump, and writes that to the field ``<label_field>_drift``.
+
+    Examples::
+
+        session.view = revseg.make_view(dataset, "failures")
+        dataset.save_view("unsure", revseg.make_view(dataset, "low confidence", threshold=0.7))
+
+    Args:
+        samples: a :class:`fiftyone.core.dataset.Dataset` or view. Of clips that have no answers of
+            their own, those are taken whose videos are wanted
+        name: one of :data:`VIEWS`
+        label_field ("revseg"): the label field, with or without "frames."
+        threshold (None): for "low confidence" and "drift suspected", a number in [0, 1]
+        progress (None): whether to show a progress bar while drift is measured; or a function, see
+            :func:`fiftyone_revseg.dataset.segment.segment_view`
+
+    Returns:
+        a :class:`fiftyone.core.view.DatasetView`
+
+    Raises:
+        ValueError: if there is no such view, field or threshold
+    """
+    kind = VIEWS.get(name)
+    if kind is None:
+        raise ValueError(f"There is no view {name!r}. Views are: {', '.join(VIEWS)}")
+    if threshold is None:
+        threshold = kind.threshold
+    elif kind.threshold is None:
+        raise ValueError(f"The view '{name}' has no threshold: leave it out")
+    elif isinstance(threshold, bool) or not isinstance(threshold, (int, float)):
+        raise ValueError(f"threshold must be a number from 0 to 1, not {threshold!r}")
+    elif not 0 <= threshold <= 1:
+        raise ValueError(f"threshold must be a number from 0 to 1, not {threshold}")
+    label_field = valid_label_field(label_field)
+    if samples.media_type == "group" and not is_image_groups(samples):
+        samples = samples.select_group_slices(media_type="video")
+    if not kind.wanted:
+        field = measure_drift(samples, label_field, progress)
+        if not samples.has_field(field):  # there was nothing to measure
+            return samples.limit(0)
+        return samples.match(F(field) > threshold).sort_by(field, reverse=True)
+
+    answers = f"{label_field}_answers"
+    wanted = F(f"{answers}.classifications").filter(kind.wanted(threshold)).length() > 0
+    if is_clips(samples) and not samples.has_field(answers):
+        source = source_dataset(samples)
+        _check_answers(source, label_field)
+        ids = source.match(wanted).values("id")
+        return samples.select_by("sample_id", ids)
+    _check_answers(samples, label_field)
+    return samples.match(wanted)
+
+
+def measure_drift(
+    samples: Any, label_field: str = "revseg", progress: bool | OnProgress | None = None
+) -> str:
+    """Measures how much each video's masks jump, and writes it to a field.
+
+    The number is that of :func:`fiftyone_revseg.dataset.drift.drift_score`, of the object that is
+    the worst; None where there is no object.
+
+    Args:
+        samples: a :class:`fiftyone.core.dataset.Dataset` or view: videos, clips, or ordered
+            dynamic groups of images
+        label_field ("revseg"): the label field
+        progress (None): whether to show a progress bar; or a function that is called with a
+            :class:`fiftyone_revseg.dataset.progress.RunProgress`
+
+    Returns:
+        the name of the field, ``"<label_field>_drift"``
+
+    Raises:
+        ValueError: if there are no such labels, or the field holds something else
+    """
+    label_field = valid_label_field(label_field)
+    samples = check_collection(samples)
+    masks_path(samples, label_field)
+    name = f"{label_field}_drift"
+    check_number_field(samples, name)
+    values: dict[str, float | None] = {}
+    videos = iter_videos(samples, [label_field]) if len(samples) else ()
+    for video in with_progress(videos, len(samples), progress, "Measuring drift"):
+        values.update(dict.fromkeys(video.ids, _worst_drift(video, label_field)))
+    write_numbers(samples, name, values)
+    return name
+
+
+def _worst_drift(video: LabelledVideo | Unusable, label_field: str) -> float | None:
+    if isinstance(video, Unusable):
+        return None
+    # index -> frame number -> area of the box, area of the mask, score
+    objects: dict[Any, dict[int, tuple[float, float | None, float | None]]] = {}
+    for number, found in video.frames([label_field]):
+        for detection in found[label_field] or ():
+            area = detection.bounding_box[2] * detection.bounding_box[3]
+            mask = None if detection.mask is None else area * float(detection.mask.mean())
+            rows = objects.setdefault(detection.index, {})
+            rows[number] = (area, mask, detection.confidence)
+    scores = []
+    for rows in objects.values():
+        # As the reasoning panel: masks in files are not read for this
+        column = 0 if any(mask is None for _, mask, _ in rows.values()) else 1
+        seen = [rows.get(number, (None, None, None)) for number in video.numbers]
+        scores.append(drift_score([row[column] for row in seen], [row[2] for row in seen]))
+    return max(scores, default=None)
+
+
+def _check_answers(samples: Any, label_field: str) -> None:
+    if samples.has_field(f"{label_field}_answers"):
+        return
+    schema = samples.get_field_schema(ftype=fo.EmbeddedDocumentField)
+    suffix = "_answers"
+    known = [name.removesuffix(suffix) for name in schema if name.endswith(suffix)]
+    raise ValueError(
+        f"There are no results in label field '{label_field}'. Label fields with results are: "
+        f"{', '.join(known) or 'none'}"
+    )
