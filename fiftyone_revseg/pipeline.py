@@ -24,6 +24,7 @@ from fiftyone_revseg.reasoning import (
     run_chain,
 )
 from fiftyone_revseg.reasoning.local import checkpoint_spec
+from fiftyone_revseg.reasoning.images import resize_square
 from fiftyone_revseg.tracking import MaskTrack, Sam2Tracker, Tracker, track_both_ways
 from fiftyone_revseg.types import FrameTable, Status
 from fiftyone_revseg.video import VideoError, open_video
@@ -38,6 +39,8 @@ Box = tuple[float, float, float, float]
 #: ``progress(stage, done, total)``: stage is "decode", "reason" or "track"; done and total count
 #: sampled frames, queries and frames walked, respectively
 Progress = Callable[[str, int, int], None]
+
+_HELD_BYTES = 512 * 2**20  # of sampled frames at the size of the video
 
 _LOST = "the tracker found nothing in any frame, not even in the box in the key frame"
 
@@ -266,7 +269,7 @@ class RevSeg:
                 if isinstance(video, (str, Path)):
                     video = stack.enter_context(open_video(video, frame_range))
                 table = video.sample(self.spec.frames)
-                images = list(video.frames(table.indices))
+                images = self._sampled_frames(video, table)
             except Exception as error:
                 return [self.failed(path, query, error) for query in queries]
             report("decode", len(images), len(images))
@@ -297,16 +300,25 @@ class RevSeg:
                 answers.append(Segmentation(trajectory, tracks, status, why, timings, **about))
             return answers
 
+    def _sampled_frames(self, video: Video, table: FrameTable) -> list[np.ndarray]:
+        """Reads the sampled frames; those of huge videos at the size that the model sees."""
+        width, height = video.size
+        frames = video.frames(table.indices)
+        if 3 * width * height * len(table.indices) <= _HELD_BYTES:
+            return list(frames)
+        return [resize_square(frame, self.spec.frame_size) for frame in frames]
+
     def _reason(
         self, video: Video, table: FrameTable, images: list[np.ndarray], queries: list[str]
     ) -> list[Trajectory]:
         """Runs the dialogue for all queries as one batch."""
+        width, height = video.size
         sampled = dict(zip(table.indices, images, strict=True))
 
         def read_frame(k: int) -> np.ndarray:
-            return sampled[k] if k in sampled else video[k]
+            frame = sampled.get(k)
+            return frame if frame is not None and frame.shape[:2] == (height, width) else video[k]
 
-        width, height = video.size
         requests = [
             ChainRequest(query, table, images, read_frame, (width, height)) for query in queries
         ]

@@ -51,6 +51,32 @@ def test_one_query_from_file_to_masks(clip):
     assert all(seconds >= 0 for seconds in answer.timings.values())
 
 
+class Looking(ScriptedReasoner):
+    """Remembers the pictures that it was shown."""
+
+    def __init__(self, answers):
+        super().__init__(answers)
+        self.seen = []
+
+    def generate(self, conversations, spec):
+        for conversation in conversations:
+            for message in conversation.messages:
+                self.seen += [part.pixels for part in message.content if hasattr(part, "pixels")]
+        return super().generate(conversations, spec)
+
+
+def test_frames_of_huge_videos_are_not_held_and_look_the_same(clip, monkeypatch):
+    seen = []
+    for held in (2**29, 0):
+        monkeypatch.setattr("fiftyone_revseg.pipeline._HELD_BYTES", held)
+        reasoner = Looking({"the cat": [(1, "a grey cat", [25, 50, 75, 100])]})
+        RevSeg(reasoner, BoxTracker()).segment(clip, "the cat")
+        seen.append(reasoner.seen)
+    assert [image.shape for image in seen[0]].count((56, 56, 3)) >= 4
+    assert (100, 100, 3) in [image.shape for image in seen[0]]
+    assert all(np.array_equal(a, b) for a, b in zip(*seen, strict=True))
+
+
 def test_survives_json(clip):
     reasoner = ScriptedReasoner(
         {"both": [(1, "a cat", [25, 50, 75, 100]), (2, "a dog", None)]},
