@@ -1,7 +1,8 @@
 """Pieces of forms that several operators have.
 
-What is wrong with a form is said where it was typed, and keeps it from being submitted; FiftyOne
-says the same to scripts, as it resolves the form before it executes an operator.
+What is wrong with a form is said where it was typed, and keeps it from being submitted. FiftyOne
+says the same to scripts, as it resolves the form before it executes an operator. It gives them no
+defaults, though, as the App does: so nothing that has a default is required.
 """
 
 from __future__ import annotations
@@ -120,7 +121,6 @@ def label_field_input(inputs: types.Object, ctx: Any, description: str) -> str |
     prop = inputs.str(
         "label_field",
         default=DEFAULT_LABEL_FIELD,
-        required=True,
         label="Label field",
         description=description,
         view=suggest(label_fields(ctx.dataset)),
@@ -149,7 +149,7 @@ def existing_label_field_input(
     view = types.Dropdown()
     for other in names:
         view.add_choice(other, label=other)
-    prop = inputs.enum(name, view.values(), default=chosen, required=True, label=label, view=view)
+    prop = inputs.enum(name, view.values(), default=chosen, label=label, view=view)
     if not names:
         check(prop, "There are no results in this dataset yet: run ReVSeg's segment first")
         return None
@@ -173,7 +173,6 @@ def model_inputs(inputs: types.Object, ctx: Any) -> bool:
     model = inputs.str(
         "model",
         default="revseg-nano",
-        required=True,
         label="Model",
         description="A preset, a Hugging Face hub id, or the path of a checkpoint",
         view=suggest(list(PRESETS)),
@@ -241,9 +240,7 @@ def _taken(dataset: fo.Dataset, name: str) -> str | None:
     # under other names were written by somebody else, and nothing would be left of them
     if name == DEFAULT_LABEL_FIELD and getattr(field, "document_type", None) is fo.Detections:
         return None
-    return (
-        f"There is a field '{name}' already, and it holds no results of ReVSeg: choose a new name"
-    )
+    return f"The field '{name}' holds something else than results of ReVSeg: choose a new name"
 
 
 def _trackers() -> list[str]:

@@ -48,8 +48,7 @@ def stream(ctx: foo.ExecutionContext, work: Work, title: str) -> Iterator[Genera
         title: what the work is called, for a person who wants to stop it
 
     Yields:
-        messages to the App; the last one is the result. It is also the last line of the
-        context's log, where scripts find it
+        messages to the App; the last one is the result. Scripts find it with :func:`result_of`
     """
     news: queue.SimpleQueue[RunProgress | dict[str, Any] | BaseException] = queue.SimpleQueue()
     gone = threading.Event()
@@ -76,7 +75,7 @@ def stream(ctx: foo.ExecutionContext, work: Work, title: str) -> Iterator[Genera
                 raise new
             yield ctx.ops.set_progress(label=describe(new), progress=fraction(new))
         yield ctx.ops.reload_dataset()
-        ctx.log(new)
+        ctx.log(new)  # for result_of
         yield GeneratedMessage(MessageType.SUCCESS, ExecutionResult, _Body(new))
     except Exception as error:
         if ctx.prompt_id is None:
@@ -84,6 +83,15 @@ def stream(ctx: foo.ExecutionContext, work: Work, title: str) -> Iterator[Genera
         yield _Failure(str(error))
     finally:
         gone.set()
+
+
+def result_of(execution: ExecutionResult) -> dict[str, Any]:
+    """Returns the result of an operator that streams, as FiftyOne gives scripts none.
+
+    Args:
+        execution: what ``fiftyone.operators.execute_operator`` returned
+    """
+    return execution.executor.to_json()["requests"][-1]["params"]["message"]
 
 
 def run_delegated(ctx: foo.ExecutionContext, work: Work, title: str) -> dict[str, Any]:

@@ -11,8 +11,15 @@ import fiftyone.operators.types as types
 from fiftyone import ViewField as F
 
 from fiftyone_revseg.app import forms, models
-from fiftyone_revseg.app.running import Report, duration, run_delegated, stop_runs, stream
-from fiftyone_revseg.app.running import list_active as list_active_runs
+from fiftyone_revseg.app.running import (
+    Report,
+    duration,
+    list_active,
+    result_of,
+    run_delegated,
+    stop_runs,
+    stream,
+)
 from fiftyone_revseg.dataset import list_runs, segment_view
 from fiftyone_revseg.dataset.jobs import (
     check_collection,
@@ -91,7 +98,6 @@ class Segment(foo.Operator):
                 "existing",
                 choices.values(),
                 default="keep",
-                required=True,
                 label="This field has answers already",
                 view=choices,
             )
@@ -214,7 +220,7 @@ class Segment(foo.Operator):
         )
         if delegate:
             return result
-        return result.executor.to_json()["logs"][-1]  # a generator has no result of its own
+        return result_of(result)
 
 
 class Stop(foo.Operator):
@@ -233,7 +239,7 @@ class Stop(foo.Operator):
 
     def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
         inputs = types.Object()
-        active = list_active_runs(ctx.dataset)
+        active = list_active(ctx.dataset)
         if not active:
             forms.refuse(inputs, "nothing", "Nothing is running on this dataset")
         for title in active.values():
@@ -274,7 +280,6 @@ def _videos(inputs: types.Object, ctx: foo.ExecutionContext) -> Any:
                 "group_slice",
                 choices.values(),
                 default=group_slice,
-                required=True,
                 label="Slice",
                 description="The part of each group to segment",
                 view=choices,
@@ -294,7 +299,7 @@ def _query_inputs(inputs: types.Object, ctx: foo.ExecutionContext, videos: Any) 
     choices = types.RadioGroup(orientation="horizontal")
     for value, label in _ASKED.items():
         choices.add_choice(value, label=label)
-    inputs.enum("asked", choices.values(), default="one", required=True, label="Ask", view=choices)
+    inputs.enum("asked", choices.values(), default="one", label="Ask", view=choices)
     kind = ctx.params.get("asked") or "one"
     if kind == "field":
         fields = forms.text_fields(ctx.dataset)
@@ -302,7 +307,6 @@ def _query_inputs(inputs: types.Object, ctx: foo.ExecutionContext, videos: Any) 
         prop = inputs.str(
             "prompt_field",
             default=default,
-            required=True,
             label="Field",
             description="Holds each video's query, or list of queries",
             view=forms.suggest(fields),

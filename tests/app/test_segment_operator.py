@@ -16,7 +16,7 @@ from fiftyone.operators.executor import ExecutionContext, ExecutionError, Execut
 from PIL import Image
 
 from fiftyone_revseg.app import models
-from fiftyone_revseg.app.running import list_active, stop_runs
+from fiftyone_revseg.app.running import list_active, result_of, stop_runs
 from fiftyone_revseg.app.segment import Segment
 from fiftyone_revseg.dataset import list_runs
 
@@ -28,8 +28,7 @@ def execute(samples, selected=(), **params):
     ctx = {kind: samples, "selected": list(selected), "params": params}
     if selected:
         ctx["view_target"] = "SELECTED_SAMPLES"
-    result = foo.execute_operator(URI, ctx)
-    return result.executor.to_json()["logs"][-1]
+    return result_of(foo.execute_operator(URI, ctx))
 
 
 def context(samples, **params):
@@ -189,15 +188,19 @@ WRONG = {
 }
 
 
+def fields(dataset):
+    return [*dataset.get_field_schema(flat=True), *dataset.get_frame_field_schema(flat=True)]
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_forms_change_nothing(dataset, name):
     params, message = WRONG[name]
     dataset.set_values("number", [1, 2, 3])
-    before = dataset.get_field_schema(flat=True), dataset.get_frame_field_schema()
+    before = fields(dataset)
     with pytest.raises(ExecutionError, match=message):
         execute(dataset, **params)
     dataset.reload()
-    assert (dataset.get_field_schema(flat=True), dataset.get_frame_field_schema()) == before
+    assert fields(dataset) == before
     assert not list_runs(dataset)
 
 
