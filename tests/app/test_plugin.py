@@ -1,0 +1,110 @@
+"""The plugin as FiftyOne sees it, and the models it keeps."""
+
+from pathlib import Path
+
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+import pytest
+import yaml
+from fiftyone.plugins.context import build_plugin_contexts
+
+import fiftyone_revseg.app
+from fiftyone_revseg.app import models
+from fiftyone_revseg.app.manifest import PLUGIN_NAME, make_manifest, to_yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+class Registered:
+    """Takes what is registered, as a plugin's context does."""
+
+    def __init__(self):
+        self.instances = []
+
+    def register(self, cls):
+        self.instances.append(cls())
+
+
+@pytest.fixture
+def registered():
+    plugin = Registered()
+    fiftyone_revseg.app.register(plugin)
+    return plugin.instances
+
+
+def test_the_manifest_lists_what_is_registered(registered):
+    text = (ROOT / "fiftyone.yml").read_text()
+    manifest = yaml.safe_load(text)
+    panels = [x.config.name for x in registered if isinstance(x, foo.Panel)]
+    operators = [x.config.name for x in registered if not isinstance(x, foo.Panel)]
+    assert (manifest["operators"], manifest["panels"]) == (operators, panels)
+    assert manifest == make_manifest("fiftyone_revseg/app/__init__.py")
+    assert text == to_yaml(manifest), "run `python -m fiftyone_revseg.app.manifest`"
+    assert (ROOT / manifest["py_entry"]).is_file()
+
+
+def test_fiftyone_registers_all_of_it(registered):
+    (context,) = [c for c in build_plugin_contexts() if c.name == PLUGIN_NAME]
+    assert context.errors == []
+    names = [instance.config.name for instance in context.instances]
+    assert names == [instance.config.name for instance in registered]
+
+
+def test_every_operator_says_what_it_is(registered):
+    for instance in registered:
+        config = instance.config
+        if getattr(config, "unlisted", False):
+            continue
+        assert config.label != config.name
+        assert config.icon, config.name
+        if not isinstance(instance, foo.Panel):
+            assert config.label.startswith("ReVSeg: ")
+            assert config.description, config.name
+            # Not what FiftyOne takes for granted of an operator that says nothing
+            assert config.risk_level is not types.RiskLevel.DANGEROUS, config.name
+            assert callable(instance), config.name
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """Counts what is loaded, and loads nothing."""
+    calls = []
+
+    def load(name_or_path, **arguments):
+        calls.append((name_or_path, arguments["spec"]))
+        return object()
+
+    models.forget_models()
+    monkeypatch.setattr(models, "load_model", load)
+    yield calls
+    models.forget_models()
+
+
+def test_a_model_is_loaded_once(loaded):
+    first = models.get_model("revseg-nano")
+    for context in build_plugin_contexts():  # FiftyOne runs the entry file anew
+        context.register_all()
+    assert models.get_model("revseg-nano") is first
+    assert models.get_model("revseg-nano", spec={"frames": 8}) is not first
+    assert models.get_model("revseg-nano", spec={"frames": 8}) is not first
+    assert loaded == [("revseg-nano", None), ("revseg-nano", {"frames": 8})]
+
+
+def test_only_the_last_models_are_kept(loaded):
+    first = models.get_model("a/a")
+    models.get_model("b/b")
+    assert models.get_model("a/a") is first
+    models.get_model("c/c")
+    assert models.get_model("a/a") is first
+    models.get_model("b/b")
+    assert [name for name, _ in loaded] == ["a/a", "b/b", "c/c", "b/b"]
+
+
+def test_a_checkpoint_that_was_replaced_is_loaded_again(loaded, tmp_path):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"1")
+    models.get_model(str(tmp_path))
+    models.get_model(str(tmp_path))
+    weights.write_bytes(b"22")
+    models.get_model(str(tmp_path))
+    assert len(loaded) == 2
