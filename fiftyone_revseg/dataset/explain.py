@@ -305,8 +305,13 @@ def make_pictures(
         return Pictures()
     frames = _cache.get(key)
     if frames is None:
-        frames = _decode(explanation, key)
+        try:
+            frames = _decode(explanation, key)
+        except VideoError as error:
+            frames = error  # until the file changes, there is no use in trying again
         _cache.put(key, frames)
+    if isinstance(frames, VideoError):
+        raise frames
     numbers = key[1]
     strip = key_frame = None
     if explanation.sampled:
@@ -492,19 +497,19 @@ class _FrameCache:
 
     def __init__(self, limit_bytes: int):
         self._limit = limit_bytes
-        self._frames: OrderedDict[tuple, list[np.ndarray]] = OrderedDict()
+        self._frames: OrderedDict[tuple, list[np.ndarray] | VideoError] = OrderedDict()
         self._lock = threading.Lock()  # the App's server answers in several threads
 
     def __contains__(self, key: tuple) -> bool:
         return key in self._frames
 
-    def get(self, key: tuple) -> list[np.ndarray] | None:
+    def get(self, key: tuple) -> list[np.ndarray] | VideoError | None:
         with self._lock:
             if key in self._frames:
                 self._frames.move_to_end(key)
             return self._frames.get(key)
 
-    def put(self, key: tuple, frames: list[np.ndarray]) -> None:
+    def put(self, key: tuple, frames: list[np.ndarray] | VideoError) -> None:
         with self._lock:
             self._frames[key] = frames
             self._frames.move_to_end(key)
@@ -512,7 +517,8 @@ class _FrameCache:
                 self._frames.popitem(last=False)
 
     def _bytes(self) -> int:
-        return sum(frame.nbytes for frames in self._frames.values() for frame in frames)
+        held = [frames for frames in self._frames.values() if isinstance(frames, list)]
+        return sum(frame.nbytes for frames in held for frame in frames)
 
 
 _cache = _FrameCache(_CACHE_BYTES)

@@ -1,0 +1,536 @@
+"""The reasoning panel: why the model chose what it chose in the sample that is looked at.
+
+Only layout and events are here; what is shown is computed in
+:mod:`fiftyone_revseg.dataset.explain`. The words come at once. Pictures that have to be decoded
+first come with an event of their own, which the words ask for.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+from bson import ObjectId
+
+from fiftyone_revseg import pictures
+from fiftyone_revseg.dataset.explain import (
+    Explanation,
+    TrackSeries,
+    explain,
+    has_pictures,
+    images_of,
+    label_fields,
+    make_pictures,
+    picture_key,
+    track_series,
+)
+from fiftyone_revseg.dataset.jobs import source_dataset
+from fiftyone_revseg.video import VideoError
+
+_SEVERITY = {"ok": types.Success, "no_target": types.Notice}
+_FRAME = 3  # the position of the line that marks the current frame among the plot's traces
+
+
+@dataclass
+class Page:
+    """What is looked at: one answer on one sample; or why there is nothing to look at.
+
+    Attributes:
+        fields: the label fields that the dataset has
+        label_field: the one that is shown
+        sample: the sample
+        images: of an image, those that it makes up a video with
+        number: which of the answers is shown, from 0
+        answers: all answers on the sample
+        nothing: why there are none, and what to do
+    """
+
+    fields: list[str] = field(default_factory=list)
+    label_field: str = ""
+    sample: Any = None
+    images: Any = None
+    number: int = 0
+    answers: list[Explanation] = field(default_factory=list)
+    nothing: str = ""
+
+    @property
+    def answer(self) -> Explanation:
+        """The answer that is shown."""
+        return self.answers[self.number]
+
+    @property
+    def key(self) -> str:
+        """Names the page among all pages of all samples."""
+        return f"{self.label_field}_{self.sample.id}_{self.number}"
+
+
+class ReasoningPanel(foo.Panel):
+    """Shows how the model came to its answers on a sample, and lets a person judge them."""
+
+    @property
+    def config(self) -> foo.PanelConfig:
+        return foo.PanelConfig(
+            name="reasoning",
+            label="ReVSeg reasoning",
+            icon="psychology",
+            category=foo.Categories.ANALYZE,
+            surfaces="grid modal",
+            allow_multiple=False,
+            help_markdown="The model's thought, key frame and box for the video that is open or "
+            "selected, and what became of the object over time.",
+        )
+
+    def execute(self, ctx: foo.ExecutionContext) -> Any:
+        if ctx.params.get("__method__") == self.load_pictures.__name__:
+            # Only adds pictures. To draw all again could bring back a sample that the user has
+            # left while they were decoded
+            return self.load_pictures(ctx)
+        return super().execute(ctx)
+
+    def on_load(self, ctx: foo.ExecutionContext) -> None:
+        self.refresh(ctx)
+
+    def refresh(self, ctx: foo.ExecutionContext) -> None:
+        """Shows what is in the database now; ``render`` does."""
+
+    on_change_view = on_change_dataset = on_change_group_slice = refresh
+
+    def on_change_current_sample(self, ctx: foo.ExecutionContext) -> None:
+        ctx.panel.set_state("page", 0)
+
+    on_change_selected = on_change_current_sample
+
+    def on_change_selected_labels(self, ctx: foo.ExecutionContext) -> None:
+        """Turns to the object whose label was selected."""
+        page = look(ctx)
+        index = _selected_index(ctx, page)
+        numbers = [n for n, answer in enumerate(page.answers) if answer.index == index]
+        if index is not None and numbers:
+            ctx.panel.set_state("page", numbers[0])
+
+    def on_field(self, ctx: foo.ExecutionContext) -> None:
+        """Shows another label field."""
+        ctx.panel.set_state({"label_field": ctx.params.get("value"), "page": 0})
+
+    def on_page(self, ctx: foo.ExecutionContext) -> None:
+        """Turns to the answer whose number is in the params."""
+        ctx.panel.set_state("page", ctx.params.get("number", 0))
+
+    def on_replies(self, ctx: foo.ExecutionContext) -> None:
+        """Folds the replies out, or away."""
+        ctx.panel.set_state("show_replies", not ctx.panel.state.show_replies)
+
+    def go_to_key_frame(self, ctx: foo.ExecutionContext) -> None:
+        """Moves the player, or opens the video first if it is not open."""
+        if ctx.current_sample is None:
+            ctx.ops.open_sample(id=ctx.params["sample_id"])
+        else:
+            ctx.trigger("set_frame_number", {"frame_number": ctx.params["frame_number"]})
+
+    def on_plot(self, ctx: foo.ExecutionContext) -> None:
+        """Moves the player to the frame that was clicked in the plot."""
+        number = ctx.params.get("x")
+        if ctx.current_sample is not None and isinstance(number, (int, float)):
+            ctx.trigger("set_frame_number", {"frame_number": round(number)})
+
+    def run_operator(self, ctx: foo.ExecutionContext) -> None:
+        """Runs one of the plugin's operators on the object, and then shows what it did."""
+        ctx.prompt(
+            f"{self.plugin_name}/{ctx.params['operator']}",
+            params=ctx.params["arguments"],
+            on_success=self.refresh,
+            skip_prompt=ctx.params["operator"] in ("accept", "reject"),
+        )
+
+    def load_pictures(self, ctx: foo.ExecutionContext) -> None:
+        """Decodes the pictures of a page and adds them to it."""
+        page = look(ctx)
+        if page.nothing or page.key != ctx.params.get("key"):
+            return  # the user has turned to another one
+        ctx.panel.set_data(_picture_values(page))
+
+    def render(self, ctx: foo.ExecutionContext) -> types.Property:
+        page, panel = look(ctx), _Layout()
+        self._choice_of_field(panel, page)
+        if page.nothing:
+            panel.view("nothing", types.Notice(label=page.nothing))
+            return panel.show(ctx)
+
+        series = track_series(page.sample, page.answer, page.label_field, page.images)
+        self._words(panel, page)
+        self._pictures(panel, page)
+        self._series(panel, page, series)
+        self._buttons(panel, page, ctx)
+        self._replies(panel, page, bool(ctx.panel.state.show_replies))
+        cached = _is_cached(page)
+        if cached:
+            panel.values.update(_picture_values(page, series))
+        shown = panel.show(ctx)
+        if not cached:
+            ctx.prompt(
+                self.method_to_uri(self.load_pictures.__name__),
+                params={"key": page.key},
+                skip_prompt=True,
+            )
+        return shown
+
+    def _choice_of_field(self, panel: _Layout, page: Page) -> None:
+        if len(page.fields) < 2:
+            return
+        view = types.DropdownView()
+        for name in page.fields:
+            view.add_choice(name, label=name)
+        panel.enum(
+            "label_field",
+            view.values(),
+            default=page.label_field,
+            label="Label field",
+            view=view,
+            on_change=self.on_field,
+        )
+
+    def _words(self, panel: _Layout, page: Page) -> None:
+        answer, count = page.answer, len(page.answers)
+        if count > 1:
+            row = panel.h_stack("pages", gap=1, align_y="center")
+            for name, label, number in (
+                ("previous", "Previous", page.number - 1),
+                ("next", "Next", page.number + 1),
+            ):
+                row.btn(
+                    name,
+                    label=label,
+                    on_click=self.on_page,
+                    params={"number": number},
+                    disabled=not 0 <= number < count,
+                    variant="outlined",
+                )
+        number = f"Answer {page.number + 1} of {count}\n\n" if count > 1 else ""
+        panel.text("query", f"{number}### {plain(answer.query) or '(no query)'}")
+        severity = _SEVERITY.get(answer.status, types.Warning)
+        panel.view("status", severity(label=_status_line(answer), description=plain(answer.reason)))
+        if answer.description:
+            panel.text("description", f"**{plain(answer.description)}**")
+        thought = plain(answer.thought).replace("\n", "\n> ")
+        panel.text("thought", f"> {thought or '(no thought)'}")
+
+    def _pictures(self, panel: _Layout, page: Page) -> None:
+        answer = page.answer
+        if not answer.sampled and answer.key_frame is None:
+            return
+        panel.text(f"note_{page.key}", "Reading the video ...")  # until the pictures come
+        if answer.key_frame is not None:
+            panel.img(f"key_frame_{page.key}", width="100%", alt_text="")
+        if answer.sampled:
+            panel.img(f"strip_{page.key}", width="100%", alt_text="")
+
+    def _series(self, panel: _Layout, page: Page, series: TrackSeries) -> None:
+        if not series.numbers:
+            return
+        panel.text("series", _series_line(series))
+        panel.plot("plot", layout=_PLOT_LAYOUT, height=240, on_click=self.on_plot)
+        panel.values["plot"] = plot_traces(series, page.answer.key_frame)
+        # Moves the line in the plot with the player, in the browser alone. It has a name of its
+        # own as each video has a timeline of its own
+        name = f"frames_{page.key}"
+        panel.obj(name, view=types.FrameLoaderView(target=f"plot[{_FRAME}].x"))
+        panel.values[name] = {"signature": page.key, "frames": _by_number(series)}
+
+    def _buttons(self, panel: _Layout, page: Page, ctx: foo.ExecutionContext) -> None:
+        answer, row = page.answer, panel.h_stack("actions", gap=1)
+        if answer.key_frame is not None:
+            row.btn(
+                "go",
+                label="Open the video" if ctx.current_sample is None else "Go to the key frame",
+                on_click=self.go_to_key_frame,
+                params={"frame_number": answer.key_frame, "sample_id": page.sample.id},
+                variant="contained",
+            )
+        if answer.index is None:
+            return
+        arguments = {
+            "index": answer.index,
+            "label_field": page.label_field,
+            "sample_id": page.sample.id,
+            "frame_number": answer.key_frame,
+        }
+        for name, label in (
+            ("propagate", "Re-propagate"),
+            ("reground", "Re-ground"),
+            ("accept", "Accept"),
+            ("reject", "Reject"),
+        ):
+            row.btn(
+                name,
+                label=label,
+                on_click=self.run_operator,
+                params={"operator": name, "arguments": arguments},
+                variant="outlined",
+            )
+
+    def _replies(self, panel: _Layout, page: Page, unfolded: bool) -> None:
+        turns = page.answer.turns
+        panel.text("timings", _timings_line(page.answer))
+        if not turns:
+            return
+        panel.btn(
+            "replies",
+            label=f"{'Hide' if unfolded else 'Show'} attempts and raw replies ({len(turns)})",
+            icon="expand_less" if unfolded else "expand_more",
+            on_click=self.on_replies,
+        )
+        for n, turn in enumerate(turns if unfolded else ()):
+            panel.text(f"reply_{n}", _reply(turn))
+
+
+def look(ctx: foo.ExecutionContext) -> Page:
+    """Finds what is to be shown.
+
+    Args:
+        ctx: the :class:`fiftyone.operators.ExecutionContext`, with a panel
+
+    Returns:
+        a :class:`Page`
+    """
+    page = Page()
+    if ctx.dataset is None:
+        page.nothing = "Open a dataset to see how its videos were segmented."
+        return page
+    page.fields = label_fields(ctx.dataset)
+    if not page.fields:
+        page.nothing = (
+            "Nothing has been segmented in this dataset yet. Run the operator "
+            "`ReVSeg: segment what a query describes`."
+        )
+        return page
+    chosen = ctx.panel.state.label_field
+    page.label_field = chosen if chosen in page.fields else page.fields[0]
+    sample_id = ctx.current_sample or next(reversed(ctx.selected or []), None)
+    if sample_id is None:
+        page.nothing = "Open a video, or select one, to see how it was segmented."
+        return page
+    page.sample = _find_sample(ctx, sample_id)
+    if page.sample is None:
+        page.nothing = "This sample is not in the dataset any more. Reload the view."
+        return page
+    page.images = images_of(ctx.view, page.sample)
+    page.answers = explain(page.sample, page.label_field, page.images)
+    if not page.answers:
+        page.nothing = (
+            f"This sample has not been segmented into '{page.label_field}', or not to the end."
+        )
+        return page
+    wanted = ctx.panel.state.page or 0
+    page.number = min(max(0, int(wanted)), len(page.answers) - 1)
+    return page
+
+
+def plot_traces(series: TrackSeries, key_frame: int | None = None) -> list[dict[str, Any]]:
+    """Draws an object over time.
+
+    Args:
+        series: a :class:`fiftyone_revseg.dataset.explain.TrackSeries`
+        key_frame (None): the number of the key frame
+
+    Returns:
+        four traces for Plotly: the area, the score, the frames at which a drift is suspected, and
+        a line at the current frame, which is the key frame at first
+    """
+    numbers = list(series.numbers)
+    areas = [None if area is None else round(100 * area, 3) for area in series.areas]
+    scores = [None if score is None else round(score, 4) for score in series.scores]
+    suspected = series.suspected
+    line = [] if key_frame is None else [key_frame, key_frame]
+    common = {"type": "scatter", "x": numbers}
+    return [
+        {
+            **common,
+            "name": f"{series.area_of} area",
+            "y": areas,
+            "mode": "lines",
+            "line": {"color": "#00e1ff"},
+            "hovertemplate": "frame %{x}: area %{y:.2f} %<extra></extra>",
+        },
+        {
+            **common,
+            "name": "score",
+            "y": scores,
+            "yaxis": "y2",
+            "mode": "lines",
+            "line": {"color": "#aaff00", "dash": "dot"},
+            "hovertemplate": "frame %{x}: score %{y:.2f}<extra></extra>",
+        },
+        {
+            "type": "scatter",
+            "x": suspected,
+            "y": [areas[numbers.index(number)] for number in suspected],
+            "name": "drift suspected",
+            "mode": "markers",
+            "marker": {"color": "#ff5050", "size": 10, "symbol": "x"},
+            "hovertemplate": "frame %{x}: drift suspected<extra></extra>",
+        },
+        {
+            "type": "scatter",
+            "x": line,
+            "y": [0, 1],
+            "yaxis": "y2",
+            "name": "frame",
+            "mode": "lines",
+            "line": {"color": "#ff1eaa", "width": 1},
+            "hoverinfo": "skip",
+        },
+    ]
+
+
+def plain(text: str) -> str:
+    """Keeps what a model or a user wrote from being read as Markdown, pictures included."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~$&])", r"\\\1", text or "")
+
+
+_PLOT_LAYOUT = {
+    "showlegend": True,
+    "legend": {"orientation": "h", "y": 1.2},
+    "margin": {"t": 30, "l": 45, "r": 40, "b": 30},
+    "xaxis": {"title": {"text": "frame"}},
+    "yaxis": {"title": {"text": "area in %"}, "rangemode": "tozero"},
+    "yaxis2": {"overlaying": "y", "side": "right", "range": [0, 1], "showgrid": False},
+}
+
+
+class _Layout(types.Object):
+    """A layout, and the values of its parts.
+
+    The App keeps values that are given as defaults in the panel's state, and sends them back with
+    every event; these it does not.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: dict[str, Any] = {}
+
+    def text(self, name: str, markdown: str) -> None:
+        """Adds a text."""
+        self.str(name, view=types.MarkdownView())
+        self.values[name] = markdown
+
+    def show(self, ctx: foo.ExecutionContext) -> types.Property:
+        """Sends the values, in place of all earlier ones."""
+        ctx.ops.set_panel_data(self.values)
+        return types.Property(self, view=types.GridView(orientation="vertical", gap=1, padding=2))
+
+
+def _find_sample(ctx: foo.ExecutionContext, sample_id: str) -> Any:
+    """A sample of the view, as clips are only there; else of the dataset."""
+    if not ObjectId.is_valid(sample_id):
+        return None
+    for samples in (ctx.dataset, ctx.view):
+        try:
+            return samples[sample_id]
+        except KeyError:
+            continue
+    return None
+
+
+def _selected_index(ctx: foo.ExecutionContext, page: Page) -> int | None:
+    """The index of the object that the label belongs to which was selected last."""
+    if page.nothing or not ctx.selected_labels:
+        return None
+    label = ctx.selected_labels[-1]
+    names = (page.label_field, f"frames.{page.label_field}")
+    sample_id = label.get("sample_id")
+    if label.get("field") not in names or not ObjectId.is_valid(sample_id or ""):
+        return None
+    dataset = source_dataset(ctx.view)
+    path = f"frames.{page.label_field}" if dataset.media_type == "video" else page.label_field
+    found = dataset.select(sample_id).values(
+        [f"{path}.detections.id", f"{path}.detections.index"], unwind=True
+    )
+    return dict(zip(*found, strict=True)).get(label.get("label_id"))
+
+
+def _is_cached(page: Page) -> bool:
+    try:
+        return has_pictures(picture_key(page.sample, page.answer, page.images))
+    except VideoError:
+        return True  # there is nothing to wait for
+
+
+def _picture_values(page: Page, series: TrackSeries | None = None) -> dict[str, Any]:
+    """The pictures of a page as what its parts show; or in words why there are none."""
+    answer, box = page.answer, None
+    if answer.box_xywh_rel is None and answer.key_frame is not None:
+        # Where no box was asked for, the one that the tracker found is shown
+        series = series or track_series(page.sample, answer, page.label_field, page.images)
+        box = dict(zip(series.numbers, series.boxes, strict=True)).get(answer.key_frame)
+    try:
+        key = picture_key(page.sample, answer, page.images)
+        found = make_pictures(answer, key, box)
+    except VideoError as error:
+        return {f"note_{page.key}": f"No pictures: {plain(error.reason)}"}
+    values = {f"note_{page.key}": _note(answer)}
+    for name, image in (("key_frame", found.key_frame), ("strip", found.strip)):
+        if image is not None:
+            values[f"{name}_{page.key}"] = pictures.data_uri(image)
+    return values
+
+
+def _note(answer: Explanation) -> str:
+    words = []
+    if answer.key_frame is not None:
+        words.append(f"Key frame: {answer.key_frame}.")
+    if answer.sampled:
+        words.append(f"The model saw {len(answer.sampled)} frames.")
+    if answer.key_frame is not None and answer.chosen is None:
+        words.append("The key frame is not one of them, so a person chose it.")
+    return " ".join(words)
+
+
+def _status_line(answer: Explanation) -> str:
+    parts = [plain(answer.status)]
+    if answer.confidence is not None:
+        parts.append(f"confidence {answer.confidence:.2f}")
+    parts += [tag for tag in answer.tags if tag in ("accepted", "rejected")]
+    if answer.corrections:
+        parts.append(f"corrected {len(answer.corrections)} x by a person")
+    return ", ".join(parts)
+
+
+def _series_line(series: TrackSeries) -> str:
+    areas = [100 * area for area in series.areas if area is not None]
+    words = [f"Visible in {series.visible} of {len(series.numbers)} frames"]
+    if areas:
+        words.append(f"{series.area_of} area {min(areas):.2f} to {max(areas):.2f} % of the picture")
+    suspected = series.suspected
+    if suspected:
+        shown = ", ".join(map(str, suspected[:8])) + (", ..." if len(suspected) > 8 else "")
+        words.append(f"**drift suspected at frame {shown}**")
+    return ", ".join(words) + "."
+
+
+def _timings_line(answer: Explanation) -> str:
+    stages = [f"{name} {seconds:.2f} s" for name, seconds in answer.timings.items()]
+    return ", ".join(filter(None, [plain(answer.model), *stages]))
+
+
+def _reply(turn: dict[str, Any]) -> str:
+    """One prompt and its reply, as they were, in blocks that nothing in them can end."""
+    title = f"Turn {turn.get('turn', 1)}, attempt {turn.get('attempt', 0) + 1}"
+    facts = f"{turn.get('tokens', 0)} tokens, {turn.get('seconds', 0):.2f} s"
+    parts = [f"**{title}** ({facts})"]
+    if turn.get("error"):
+        parts.append(f"Not used: {plain(turn['error'])}")
+    for name in ("prompt", "reply"):
+        text = str(turn.get(name) or "")
+        longest = max((len(run) for run in re.findall("`+", text)), default=0)
+        fence = "`" * max(3, longest + 1)
+        parts.append(f"{name.capitalize()}:\n\n{fence}text\n{text}\n{fence}")
+    return "\n\n".join(parts)
+
+
+def _by_number(series: TrackSeries) -> list[Any]:
+    """Where the line in the plot is at each frame, at the position of its number."""
+    last = series.numbers[-1] if series.numbers else 0
+    return [[number, number] for number in range(last + 1)]
