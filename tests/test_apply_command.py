@@ -199,6 +199,22 @@ def test_a_saved_view(dataset, scripted):
     assert dataset.values("revseg_status") == [None, "ok"]
 
 
+def test_a_saved_view_of_clips(dataset, scripted):
+    sample = dataset.first()
+    events = [fo.TemporalDetection(label="event", support=s) for s in ([1, 4], [5, 9])]
+    sample["events"] = fo.TemporalDetections(detections=events)
+    sample.save()
+    dataset.save_view("clips", dataset.to_clips("events"))
+    result = run(dataset.name, "--view", "clips", "--query", "the star", "--limit", 1)
+    assert result.exit_code == 0, result.output
+    again = run(dataset.name, "--view", "clips", "--query", "the star")
+    assert "1 of 2 segmented" in again.output
+    dataset.reload()
+    answers = dataset.first().revseg_answers.classifications
+    assert [list(answer.support) for answer in answers] == [[1, 4], [5, 9]]
+    assert dataset.values("revseg_status") == ["ok", None]
+
+
 def test_overwrite(dataset, scripted):
     assert run(dataset.name, "--query", "the star").exit_code == 0
     kept = run(dataset.name, "--query", "the ghost")
