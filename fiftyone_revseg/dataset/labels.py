@@ -204,6 +204,7 @@ def _answer(
         status=str(status),
         reason=segmentation.object_reason(i),
         model=segmentation.model,
+        corrected=False,
     )
 
 
@@ -220,6 +221,7 @@ def _answer_without_object(
         status=str(segmentation.status),
         reason=segmentation.reason,
         model=segmentation.model,
+        corrected=False,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import fiftyone as fo
+from bson import ObjectId
 
 from fiftyone_revseg.dataset.jobs import Job, select_by_id
 from fiftyone_revseg.dataset.record import differences, fingerprint
@@ -29,11 +30,13 @@ class Plan:
         skipped: how many are finished
         changed: for each difference of settings or queries, in words, how many of the skipped
             jobs were finished with the other one
+        corrected: how many of the skipped jobs would be done again, had nobody corrected them
     """
 
     todo: list[Job] = field(repr=False)
     skipped: int = 0
     changed: dict[str, int] = field(default_factory=dict)
+    corrected: int = 0
 
 
 def check_overwrite(overwrite: bool | str) -> None:
@@ -53,7 +56,8 @@ def plan(
 
     A job is finished if its queries have been answered, whatever the answer, and all its frames
     are written. One that could not be answered (its video could not be read, or there was an
-    error) is done again.
+    error) is done again. A job with a correction by a person, be it on a part of its frames, is
+    never done again, as that would undo the correction; unless ``overwrite`` is True.
 
     Args:
         dataset: the :class:`fiftyone.core.dataset.Dataset`
@@ -69,27 +73,35 @@ def plan(
     if overwrite is True or not dataset.has_field(f"{label_field}_trajectory"):
         return Plan(list(jobs))
 
-    todo, skipped, changed = [], 0, Counter[str]()
+    todo, skipped, corrected, changed = [], 0, 0, Counter[str]()
     for start in range(0, len(jobs), _CHUNK):
         chunk = jobs[start : start + _CHUNK]
         ids = list(dict.fromkeys(job.sample_id for job in chunk))
         records = _stored_records(dataset, label_field, ids)
         candidates = [job for job in chunk if _answered(job, records.get(job.sample_id, []))]
         written = _written(dataset, label_field, candidates)
+        by_person = _corrected(dataset, label_field, ids)
         for job in chunk:
             own = _own(job, records.get(job.sample_id, []))
+            keep = any(_overlap(job, frames) for frames in by_person.get(job.sample_id, ()))
             if job not in candidates or not _is_whole(job, own, written):
-                todo.append(job)
+                if keep:
+                    skipped, corrected = skipped + 1, corrected + 1
+                else:
+                    todo.append(job)
                 continue
             wanted = [fingerprint(settings, query, job.support) for query in job.queries]
             if [record["fingerprint"] for record in own] == wanted:
                 skipped += 1
-            elif overwrite == "changed":
+            elif overwrite == "changed" and not keep:
                 todo.append(job)
             else:
                 skipped += 1
-                changed.update(_what_changed(own, job, settings))
-    return Plan(todo, skipped, dict(changed))
+                if keep:
+                    corrected += overwrite == "changed"
+                else:
+                    changed.update(_what_changed(own, job, settings))
+    return Plan(todo, skipped, dict(changed), corrected)
 
 
 def _own(job: Job, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -101,6 +113,29 @@ def _own(job: Job, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 def _answered(job: Job, records: Iterable[dict[str, Any]]) -> bool:
     own = _own(job, records)
     return bool(own) and all(record["status"] not in RETRIED for record in own)
+
+
+def _corrected(
+    dataset: fo.Dataset, label_field: str, ids: list[str]
+) -> dict[str, list[list[int] | None]]:
+    """The frames of results that a person corrected: None for whole videos."""
+    root = f"{label_field}_trajectory.segmentations"
+    query = {
+        "_id": {"$in": [ObjectId(i) for i in ids]},
+        root: {"$elemMatch": {"corrections.0": {"$exists": True}}},
+    }
+    fields = {f"{root}.support": True, f"{root}.corrections.index": True}
+    found: dict[str, list[list[int] | None]] = {}
+    for document in dataset._sample_collection.find(query, fields):
+        records = document[f"{label_field}_trajectory"]["segmentations"]
+        found[str(document["_id"])] = [r["support"] for r in records if r.get("corrections")]
+    return found
+
+
+def _overlap(job: Job, support: Sequence[int] | None) -> bool:
+    if job.support is None or support is None:
+        return True
+    return job.support[0] <= support[1] and support[0] <= job.support[1]
 
 
 def _stored_records(
@@ -130,8 +165,6 @@ def _written(dataset: fo.Dataset, label_field: str, jobs: Sequence[Job]) -> dict
 
     ``apply_model`` saves a sample before its frames, so one that looks done may lack some.
     """
-    from bson import ObjectId
-
     if not jobs:
         return {}
     if jobs[0].images:

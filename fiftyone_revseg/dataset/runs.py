@@ -39,6 +39,7 @@ class RunSummary:
             sample's own path, so that what is wrong with many files is one reason
         changed: for each setting that differs, in words, how many were skipped although they had
             been finished with the other one
+        corrected: how many were skipped only because a person corrected them
         seconds: the wall time in seconds
         timings: stage -> its wall time in seconds
     """
@@ -50,6 +51,7 @@ class RunSummary:
     counts: dict[str, int] = field(default_factory=dict)
     failures: dict[str, list[str]] = field(default_factory=dict)
     changed: dict[str, int] = field(default_factory=dict)
+    corrected: int = 0
     seconds: float = 0.0
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -105,6 +107,10 @@ class RunSummary:
         if self.changed:
             lines.append('  kept although made with other settings; overwrite="changed" redoes:')
             lines += [f"    {what} ({n})" for what, n in self.changed.items()]
+        if self.corrected:
+            lines.append(
+                f"  {self.corrected} kept because a person corrected them; overwrite=True redoes"
+            )
         return "\n".join(lines)
 
 

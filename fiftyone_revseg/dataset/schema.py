@@ -26,6 +26,7 @@ _SAMPLE_LABELS = {
             "status": _STRING,
             "reason": _STRING,
             "model": _STRING,
+            "corrected": fo.BooleanField,
         },
     ),
     "keyframes": (fo.TemporalDetections, "detections", {"query": _STRING, "index": _INT}),

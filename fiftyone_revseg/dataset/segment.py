@@ -75,7 +75,8 @@ def segment_view(
         label_field ("revseg"): the field to write
         overwrite (False): False to skip samples that are finished, whatever they were finished
             with; "changed" to redo those that were finished with other settings or queries; True
-            to redo all. Samples that ended as "unreadable" or "error" are always tried again
+            to redo all. Samples that ended as "unreadable" or "error" are always tried again, and
+            those that a person corrected are only redone with True
         confidence_thresh (None): a confidence under which detections are not written
         classes (None): labels to which detections are restricted
         group_slice (None): the slice with the videos, if the dataset is grouped
@@ -121,7 +122,11 @@ def segment_view(
 
     left = plan(dataset, label_field, jobs, settings, overwrite)
     summary = RunSummary(
-        label_field=label_field, total=len(jobs), skipped=left.skipped, changed=left.changed
+        label_field=label_field,
+        total=len(jobs),
+        skipped=left.skipped,
+        changed=left.changed,
+        corrected=left.corrected,
     )
     if not left.todo:
         return summary
