@@ -5,12 +5,18 @@ FiftyOne stores undeclared attributes of labels but cannot filter on them, so al
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from typing import Any
 
 import fiftyone as fo
+from fiftyone.core.odm import SampleFieldDocument, create_field, get_db_conn
+from pymongo import UpdateOne
 
 _STRING, _INT = fo.StringField, fo.IntField
+
+_ATTEMPTS, _PAUSE = 20, 0.05  # seconds
 
 # Field suffix -> (label type, its list of labels, attributes that FiftyOne does not know)
 _SAMPLE_LABELS = {
@@ -60,10 +66,10 @@ def valid_label_field(name: str) -> str:
         ValueError: if a field cannot have that name
     """
     name = name.removeprefix("frames.")
-    if not name.isidentifier():
+    if not name.isidentifier() or name.startswith("_"):
         raise ValueError(
-            f"label_field must be a name of letters, digits and underscores, such as 'revseg', "
-            f"not {name!r}"
+            f"label_field must be a name of letters, digits and underscores that starts with a "
+            f"letter, such as 'revseg', not {name!r}"
         )
     return name
 
@@ -83,18 +89,92 @@ def declare_fields(dataset: fo.Dataset, label_field: str = "revseg") -> None:
         ValueError: if a field of that name exists and has another type
     """
     images = dataset.media_type == "image"
+    fields = {}
     for path, field_type, kwargs in _fields(label_field, images):
         existing = dataset.get_field(path)
-        if existing is None:
-            if path.startswith("frames."):
-                dataset.add_frame_field(path[len("frames.") :], field_type, **kwargs)
-            else:
-                dataset.add_sample_field(path, field_type, **kwargs)
-        elif not _same_type(existing, field_type, kwargs):
+        if existing is not None and not _same_type(existing, field_type, kwargs):
             raise ValueError(
                 f"Field '{path}' of dataset '{dataset.name}' holds something else already "
                 f"({existing}); choose another label_field than '{label_field}'"
             )
+        fields[path] = create_field(path.split(".")[-1], field_type, **kwargs)
+    _store(dataset, fields)
+    unknown = [path for path in fields if dataset.get_field(path) is None]
+    for path in unknown:
+        _make_known(dataset, path, fields[path])
+    if unknown:
+        dataset._doc.reload("sample_fields", "frame_fields")
+
+
+def _store(dataset: fo.Dataset, fields: dict[str, fo.Field]) -> None:
+    """Declares fields in the database, whatever other processes declare at the same time.
+
+    FiftyOne's ``add_sample_field`` saves all fields that it read just before, and so takes away
+    what another process has added meanwhile. This only adds, and adds again what others took away.
+
+    Args:
+        dataset: the :class:`fiftyone.core.dataset.Dataset`
+        fields: path -> field, parents before their children
+    """
+    datasets = get_db_conn().datasets
+    this = {"_id": dataset._doc.id}
+    for attempt in range(_ATTEMPTS):
+        time.sleep(_PAUSE if attempt else 0)
+        stored = datasets.find_one(this, {"sample_fields": True, "frame_fields": True})
+        missing = [path for path in fields if not _is_stored(path, stored)]
+        if not missing:
+            return
+        datasets.bulk_write([_addition(this, path, fields[path]) for path in missing])
+    raise RuntimeError(
+        f"The fields {missing} of dataset '{dataset.name}' could not be declared: another process "
+        "keeps changing the fields. Try again when it has ended"
+    )
+
+
+def _is_stored(path: str, stored: dict[str, Any]) -> bool:
+    kind, chunks = _split(path)
+    declared = stored.get(kind)
+    for chunk in chunks:
+        found = [field for field in declared or () if field["name"] == chunk]
+        if not found:
+            return False
+        declared = found[0].get("fields")
+    return True
+
+
+def _addition(this: dict[str, Any], path: str, field: fo.Field) -> UpdateOne:
+    """What adds a field to its siblings, ``sample_fields.$[f0].fields``, unless it is there."""
+    siblings, (*parents, name) = _split(path)
+    match, filters = dict(this), []
+    for depth, parent in enumerate(parents):
+        siblings += f".$[f{depth}].fields"
+        filters.append({f"f{depth}.name": parent})
+    if parents:
+        filters[-1][f"f{len(parents) - 1}.fields.name"] = {"$ne": name}
+    else:
+        match[f"{siblings}.name"] = {"$ne": name}
+    now = datetime.now(timezone.utc)
+    declaration = SampleFieldDocument.from_field(field)
+    declaration._set_created_at(now)
+    update = {"$push": {siblings: declaration.to_dict()}, "$set": {"last_modified_at": now}}
+    return UpdateOne(match, update, array_filters=filters)
+
+
+def _make_known(dataset: fo.Dataset, path: str, field: fo.Field) -> None:
+    """Tells this process of a field, without making samples that are loaded already invalid."""
+    kind, (*parents, _) = _split(path)
+    document = dataset._frame_doc_cls if kind == "frame_fields" else dataset._sample_doc_cls
+    for name in parents:
+        document = document._fields[name]
+        while isinstance(document, fo.ListField):
+            document = document.field
+    document._declare_field(dataset, path.removeprefix("frames."), field)
+
+
+def _split(path: str) -> tuple[str, list[str]]:
+    """Returns where FiftyOne keeps the declaration of a field, and the names that lead to it."""
+    kind = "frame_fields" if path.startswith("frames.") else "sample_fields"
+    return kind, path.removeprefix("frames.").split(".")
 
 
 def _fields(label_field: str, images: bool) -> Iterator[tuple[str, type, dict[str, Any]]]:

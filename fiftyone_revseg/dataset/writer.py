@@ -20,7 +20,7 @@ from fiftyone_revseg.dataset.jobs import Job, select_by_id
 from fiftyone_revseg.dataset.labels import SampleLabels, reasoning_of, status_of
 from fiftyone_revseg.dataset.mask_files import MaskFiles
 
-Documents = list[dict[str, Any]]  # as they are in the database
+Document = dict[str, Any]  # as it is in the database
 
 
 class LabelWriter:
@@ -141,41 +141,37 @@ class SourceFields:
     def _replace(self, support: Sequence[int] | None, labels: SampleLabels | None) -> None:
         saved = False
         while not saved:
-            stored = self._stored()
-            answers, keyframes, records = _without(support, *(list(part or ()) for part in stored))
+            before = self._stored()
+            stored = _lists_of(before, self._label_field)
+            answers, keyframes, records = _without(support, *stored)
             if labels is not None:
                 answers += labels.answers.to_dict()["classifications"]
                 keyframes += labels.keyframes.to_dict()["detections"]
                 records += labels.trajectory["segmentations"]
-            elif len(records) == len(stored[2] or ()):
+            elif len(records) == len(stored[-1]):
                 return
             if support is not None:
                 answers.sort(key=lambda answer: answer.get("support") or [])
                 keyframes.sort(key=lambda keyframe: keyframe["support"])
                 records.sort(key=lambda record: _frames_of(record) or [])
-            saved = self._save(answers, keyframes, records, instead_of=stored[0])
+            saved = self._save(answers, keyframes, records, before)
         self._sample.reload()  # someone may hold it
 
-    def _stored(self) -> tuple[Documents | None, Documents | None, Documents | None]:
-        """The answers, key frames and records as the database has them; None if it has none."""
-        name = self._label_field
+    def _stored(self) -> Document:
+        """The sample as it is in the database."""
         found = self._samples.find_one({"_id": self._sample._id})
         if found is None:
             raise ValueError(f"Sample {self._sample.id} is not in the dataset any more")
-        return (
-            (found.get(f"{name}_answers") or {}).get("classifications"),
-            (found.get(f"{name}_keyframes") or {}).get("detections"),
-            (found.get(f"{name}_trajectory") or {}).get("segmentations"),
-        )
+        return found
 
     def _save(
         self,
-        answers: Documents,
-        keyframes: Documents,
-        records: Documents,
-        instead_of: Documents | None,
+        answers: list[Document],
+        keyframes: list[Document],
+        records: list[Document],
+        before: Document,
     ) -> bool:
-        """Saves all fields in one write, unless the answers are not ``instead_of`` any more."""
+        """Saves all fields in one write, unless the sample is not as it was before any more."""
         name = self._label_field
         values = {
             f"{name}_answers": {"_cls": "Classifications", "classifications": answers},
@@ -187,8 +183,9 @@ class SourceFields:
         if not records:  # an answer of no record says nothing, so there is no result
             values = dict.fromkeys(values)
         values["last_modified_at"] = datetime.now(timezone.utc)
-        # Every answer has an id of its own: where they are the same, so is all else
-        unchanged = {"_id": self._sample._id, f"{name}_answers.classifications": instead_of}
+        # Dates are no finer than milliseconds, but every answer has an id of its own
+        names = ("_id", "last_modified_at", f"{name}_answers")
+        unchanged = {name: before.get(name) for name in names}
         return bool(self._samples.update_one(unchanged, {"$set": values}).matched_count)
 
     @property
@@ -222,9 +219,19 @@ def _frames_of(record: dict[str, Any]) -> list[int] | None:
     return [record["first_frame"] + 1, record["first_frame"] + count] if count else None
 
 
+def _lists_of(stored: Document, label_field: str) -> tuple[list[Document], ...]:
+    """The answers, key frames and records of a sample as it is in the database."""
+    names = {"answers": "classifications", "keyframes": "detections", "trajectory": "segmentations"}
+    fields = {name: stored.get(f"{label_field}_{name}") or {} for name in names}
+    return tuple(list(fields[name].get(names[name]) or ()) for name in names)
+
+
 def _without(
-    support: Sequence[int] | None, answers: Documents, keyframes: Documents, records: Documents
-) -> tuple[Documents, Documents, Documents]:
+    support: Sequence[int] | None,
+    answers: list[Document],
+    keyframes: list[Document],
+    records: list[Document],
+) -> tuple[list[Document], list[Document], list[Document]]:
     """Returns those answers, key frames and records that a result on ``support`` leaves alone."""
     if support is None:
         return [], [], []
