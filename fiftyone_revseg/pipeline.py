@@ -23,8 +23,8 @@ from fiftyone_revseg.reasoning import (
     Trajectory,
     run_chain,
 )
-from fiftyone_revseg.reasoning.local import checkpoint_spec
 from fiftyone_revseg.reasoning.images import resize_square
+from fiftyone_revseg.reasoning.local import checkpoint_spec
 from fiftyone_revseg.tracking import MaskTrack, Sam2Tracker, Tracker, track_both_ways
 from fiftyone_revseg.types import FrameTable, Status
 from fiftyone_revseg.video import VideoError, open_video
