@@ -1,7 +1,10 @@
 """The operator ``segment``: what it does on every kind of collection, and what it refuses."""
 
+import http.client
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -332,65 +335,126 @@ def test_delegated(fake_model, dataset):
     assert statuses(dataset) == ["ok", "ok", None]
 
 
-SERVICE = """
-import sys, time
-import fiftyone as fo
-fo.config.plugins_dir = sys.argv[1]
-sys.path[:0] = sys.argv[3:]
-from conftest import ANSWERS
-from fake_models import BoxTracker, ScriptedReasoner
-import fiftyone_revseg as revseg
-from fiftyone.operators.delegated import DelegatedOperationService
-from fiftyone_revseg.app import models
-from fiftyone_revseg.pipeline import RevSeg
-
-class Slow(BoxTracker):
-    def track(self, frames, boxes):
-        for found in super().track(frames, boxes):
-            time.sleep(0.02)
-            yield found
-
-model = revseg.load_model(RevSeg(ScriptedReasoner(ANSWERS), Slow()))
-models.get_model = lambda **arguments: model
-DelegatedOperationService().execute_queued_operations(dataset_name=sys.argv[2])
-"""
+def start(*arguments):
+    script = Path(__file__).parent / "slow_service.py"
+    return subprocess.Popen([sys.executable, str(script), fo.config.plugins_dir, *arguments])
 
 
-@pytest.mark.slow
-def test_a_killed_service_loses_nothing(dataset, videos):
-    dataset.add_samples([fo.Sample(video) for video in videos * 3])
-    segment, service = foo.get_operator(URI), DelegatedOperationService()
-
-    def serve():
-        here = Path(__file__).parent
-        command = [sys.executable, "-c", SERVICE, fo.config.plugins_dir, dataset.name]
-        return subprocess.Popen([*command, str(here), str(here.parent)])
-
-    segment(dataset, "the cat", delegate=True)
-    process = serve()
+def wait_for_answers(dataset, count, process):
+    """Waits until so many videos are done; returns the answers there are, by sample."""
     deadline = time.monotonic() + 120
-    while not (dataset.has_field("revseg_status") and dataset.count("revseg_status") >= 2):
+    while not (dataset.has_field("revseg_status") and dataset.count("revseg_status") >= count):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)
         dataset.reload()
+    return answers(dataset)
+
+
+def answers(dataset):
+    dataset.reload()
+    found = zip(dataset.values("id"), dataset.values("revseg_answers"), strict=True)
+    return {key: value.classifications[0].id for key, value in found if value is not None}
+
+
+def kill(process):
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait(30) == -signal.SIGKILL
-    saved = dict(zip(dataset.values("id"), dataset.values("revseg_answers"), strict=True))
-    done = sum(answers is not None for answers in saved.values())
-    assert 2 <= done < 12
 
-    segment(dataset, "the cat", delegate=True)
-    assert serve().wait(120) == 0
-    assert statuses(dataset) == ["ok"] * 12
-    last = service.list_operations(dataset_name=dataset.name)
+
+@pytest.fixture
+def twelve(dataset, videos):
+    dataset.add_samples([fo.Sample(video) for video in videos * 3])
+    return dataset
+
+
+@pytest.mark.slow
+def test_a_killed_service_loses_nothing(twelve):
+    segment, service = foo.get_operator(URI), DelegatedOperationService()
+    segment(twelve, "the cat", delegate=True)
+    process = start(twelve.name)
+    wait_for_answers(twelve, 2, process)
+    kill(process)
+    saved = answers(twelve)
+    assert 2 <= len(saved) < 12
+
+    segment(twelve, "the cat", delegate=True)
+    assert start(twelve.name).wait(120) == 0
+    assert statuses(twelve) == ["ok"] * 12
+    assert saved.items() <= answers(twelve).items(), "done again"
+    last = service.list_operations(dataset_name=twelve.name)
     results = [operation.result.result for operation in last if operation.result]
-    assert [result["skipped"] for result in results] == [done]
-    for sample in dataset:
-        if saved[sample.id] is not None:  # not done again
-            assert sample.revseg_answers.classifications[0].id == (
-                saved[sample.id].classifications[0].id
-            )
+    assert [result["skipped"] for result in results] == [len(saved)]
+
+
+class Server:
+    """The App's server, and what the App sends to it."""
+
+    def __init__(self):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.port = s.getsockname()[1]
+        self.process = start("--port", str(self.port))
+
+    def post(self, path, samples, **params):
+        """Returns the open answer to a request."""
+        request = {
+            "operator_uri": URI,
+            "dataset_name": samples.name,
+            "view": [],
+            "params": params,
+            "prompt_id": "1",
+        }
+        deadline = time.monotonic() + 120
+        while True:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+            try:
+                headers = {"Content-Type": "application/json"}
+                connection.request("POST", path, json.dumps(request), headers)
+                return connection, connection.getresponse()
+            except ConnectionRefusedError:  # it is starting
+                assert self.process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    yield server
+    if server.process.poll() is None:
+        kill(server.process)
+
+
+@pytest.mark.slow
+def test_through_the_apps_server(server, twelve, fake_model):
+    _, response = server.post("/operators/resolve-type", twelve, target="inputs", query="q")
+    found = json.loads(response.read())
+    assert found["type"]["properties"]["estimate"]["view"]["label"].startswith("12 videos")
+
+    # A browser that goes away stops the run
+    connection, response = server.post("/operators/execute/generator", twelve, query="the cat")
+    first = json.loads(response.readline())
+    assert first["body"]["operator_uri"] == "set_progress"
+    assert "of 12 videos" in json.loads(response.readline())["body"]["params"]["label"]
+    assert list_active(twelve)
+    response.close()
+    connection.close()
+    wait_for_run(twelve, "interrupted")
+    stopped = answers(twelve)
+    assert len(stopped) < 12
+
+    # So does the end of the server, less gently
+    server.post("/operators/execute/generator", twelve, query="the cat")
+    wait_for_answers(twelve, len(stopped) + 2, server.process)
+    kill(server.process)
+    killed = answers(twelve)
+    assert len(killed) < 12
+    assert stopped.items() <= killed.items(), "done again"
+    result = foo.get_operator(URI)(twelve, "the cat")
+    assert (result["skipped"], result["state"]) == (len(killed), "done")
+    assert statuses(twelve) == ["ok"] * 12
+    assert killed.items() <= answers(twelve).items(), "done again"
 
 
 @pytest.mark.slow
