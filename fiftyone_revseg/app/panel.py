@@ -22,12 +22,12 @@ from fiftyone_revseg.dataset.explain import (
     explain,
     has_pictures,
     images_of,
+    index_of_label,
     label_fields,
     make_pictures,
     picture_key,
     track_series,
 )
-from fiftyone_revseg.dataset.jobs import source_dataset
 from fiftyone_revseg.video import VideoError
 
 _SEVERITY = {"ok": types.Success, "no_target": types.Notice}
@@ -439,16 +439,9 @@ def _selected_index(ctx: foo.ExecutionContext, page: Page) -> int | None:
     if page.nothing or not ctx.selected_labels:
         return None
     label = ctx.selected_labels[-1]
-    names = (page.label_field, f"frames.{page.label_field}")
-    sample_id = label.get("sample_id")
-    if label.get("field") not in names or not ObjectId.is_valid(sample_id or ""):
+    if label.get("field") not in (page.label_field, f"frames.{page.label_field}"):
         return None
-    dataset = source_dataset(ctx.view)
-    path = f"frames.{page.label_field}" if dataset.media_type == "video" else page.label_field
-    found = dataset.select(sample_id).values(
-        [f"{path}.detections.id", f"{path}.detections.index"], unwind=True
-    )
-    return dict(zip(*found, strict=True)).get(label.get("label_id"))
+    return index_of_label(page.sample, label.get("label_id"), page.label_field, page.images)
 
 
 def _is_cached(page: Page) -> bool:

@@ -251,6 +251,28 @@ def track_series(
     )
 
 
+def index_of_label(
+    sample: Any, label_id: str, label_field: str = "revseg", images: Any = None
+) -> int | None:
+    """Finds the object that a detection on some frame belongs to.
+
+    Args:
+        sample: as for :func:`explain`
+        label_id: the detection's id
+        label_field ("revseg"): the label field
+        images (None): as for :func:`explain`
+
+    Returns:
+        the object's index, or None
+    """
+    view, path = _frames_of(sample, label_field, images)
+    if view is None:
+        return None
+    names = [f"{path}.detections.{name}" for name in ("id", "index")]
+    ids, indices = view.values(names, unwind=True)
+    return dict(zip(ids, indices, strict=True)).get(label_id)
+
+
 def picture_key(sample: Any, explanation: Explanation, images: Any = None) -> tuple | None:
     """Names the frames that the pictures of an explanation are made of.
 

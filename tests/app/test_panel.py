@@ -1,0 +1,422 @@
+"""The reasoning panel: its events, as the App sends them, on datasets that were segmented."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import fiftyone as fo
+import pytest
+from fiftyone.operators.executor import ExecutionContext, Executor
+from PIL import Image
+
+import fiftyone_revseg as revseg
+from fiftyone_revseg.app.panel import ReasoningPanel, plain, plot_traces
+from fiftyone_revseg.dataset.explain import TrackSeries
+from fiftyone_revseg.pipeline import RevSeg
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from fake_models import BoxTracker, ScriptedReasoner, write_video
+
+ANSWERS = {
+    "the cat": [(1, "a grey cat", [25, 50, 75, 100])],
+    "both": [(0, "a grey cat", [25, 50, 75, 100]), (3, "a dog", [0, 0, 50, 50])],
+    "the ghost": [],
+    "*bold* ![x](http://a.b/c.png)": [(0, "a <b>dog</b>", [0, 0, 50, 50])],
+}
+
+
+class App:
+    """Does what the App does with a panel: sends events, keeps its state, shows its output."""
+
+    def __init__(self, samples, current=None, selected=(), **request):
+        self.dataset = samples._dataset if hasattr(samples, "_dataset") else samples
+        self.request = {
+            "dataset_name": samples.dataset_name if hasattr(samples, "dataset_name") else None,
+            "view": samples.view()._serialize(),
+            "current_sample": current,
+            "selected": list(selected),
+            **request,
+        }
+        if self.request["dataset_name"] is None:
+            self.request["dataset_name"] = samples.name
+        self.panel = ReasoningPanel()
+        self.panel.plugin_name = "fiftyone_revseg"
+        self.state, self.data, self.layout, self.asked = {}, {}, {}, []
+
+    def send(self, method, **params):
+        """Sends one event; those that the panel asks for are in ``asked``, not sent."""
+        params = {
+            **params,
+            "panel_id": "panel",
+            "panel_state": dict(self.state),
+            "__method__": method,
+        }
+        executor = Executor()
+        request = {**self.request, "params": params}
+        self.panel.execute(ExecutionContext(request, executor=executor, operator_uri="x"))
+        self.asked = []
+        for call in executor.to_json()["requests"]:
+            name, values = call["operator_uri"].split("/")[-1], call["params"]
+            json.dumps(values, allow_nan=False)  # what the server would send
+            if name == "patch_panel_state":
+                self.state.update(values["state"])
+            elif name == "set_panel_data":
+                self.data = values["data"]
+            elif name == "patch_panel_data":
+                self.data.update(values["data"])
+            elif name == "show_panel_output":
+                self.layout = values["output"]["type"]["properties"]
+            else:
+                self.asked.append((name, values))
+        return self
+
+    def follow(self):
+        """Sends the event that the panel asked for."""
+        ((name, values),) = self.asked
+        assert (name, values["skip_prompt"]) == ("prompt_user_for_operation", True)
+        uri, method = values["operator_uri"].split("#")
+        assert uri == "fiftyone_revseg/reasoning"
+        return self.send(method, **values["params"])
+
+    def click(self, name, **more):
+        """Clicks a button, wherever it is."""
+        view = self.find(name)["view"]
+        assert not view.get("disabled")
+        return self.send(view["operator"].split("#")[1], **(view["params"] or {}), **more)
+
+    def find(self, name, properties=None):
+        properties = self.layout if properties is None else properties
+        for own, part in properties.items():
+            if own == name:
+                return part
+            inner = self.find(name, part["type"].get("properties") or {})
+            if inner:
+                return inner
+        return None
+
+    def picture(self, name):
+        found = [v for key, v in self.data.items() if key.startswith(f"{name}_")]
+        return found[0] if found else None
+
+    @property
+    def nothing(self):
+        return self.layout["nothing"]["view"]["label"]
+
+
+@pytest.fixture
+def segmented(make_dataset, tmp_path):
+    """Makes a dataset of two videos, of which the first was segmented."""
+
+    def make(*queries, **options):
+        paths = [tmp_path / "one.mp4", tmp_path / "two.mp4"]
+        for path in paths:
+            write_video(path, 64, 48, 10)
+        dataset = make_dataset(*[fo.Sample(str(path)) for path in paths])
+        pipeline = RevSeg(ScriptedReasoner(ANSWERS), BoxTracker())
+        revseg.segment_view(dataset[:1], pipeline, queries=list(queries), **options)
+        dataset.reload()
+        return dataset
+
+    return make
+
+
+def test_the_words_come_first_then_the_pictures(segmented):
+    dataset = segmented("the cat")
+    app = App(dataset, current=dataset.first().id).send("on_load")
+    assert app.data["query"] == "### the cat"
+    assert app.data["description"] == "**a grey cat**"
+    assert app.data["thought"] == "> thinking"
+    assert app.layout["status"]["view"]["label"] == "ok"
+    assert app.data["series"].startswith("Visible in 10 of 10 frames, mask area 25.00 to 25.00 %")
+    assert "track" in app.data["timings"]
+    assert app.picture("note") == "Reading the video ..."
+    assert app.picture("key_frame") is None
+
+    before = dict(app.layout)
+    app.follow()
+    assert app.layout == before  # pictures come without drawing all again
+    assert app.picture("note").startswith("Key frame: 4. The model saw 4 frames.")
+    for name in ("key_frame", "strip"):
+        assert app.picture(name).startswith("data:image/jpeg;base64,")
+        shown = [key for key in app.layout if key.startswith(f"{name}_")]
+        assert shown == [key for key in app.data if key.startswith(f"{name}_")]
+    assert app.asked == []
+
+    app.send("refresh")  # now they are known
+    assert app.picture("strip")
+    assert app.asked == []
+
+
+def test_it_follows_the_sample(segmented):
+    dataset = segmented("the cat")
+    first, second = dataset.values("id")
+    app = App(dataset, current=first).send("on_load")
+    app.request["current_sample"] = second
+    app.send("on_change_current_sample")
+    assert "has not been segmented into 'revseg'" in app.nothing
+    assert app.data == {}
+    # In the grid, the one that was selected last
+    app.request.update(current_sample=None, selected=[second, first])
+    app.send("on_change_selected")
+    assert app.data["query"] == "### the cat"
+    app.request["selected"] = []
+    app.send("on_change_selected")
+    assert app.nothing.startswith("Open a video, or select one")
+
+
+def test_pictures_of_a_sample_that_was_left_are_dropped(segmented):
+    dataset = segmented("the cat")
+    first, second = dataset.values("id")
+    app = App(dataset, current=first).send("on_load")
+    asked = app.asked
+    app.request["current_sample"] = second
+    app.send("on_change_current_sample")
+    app.asked, shown = asked, dict(app.layout)
+    app.follow()
+    assert (app.data, app.layout) == ({}, shown)
+
+
+def test_answers_are_paged(segmented):
+    dataset = segmented("the cat", "both", "the ghost")
+    app = App(dataset, current=dataset.first().id).send("on_load")
+    assert app.data["query"] == "Answer 1 of 4\n\n### the cat"
+    assert app.find("previous")["view"]["disabled"]
+    app.click("next").click("next")
+    assert app.data["description"] == "**a dog**"
+    assert app.find("go")["view"]["params"]["frame_number"] == 10
+    app.click("next")
+    assert app.data["query"].endswith("### the ghost")
+    assert app.layout["status"]["view"]["label"] == "no\\_target"
+    assert app.find("next")["view"]["disabled"]
+    assert app.find("accept") is None
+    assert app.find("go") is None
+    assert "plot" not in app.data
+    app.click("previous")
+    assert app.data["description"] == "**a dog**"
+    # Another sample starts from its first answer; fewer answers than before are no error
+    app.send("on_change_current_sample")
+    assert app.data["query"].startswith("Answer 1 of 4")
+    app.state["page"] = 99
+    app.send("refresh")
+    assert app.data["query"].startswith("Answer 4 of 4")
+
+
+def test_a_selected_label_turns_to_its_object(segmented):
+    dataset = segmented("both")
+    sample = dataset.first()
+    app = App(dataset, current=sample.id).send("on_load")
+    dog = sample.frames[3].revseg.detections[1]
+    label = {"label_id": dog.id, "sample_id": sample.id, "field": "frames.revseg"}
+    app.request["selected_labels"] = [{**label, "frame_number": 3}]
+    app.send("on_change_selected_labels")
+    assert app.data["description"] == "**a dog**"
+    for other in ({"field": "frames.truth"}, {"label_id": "0" * 24}, {"label_id": None}):
+        app.request["selected_labels"] = [{**label, **other}]
+        app.send("on_change_selected_labels")
+        assert app.data["description"] == "**a dog**"
+
+
+def test_the_label_field_can_be_chosen(segmented):
+    dataset = segmented("the cat")
+    app = App(dataset, current=dataset.first().id).send("on_load")
+    assert "label_field" not in app.layout
+    pipeline = RevSeg(ScriptedReasoner(ANSWERS), BoxTracker())
+    revseg.segment_view(dataset[:1], pipeline, queries="the ghost", label_field="second")
+    app.send("refresh")
+    part = app.layout["label_field"]
+    assert (part["type"]["values"], part["default"]) == (["revseg", "second"], "revseg")
+    app.send(part["on_change"].split("#")[1], path="label_field", value="second")
+    assert app.data["query"] == "### the ghost"
+    app.state["label_field"] = "gone"
+    app.send("refresh")
+    assert app.data["query"] == "### the cat"
+
+
+def test_the_player_goes_to_frames(segmented):
+    dataset = segmented("the cat")
+    sample_id = dataset.first().id
+    app = App(dataset, current=sample_id).send("on_load").click("go")
+    assert ("set_frame_number", {"frame_number": 4}) in app.asked
+    app.send("on_plot", x=7, y=0.5)
+    assert ("set_frame_number", {"frame_number": 7}) in app.asked
+    # In the grid, there is no player
+    app = App(dataset, selected=[sample_id]).send("on_load")
+    assert app.find("go")["view"]["label"] == "Open the video"
+    app.click("go")
+    assert [values["id"] for name, values in app.asked if name == "open_sample"] == [sample_id]
+    app.send("on_plot", x=7)
+    assert "set_frame_number" not in dict(app.asked)
+
+
+@pytest.mark.parametrize("name", ["propagate", "reground", "accept", "reject"])
+def test_buttons_run_operators_and_then_show_what_they_did(segmented, name):
+    dataset = segmented("both")
+    sample_id = dataset.first().id
+    app = App(dataset, current=sample_id).send("on_load").click("next").click(name)
+    (asked,) = [v for _, v in app.asked if v["operator_uri"] == f"fiftyone_revseg/{name}"]
+    assert asked["params"] == {
+        "index": 2,
+        "label_field": "revseg",
+        "sample_id": sample_id,
+        "frame_number": 10,
+    }
+    assert asked["skip_prompt"] is (name in ("accept", "reject"))
+    assert asked["on_success"] == "fiftyone_revseg/reasoning#refresh"
+
+    sample = dataset.first()
+    sample.revseg_answers.classifications[1].tags.append("accepted")
+    sample.save()
+    app.send("refresh", result={}, original_params={})
+    assert app.layout["status"]["view"]["label"] == "ok, accepted"
+
+
+def test_replies_are_folded_away(segmented):
+    dataset = segmented("the cat")
+    app = App(dataset, current=dataset.first().id).send("on_load")
+    assert app.find("replies")["view"]["label"] == "Show attempts and raw replies (2)"
+    assert "reply_0" not in app.data
+    app.click("replies")
+    assert "**Turn 1, attempt 1**" in app.data["reply_0"]
+    assert "```text\n<think>thinking</think>" in app.data["reply_0"]
+    assert "**Turn 2, attempt 1**" in app.data["reply_1"]
+    assert "reply_0" not in app.click("replies").data
+
+
+def test_what_models_write_is_shown_as_it_is(segmented):
+    dataset = segmented("*bold* ![x](http://a.b/c.png)")
+    sample = dataset.first()
+    sample.revseg_trajectory["segmentations"][0]["trajectory"]["turns"][0]["reply"] = "a ```` b"
+    sample.save()
+    app = App(dataset, current=sample.id).send("on_load").click("replies")
+    assert app.data["query"] == r"### \*bold\* \!\[x\]\(http://a\.b/c\.png\)"
+    assert app.data["description"] == r"**a \<b\>dog\</b\>**"
+    assert "`````text\na ```` b\n`````" in app.data["reply_0"]
+
+
+def test_plain():
+    assert plain("# a_b <img>") == r"\# a\_b \<img\>"
+    assert plain(None) == ""
+
+
+def test_a_suspected_drift_is_seen(segmented):
+    dataset = segmented("the cat")
+    sample = dataset.first()
+    for number in range(7, 11):
+        sample.frames[number].revseg.detections[0].bounding_box = [0.5, 0.5, 0.1, 0.1]
+    sample.save()
+    app = App(dataset, current=sample.id).send("on_load")
+    assert "**drift suspected at frame 7**" in app.data["series"]
+    area, score, drift, frame = app.data["plot"]
+    assert (drift["x"], drift["y"]) == ([7], [1.0])
+    assert (len(area["y"]), len(score["y"]), frame["x"]) == (10, 10, [4, 4])
+
+
+def test_the_line_in_the_plot_follows_the_frame(segmented):
+    dataset = segmented("the cat")
+    app = App(dataset, current=dataset.first().id).send("on_load")
+    (name,) = [name for name in app.layout if name.startswith("frames_")]
+    view, loaded = app.layout[name]["view"], app.data[name]
+    assert (view["name"], view["target"]) == ("FrameLoaderView", "plot[3].x")
+    # The App looks for a frame at the position of its number, and puts what it finds at the target
+    assert app.data["plot"][3]["name"] == "frame"
+    assert loaded["frames"][7] == [7, 7]
+    assert len(loaded["frames"]) == 11
+
+
+def test_traces_of_nothing():
+    assert [trace["x"] for trace in plot_traces(TrackSeries())] == [[], [], [], []]
+
+
+def test_states_without_anything_to_show(segmented, make_dataset, tmp_path):
+    dataset = segmented("the cat")
+    assert "not in the dataset any more" in App(dataset, current="0" * 24).send("on_load").nothing
+    assert "not in the dataset any more" in App(dataset, current="nonsense").send("on_load").nothing
+    write_video(tmp_path / "new.mp4", 64, 48, 5)
+    empty = make_dataset(fo.Sample(str(tmp_path / "new.mp4")))
+    app = App(empty, current=empty.first().id).send("on_load")
+    assert "Nothing has been segmented in this dataset yet" in app.nothing
+    app.request.update(dataset_name=None, view=None)
+    assert "Open a dataset" in app.send("on_change_dataset").nothing
+
+
+def test_a_video_that_moved(segmented, tmp_path):
+    dataset = segmented("the cat")
+    os.rename(tmp_path / "one.mp4", tmp_path / "elsewhere.mp4")
+    app = App(dataset, current=dataset.first().id).send("on_load")
+    assert app.data["query"] == "### the cat"
+    assert "is not there any more" in app.picture("note")
+    assert app.picture("strip") is None
+    assert app.asked == []  # nothing to wait for
+
+
+def test_a_video_that_was_replaced(segmented, tmp_path):
+    dataset = segmented("the cat")
+    write_video(tmp_path / "one.mp4", 32, 32, 10)
+    app = App(dataset, current=dataset.first().id).send("on_load").follow()
+    assert "not the video that was segmented" in app.picture("note")
+    app.send("refresh")
+    assert "not the video that was segmented" in app.picture("note")
+    assert app.asked == []  # and it is not tried again
+
+
+def test_a_video_that_is_unreadable(segmented, tmp_path):
+    dataset = segmented("the cat")
+    (tmp_path / "two.mp4").write_bytes(b"no video")
+    revseg.segment_view(dataset, RevSeg(ScriptedReasoner(ANSWERS), BoxTracker()), queries="the cat")
+    app = App(dataset, current=dataset.last().id).send("on_load")
+    status = app.layout["status"]["view"]
+    assert (status["label"], status["name"]) == ("unreadable", "Warning")
+    assert plain("two.mp4") in status["description"]
+    assert app.picture("strip") is None
+    assert app.asked == []
+
+
+def test_clips(make_dataset, tmp_path):
+    write_video(tmp_path / "one.mp4", 64, 48, 10)
+    sample = fo.Sample(str(tmp_path / "one.mp4"))
+    sample["events"] = fo.TemporalDetections(
+        detections=[fo.TemporalDetection(label="event", support=s) for s in ([1, 4], [6, 9])]
+    )
+    dataset = make_dataset(sample)
+    clips = dataset.to_clips("events")
+    revseg.segment_view(clips, RevSeg(ScriptedReasoner(ANSWERS), BoxTracker()), queries="both")
+    app = App(clips, current=clips.last().id).send("on_load").follow()
+    assert app.data["plot"][0]["x"] == [6, 7, 8, 9]
+    assert app.find("go")["view"]["params"]["frame_number"] == 6
+    assert app.picture("strip")
+    detection = dataset.first().frames[7].revseg.detections[1]
+    app.request["selected_labels"] = [
+        {"label_id": detection.id, "sample_id": clips.last().id, "field": "frames.revseg"}
+    ]
+    app.send("on_change_selected_labels")
+    assert app.data["description"] == "**a dog**"
+
+
+def test_images_in_groups(make_dataset, tmp_path):
+    paths = []
+    for k in range(10):
+        paths.append(str(tmp_path / f"{k}.png"))
+        Image.new("RGB", (64, 48), (20 * k,) * 3).save(paths[-1])
+    dataset = make_dataset(*[fo.Sample(p, scene="s", order=k) for k, p in enumerate(paths)])
+    groups = dataset.group_by("scene", order_by="order")
+    revseg.segment_view(groups, RevSeg(ScriptedReasoner(ANSWERS), BoxTracker()), queries="the cat")
+    app = App(groups, current=dataset.last().id).send("on_load").follow()
+    assert app.data["plot"][0]["x"] == list(range(1, 11))
+    assert app.picture("key_frame")
+
+
+def test_the_embedded_model(make_dataset, tmp_path):
+    from fiftyone_revseg.synthetic import render
+
+    (found,) = render(tmp_path, count=1)
+    dataset = make_dataset(fo.Sample(str(tmp_path / found["video"])))
+    query = found["queries"][0]
+    revseg.segment_view(dataset, "revseg-nano", queries=query["text"])
+    app = App(dataset, current=dataset.first().id).send("on_load").follow()
+    assert app.data["query"] == f"### {plain(query['text'])}"
+    assert len(app.data["thought"]) > 10
+    assert app.layout["status"]["view"]["label"].startswith("ok, confidence 0.")
+    assert app.picture("key_frame")
+    assert app.picture("strip")
+    assert any(score for score in app.data["plot"][1]["y"])
