@@ -94,7 +94,7 @@ def compare_fields(
 
     Examples::
 
-        comparison = revseg.compare_fields(dataset, "revseg", "second")
+        comparison = compare_fields(dataset, "revseg", "second")
         print(comparison)
         session.view = comparison.view  # the least agreement first
 

@@ -73,16 +73,22 @@ class LabelledVideo:
 
 @dataclass(frozen=True)
 class Unusable:
-    """A video of which there is nothing to be had.
+    """A video that cannot be read, and of which not even the size is known.
 
     Attributes:
         id: the id of the sample, of the clip, or of the first image
         ids: the ids of all samples that it consists of
-        reason: why, in words
+        name: as that of a :class:`LabelledVideo`
+        filepath: the path of the video, or of the first image
+        values: the sample-level fields, such as "revseg_status"
+        reason: why it cannot be read, in words
     """
 
     id: str
     ids: tuple[str, ...]
+    name: str
+    filepath: str
+    values: dict[str, Any] = field(repr=False)
     reason: str
 
 
@@ -135,18 +141,13 @@ def iter_videos(samples: Any, label_fields: Sequence[str]) -> Iterator[LabelledV
     paths = [masks_path(samples, name) for name in label_fields]
     beside = [f"{name}_{suffix}" for name in label_fields for suffix in _SAMPLE_FIELDS]
     beside = [name for name in beside if samples.has_field(name)]
-    names = Counter(_stem(path) for path in samples.values("filepath"))
     if is_image_groups(samples):
         for group in samples.iter_dynamic_groups():
             yield _of_images(group.select_fields([*paths, *beside]), beside)
         return
-    clips = is_clips(samples)
+    names = _names(samples)
     for sample in samples.select_fields([*paths, *beside]).iter_samples():
-        name = _stem(sample.filepath)
-        if clips:
-            name = f"{name}_{sample.support[0]:05d}-{sample.support[1]:05d}"
-        elif names[name] > 1:
-            name = f"{name}-{sample.id}"
+        name = names[sample.id]
         values = {k: sample[k] for k in beside}
         yield _usable(sample.id, (sample.id,), name, sample.filepath, (), values, sample)
 
@@ -180,7 +181,7 @@ def with_progress(
     progress(RunProgress(0, total))
     for done, video in enumerate(videos, start=1):
         yield video
-        name = "" if done == total else getattr(video, "name", "")
+        name = "" if done == total else video.name
         progress(RunProgress(done, total, name, seconds=time.perf_counter() - started))
 
 
@@ -304,7 +305,7 @@ def _usable(
     try:
         size, count = _extent(filepath, images, values, source, clip)
     except Exception as error:
-        return Unusable(sample_id, ids, str(error))
+        return Unusable(sample_id, ids, name, filepath, values, str(error))
     numbers = range(1, count + 1) if clip is None else range(clip[0], clip[1] + 1)
     return LabelledVideo(sample_id, ids, name, filepath, images, size, numbers, values, source)
 
@@ -334,6 +335,19 @@ def _records(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for name, value in values.items():
         if name.endswith("_trajectory"):
             yield from (value or {}).get("segmentations", [])
+
+
+def _names(samples: Any) -> dict[str, str]:
+    """The names of all videos by their ids; those that would have the same one get the id, too."""
+    ids, filepaths = samples.values(["id", "filepath"])
+    names = [_stem(filepath) for filepath in filepaths]
+    if is_clips(samples):
+        supports = samples.values("support")
+        names = [f"{n}_{s[0]:05d}-{s[1]:05d}" for n, s in zip(names, supports, strict=True)]
+    counts = Counter(names)
+    return {
+        i: name if counts[name] == 1 else f"{name}-{i}" for i, name in zip(ids, names, strict=True)
+    }
 
 
 def _stem(filepath: str) -> str:

@@ -102,8 +102,8 @@ def make_view(
 
     Examples::
 
-        session.view = revseg.make_view(dataset, "failures")
-        dataset.save_view("unsure", revseg.make_view(dataset, "low confidence", threshold=0.7))
+        session.view = make_view(dataset, "failures")
+        dataset.save_view("unsure", make_view(dataset, "low confidence", threshold=0.7))
 
     Args:
         samples: a :class:`fiftyone.core.dataset.Dataset` or view. Of clips that have no answers of

@@ -1,0 +1,540 @@
+"""Results as files that other tools read: masks, boxes and trajectories of whole videos.
+
+FiftyOne's own exporters know images, and boxes on videos; what they can do is left to them, see
+docs/export.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import fiftyone.core.labels as fol
+import numpy as np
+from PIL import Image
+
+from fiftyone_revseg.dataset.jobs import check_collection
+from fiftyone_revseg.dataset.masks import (
+    LabelledVideo,
+    Unusable,
+    iter_videos,
+    masks_path,
+    paste,
+    with_progress,
+)
+from fiftyone_revseg.dataset.progress import OnProgress
+from fiftyone_revseg.dataset.schema import valid_label_field
+from fiftyone_revseg.pictures import save_index_mask
+from fiftyone_revseg.tracking.rle import RLE, encode_masks, rle_box
+from fiftyone_revseg.version import __version__
+
+_JPEG_QUALITY = 95
+
+
+@dataclass
+class ExportSummary:
+    """What was exported.
+
+    Attributes:
+        directory: where the files are
+        format: one of :data:`FORMATS`
+        total: the number of videos, clips or groups
+        exported: how many of them were exported
+        skipped: id -> why it was not, in words
+        notes: what a reader of the files must know, a sentence each
+    """
+
+    directory: str
+    format: str
+    total: int = 0
+    exported: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"{self.exported} of {self.total} exported as '{self.format}' to {self.directory}"]
+        for reason in dict.fromkeys(self.skipped.values()):
+            ids = [i for i, why in self.skipped.items() if why == reason]
+            samples = ids[0] if len(ids) == 1 else f"{len(ids)} samples, first {ids[0]}"
+            lines.append(f"  skipped: {reason} ({samples})")
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
+
+
+def export_results(
+    samples: Any,
+    directory: str | Path,
+    format: str = "coco-tracks",
+    label_field: str = "revseg",
+    overwrite: bool = False,
+    images: bool = False,
+    group_slice: str | None = None,
+    progress: bool | OnProgress | None = None,
+) -> ExportSummary:
+    """Writes the results on the videos of a collection to files.
+
+    A file is whole or not there at all. What a view filters out is not exported.
+
+    Examples::
+
+        print(export_results(dataset, "tracks"))
+        accepted = make_view(dataset, "accepted")
+        export_results(accepted, "masks", "youtube-vos", images=True)
+
+    Args:
+        samples: a :class:`fiftyone.core.dataset.Dataset` or view: videos, clips, or ordered
+            dynamic groups of images
+        directory: where to write; created if missing
+        format ("coco-tracks"): one of :data:`FORMATS`
+        label_field ("revseg"): the label field, with or without "frames."
+        overwrite (False): whether to write into a directory that is not empty. Files of the same
+            name are replaced; others are left
+        images (False): whether to write the frames as JPEGs, too; for "youtube-vos"
+        group_slice (None): the slice with the videos, if the dataset is grouped
+        progress (None): whether to show a progress bar; or a function that is called with a
+            :class:`fiftyone_revseg.dataset.progress.RunProgress`. By default, as FiftyOne is
+            configured
+
+    Returns:
+        an :class:`ExportSummary`; ``print`` it: it says what was skipped, and why
+
+    Raises:
+        ValueError: if an argument is not valid, or there is nothing to export; nothing has been
+            written then
+    """
+    make = FORMATS.get(format)
+    if make is None:
+        raise ValueError(f"There is no format {format!r}. Formats are: {', '.join(FORMATS)}")
+    if images and format != "youtube-vos":
+        raise ValueError(f"The format '{format}' has no pictures: leave out images=True")
+    label_field = valid_label_field(label_field)
+    samples = check_collection(samples, group_slice)
+    if not len(samples):
+        raise ValueError("There is nothing to export: there are no videos in this view")
+    masks_path(samples, label_field)
+    directory = check_directory(directory, overwrite)
+
+    summary = ExportSummary(str(directory), format, total=len(samples))
+    created = _create(directory)
+    exporter = make(directory, label_field, images)
+    try:
+        videos = iter_videos(samples, [label_field])
+        for video in with_progress(videos, summary.total, progress, "Exporting"):
+            try:
+                exporter.add(video)
+                summary.exported += 1
+            except ValueError as error:  # what is wrong with one video must not stop the rest
+                summary.skipped[video.id] = str(error)
+        if not summary.exported:
+            reason = next(iter(summary.skipped.values()))
+            raise ValueError(
+                f"There is nothing to export in '{label_field}' of {summary.total} videos: {reason}"
+            )
+        exporter.finish()
+        summary.notes = exporter.notes()
+    finally:
+        exporter.clean_up()
+        if created and not any(directory.iterdir()):
+            directory.rmdir()
+    return summary
+
+
+def check_directory(directory: str | Path, overwrite: bool = False) -> Path:
+    """Checks that results can be written to a directory.
+
+    Args:
+        directory: the directory; it need not exist
+        overwrite (False): whether it may have something in it
+
+    Returns:
+        its absolute path
+
+    Raises:
+        ValueError: if nothing can be, or should be, written there
+    """
+    if not str(directory).strip():
+        raise ValueError("Name the directory to write to")
+    path = Path(directory).expanduser().absolute()
+    if not path.exists():
+        return path
+    if not path.is_dir():
+        raise ValueError(f"{path} is a file: name a directory to write to")
+    if not overwrite and any(path.iterdir()):
+        raise ValueError(
+            f"{path} is not empty: name another directory, or overwrite, which replaces files of "
+            "the same names and leaves others"
+        )
+    return path
+
+
+def _create(directory: Path) -> bool:
+    if directory.exists():
+        return False
+    try:
+        directory.mkdir(parents=True)
+    except OSError as error:
+        raise ValueError(f"Nothing can be written to {directory}: {error.strerror}") from error
+    return True
+
+
+class _Exporter:
+    """Writes one video after the other.
+
+    Args:
+        directory: where to
+        label_field: the label field
+        images: whether to write the frames, too
+    """
+
+    def __init__(self, directory: Path, label_field: str, images: bool):
+        self.directory = directory
+        self.label_field = label_field
+        self.images = images
+
+    def add(self, video: LabelledVideo | Unusable) -> None:
+        """Exports a video; raises a ``ValueError`` if it has nothing to export."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Writes what is about all videos."""
+
+    def notes(self) -> list[str]:
+        """Says what a reader of the files must know."""
+        return []
+
+    def clean_up(self) -> None:
+        """Removes what is not whole."""
+
+    def frames(
+        self, video: LabelledVideo | Unusable
+    ) -> Iterator[tuple[int, dict[int, list[fol.Detection]]]]:
+        """The frames with labels: frame number, and index of the object -> its detections."""
+        if isinstance(video, Unusable):
+            raise ValueError(video.reason)
+        labelled = False
+        for number, found in video.frames([self.label_field]):
+            detections = found[self.label_field]
+            if detections is None or number not in video.numbers:
+                continue
+            labelled = True
+            objects = defaultdict(list)
+            for detection in detections:
+                if detection.index is None:
+                    raise ValueError(
+                        f"Detections in '{self.label_field}' have no index, so they are no tracks "
+                        "of objects"
+                    )
+                objects[int(detection.index)].append(detection)
+            yield number, dict(objects)
+        if not labelled:
+            raise ValueError(f"There are no labels in '{self.label_field}'")
+
+
+class _CocoTracks(_Exporter):
+    """YouTube-VIS's form of COCO: one annotation per object and video, one RLE per frame."""
+
+    def __init__(self, directory: Path, label_field: str, images: bool):
+        super().__init__(directory, label_field, images)
+        self._videos: list[dict[str, Any]] = []
+        self._categories: dict[str, int] = {}
+        self._count = 0
+        self._file = _WholeFile(directory / "instances.json")
+        # Annotations are written as they come: all masks of a dataset need not fit in memory
+        head = json.dumps({"description": f"fiftyone-revseg {__version__}"})
+        self._file.write(f'{{"info": {head}, "annotations": [')
+
+    def add(self, video: LabelledVideo | Unusable) -> None:
+        tracks: dict[int, _Track] = {}
+        for number, objects in self.frames(video):
+            for index, detections in objects.items():
+                track = tracks.setdefault(index, _Track(detections[0], len(video.numbers)))
+                track.add(number - video.numbers.start, detections, video.size)
+        width, height = video.size
+        size = {"width": width, "height": height, "length": len(video.numbers)}
+        video_id = len(self._videos) + 1
+        files = [f"{video.name}/{_frame_name(number)}.jpg" for number in video.numbers]
+        self._videos.append(
+            {
+                "id": video_id,
+                **size,
+                "file_names": files,
+                "name": video.name,
+                "filepath": video.filepath,
+                "sample_id": video.id,
+            }
+        )
+        for index in sorted(tracks):
+            self._count += 1
+            track = tracks[index]
+            category = self._categories.setdefault(track.label, len(self._categories) + 1)
+            annotation = {
+                "id": self._count,
+                "video_id": video_id,
+                "category_id": category,
+                "iscrowd": 0,
+                **size,
+                **track.to_dict(),
+                "index": index,
+            }
+            self._file.write(("," if self._count > 1 else "") + "\n" + _json(annotation))
+
+    def finish(self) -> None:
+        names = [{"id": i, "name": name} for name, i in self._categories.items()]
+        self._file.write(f'],\n"videos": {_json(self._videos)},\n"categories": {_json(names)}}}\n')
+        self._file.commit()
+
+    def clean_up(self) -> None:
+        self._file.clean_up()
+
+
+class _Track:
+    """One object in one video, as an annotation."""
+
+    def __init__(self, first: fol.Detection, length: int):
+        self.label = first.label or ""
+        self._query = getattr(first, "query", None)
+        self._scores: list[float] = []
+        self._rles: list[RLE | None] = [None] * length
+
+    def add(self, position: int, detections: list[fol.Detection], size: tuple[int, int]) -> None:
+        canvas = np.zeros((1, size[1], size[0]), bool)
+        for detection in detections:
+            paste(canvas[0], detection)
+            if detection.confidence is not None:
+                self._scores.append(float(detection.confidence))
+        (self._rles[position],) = encode_masks(canvas)
+
+    def to_dict(self) -> dict[str, Any]:
+        from pycocotools import mask as coco
+
+        boxes = [None if rle is None else _xywh(rle_box(rle)) for rle in self._rles]
+        areas = [None if rle is None else int(coco.area(rle)) for rle in self._rles]
+        score = float(np.mean(self._scores)) if self._scores else None
+        return {
+            "segmentations": self._rles,
+            "bboxes": boxes,
+            "areas": areas,
+            "score": score,
+            "query": self._query,
+        }
+
+
+class _YouTubeVOS(_Exporter):
+    """A folder of palette PNGs for each video, in which an object has its index as a colour."""
+
+    def __init__(self, directory: Path, label_field: str, images: bool):
+        super().__init__(directory, label_field, images)
+        self._meta: dict[str, Any] = {}
+        self._expressions: dict[str, Any] = {}
+        self._overlapping = 0
+        self._partial: list[Path] = []
+
+    def add(self, video: LabelledVideo | Unusable) -> None:
+        folder = self._new_folder("Annotations", video.name)
+        objects: dict[str, dict[str, Any]] = {}
+        queries: dict[str, list[str]] = {}
+        written, overlapping = set(), 0
+        for number, found in self.frames(video):
+            canvases: list[np.ndarray | None] = [None] * max(found, default=0)
+            for index, detections in sorted(found.items()):
+                if not 1 <= index <= 255:
+                    raise ValueError(f"A PNG holds objects with an index of 1 to 255, not {index}")
+                canvas = np.zeros(video.size[::-1], bool)
+                for detection in detections:
+                    paste(canvas, detection)
+                canvases[index - 1] = canvas
+                label = detections[0].label
+                entry = objects.setdefault(str(index), {"category": label, "frames": []})
+                entry["frames"].append(_frame_name(number))
+                query = getattr(detections[0], "query", None)
+                if query and str(index) not in queries.setdefault(query, []):
+                    queries[query].append(str(index))
+            overlapping += _overlap(canvases)
+            save_index_mask(folder / f"{_frame_name(number)}.png", canvases, video.size)
+            written.add(number)
+        for number in video.numbers:
+            if number not in written:
+                save_index_mask(folder / f"{_frame_name(number)}.png", [], video.size)
+        folders = [folder]
+        if self.images:
+            folders.append(self._write_images(video))
+        for partial in folders:
+            _replace_folder(partial, partial.with_name(video.name))
+        self._overlapping += overlapping
+        self._meta[video.name] = {"objects": objects}
+        self._expressions[video.name] = {
+            "expressions": {
+                str(i): {"exp": query, "obj_ids": ids}
+                for i, (query, ids) in enumerate(queries.items())
+            },
+            "frames": [_frame_name(number) for number in video.numbers],
+        }
+
+    def finish(self) -> None:
+        for name, content in (("meta", self._meta), ("meta_expressions", self._expressions)):
+            file = _WholeFile(self.directory / f"{name}.json")
+            file.write(_json({"videos": content}))
+            file.commit()
+
+    def notes(self) -> list[str]:
+        if not self._overlapping:
+            return []
+        return [
+            f"objects overlap in {self._overlapping} frames, where a PNG shows only the one with "
+            "the lower index: 'coco-tracks' keeps all"
+        ]
+
+    def clean_up(self) -> None:
+        for folder in self._partial:
+            shutil.rmtree(folder, ignore_errors=True)
+            if folder.parent.is_dir() and not any(folder.parent.iterdir()):
+                folder.parent.rmdir()
+
+    def _new_folder(self, kind: str, name: str) -> Path:
+        folder = self.directory / kind / f".{name}.partial"
+        shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+        self._partial.append(folder)
+        folder.mkdir(parents=True)
+        return folder
+
+    def _write_images(self, video: LabelledVideo) -> Path:
+        folder = self._new_folder("JPEGImages", video.name)
+        with video.open() as opened:
+            for k, frame in opened.walk(0):
+                path = folder / f"{_frame_name(video.numbers.start + k)}.jpg"
+                Image.fromarray(frame).save(path, quality=_JPEG_QUALITY)
+        return folder
+
+
+class _MOT(_Exporter):
+    """A text file for each video, in MOTChallenge's form; it has boxes but no masks."""
+
+    def __init__(self, directory: Path, label_field: str, images: bool):
+        super().__init__(directory, label_field, images)
+        self._file: _WholeFile | None = None
+
+    def add(self, video: LabelledVideo | Unusable) -> None:
+        rows = []
+        for number, objects in self.frames(video):
+            for index, detections in objects.items():
+                rows += [_mot_row(number, index, found, video.size) for found in detections]
+        self._file = _WholeFile(self.directory / f"{video.name}.txt")
+        for row in sorted(rows):
+            self._file.write(",".join(f"{value:.10g}" for value in row) + "\n")
+        self._file.commit()
+
+    def clean_up(self) -> None:
+        if self._file is not None:
+            self._file.clean_up()
+
+
+class _JSONLines(_Exporter):
+    """One line for each video and query, with all that was asked and replied; it has no masks."""
+
+    def __init__(self, directory: Path, label_field: str, images: bool):
+        super().__init__(directory, label_field, images)
+        self._file = _WholeFile(directory / "trajectories.jsonl")
+
+    def add(self, video: LabelledVideo | Unusable) -> None:
+        trajectory = video.values.get(f"{self.label_field}_trajectory") or {}
+        records = trajectory.get("segmentations")
+        if not records:
+            raise ValueError(f"There is no trajectory in '{self.label_field}'")
+        answers = video.values.get(f"{self.label_field}_answers")
+        for record in records:
+            query, support = record["trajectory"]["query"], record.get("support")
+            own = [
+                _answer(answer)
+                for answer in (answers.classifications if answers else [])
+                if answer["query"] == query
+                and (not support or list(answer["support"] or ()) == list(support))
+            ]
+            line = {
+                "video": video.name,
+                "filepath": video.filepath,
+                "sample_id": video.id,
+                "query": query,
+                "answers": own,
+                **record,
+            }
+            self._file.write(_json(line) + "\n")
+
+    def finish(self) -> None:
+        self._file.commit()
+
+    def clean_up(self) -> None:
+        self._file.clean_up()
+
+
+#: Name of a format -> what writes it
+FORMATS: dict[str, type[_Exporter]] = {
+    "coco-tracks": _CocoTracks,
+    "youtube-vos": _YouTubeVOS,
+    "mot": _MOT,
+    "jsonl": _JSONLines,
+}
+
+
+class _WholeFile:
+    """A text file that is there when all of it is."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._partial = path.with_name(f".{path.name}.partial")
+        self._stream: IO[str] = open(self._partial, "w", encoding="utf-8")  # noqa: SIM115
+
+    def write(self, text: str) -> None:
+        self._stream.write(text)
+
+    def commit(self) -> None:
+        self._stream.close()
+        os.replace(self._partial, self._path)
+
+    def clean_up(self) -> None:
+        self._stream.close()
+        self._partial.unlink(missing_ok=True)
+
+
+def _frame_name(number: int) -> str:
+    """YouTube-VOS counts frames from 0."""
+    return f"{number - 1:05d}"
+
+
+def _xywh(box_xyxy_px: np.ndarray) -> list[float]:
+    x1, y1, x2, y2 = (float(v) for v in box_xyxy_px)
+    return [x1, y1, x2 - x1, y2 - y1]
+
+
+def _overlap(masks: list[np.ndarray | None]) -> bool:
+    present = [mask for mask in masks if mask is not None]
+    return len(present) > 1 and bool((np.sum(present, axis=0, dtype=np.int32) > 1).any())
+
+
+def _mot_row(
+    number: int, index: int, detection: fol.Detection, size: tuple[int, int]
+) -> tuple[float, ...]:
+    x, y, w, h = np.array(detection.bounding_box) * [*size, *size]
+    confidence = 1.0 if detection.confidence is None else detection.confidence
+    # MOTChallenge counts frames, objects and pixels from 1; what follows is for boxes in 3D
+    return (number, index, x + 1, y + 1, w, h, confidence, -1, -1, -1)
+
+
+def _answer(answer: fol.Classification) -> dict[str, Any]:
+    names = ("label", "confidence", "index", "keyframe", "support", "status", "reason", "corrected")
+    values = {name: getattr(answer, name, None) for name in names}
+    return {**values, "tags": list(answer.tags or ())}
+
+
+def _json(value: Any) -> str:
+    # Dates of corrections are no JSON
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _replace_folder(partial: Path, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
