@@ -7,12 +7,14 @@ with a mask, and every video a trajectory of three replies. The videos are one f
 names, so that no picture is cached before it is asked for. The time is what the App's server needs
 for an event, from the request to the answer as JSON: the network and the browser come on top. Text
 and pictures are apart, as the panel sends them apart: the text at once, the pictures when they are
-decoded. The reference, in the same run and on the same samples, is what FiftyOne needs to load a
-sample and its frames. The dataset is in the database that FiftyOne is configured to use, and
-deleted at the end.
+decoded. "no sample" is what FiftyOne itself needs for an event: it finds the plugins and loads the
+dataset. The line in the plot follows the player without an event. The reference, in the same run
+and on the same samples, is what FiftyOne needs to load a sample and its frames. The dataset is in
+the database that FiftyOne is configured to use, and deleted at the end.
 """
 
 import argparse
+import asyncio
 import json
 import os
 import platform
@@ -25,7 +27,9 @@ from pathlib import Path
 import fiftyone as fo
 import numpy as np
 from bson import ObjectId
+from fiftyone.operators.executor import execute_or_delegate_operator
 
+from fiftyone_revseg.app.install import install_plugin
 from fiftyone_revseg.dataset import declare_fields, make_labels
 from fiftyone_revseg.pipeline import Segmentation
 from fiftyone_revseg.reasoning import ChainSpec, Grounding, KeyframeChoice, Trajectory, Turn
@@ -37,6 +41,16 @@ WIDTH, HEIGHT, FPS = 854, 480, 25  # of DAVIS and of most benchmarks of this tas
 FIELD = "revseg"
 LIMIT = 0.3  # seconds
 CHUNK = 10_000  # documents per insert
+URI = "fiftyone_revseg/reasoning"
+
+#: What has to be within the limit
+WORDS = (
+    "sample: words, plot",
+    "sample: words, plot, pictures known",
+    "frame: label selected",
+    "frame: click in the plot",
+)
+NAMES = ("no sample", *WORDS, "pictures, decoded", "FiftyOne: sample, frames")
 
 
 def disc_masks(frames):
@@ -120,3 +134,115 @@ def make_dataset(paths, frames):
         dataset._frame_collection.insert_many(waiting, ordered=False)
     dataset.reload()
     return dataset, ids
+
+
+class App:
+    """Sends the panel's events the way the App's server gets them."""
+
+    def __init__(self, dataset):
+        self._dataset = dataset
+
+    def seconds(self, method, sample_id=None, **more):
+        """Sends an event.
+
+        Returns:
+            how long the answer took, the length of the answer as JSON, and the answer
+        """
+        params = {"panel_id": "panel", "panel_state": {}, "__method__": method}
+        request = {
+            "dataset_name": self._dataset.name,
+            "view": [],
+            "current_sample": sample_id,
+            "params": {**params, **more.pop("params", {})},
+            **more,
+        }
+        start = time.perf_counter()
+        result = asyncio.run(execute_or_delegate_operator(URI, request))
+        result.raise_exceptions()
+        text = json.dumps(result.to_json())
+        return time.perf_counter() - start, len(text), json.loads(text)
+
+
+def measure(dataset, ids, frames, events):
+    """Returns name -> seconds of every event, and the largest answer in bytes."""
+    app, rng = App(dataset), random.Random(0)
+    times, largest = {name: [] for name in NAMES}, 0
+    for _ in range(3):
+        app.seconds("on_load")  # what is slow once: plugins, imports, the database's first answers
+    for sample_id in rng.sample(ids, events):
+        seconds, _, _ = app.seconds("on_change_current_sample")
+        times["no sample"].append(seconds)
+
+        seconds, size, answer = app.seconds("on_change_current_sample", sample_id)
+        times["sample: words, plot"].append(seconds)
+        largest = max(largest, size)
+        (asked,) = [
+            request["params"]
+            for request in answer["executor"]["requests"]
+            if request["operator_uri"].endswith("prompt_user_for_operation")
+        ]
+
+        start = time.perf_counter()
+        sample = dataset[sample_id]
+        found = dict(sample.frames.items())
+        times["FiftyOne: sample, frames"].append(time.perf_counter() - start)
+        assert len(found) == frames
+
+        number = rng.randint(1, frames)
+        label = {
+            "label_id": found[number][FIELD].detections[0].id,
+            "sample_id": sample_id,
+            "field": f"frames.{FIELD}",
+            "frame_number": number,
+        }
+        seconds, _, _ = app.seconds("on_change_selected_labels", sample_id, selected_labels=[label])
+        times["frame: label selected"].append(seconds)
+        seconds, _, _ = app.seconds("on_plot", sample_id, params={"x": number})
+        times["frame: click in the plot"].append(seconds)
+
+        seconds, size, _ = app.seconds("load_pictures", sample_id, params=asked["params"])
+        times["pictures, decoded"].append(seconds)
+        seconds, size, _ = app.seconds("refresh", sample_id)
+        times["sample: words, plot, pictures known"].append(seconds)
+        largest = max(largest, size)
+    return times, largest
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--videos", type=int, default=1000)
+    parser.add_argument("--frames", type=int, default=300)
+    parser.add_argument("--events", type=int, default=100)
+    args = parser.parse_args()
+    print(
+        f"{args.videos} videos x {args.frames} frames of {WIDTH} x {HEIGHT}, "
+        f"FiftyOne {fo.__version__}, {os.cpu_count()} cores ({platform.machine()})"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        fo.config.plugins_dir = f"{folder}/plugins"
+        fo.config.model_zoo_dir = f"{folder}/zoo"
+        install_plugin()
+        videos = Path(folder, "videos")
+        videos.mkdir()
+        start = time.perf_counter()
+        dataset, ids = make_dataset(write_files(videos, args.videos, args.frames), args.frames)
+        try:
+            print(f"made in {time.perf_counter() - start:.0f} s")
+            events = min(args.events, args.videos)
+            times, largest = measure(dataset, ids, args.frames, events)
+        finally:
+            dataset.delete()
+    print(f"\n{events} of each, in ms              median      p95      max")
+    for name, seconds in times.items():
+        p95 = statistics.quantiles(seconds, n=20)[-1] if len(seconds) > 1 else seconds[0]
+        values = (statistics.median(seconds), p95, max(seconds))
+        print(f"  {name:36s}" + "".join(f"{1000 * value:9.1f}" for value in values))
+    print(f"largest answer: {largest / 1000:.0f} kB")
+    slow = [name for name in WORDS if statistics.quantiles(times[name], n=20)[-1] > LIMIT]
+    print(
+        f"words within {1000 * LIMIT:.0f} ms (p95): {'no: ' + ', '.join(slow) if slow else 'yes'}"
+    )
+
+
+if __name__ == "__main__":
+    main()
