@@ -184,7 +184,7 @@ def reground(
     """
     started = time.perf_counter()
     stored = find_object(find_place(sample, label_field), index, support)
-    _check_frame(stored, frame_number)
+    check_frame(stored, frame_number)
     pipeline = _pipeline_of(model)
     report = progress or (lambda stage, done, total: None)
     with _open(stored) as video:
@@ -219,6 +219,55 @@ def changed_boxes(stored: StoredObject) -> dict[int, list[float]]:
     return _changed_boxes(stored, read_detections(stored))
 
 
+def find_boxes(stored: StoredObject) -> dict[int, list[float]]:
+    """Finds the boxes that :func:`propagate` takes if none are given.
+
+    Args:
+        stored: a :class:`fiftyone_revseg.dataset.objects.StoredObject`
+
+    Returns:
+        a dict of frame number -> relative ``[x, y, width, height]``: those of an interrupted
+        correction, else those of :func:`changed_boxes`
+    """
+    return _pending_boxes(stored) or changed_boxes(stored)
+
+
+def check_boxes(stored: StoredObject, boxes: Mapping[int, Box | None] | None) -> None:
+    """Raises the ``ValueError`` that :func:`propagate` would raise for boxes."""
+    _prompts(stored, read_detections(stored), boxes)
+
+
+def current_box(stored: StoredObject, number: int, label_id: str | None) -> list[float] | None:
+    """Returns the box of one detection.
+
+    Args:
+        stored: the object
+        number: the frame number
+        label_id: the detection's id
+
+    Returns:
+        the relative ``[x, y, width, height]``; None if the detection is another object's
+    """
+    for detection in read_detections(stored).get(number) or ():
+        mine = detection.get("index") is None or stored.owns(detection)
+        if mine and str(detection["_id"]) == label_id:
+            return list(detection["bounding_box"])
+    return None
+
+
+def made_with(stored: StoredObject) -> dict[str, Any]:
+    """Returns the settings that an object was found with."""
+    return dict(_record(stored)[0].get("settings") or {})
+
+
+def check_frame(stored: StoredObject, number: Any) -> None:
+    """Raises a ``ValueError`` if an object cannot be in a frame of that number."""
+    first, last = stored.support
+    whole = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+    if not whole or not first <= number <= last:
+        raise ValueError(f"There is no frame {number}: give a frame number from {first} to {last}")
+
+
 def _changed_boxes(
     stored: StoredObject, detections: Mapping[int, list[Document] | None]
 ) -> dict[int, list[float]]:
@@ -231,6 +280,12 @@ def _changed_boxes(
             if drawn or (stored.owns(detection) and _is_changed(detection, size)):
                 changed[number] = list(detection["bounding_box"])
     return changed
+
+
+def _pending_boxes(stored: StoredObject) -> dict[int, list[float]]:
+    entries = _record(stored)[0].get("corrections") or []
+    pending = [e for e in entries if e.get("pending") and e["index"] == stored.index]
+    return {entry["frame_number"]: entry["box"] for entry in pending}
 
 
 def _is_drawn(stored: StoredObject, detection: Document) -> bool:
@@ -262,10 +317,7 @@ def _prompts(
 ) -> dict[int, list[float]]:
     """The boxes to track from, by frame number, checked."""
     if boxes is None:
-        entries = _record(stored)[0].get("corrections") or []
-        pending = [e for e in entries if e.get("pending") and e["index"] == stored.index]
-        boxes = {e["frame_number"]: e["box"] for e in pending}
-        boxes = boxes or _changed_boxes(stored, detections)
+        boxes = _pending_boxes(stored) or _changed_boxes(stored, detections)
         if not boxes:
             raise ValueError(
                 f"No box of object {stored.index} ({stored.label}) was moved or drawn: do that "
@@ -275,7 +327,7 @@ def _prompts(
         raise ValueError("There is no box to track from: boxes={frame number: [x, y, w, h]}")
     prompts = {}
     for number, box in boxes.items():
-        _check_frame(stored, number)
+        check_frame(stored, number)
         if box is None:
             own = [d for d in detections.get(number) or () if stored.owns(d)]
             if not own:
@@ -286,13 +338,6 @@ def _prompts(
             box = own[-1]["bounding_box"]
         prompts[int(number)] = _checked_box(number, box)
     return prompts
-
-
-def _check_frame(stored: StoredObject, number: Any) -> None:
-    first, last = stored.support
-    whole = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
-    if not whole or not first <= number <= last:
-        raise ValueError(f"There is no frame {number}: give a frame number from {first} to {last}")
 
 
 def _checked_box(number: int, box: Any) -> list[float]:
