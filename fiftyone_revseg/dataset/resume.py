@@ -78,13 +78,13 @@ def plan(
         chunk = jobs[start : start + _CHUNK]
         ids = list(dict.fromkeys(job.sample_id for job in chunk))
         records = _stored_records(dataset, label_field, ids)
-        candidates = [job for job in chunk if _answered(job, records.get(job.sample_id, []))]
-        written = _written(dataset, label_field, candidates)
+        owned = [_own(job, records.get(job.sample_id, [])) for job in chunk]
+        answered = [job for job, own in zip(chunk, owned, strict=True) if _answered(own)]
+        written = _written(dataset, label_field, answered)
         by_person = _corrected(dataset, label_field, ids)
-        for job in chunk:
-            own = _own(job, records.get(job.sample_id, []))
+        for job, own in zip(chunk, owned, strict=True):
             keep = any(_overlap(job, frames) for frames in by_person.get(job.sample_id, ()))
-            if job not in candidates or not _is_whole(job, own, written):
+            if not (_answered(own) and _is_whole(job, own, written)):
                 if keep:
                     skipped, corrected = skipped + 1, corrected + 1
                 else:
@@ -110,8 +110,7 @@ def _own(job: Job, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [record for record in records if record["support"] == support]
 
 
-def _answered(job: Job, records: Iterable[dict[str, Any]]) -> bool:
-    own = _own(job, records)
+def _answered(own: list[dict[str, Any]]) -> bool:
     return bool(own) and all(record["status"] not in RETRIED for record in own)
 
 
@@ -188,7 +187,7 @@ def _written(dataset: fo.Dataset, label_field: str, jobs: Sequence[Job]) -> dict
 
 def _is_whole(job: Job, own: list[dict[str, Any]], written: dict[str, set[int]]) -> bool:
     numbers = len(numbers_within(written.get(job.sample_id, set()), job.support))
-    return bool(own) and numbers >= max(record["frame_count"] for record in own)
+    return numbers >= max(record["frame_count"] for record in own)
 
 
 def _what_changed(own: list[dict[str, Any]], job: Job, settings: dict[str, Any]) -> list[str]:
