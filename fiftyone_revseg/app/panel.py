@@ -31,6 +31,8 @@ from fiftyone_revseg.dataset.explain import (
 from fiftyone_revseg.video import VideoError
 
 _SEVERITY = {"ok": types.Success, "no_target": types.Notice}
+# Events after which the panel shows what it showed before, but for what they add
+_LEAVE_AS_IT_IS = ("load_pictures", "go_to_key_frame", "on_plot", "run_operator")
 _FRAME = 3  # the position of the line that marks the current frame among the plot's traces
 
 
@@ -84,11 +86,12 @@ class ReasoningPanel(foo.Panel):
         )
 
     def execute(self, ctx: foo.ExecutionContext) -> Any:
-        if ctx.params.get("__method__") == self.load_pictures.__name__:
-            # Only adds pictures. To draw all again could bring back a sample that the user has
-            # left while they were decoded
-            return self.load_pictures(ctx)
-        return super().execute(ctx)
+        name = ctx.params.get("__method__")
+        if name not in _LEAVE_AS_IT_IS:
+            return super().execute(ctx)
+        # FiftyOne would draw all again. Beside the time, that could bring back a sample that the
+        # user has left while its pictures were decoded
+        return getattr(self, name)(ctx)
 
     def on_load(self, ctx: foo.ExecutionContext) -> None:
         self.refresh(ctx)
@@ -171,7 +174,7 @@ class ReasoningPanel(foo.Panel):
         shown = panel.show(ctx)
         if not cached:
             ctx.prompt(
-                self.method_to_uri(self.load_pictures.__name__),
+                self.method_to_uri("load_pictures"),
                 params={"key": page.key},
                 skip_prompt=True,
             )
@@ -290,7 +293,7 @@ def look(ctx: foo.ExecutionContext) -> Page:
     """Finds what is to be shown.
 
     Args:
-        ctx: the :class:`fiftyone.operators.ExecutionContext`, with a panel
+        ctx: the :class:`fiftyone.operators.ExecutionContext` of an event of the panel
 
     Returns:
         a :class:`Page`
