@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from fiftyone_revseg.app.compare import Compare
+from fiftyone_revseg.app.export import Export
+from fiftyone_revseg.app.panel import ReasoningPanel
+from fiftyone_revseg.app.propagate import Propagate
+from fiftyone_revseg.app.reground import Reground
+from fiftyone_revseg.app.review import Accept, Reject
 from fiftyone_revseg.app.segment import Segment, Stop
+from fiftyone_revseg.app.views import Views
 
-OPERATORS = [Segment, Stop]
-PANELS = []
+OPERATORS = [Segment, Stop, Propagate, Reground, Accept, Reject, Views, Compare, Export]
+PANELS = [ReasoningPanel]

@@ -1,0 +1,195 @@
+"""The operator ``propagate``: an object is tracked again from boxes that a person corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
+from fiftyone_revseg.app import forms, objects
+from fiftyone_revseg.dataset.correct import check_boxes, current_box, find_boxes, propagate
+from fiftyone_revseg.dataset.objects import StoredObject
+
+_LABEL = "ReVSeg: propagate a corrected box"
+_SIDES = {"left": "Left", "top": "Top", "width": "Width", "height": "Height"}
+
+
+class Propagate(foo.Operator):
+    """Tracks one object again from boxes that a person moved, drew or chose."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        return foo.OperatorConfig(
+            name="propagate",
+            label=_LABEL,
+            description="Tracks an object again from boxes that you moved or drew, and replaces "
+            "its masks on all frames; other objects stay as they are",
+            icon="moving",
+            dynamic=True,
+            execute_as_generator=True,
+            allow_immediate_execution=True,
+            allow_delegated_execution=True,
+            risk_level=types.RiskLevel.HIGH,
+        )
+
+    def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
+        inputs = types.Object()
+        stored = objects.object_input(inputs, ctx)
+        if stored is not None:
+            if not ctx.params.get("boxes"):
+                _boxes_input(inputs, ctx, stored)
+            elif message := forms.problem(check_boxes, stored, _boxes(ctx, stored)):
+                forms.refuse(inputs, "wrong_boxes", message)
+            objects.model_inputs(inputs, ctx, stored)
+        view = types.PromptView(label=_LABEL, submit_button_label="Propagate")
+        return types.Property(inputs, view=view)
+
+    def execute(self, ctx: foo.ExecutionContext) -> Any:
+        stored = objects.chosen_object(ctx)
+        boxes = _boxes(ctx, stored)
+        check_boxes(stored, boxes)
+        sample, by = objects.sample_of(ctx), ctx.user_id
+
+        def work(progress: Any) -> Any:
+            return propagate(
+                sample,
+                stored.index,
+                boxes,
+                objects.load(ctx, stored),
+                stored.place.label_field,
+                stored.support,
+                progress,
+                by,
+            )
+
+        return objects.run(ctx, self.resolve_run_name(ctx), work)
+
+    def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property:
+        return objects.output_of(ctx, _LABEL)
+
+    def resolve_run_name(self, ctx: foo.ExecutionContext) -> str:
+        return f"ReVSeg: propagate object {ctx.params.get('index', '')}".strip()
+
+    def __call__(
+        self,
+        sample_collection: Any,
+        index: int | str | None = None,
+        boxes: Mapping[int, Sequence[float] | None] | None = None,
+        sample_id: str | None = None,
+        label_field: str = "revseg",
+        support: Sequence[int] | None = None,
+        model: str | None = None,
+        tracker: str | None = None,
+        device: str | None = None,
+        delegate: bool = False,
+    ) -> Any:
+        """Tracks one object again.
+
+        Args:
+            sample_collection: a :class:`fiftyone.core.collections.SampleCollection` with the video
+            index (None): the object's ``index``, or the id of one of its labels. By default, the
+                first object
+            boxes (None): frame number -> relative ``[x, y, width, height]``, or None for the box
+                that the object has there. By default, those that were moved or drawn
+            sample_id (None): the sample; not needed if the collection has only one
+            label_field ("revseg"): the label field
+            support (None): the first and last frame number of the object's clip, where several
+                clips of a video have an object with this index
+            model (None): a preset, a hub id or a path. By default, what the object was found with
+            tracker (None): a tracker's short name, hub id or path
+            device (None): for example "cuda:1"
+            delegate (False): whether to schedule this rather than to do it now
+
+        Returns:
+            a dict that says how it went, with a "summary" in words; if it was delegated, the
+            :class:`fiftyone.operators.executor.ExecutionResult`
+        """
+        params = {
+            "index": index,
+            "sample_id": sample_id,
+            "label_field": label_field,
+            "support": None if support is None else list(support),
+            "model": model,
+            "tracker": tracker,
+            "device": device,
+        }
+        if boxes is not None:  # JSON has no whole numbers for keys
+            params["boxes"] = [[n, None if b is None else list(b)] for n, b in boxes.items()]
+        return objects.call(self.uri, sample_collection, delegate, params)
+
+
+def _boxes_input(inputs: types.Object, ctx: foo.ExecutionContext, stored: StoredObject) -> None:
+    """Asks for where to track from."""
+    selected, found = _selected(ctx, stored), find_boxes(stored)
+    choices = types.RadioGroup()
+    if selected:
+        choices.add_choice("selected", label=f"The selected boxes ({_frames(selected)})")
+    if found:
+        choices.add_choice(
+            "changed", label=f"The boxes that were moved or drawn ({_frames(found)})"
+        )
+    choices.add_choice("frame", label="Another key frame: the box that the object has there")
+    choices.add_choice("box", label="A box that I type in")
+    kind = _kind(ctx, stored)
+    inputs.enum("start", choices.values(), default=kind, label="Track from", view=choices)
+    if kind in ("selected", "changed"):
+        return
+    first, last = stored.support
+    number = inputs.int(
+        "frame_number",
+        default=stored.answer.get("keyframe"),
+        min=first,
+        max=last,
+        label="Frame",
+        description=f"From {first} to {last}",
+    )
+    if kind == "box":
+        for name, label in _SIDES.items():
+            inputs.float(name, min=0, max=1, label=label, description="As a part of the frame")
+    forms.check(number, forms.problem(check_boxes, stored, _boxes(ctx, stored)))
+
+
+def _kind(ctx: foo.ExecutionContext, stored: StoredObject) -> str:
+    kind = forms.text(ctx, "start")
+    if kind:
+        return kind
+    if _selected(ctx, stored):
+        return "selected"
+    return "changed" if find_boxes(stored) else "frame"
+
+
+def _boxes(
+    ctx: foo.ExecutionContext, stored: StoredObject
+) -> dict[int, Sequence[float] | None] | None:
+    """The boxes that the form names; None for those that were moved or drawn."""
+    given = ctx.params.get("boxes")
+    if given:
+        return {number: box for number, box in given}
+    kind = _kind(ctx, stored)
+    if kind == "changed":
+        return None
+    if kind == "selected":
+        return _selected(ctx, stored)
+    number = ctx.params.get("frame_number") or stored.answer.get("keyframe")
+    if kind == "frame":
+        return {number: None}
+    return {number: [ctx.params.get(name) for name in _SIDES]}
+
+
+def _selected(ctx: foo.ExecutionContext, stored: StoredObject) -> dict[int, Sequence[float] | None]:
+    """The boxes of labels that are selected in the App, of this object or of none."""
+    boxes = {}
+    for label in ctx.selected_labels:
+        number = label.get("frame_number")
+        if label.get("field", "").removeprefix("frames.") == stored.place.label_field and number:
+            box = current_box(stored, number, label.get("label_id"))
+            if box is not None:
+                boxes[number] = box
+    return boxes
+
+
+def _frames(boxes: Mapping[int, Any]) -> str:
+    numbers = ", ".join(map(str, boxes))
+    return f"frame {numbers}" if len(boxes) == 1 else f"frames {numbers}"
