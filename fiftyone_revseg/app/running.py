@@ -15,6 +15,7 @@ from typing import Any
 
 import fiftyone as fo
 import fiftyone.operators as foo
+import fiftyone.operators.types as types
 from fiftyone.operators.executor import ExecutionResult
 from fiftyone.operators.message import GeneratedMessage, MessageType
 from fiftyone.operators.store import ExecutionStore
@@ -23,6 +24,9 @@ from fiftyone_revseg.dataset import RunProgress
 
 Report = Callable[[RunProgress], None]
 Work = Callable[[Report], dict[str, Any]]
+
+#: The operator that stops work
+STOP_URI = "fiftyone_revseg/stop"
 
 _SHOWN = 0.25  # seconds between two changes of the progress bar within one video
 _ASKED = 1.0  # seconds between two looks at whether somebody asked to stop
@@ -37,7 +41,7 @@ _STAGES = {
 
 
 def stream(ctx: foo.ExecutionContext, work: Work, title: str) -> Iterator[GeneratedMessage]:
-    """Does work in a thread of its own, and tells the App how far it is.
+    """Does work in a thread of its own, and shows in the App how far it is, with a button to stop.
 
     When the App goes away, FiftyOne closes the generator, which stops the work with its next
     report. What was finished until then is kept.
@@ -48,7 +52,8 @@ def stream(ctx: foo.ExecutionContext, work: Work, title: str) -> Iterator[Genera
         title: what the work is called, for a person who wants to stop it
 
     Yields:
-        messages to the App; the last one is the result. Scripts find it with :func:`result_of`
+        messages to the App; the last one shows the result, as the operator's ``resolve_output``
+        makes it. Scripts find it with :func:`result_of`
     """
     news: queue.SimpleQueue[RunProgress | dict[str, Any] | BaseException] = queue.SimpleQueue()
     gone = threading.Event()
@@ -69,17 +74,17 @@ def stream(ctx: foo.ExecutionContext, work: Work, title: str) -> Iterator[Genera
     # Not a daemon: a script that is interrupted waits until the video is in a safe state
     threading.Thread(target=run, name="revseg").start()
     try:
-        yield ctx.ops.set_progress(label=f"{title}: loading the model", progress=0)
+        yield _show_progress(ctx, title, 0.0)
         while not isinstance(new := news.get(), dict):
             if isinstance(new, BaseException):
                 raise new
-            yield ctx.ops.set_progress(label=describe(new), progress=fraction(new))
+            yield _show_progress(ctx, describe(new), fraction(new))
         yield ctx.ops.reload_dataset()
-        ctx.log(new)  # for result_of
-        yield GeneratedMessage(MessageType.SUCCESS, ExecutionResult, _Body(new))
+        yield _show_result(ctx, new)
     except Exception as error:
-        if ctx.prompt_id is None:
-            raise  # to a script
+        if not _from_app(ctx):
+            raise
+        yield _show_progress(ctx, f"Failed: {error}", 1.0)
         yield _Failure(str(error))
     finally:
         gone.set()
@@ -91,7 +96,7 @@ def result_of(execution: ExecutionResult) -> dict[str, Any]:
     Args:
         execution: what ``fiftyone.operators.execute_operator`` returned
     """
-    return execution.executor.to_json()["requests"][-1]["params"]["message"]
+    return execution.executor.to_json()["requests"][-1]["params"]["results"]
 
 
 def run_delegated(ctx: foo.ExecutionContext, work: Work, title: str) -> dict[str, Any]:
@@ -184,9 +189,10 @@ def describe(progress: RunProgress) -> str:
         stage = _STAGES.get(progress.stage, progress.stage)
         counted = progress.stage_total > 1
         parts.append(f"{stage} {progress.stage_done}/{progress.stage_total}" if counted else stage)
-    if progress.remaining is not None:
-        rate = progress.rate
+    rate = progress.rate
+    if rate:
         parts.append(f"{rate:.1f} videos/s" if rate >= 1 else f"{1 / rate:.1f} s per video")
+    if progress.remaining:
         parts.append(f"about {duration(progress.remaining)} left")
     return " · ".join(parts)
 
@@ -223,14 +229,30 @@ class _Pace:
         return True
 
 
-class _Body:
-    """A result in the form in which FiftyOne asks for it."""
+def _show_result(ctx: foo.ExecutionContext, result: dict[str, Any]) -> GeneratedMessage:
+    """Puts the operator's output in the place of the progress, which would cover it else."""
+    ctx.request_params["results"] = result
+    outputs = foo.get_operator(ctx.operator_uri).resolve_output(ctx)
+    outputs = outputs or types.Property(types.Object())
+    return ctx.ops.show_output(outputs.to_json(), result)
 
-    def __init__(self, result: dict[str, Any]):
-        self._result = result
 
-    def to_json(self) -> dict[str, Any]:
-        return self._result
+def _show_progress(ctx: foo.ExecutionContext, label: str, done: float) -> GeneratedMessage:
+    # Not FiftyOne's own set_progress, which has no place for a button
+    outputs = types.Object()
+    outputs.float("progress", view=types.ProgressView(label=label))
+    if done < 1:
+        outputs.btn("stop", "Stop", icon="stop_circle", on_click=STOP_URI)
+    return ctx.ops.show_output(types.Property(outputs).to_json(), {"progress": done})
+
+
+def _from_app(ctx: foo.ExecutionContext) -> bool:
+    """Whether the App asked, not a script.
+
+    Only the App names the operator in its request. There is no ``prompt_id`` in it, though there
+    is one in those for forms.
+    """
+    return "operator_uri" in ctx.request_params
 
 
 class _Failure(GeneratedMessage):

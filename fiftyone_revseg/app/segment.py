@@ -30,9 +30,9 @@ from fiftyone_revseg.dataset.jobs import (
 from fiftyone_revseg.dataset.resume import RETRIED
 
 _ASKED = {
-    "one": "One query for all videos",
-    "field": "Each video's own query, from a field",
-    "several": "Several queries for all videos",
+    "one": "One query",
+    "field": "A field with queries",
+    "several": "Several queries",
 }
 _EXISTING = {
     "keep": (
@@ -436,7 +436,7 @@ def _in_words(result: dict[str, Any]) -> str:
     failed = sum(n for status, n in counts.items() if status not in ("ok", "no_target"))
     if failed:
         lines.append(f"* failed: {failed}")
-        lines += [f"    * {reason}: {n}" for reason, n in result["failures"]]
+        lines += [f"    * {reason.rstrip('.')}: {n}" for reason, n in result["failures"]]
     if result["view"]:
         lines.append(f"\nThe saved view **{result['view']}** shows what failed.")
     return "\n".join(lines)

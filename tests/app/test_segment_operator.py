@@ -40,7 +40,7 @@ def context(samples, **params):
         "dataset_name": samples.dataset_name if hasattr(samples, "dataset_name") else samples.name,
         "view": samples.view()._serialize(),
         "params": params,
-        "prompt_id": "1",
+        "operator_uri": URI,
     }
     return ExecutionContext(request, executor=Executor(), operator_uri=URI)
 
@@ -235,6 +235,11 @@ def test_as_a_function(fake_model, dataset):
         segment(dataset, prompt_field="x")
 
 
+def label(message):
+    shown = message["body"]["params"]["outputs"]["type"]["properties"]
+    return shown["progress"]["view"]["label"]
+
+
 def messages(generator):
     return [message.to_json() for message in generator]
 
@@ -242,16 +247,18 @@ def messages(generator):
 def test_streams_progress_and_the_result(fake_model, dataset):
     found = messages(Segment().execute(context(dataset, query="the cat")))
     *progress, reload, result = found
-    labels = [message["body"]["params"]["label"] for message in progress]
-    assert labels[0] == "ReVSeg: segment the cat: loading the model"
+    labels = [label(message) for message in progress]
+    assert labels[0] == "ReVSeg: segment the cat"
     assert labels[-1].startswith("3 of 3 videos")
-    assert "left" in labels[-1]
-    done = [message["body"]["params"]["progress"] for message in progress]
+    assert any("left" in text for text in labels[1:-1])
+    assert "left" not in labels[-1]
+    done = [message["body"]["params"]["results"]["progress"] for message in progress]
     assert done == sorted(done)
     assert done[-1] == 1
     assert reload["body"]["operator_uri"] == "reload_dataset"
-    assert result["cls"] == "ExecutionResult"
-    assert result["body"]["counts"] == {"ok": 3}
+    shown = result["body"]["params"]
+    assert "found: 3" in shown["outputs"]["type"]["properties"]["summary"]["default"]
+    assert shown["results"]["counts"] == {"ok": 3}
 
 
 def test_an_error_in_the_middle_is_told_to_the_app(dataset, monkeypatch):
@@ -311,9 +318,8 @@ def test_stopped_by_the_operator(fake_model, dataset, monkeypatch):
     assert result == {"stopped": ["ReVSeg: segment the cat"]}
     paused.go_on.set()
     thread.join(30)
-    assert found[-1]["body"]["state"] == "stopped"
-    assert found[-1]["body"]["counts"] == {"ok": 1}
-    assert found[-1]["body"]["total"] == 3
+    result = found[-1]["body"]["params"]["results"]
+    assert (result["state"], result["counts"], result["total"]) == ("stopped", {"ok": 1}, 3)
     assert statuses(dataset) == ["ok", None, None]
     with pytest.raises(ExecutionError, match="Nothing is running"):
         foo.execute_operator("fiftyone_revseg/stop", {"dataset": dataset})
@@ -403,7 +409,6 @@ class Server:
             "dataset_name": samples.name,
             "view": [],
             "params": params,
-            "prompt_id": "1",
         }
         deadline = time.monotonic() + 120
         while True:
@@ -435,8 +440,8 @@ def test_through_the_apps_server(server, twelve, fake_model):
     # A browser that goes away stops the run
     connection, response = server.post("/operators/execute/generator", twelve, query="the cat")
     first = json.loads(response.readline())
-    assert first["body"]["operator_uri"] == "set_progress"
-    assert "of 12 videos" in json.loads(response.readline())["body"]["params"]["label"]
+    assert first["body"]["operator_uri"] == "show_output"
+    assert "of 12 videos" in label(json.loads(response.readline()))
     assert list_active(twelve)
     response.close()
     connection.close()
