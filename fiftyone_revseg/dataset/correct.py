@@ -108,11 +108,13 @@ def propagate(
 
     Examples::
 
+        from fiftyone_revseg.dataset.correct import propagate
+
         # From the boxes of this object that were moved or drawn
-        revseg.propagate(sample, 1)
+        propagate(sample, 1)
 
         # From a box in frame 40, and from the mask that is right already in frame 90
-        revseg.propagate(sample, 1, {40: [0.1, 0.2, 0.3, 0.4], 90: None})
+        propagate(sample, 1, {40: [0.1, 0.2, 0.3, 0.4], 90: None})
 
     Args:
         sample: a :class:`fiftyone.core.sample.Sample` or view of one: a video or a clip; or the

@@ -35,7 +35,7 @@ def accept(
     An object's detections on all frames get the tag, and its answer, so that FiftyOne finds them
     as it finds all tags::
 
-        revseg.accept(dataset, label_ids=session.selected_labels)
+        accept(dataset, label_ids=session.selected_labels)
         dataset.match_labels(tags="accepted", fields="revseg_answers")
 
     Args:
