@@ -65,6 +65,12 @@ def test_every_operator_says_what_it_is(registered):
             assert callable(instance), config.name
 
 
+def test_the_page_on_the_app_tells_of_every_one(registered):
+    page = (ROOT / "docs" / "app.md").read_text()
+    for instance in registered:
+        assert f"`{instance.config.name}`" in page
+
+
 @pytest.fixture
 def loaded(monkeypatch):
     """Counts what is loaded, and loads nothing."""
