@@ -106,7 +106,7 @@ class Propagate(foo.Operator):
             a dict that says how it went, with a "summary" in words; if it was delegated, the
             :class:`fiftyone.operators.executor.ExecutionResult`
         """
-        params = {
+        params: dict[str, Any] = {
             "index": index,
             "sample_id": sample_id,
             "label_field": label_field,
@@ -172,7 +172,7 @@ def _boxes(
         return None
     if kind == "selected":
         return _selected(ctx, stored)
-    number = ctx.params.get("frame_number") or stored.answer.get("keyframe")
+    number: Any = ctx.params.get("frame_number") or stored.answer.get("keyframe")
     if kind == "frame":
         return {number: None}
     return {number: [ctx.params.get(name) for name in _SIDES]}
@@ -180,7 +180,7 @@ def _boxes(
 
 def _selected(ctx: foo.ExecutionContext, stored: StoredObject) -> dict[int, Sequence[float] | None]:
     """The boxes of labels that are selected in the App, of this object or of none."""
-    boxes = {}
+    boxes: dict[int, Sequence[float] | None] = {}
     for label in ctx.selected_labels:
         number = label.get("frame_number")
         if label.get("field", "").removeprefix("frames.") == stored.place.label_field and number:

@@ -37,7 +37,7 @@ class Reground(foo.Operator):
         stored = objects.object_input(inputs, ctx)
         if stored is not None:
             first, last = stored.support
-            number = ctx.params.get("frame_number") or stored.answer.get("keyframe")
+            number: Any = ctx.params.get("frame_number") or stored.answer.get("keyframe")
             prop = inputs.int(
                 "frame_number",
                 default=stored.answer.get("keyframe"),
@@ -53,7 +53,7 @@ class Reground(foo.Operator):
 
     def execute(self, ctx: foo.ExecutionContext) -> Any:
         stored = objects.chosen_object(ctx)
-        number = ctx.params.get("frame_number") or stored.answer.get("keyframe")
+        number: Any = ctx.params.get("frame_number") or stored.answer.get("keyframe")
         check_frame(stored, number)
         sample, by = objects.sample_of(ctx), ctx.user_id
 

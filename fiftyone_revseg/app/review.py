@@ -94,7 +94,7 @@ class _Review(foo.Operator):
             a dict with the "count" of objects that were tagged; if it was delegated, the
             :class:`fiftyone.operators.executor.ExecutionResult`
         """
-        params = {"all": True, "index": index, "label_field": label_field}
+        params: dict[str, Any] = {"all": True, "index": index, "label_field": label_field}
         if label_ids is not None:
             params["label_ids"] = list(label_ids)
         kind = "dataset" if isinstance(sample_collection, fo.Dataset) else "view"

@@ -295,7 +295,8 @@ def _place_of_images(images: Any, label_field: str) -> Place:
         )
     pairs = tuple(zip(*images.values(["id", "filepath"]), strict=True))
     # The first image has the trajectory, so a part of a group, or one in another order, has none
-    return _with_results(Place(dataset, label_field, *(pairs or (("", ""),))[0], images=pairs))
+    sample_id, path = pairs[0] if pairs else ("", "")
+    return _with_results(Place(dataset, label_field, sample_id, path, images=pairs))
 
 
 def _with_results(place: Place) -> Place:

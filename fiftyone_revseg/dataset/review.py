@@ -142,7 +142,7 @@ def _ids_at(place: Place, wanted: Sequence[ObjectId]) -> list[ObjectId]:
     """Those label ids that are in the documents of one video."""
     name = place.label_field
     root = f"{name}.detections"
-    frames = {"_sample_id": ObjectId(place.sample_id)}
+    frames: dict[str, Any] = {"_sample_id": ObjectId(place.sample_id)}
     if place.images:
         frames = {"_id": {"$in": [ObjectId(i) for i, _ in place.images]}}
     query = {**frames, f"{root}._id": {"$in": wanted}}
@@ -167,7 +167,7 @@ def _tag_object(stored: StoredObject, tag: str, other: str) -> None:
     """Changes the tags of one object's labels and nothing else."""
     place, now = stored.place, datetime.now(timezone.utc)
     root = f"{place.label_field}.detections"
-    own = {"own.index": stored.index}
+    own: dict[str, Any] = {"own.index": stored.index}
     if stored.instance:  # clips that overlap may share frames and indices
         instances = [stored.instance["_id"], None]
         own["own.instance._id"] = {"$in": instances}
