@@ -131,7 +131,9 @@ def main():
                     times[name].append(seconds_of(way, args.frames, written))
         print(f"\n{title:22s} seconds   times set_values")
         for name, seconds in times.items():
-            print(f"  {name:20s} {min(seconds):7.2f}   {min(seconds) / min(times['set_values']):6.2f}")
+            print(
+                f"  {name:20s} {min(seconds):7.2f}   {min(seconds) / min(times['set_values']):6.2f}"
+            )
 
 
 if __name__ == "__main__":
