@@ -45,7 +45,7 @@ def with_set_values(dataset, labels):
 
 
 def with_add_labels(dataset, labels):
-    """What ``dataset.apply_model`` does, and what keeps it from merging old labels with new ones."""
+    """What ``dataset.apply_model`` does, and what keeps it from merging old labels with new."""
     sample = dataset.first()
     for number in list(sample.frames):
         sample.frames[number][FIELD] = None
