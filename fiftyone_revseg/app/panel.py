@@ -419,6 +419,10 @@ class _Layout(types.Object):
         self.str(name, view=types.MarkdownView())
         self.values[name] = markdown
 
+    def to_json(self) -> dict[str, Any]:
+        """Goes by the name of its base class, as the App knows only FiftyOne's own types."""
+        return {**super().to_json(), "name": "Object"}
+
     def show(self, ctx: foo.ExecutionContext) -> types.Property:
         """Sends the values, in place of all earlier ones."""
         ctx.ops.set_panel_data(self.values)

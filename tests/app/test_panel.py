@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import fiftyone as fo
+import fiftyone.operators.types as types
 import pytest
 from fiftyone.operators.executor import ExecutionContext, Executor
 from PIL import Image
@@ -24,6 +25,14 @@ ANSWERS = {
     "the ghost": [],
     "*bold* ![x](http://a.b/c.png)": [(0, "a <b>dog</b>", [0, 0, 50, 50])],
 }
+
+
+def check_types(prop):
+    """The App crashes on types and views that are not FiftyOne's own."""
+    for part in filter(None, (prop["type"], prop.get("view"))):
+        assert part["name"] in vars(types)
+    for child in prop["type"].get("properties", {}).values():
+        check_types(child)
 
 
 class App:
@@ -66,6 +75,7 @@ class App:
             elif name == "patch_panel_data":
                 self.data.update(values["data"])
             elif name == "show_panel_output":
+                check_types(values["output"])
                 self.layout = values["output"]["type"]["properties"]
             else:
                 self.asked.append((name, values))
