@@ -15,6 +15,11 @@ from fiftyone_revseg.version import __version__
 
 if TYPE_CHECKING:
     from fiftyone_revseg.dataset import list_runs, load_model, segment_view
+    from fiftyone_revseg.dataset.compare import compare_fields
+    from fiftyone_revseg.dataset.correct import propagate, reground
+    from fiftyone_revseg.dataset.export import export_results
+    from fiftyone_revseg.dataset.review import accept, reject
+    from fiftyone_revseg.dataset.views import make_view
     from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline
     from fiftyone_revseg.types import FrameTable, Status
     from fiftyone_revseg.video import open_video
@@ -25,10 +30,17 @@ _HOMES = {
     "RevSeg": "fiftyone_revseg.pipeline",
     "Segmentation": "fiftyone_revseg.pipeline",
     "Status": "fiftyone_revseg.types",
+    "accept": "fiftyone_revseg.dataset.review",
+    "compare_fields": "fiftyone_revseg.dataset.compare",
+    "export_results": "fiftyone_revseg.dataset.export",
     "list_runs": "fiftyone_revseg.dataset",
     "load_model": "fiftyone_revseg.dataset",
     "load_pipeline": "fiftyone_revseg.pipeline",
+    "make_view": "fiftyone_revseg.dataset.views",
     "open_video": "fiftyone_revseg.video",
+    "propagate": "fiftyone_revseg.dataset.correct",
+    "reground": "fiftyone_revseg.dataset.correct",
+    "reject": "fiftyone_revseg.dataset.review",
     "segment_view": "fiftyone_revseg.dataset",
 }
 
@@ -38,10 +50,17 @@ __all__ = [
     "Segmentation",
     "Status",
     "__version__",
+    "accept",
+    "compare_fields",
+    "export_results",
     "list_runs",
     "load_model",
     "load_pipeline",
+    "make_view",
     "open_video",
+    "propagate",
+    "reground",
+    "reject",
     "segment_view",
 ]
 

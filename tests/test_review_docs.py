@@ -65,6 +65,18 @@ def test_review(dataset):
 
 
 @pytest.mark.slow
+def test_correct(dataset):
+    names, said = run_page("correct.md")
+    assert names["correction"].prompts[1] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert set(names["correction"].prompts) == {1, 5}
+    assert "tracked from frames 1, 5" in said
+    assert "tracked from frame 3" in said
+    (answer,) = dataset.first().revseg_answers.classifications
+    assert "accepted" in answer.tags
+    assert names["corrected"].values("id") == dataset.values("id")[:1]
+
+
+@pytest.mark.slow
 def test_export(dataset, tmp_path):
     sample = dataset.first()
     sample.revseg_answers.classifications[0].tags.append("accepted")
