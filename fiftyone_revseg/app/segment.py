@@ -352,7 +352,8 @@ def _estimate(
     """Says what the run will cost, as far as that can be told without a look at the videos."""
     count = len(videos)
     left, frames = count, None
-    if ctx.params.get("existing") != "all" and videos.has_field(f"{label_field}_status"):
+    known = videos.has_field(f"{label_field}_status") and not is_image_groups(videos)
+    if known and ctx.params.get("existing") != "all":
         statuses = videos.count_values(f"{label_field}_status")
         left -= sum(n for s, n in statuses.items() if s is not None and s not in RETRIED)
     kind = "clips" if is_clips(videos) else "videos"

@@ -93,6 +93,9 @@ def test_ordered_dynamic_groups(fake_model, images):
     result = execute(groups, query="the cat")
     assert (result["total"], result["counts"]) == (2, {"ok": 2})
     assert images.count("revseg.detections") == 12
+    images.reload()
+    groups = images.group_by("scene", order_by="frame_number")
+    assert form(groups, query="the cat")["estimate"].view.label.startswith("2 videos")
 
 
 def test_selected_dynamic_groups(fake_model, images):
@@ -450,9 +453,10 @@ def test_through_the_apps_server(server, twelve, fake_model):
     assert len(stopped) < 12
 
     # So does the end of the server, less gently
-    server.post("/operators/execute/generator", twelve, query="the cat")
+    connection, _ = server.post("/operators/execute/generator", twelve, query="the cat")
     wait_for_answers(twelve, len(stopped) + 2, server.process)
     kill(server.process)
+    connection.close()  # only now
     killed = answers(twelve)
     assert len(killed) < 12
     assert stopped.items() <= killed.items(), "done again"
