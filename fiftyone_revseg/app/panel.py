@@ -226,7 +226,7 @@ class ReasoningPanel(foo.Panel):
             return
         panel.text(f"note_{page.key}", "Reading the video ...")  # until the pictures come
         if answer.key_frame is not None:
-            panel.img(f"key_frame_{page.key}", width="100%", alt_text="")
+            panel.img(f"key_frame_{page.key}", alt_text="", componentsProps=_FITTING)
         if answer.sampled:
             panel.img(f"strip_{page.key}", width="100%", alt_text="")
 
@@ -393,6 +393,8 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~$&])", r"\\\1", text or "")
 
 
+# Upright videos would push everything below them out of sight
+_FITTING = {"image": {"style": {"maxWidth": "100%", "maxHeight": "40vh"}}}
 _PLOT_LAYOUT = {
     "showlegend": True,
     "legend": {"orientation": "h", "y": 1.2},
@@ -426,7 +428,7 @@ class _Layout(types.Object):
     def show(self, ctx: foo.ExecutionContext) -> types.Property:
         """Sends the values, in place of all earlier ones."""
         ctx.ops.set_panel_data(self.values)
-        return types.Property(self, view=types.GridView(orientation="vertical", gap=1, padding=2))
+        return types.Property(self, view=types.GridView(orientation="vertical", gap=1, pad=2))
 
 
 def _find_sample(ctx: foo.ExecutionContext, sample_id: str) -> Any:
