@@ -9,6 +9,7 @@ import numpy as np
 
 from fiftyone_revseg.tracking.both_ways import VideoLike, track_both_ways
 from fiftyone_revseg.tracking.mask_track import MaskTrack
+from fiftyone_revseg.tracking.rle import RLE
 from fiftyone_revseg.tracking.tracker import Tracker
 
 
@@ -41,7 +42,8 @@ def track_prompts(
             raise ValueError(f"no frame {k} in a video of {count} frames")
     keys = sorted(boxes)
     starts = [0, *((k + following) // 2 + 1 for k, following in pairwise(keys))]
-    rles, scores = [], []
+    rles: list[RLE | None] = []
+    scores: list[float | None] = []
     for k, start, stop in zip(keys, starts, [*starts[1:], count], strict=True):
         part = _Part(video, start, stop)
         (track,) = track_both_ways(tracker, part, k, np.array([boxes[k]], float))
