@@ -147,6 +147,8 @@ def segment_view(
             reporter.start(name_of_video(job))
             worker.do(job, reporter)
             reporter.finish()
+    # Where another process saved all fields that it knew of, those of this run may be missing
+    declare_fields(dataset, label_field)
     return summary
 
 
@@ -168,7 +170,8 @@ class _Worker:
             # For example a mask that is too large for the database: the rest must go on
             logger.warning("Writing the labels of %s failed", job.filepath, exc_info=error)
             answers = [self.pipeline.failed(job.filepath, q, error) for q in job.queries]
-            wrote = self._write(job, answers, report)
+            deleted = not self.writer.is_there(job)  # by someone else, so nobody will look for it
+            wrote = 0.0 if deleted else self._write(job, answers, report)
         self.summary.add(job, answers, wrote)
 
     def _write(self, job: Job, answers: list[Segmentation], report: Progress) -> float:

@@ -53,6 +53,8 @@ class LabelWriter:
         if job.images:
             self._write_images(job, labels)
             return
+        if not self.is_there(job):
+            raise ValueError("The sample was deleted meanwhile")
         source = SourceFields(self._dataset[job.sample_id], self._label_field)
         source.withdraw(job.support)
         self._write_masks(job, labels)
@@ -62,6 +64,10 @@ class LabelWriter:
             _set_fields(clip, labels.sample_values(self._label_field))
             clip.save()
         source.commit(labels, job.support)
+
+    def is_there(self, job: Job) -> bool:
+        """Returns whether the job's sample is still in the dataset."""
+        return bool(select_by_id(self._dataset, [job.sample_id]))
 
     def _write_masks(self, job: Job, labels: SampleLabels) -> None:
         if self._mask_files is not None:

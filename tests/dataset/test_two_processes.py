@@ -187,6 +187,36 @@ def test_fields_that_another_process_took_away_are_declared_again(make_dataset):
     assert fields(dataset) == before
 
 
+def test_fields_taken_away_during_a_run_are_back_at_its_end(make_dataset):
+    dataset, alone = make_dataset(), make_dataset()
+    declare_fields(alone)
+
+    def take_away(progress):
+        if progress.stage == "write":
+            datasets = get_db_conn().datasets
+            away = {"name": {"$in": ["revseg_answers", "revseg_status"]}}
+            datasets.update_one({"name": dataset.name}, {"$pull": {"sample_fields": away}})
+
+    segment_view(dataset, make_pipeline(), QUERY, progress=take_away)
+    assert fields(dataset) == fields(alone)
+
+
+def test_a_sample_deleted_during_a_run_does_not_stop_it(make_dataset):
+    dataset = make_dataset()
+    gone = dataset.values("id")[1]
+
+    def delete(progress):
+        if progress.done == 1 and progress.stage == "decode":
+            dataset.delete_samples([gone])
+
+    summary = segment_view(dataset, make_pipeline(), QUERY, progress=delete)
+    assert summary.counts == {"ok": VIDEOS - 1, "error": 1}
+    ((reason, ids),) = summary.failures.items()
+    assert "deleted" in reason
+    assert ids == [gone]
+    assert dataset.values("revseg_status") == ["ok"] * (VIDEOS - 1)
+
+
 def test_fields_are_stored_as_fiftyone_stores_them(make_dataset):
     ours, theirs = make_dataset(), make_dataset()
     declare_fields(ours)
