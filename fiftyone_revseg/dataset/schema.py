@@ -28,7 +28,8 @@ _SAMPLE_LABELS = {
             "reasoning": _STRING,
             "index": _INT,
             "keyframe": _INT,
-            "support": fo.FrameSupportField,
+            # Not a FrameSupportField: the App cannot make a form for labels that have one
+            "support": fo.ListField,
             "status": _STRING,
             "reason": _STRING,
             "model": _STRING,
@@ -189,7 +190,8 @@ def _fields(label_field: str, images: bool) -> Iterator[tuple[str, type, dict[st
         name = f"{label_field}_{suffix}"
         yield name, embedded, {"embedded_doc_type": label_type}
         for attribute, field_type in attributes.items():
-            yield f"{name}.{labels}.{attribute}", field_type, {}
+            kwargs = {"subfield": _INT} if field_type is fo.ListField else {}
+            yield f"{name}.{labels}.{attribute}", field_type, kwargs
     for suffix, field_type in _SAMPLE_VALUES.items():
         yield f"{label_field}_{suffix}", field_type, {}
 

@@ -65,3 +65,11 @@ def test_a_label_field_of_another_type_is_refused(dataset):
     dataset.add_frame_field("revseg", fo.EmbeddedDocumentField, embedded_doc_type=fo.Classification)
     with pytest.raises(ValueError, match=r"'frames\.revseg'"):
         declare_fields(dataset)
+
+
+def test_the_app_can_make_forms_for_all_fields(dataset):
+    from fiftyone.core.annotation.generate_label_schemas import generate_label_schemas
+
+    declare_fields(dataset)
+    schemas = generate_label_schemas(dataset)
+    assert {"frames.revseg", "revseg_answers", "revseg_keyframes", "revseg_status"} <= set(schemas)
