@@ -13,7 +13,7 @@ from fiftyone_revseg.dataset.jobs import Job, resolve_queries, segment_job, sour
 from fiftyone_revseg.dataset.labels import make_labels
 from fiftyone_revseg.dataset.record import settings_of
 from fiftyone_revseg.dataset.schema import declare_fields, valid_label_field
-from fiftyone_revseg.dataset.writer import SourceFields, numbers_within
+from fiftyone_revseg.dataset.writer import SourceFields, clear_frames, numbers_within
 from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline
 
 logger = logging.getLogger(__name__)
@@ -110,8 +110,8 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         # FiftyOne does not tell a model which field it writes to, but this is a sign of another one
         written, self._written = self._written, None
-        if written is None:
-            return
+        if written is None or not (error is None or isinstance(error, AttributeError)):
+            return  # whatever else went wrong says so itself
         sample, number = written
         name = self.config.label_field
         frame = sample.frames[number]
@@ -181,9 +181,13 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
         )
         for field_name, value in labels.sample_values(name).items():
             sample[field_name] = value
+        dataset = source_dataset(sample._view) if job.clip_id else sample.dataset
+        if dataset is not None:
+            # FiftyOne saves a sample before its frames: between the two, old masks must not pass
+            # for those of the new result
+            clear_frames(dataset, job, name)
         if job.clip_id is not None:
             # FiftyOne keeps the fields of clips no longer than the view
-            dataset = source_dataset(sample._view)
             declare_fields(dataset, name)
             source = SourceFields(dataset[job.sample_id], name)
             source.withdraw(job.support)

@@ -179,6 +179,7 @@ def list_runs(dataset: fo.Dataset) -> list[dict[str, Any]]:
         "settings", "versions", "started", "seconds", "timings", "total", "skipped", "counts",
         "failures" (reason -> number of samples) and more
     """
+    dataset.reload()  # other processes may have registered some
     runs = []
     for key in dataset.list_runs(method=_METHOD):
         config = dataset.get_run_info(key).config.serialize()

@@ -199,6 +199,19 @@ class SourceFields:
         return self._sample.dataset._sample_collection
 
 
+def clear_frames(dataset: fo.Dataset, job: Job, label_field: str) -> None:
+    """Takes the masks of an earlier result off the frames of a video or clip, in the database."""
+    first, last = job.support or (1, float("inf"))
+    dataset._frame_collection.update_many(
+        {
+            "_sample_id": ObjectId(job.sample_id),
+            "frame_number": {"$gte": first, "$lte": last},
+            label_field: {"$exists": True},
+        },
+        {"$set": {label_field: None}},
+    )
+
+
 def numbers_within(numbers: Iterable[int], support: Iterable[int] | None) -> list[int]:
     """Returns those frame numbers that are in a clip; all of them if there is no clip."""
     if support is None:

@@ -150,6 +150,32 @@ def test_rerun_leaves_no_old_masks(dataset, video):
     assert len(dataset.first().revseg_answers.classifications) == 1
 
 
+def test_a_rerun_that_is_killed_before_its_frames_are_saved_does_not_look_done(
+    dataset, video, monkeypatch
+):
+    dataset.add_sample(fo.Sample(video))
+    model = revseg.load_model(pipeline(), query="both")
+    dataset.apply_model(model, label_field="revseg")
+
+    def save_the_sample_only(operations, collection, **kwargs):
+        if collection.name.startswith("frames."):
+            raise KeyboardInterrupt
+        return bulk_write(operations, collection, **kwargs)
+
+    import fiftyone.core.odm as foo
+
+    bulk_write = foo.bulk_write
+    monkeypatch.setattr(foo, "bulk_write", save_the_sample_only)
+    other = revseg.load_model(pipeline(), query="the cat")
+    with pytest.raises(KeyboardInterrupt):
+        dataset.apply_model(other, label_field="revseg")
+    monkeypatch.undo()
+    dataset.reload()
+    assert dataset.first().revseg_answers.classifications[0].query == "the cat"
+    assert revseg.segment_view(dataset, other).done == 1
+    assert boxes_by_frame(dataset.first())[1] == ["a grey cat"]
+
+
 def test_other_fields_of_frames_stay(dataset, video):
     sample = fo.Sample(video)
     sample.frames[2] = fo.Frame(weather="rain", gt=fo.Detections())
