@@ -14,6 +14,7 @@ from fiftyone_revseg.dataset import register_zoo_source
 from fiftyone_revseg.dataset.zoo.register import SOURCE_NAME
 
 _ENTRY = "__init__.py"
+_SCRIPT = "show_frame.js"
 
 
 def install_plugin() -> list[str]:
@@ -41,7 +42,7 @@ def install_plugin() -> list[str]:
             )
         folder.mkdir(parents=True, exist_ok=True)
         # The manifest is last, as FiftyOne takes a folder with one for a plugin
-        for name, content in sorted(contents.items(), key=lambda item: item[0] != _ENTRY):
+        for name, content in sorted(contents.items(), key=lambda item: item[0] == "fiftyone.yml"):
             part = folder / f"{name}.{os.getpid()}.part"
             part.write_bytes(content)
             part.replace(folder / name)
@@ -77,8 +78,13 @@ def _folder() -> Path:
 def _contents() -> dict[str, bytes]:
     """The files of the plugin."""
     entry = Path(__file__).with_name(_ENTRY)  # it hands over to the package from anywhere
-    manifest = to_yaml(make_manifest(_ENTRY))
-    return {_ENTRY: entry.read_bytes(), "fiftyone.yml": manifest.encode()}
+    script = Path(__file__).with_name(_SCRIPT)
+    manifest = to_yaml(make_manifest(_ENTRY, _SCRIPT))
+    return {
+        _ENTRY: entry.read_bytes(),
+        _SCRIPT: script.read_bytes(),
+        "fiftyone.yml": manifest.encode(),
+    }
 
 
 def _is_ours(folder: Path) -> bool:
@@ -86,7 +92,7 @@ def _is_ours(folder: Path) -> bool:
     if folder.is_symlink() or not folder.is_dir():
         return False
     names = {path.name for path in folder.iterdir() if path.suffix != ".part"} - {"__pycache__"}
-    return not names - {_ENTRY, "fiftyone.yml"}
+    return not names - {_ENTRY, _SCRIPT, "fiftyone.yml"}
 
 
 def _check_others(folder: Path) -> None:

@@ -13,15 +13,17 @@ from typing import Any
 PLUGIN_NAME = "fiftyone_revseg"
 
 _ENTRY = "fiftyone_revseg/app/__init__.py"
+_SCRIPT = "fiftyone_revseg/app/show_frame.js"
 _HEAD = "# Written by `python -m fiftyone_revseg.app.manifest`; FiftyOne registers what it lists\n"
 
 
-def make_manifest(entry: str = "__init__.py") -> dict[str, Any]:
+def make_manifest(entry: str = "__init__.py", script: str = "show_frame.js") -> dict[str, Any]:
     """Makes the content of ``fiftyone.yml``.
 
     Args:
         entry ("__init__.py"): the Python file that registers the operators, relative to the
             manifest
+        script ("show_frame.js"): the JavaScript file that the App runs, likewise
 
     Returns:
         a dict that can be written as YAML
@@ -38,6 +40,7 @@ def make_manifest(entry: str = "__init__.py") -> dict[str, Any]:
         "url": "https://arxiv.org/abs/2512.02835",
         "fiftyone": {"version": ">=1.22"},
         "py_entry": entry,
+        "js_bundle": script,
         "operators": [cls().config.name for cls in OPERATORS],
         "panels": [cls().config.name for cls in PANELS],
     }
@@ -52,7 +55,9 @@ def to_yaml(manifest: dict[str, Any]) -> str:
 
 def write_manifest(directory: Path) -> None:
     """Writes the manifest of the repository: to be run when operators were added."""
-    (directory / "fiftyone.yml").write_text(to_yaml(make_manifest(_ENTRY)), encoding="utf-8")
+    (directory / "fiftyone.yml").write_text(
+        to_yaml(make_manifest(_ENTRY, _SCRIPT)), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

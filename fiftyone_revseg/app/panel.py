@@ -131,13 +131,17 @@ class ReasoningPanel(foo.Panel):
         if ctx.current_sample is None:
             ctx.ops.open_sample(id=ctx.params["sample_id"])
         else:
-            ctx.trigger("set_frame_number", {"frame_number": ctx.params["frame_number"]})
+            self._show_frame(ctx, ctx.params["frame_number"])
 
     def on_plot(self, ctx: foo.ExecutionContext) -> None:
         """Moves the player to the frame that was clicked in the plot."""
         number = ctx.params.get("x")
         if ctx.current_sample is not None and isinstance(number, (int, float)):
-            ctx.trigger("set_frame_number", {"frame_number": round(number)})
+            self._show_frame(ctx, round(number))
+
+    def _show_frame(self, ctx: foo.ExecutionContext, number: int) -> None:
+        ctx.trigger("set_frame_number", {"frame_number": number})  # moves groups of images only
+        ctx.trigger(f"{self.plugin_name}/show_frame", {"frame_number": number})
 
     def run_operator(self, ctx: foo.ExecutionContext) -> None:
         """Runs one of the plugin's operators on the object, and then shows what it did."""
@@ -234,7 +238,13 @@ class ReasoningPanel(foo.Panel):
         if not series.numbers:
             return
         panel.text("series", _series_line(series))
-        panel.plot("plot", layout=_PLOT_LAYOUT, height=240, on_click=self.on_plot)
+        panel.plot(
+            "plot",
+            layout=_PLOT_LAYOUT,
+            height=240,
+            on_click=self.on_plot,
+            componentsProps=_AS_HIGH_AS_THE_PLOT,
+        )
         panel.values["plot"] = plot_traces(series, page.answer.key_frame)
         # Moves the line in the plot with the player, in the browser alone. It has a name of its
         # own as each video has a timeline of its own
@@ -395,6 +405,7 @@ def plain(text: str) -> str:
 
 # Upright videos would push everything below them out of sight
 _FITTING = {"image": {"style": {"maxWidth": "100%", "maxHeight": "40vh"}}}
+_AS_HIGH_AS_THE_PLOT = {"container": {"sx": {"height": 240}}}  # by default, the whole panel
 _PLOT_LAYOUT = {
     "showlegend": True,
     "legend": {"orientation": "h", "y": 1.2},

@@ -38,7 +38,8 @@ def test_the_manifest_lists_what_is_registered(registered):
     panels = [x.config.name for x in registered if isinstance(x, foo.Panel)]
     operators = [x.config.name for x in registered if not isinstance(x, foo.Panel)]
     assert (manifest["operators"], manifest["panels"]) == (operators, panels)
-    assert manifest == make_manifest("fiftyone_revseg/app/__init__.py")
+    folder = "fiftyone_revseg/app"
+    assert manifest == make_manifest(f"{folder}/__init__.py", f"{folder}/show_frame.js")
     assert text == to_yaml(manifest), "run `python -m fiftyone_revseg.app.manifest`"
     assert (ROOT / manifest["py_entry"]).is_file()
 
