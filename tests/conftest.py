@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import uuid
 
 import pytest
 
@@ -60,3 +61,21 @@ def _own_database():
     if _SERVER is not None:
         _SERVER.communicate()  # closes its input, and waits for its end
     shutil.rmtree(_FOLDER, ignore_errors=True)
+
+
+@pytest.fixture
+def make_dataset():
+    """Makes datasets from samples, and deletes them."""
+    import fiftyone as fo
+
+    datasets = []
+
+    def make(*samples):
+        dataset = fo.Dataset(f"revseg-test-{uuid.uuid4().hex}")
+        datasets.append(dataset)
+        dataset.add_samples(list(samples))
+        return dataset
+
+    yield make
+    for dataset in datasets:
+        dataset.delete()

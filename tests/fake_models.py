@@ -10,6 +10,15 @@ from fiftyone_revseg.tracking import FrameMasks, encode_masks
 
 SPEC = ChainSpec(frames=4, frame_size=56, key_frame_size=100, retries=0)
 
+# query -> (sampled frame, description, box in the 100 x 100 key frame), for ScriptedReasoner. Of a
+# video of ten frames, those sampled are 0, 3, 6, 9
+ANSWERS = {
+    "the cat": [(1, "a grey cat", [25, 50, 75, 100])],
+    "both": [(0, "a grey cat", [25, 50, 75, 100]), (3, "a dog", [0, 0, 50, 50])],
+    "the ghost": [],
+    "the blur": [(2, "a blur", None)],
+}
+
 
 def write_video(path, width, height, frames):
     """Writes an H.264 video at 10 frames per second that gets brighter."""

@@ -9,8 +9,9 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from fiftyone_revseg.app import forms, objects
-from fiftyone_revseg.dataset.correct import check_boxes, current_box, find_boxes, propagate
+from fiftyone_revseg.dataset.correct import propagate
 from fiftyone_revseg.dataset.objects import StoredObject
+from fiftyone_revseg.dataset.prompt_boxes import check_boxes, current_box, find_boxes
 
 _LABEL = "ReVSeg: propagate a corrected box"
 _SIDES = {"left": "Left", "top": "Top", "width": "Width", "height": "Height"}

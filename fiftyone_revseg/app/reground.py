@@ -9,7 +9,8 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from fiftyone_revseg.app import forms, objects
-from fiftyone_revseg.dataset.correct import check_frame, reground
+from fiftyone_revseg.dataset.correct import reground
+from fiftyone_revseg.dataset.prompt_boxes import check_frame
 
 _LABEL = "ReVSeg: ground again in another frame"
 

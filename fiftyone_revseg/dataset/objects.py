@@ -18,6 +18,7 @@ import fiftyone.core.collections as foc
 from bson import ObjectId
 
 from fiftyone_revseg.dataset.jobs import source_dataset
+from fiftyone_revseg.dataset.record import find_object as find_record
 from fiftyone_revseg.dataset.schema import valid_label_field
 
 Document = dict[str, Any]
@@ -283,6 +284,21 @@ def read_detections(stored: StoredObject) -> dict[int, list[Document] | None]:
         [{"$match": place.frames_within(stored.support)}, {"$project": fields}]
     ):
         found[place.number_of(document)] = document["own"]
+    return found
+
+
+def record_of(stored: StoredObject) -> tuple[Document, int]:
+    """Returns the record that an object's answer belongs to, and its position among the choices.
+
+    Raises:
+        ValueError: if there is none any more
+    """
+    found = find_record(read_values(stored.place)["records"], stored.index, stored.support)
+    if found is None:
+        raise ValueError(
+            f"The answer of object {stored.index} belongs to no result any more: segment the "
+            "video again"
+        )
     return found
 
 

@@ -12,8 +12,8 @@ import fiftyone as fo
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import ANSWERS
-from fake_models import BoxTracker, ScriptedReasoner
+
+from fake_models import ANSWERS, BoxTracker, ScriptedReasoner
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.app import models

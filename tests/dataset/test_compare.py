@@ -1,7 +1,6 @@
 """How much two label fields agree, on a real database."""
 
 import sys
-import uuid
 from pathlib import Path
 
 import fiftyone as fo
@@ -31,21 +30,6 @@ def videos(tmp_path_factory):
     for path in paths:
         write_video(path, WIDTH, HEIGHT, FRAMES)
     return [str(path) for path in paths]
-
-
-@pytest.fixture
-def make_dataset():
-    datasets = []
-
-    def make(*samples):
-        dataset = fo.Dataset(f"revseg-test-{uuid.uuid4().hex}")
-        datasets.append(dataset)
-        dataset.add_samples(list(samples))
-        return dataset
-
-    yield make
-    for dataset in datasets:
-        dataset.delete()
 
 
 def segment(samples, label_field, answers, query, hidden=(), **options):

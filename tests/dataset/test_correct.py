@@ -11,9 +11,10 @@ from fiftyone import ViewField as F
 from PIL import Image
 
 import fiftyone_revseg as revseg
-from fiftyone_revseg.dataset import correct
-from fiftyone_revseg.dataset.correct import changed_boxes, propagate, reground
+from fiftyone_revseg.dataset import correction_writer
+from fiftyone_revseg.dataset.correct import propagate, reground
 from fiftyone_revseg.dataset.objects import find_object, find_place, list_objects
+from fiftyone_revseg.dataset.prompt_boxes import changed_boxes
 from fiftyone_revseg.evaluation.metrics import j_and_f
 from fiftyone_revseg.pipeline import RevSeg, load_pipeline
 from fiftyone_revseg.synthetic import make_dataset as make_synthetic
@@ -38,21 +39,6 @@ def path(tmp_path_factory):
     path = tmp_path_factory.mktemp("videos") / "a.mp4"
     write_video(path, WIDTH, HEIGHT, FRAMES)
     return str(path)
-
-
-@pytest.fixture
-def make_dataset():
-    datasets = []
-
-    def make(*samples):
-        dataset = fo.Dataset(f"revseg-test-{uuid.uuid4().hex}")
-        datasets.append(dataset)
-        dataset.add_samples(list(samples))
-        return dataset
-
-    yield make
-    for dataset in datasets:
-        dataset.delete()
 
 
 def pipeline(answers=ANSWERS, **tracker):
@@ -281,7 +267,7 @@ def test_an_interrupted_correction_goes_on_from_its_boxes(dataset, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(correct, "_done", stop)  # the frames are written, the sample is not
+        patch.setattr(correction_writer, "_done", stop)  # the frames are written, the sample is not
         with pytest.raises(KeyboardInterrupt):
             propagate(sample, 1, {5: BOX}, pipeline())
     assert sample.revseg_status == answer(sample, 1)["status"] == "error"

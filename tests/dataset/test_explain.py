@@ -3,7 +3,6 @@
 import os
 import shutil
 import sys
-import uuid
 from pathlib import Path
 
 import fiftyone as fo
@@ -28,37 +27,15 @@ from fiftyone_revseg.pipeline import RevSeg
 from fiftyone_revseg.video import VideoError
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_models import BoxTracker, ScriptedReasoner, write_video
+from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 10
-# query -> (sampled frame, description, box in the 100 x 100 key frame); sampled are 1, 4, 7, 10
-ANSWERS = {
-    "the cat": [(1, "a grey cat", [25, 50, 75, 100])],
-    "both": [(0, "a grey cat", [25, 50, 75, 100]), (3, "a dog", [0, 0, 50, 50])],
-    "the ghost": [],
-    "the blur": [(2, "a blur", None)],
-}
 
 
 @pytest.fixture
 def video(tmp_path):
     write_video(tmp_path / "a.mp4", WIDTH, HEIGHT, FRAMES)
     return str(tmp_path / "a.mp4")
-
-
-@pytest.fixture
-def make_dataset():
-    datasets = []
-
-    def make(*samples):
-        dataset = fo.Dataset(f"revseg-test-{uuid.uuid4().hex}")
-        datasets.append(dataset)
-        dataset.add_samples(list(samples))
-        return dataset
-
-    yield make
-    for dataset in datasets:
-        dataset.delete()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import uuid
 from pathlib import Path
 
 import fiftyone as fo
@@ -35,21 +34,6 @@ NAMES = ["a", "b", "c"]
 def segment(samples, hidden=(3,), **options):
     model = RevSeg(ScriptedReasoner(ANSWERS), BoxTracker(hidden=hidden))
     revseg.segment_view(samples, model, **options)
-
-
-@pytest.fixture
-def make_dataset():
-    datasets = []
-
-    def make(*samples):
-        dataset = fo.Dataset(f"revseg-test-{uuid.uuid4().hex}")
-        datasets.append(dataset)
-        dataset.add_samples(list(samples))
-        return dataset
-
-    yield make
-    for dataset in datasets:
-        dataset.delete()
 
 
 @pytest.fixture(scope="module")

@@ -16,16 +16,9 @@ from fiftyone_revseg.dataset import RevSegModel, RevSegModelConfig, field_names
 from fiftyone_revseg.pipeline import RevSeg
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_models import BoxTracker, ScriptedReasoner, write_video
+from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 10
-# query -> (sampled frame, description, box in the 100 x 100 key frame); sampled are 0, 3, 6, 9
-ANSWERS = {
-    "the cat": [(1, "a grey cat", [25, 50, 75, 100])],
-    "both": [(0, "a grey cat", [25, 50, 75, 100]), (3, "a dog", [0, 0, 50, 50])],
-    "the ghost": [],
-    "the blur": [(2, "a blur", None)],
-}
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import uuid
 from pathlib import Path
 
 import fiftyone as fo
@@ -17,16 +16,9 @@ from fiftyone_revseg.pipeline import RevSeg
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 from contents import contents
-from fake_models import SPEC, BoxTracker, ScriptedReasoner, write_video
+from fake_models import ANSWERS, SPEC, BoxTracker, ScriptedReasoner, write_video
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 10
-# query -> (sampled frame, description, box in the 100 x 100 key frame); sampled are 0, 3, 6, 9
-ANSWERS = {
-    "the cat": [(1, "a grey cat", [25, 50, 75, 100])],
-    "both": [(0, "a grey cat", [25, 50, 75, 100]), (3, "a dog", [0, 0, 50, 50])],
-    "the ghost": [],
-    "the blur": [(2, "a blur", None)],
-}
 
 
 @pytest.fixture(scope="module")
@@ -36,21 +28,6 @@ def videos(tmp_path_factory):
     for path in paths:
         write_video(path, WIDTH, HEIGHT, FRAMES)
     return [str(path) for path in paths]
-
-
-@pytest.fixture
-def make_dataset():
-    datasets = []
-
-    def make(*samples):
-        dataset = fo.Dataset(f"revseg-test-{uuid.uuid4().hex}")
-        datasets.append(dataset)
-        dataset.add_samples(list(samples))
-        return dataset
-
-    yield make
-    for dataset in datasets:
-        dataset.delete()
 
 
 def pipeline(spec=None, **tracker):

@@ -18,15 +18,9 @@ from fiftyone_revseg.pipeline import RevSeg
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 from contents import contents
-from fake_models import BoxTracker, ScriptedReasoner, write_video
+from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 10
-ANSWERS = {
-    "the cat": [(1, "a grey cat", [25, 50, 75, 100])],
-    "both": [(0, "a grey cat", [25, 50, 75, 100]), (3, "a dog", [0, 0, 50, 50])],
-    "the ghost": [],
-    "the blur": [(2, "a blur", None)],
-}
 QUERIES = ["the cat", "both", "the ghost", "the blur"]
 CAT, BOTH, GHOST, BLUR, GONE, NEW = range(6)  # positions of the samples
 

@@ -1,0 +1,169 @@
+"""The boxes that a person gave, moved or drew, from which an object is tracked again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import fiftyone.core.labels as fol
+import numpy as np
+
+from fiftyone_revseg.dataset.objects import (
+    Document,
+    StoredObject,
+    read_detections,
+    read_values,
+    record_of,
+)
+
+_OFF_GRID = 0.01  # pixels; boxes around masks have whole ones
+
+Box = Sequence[float]
+
+
+def changed_boxes(stored: StoredObject) -> dict[int, list[float]]:
+    """Finds the boxes of an object that a person moved, resized or drew.
+
+    A box around a mask has whole pixels, and as many as the mask. One that has not was changed. A
+    box that was moved by whole pixels without being resized cannot be told from one that was not:
+    name its frame. A box without a mask was drawn; one without an ``index`` counts if it has the
+    object's label, or if there are no other objects.
+
+    Args:
+        stored: a :class:`fiftyone_revseg.dataset.objects.StoredObject`
+
+    Returns:
+        a dict of frame number -> relative ``[x, y, width, height]``
+    """
+    return _changed_boxes(stored, read_detections(stored))
+
+
+def find_boxes(stored: StoredObject) -> dict[int, list[float]]:
+    """Finds the boxes that :func:`propagate` takes if none are given.
+
+    Args:
+        stored: a :class:`fiftyone_revseg.dataset.objects.StoredObject`
+
+    Returns:
+        a dict of frame number -> relative ``[x, y, width, height]``: those of an interrupted
+        correction, else those of :func:`changed_boxes`
+    """
+    return _pending_boxes(stored) or changed_boxes(stored)
+
+
+def check_boxes(stored: StoredObject, boxes: Mapping[int, Box | None] | None) -> None:
+    """Raises the ``ValueError`` that :func:`propagate` would raise for boxes."""
+    resolve_prompts(stored, read_detections(stored), boxes)
+
+
+def current_box(stored: StoredObject, number: int, label_id: str | None) -> list[float] | None:
+    """Returns the box of one detection.
+
+    Args:
+        stored: the object
+        number: the frame number
+        label_id: the detection's id
+
+    Returns:
+        the relative ``[x, y, width, height]``; None if the detection is another object's
+    """
+    for detection in read_detections(stored).get(number) or ():
+        mine = detection.get("index") is None or stored.owns(detection)
+        if mine and str(detection["_id"]) == label_id:
+            return list(detection["bounding_box"])
+    return None
+
+
+def check_frame(stored: StoredObject, number: Any) -> None:
+    """Raises a ``ValueError`` if an object cannot be in a frame of that number."""
+    first, last = stored.support
+    whole = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+    if not whole or not first <= number <= last:
+        raise ValueError(f"There is no frame {number}: give a frame number from {first} to {last}")
+
+
+def resolve_prompts(
+    stored: StoredObject,
+    detections: Mapping[int, list[Document] | None],
+    boxes: Mapping[int, Box | None] | None,
+) -> dict[int, list[float]]:
+    """The boxes to track from, by frame number, checked."""
+    if boxes is None:
+        boxes = _pending_boxes(stored) or _changed_boxes(stored, detections)
+        if not boxes:
+            raise ValueError(
+                f"No box of object {stored.index} ({stored.label}) was moved or drawn: do that "
+                "first, or say where it is, boxes={frame number: [x, y, width, height]}"
+            )
+    elif not boxes:
+        raise ValueError("There is no box to track from: boxes={frame number: [x, y, w, h]}")
+    prompts = {}
+    for number, box in boxes.items():
+        check_frame(stored, number)
+        if box is None:
+            own = [d for d in detections.get(number) or () if stored.owns(d)]
+            if not own:
+                raise ValueError(
+                    f"Object {stored.index} ({stored.label}) has no box in frame {number}: draw "
+                    "one, or choose a frame in which it is visible"
+                )
+            box = own[-1]["bounding_box"]
+        prompts[int(number)] = checked_box(number, box)
+    return prompts
+
+
+def _changed_boxes(
+    stored: StoredObject, detections: Mapping[int, list[Document] | None]
+) -> dict[int, list[float]]:
+    size = record_of(stored)[0]["trajectory"]["source_size"]
+    changed = {}
+    for number, found in sorted(detections.items()):
+        # What was drawn last is what counts, and it comes last
+        for detection in found or ():
+            drawn = _is_drawn(stored, detection)
+            if drawn or (stored.owns(detection) and _is_changed(detection, size)):
+                changed[number] = list(detection["bounding_box"])
+    return changed
+
+
+def _pending_boxes(stored: StoredObject) -> dict[int, list[float]]:
+    entries = record_of(stored)[0].get("corrections") or []
+    pending = [e for e in entries if e.get("pending") and e["index"] == stored.index]
+    return {entry["frame_number"]: entry["box"] for entry in pending}
+
+
+def _is_drawn(stored: StoredObject, detection: Document) -> bool:
+    if detection.get("mask") or detection.get("mask_path"):
+        return False
+    if detection.get("index") is not None:
+        return stored.owns(detection)
+    if detection.get("label") == stored.label:
+        return True
+    answers = read_values(stored.place)["answers"]
+    return sum(answer.get("index") is not None for answer in answers) == 1
+
+
+def _is_changed(detection: Document, size: Sequence[int]) -> bool:
+    mask = fol.Detection.from_dict(dict(detection)).get_mask()  # it changes the dict
+    if mask is None or not any(size):
+        return True
+    x, y, w, h = (
+        v * side for v, side in zip(detection["bounding_box"], [*size, *size], strict=True)
+    )
+    grid = max(abs(value - round(value)) for value in (x, y, w, h))
+    return grid > _OFF_GRID or (round(h), round(w)) != mask.shape[:2]
+
+
+def checked_box(number: int, box: Any) -> list[float]:
+    """Returns the part of a box that is in the frame."""
+    try:
+        x, y, w, h = (float(value) for value in box)
+    except (TypeError, ValueError):
+        x = y = w = h = float("nan")
+    left, top, right, bottom = np.clip([x, y, x + w, y + h], 0, 1).tolist()
+    if not (w > 0 and h > 0 and right > left and bottom > top):  # nor if one is no number
+        raise ValueError(
+            f"The box in frame {number} is none: give [x, y, width, height] as parts of the "
+            f"frame's width and height, from 0 to 1, not {box!r}"
+        )
+    return [left, top, right - left, bottom - top]
