@@ -103,7 +103,7 @@ def test_ffmpeg_that_cannot_be_installed_is_one_clear_sentence(tools, checkout):
 def test_version_is_the_same_everywhere():
     manifest = (ROOT / "fiftyone.yml").read_text()
     version = fiftyone_revseg.__version__
-    assert re.search(r'^version: "(.+)"', manifest, re.MULTILINE)[1] == version
+    assert re.search(r'^version: "?([^"\n]+)"?$', manifest, re.MULTILINE)[1] == version
     printed = subprocess.run(
         [sys.executable, "setup.py", "--version"], cwd=ROOT, capture_output=True, text=True
     )
