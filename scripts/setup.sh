@@ -8,7 +8,8 @@
 # interrupted goes on where it stopped, and an environment that was made by hand is adopted.
 #
 # Outside .venv it installs only what the system's package manager is asked for below: ffmpeg, and
-# the libraries of the database server where they are missing.
+# the libraries of the database server where they are missing, and chromium for the browser tests,
+# which are skipped where it cannot be installed.
 #
 #   PYTHON=/path/to/python    the interpreter to build .venv with (3.10 to 3.12)
 #   FIFTYONE_DATABASE_URI     a MongoDB of your own; no database server is installed then
@@ -72,6 +73,12 @@ install_ffmpeg() {
     install_system ffmpeg ffmpeg && command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null ||
         fail "ffmpeg and ffprobe are needed and could not be installed: install ffmpeg yourself," \
             "then run this again."
+}
+
+install_browser() { # only tests need it
+    ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null || return 0
+    install_system "a browser for tests" chromium && command -v chromium >/dev/null ||
+        say "No chromium could be installed: tests in a browser will be skipped"
 }
 
 create_venv() {
@@ -154,6 +161,7 @@ fi
 
 say "Setting up $VENV"
 install_ffmpeg
+install_browser
 create_venv
 install_packages
 install_database

@@ -241,9 +241,8 @@ class ReasoningPanel(foo.Panel):
         panel.plot(
             "plot",
             layout=_PLOT_LAYOUT,
-            height=240,
             on_click=self.on_plot,
-            componentsProps=_AS_HIGH_AS_THE_PLOT,
+            componentsProps=_FLAT,
         )
         panel.values["plot"] = plot_traces(series, page.answer.key_frame)
         # Moves the line in the plot with the player, in the browser alone. It has a name of its
@@ -405,10 +404,11 @@ def plain(text: str) -> str:
 
 # Upright videos would push everything below them out of sight
 _FITTING = {"image": {"style": {"maxWidth": "100%", "maxHeight": "40vh"}}}
-_AS_HIGH_AS_THE_PLOT = {"container": {"sx": {"height": 240}}}  # by default, the whole panel
+# The height of a view is a part of that of the panel, this one is in pixels
+_FLAT = {"container": {"style": {"height": 240}}}
 _PLOT_LAYOUT = {
     "showlegend": True,
-    "legend": {"orientation": "h", "y": 1.2},
+    "legend": {"orientation": "h", "x": 0, "y": 1.2},
     "margin": {"t": 30, "l": 45, "r": 40, "b": 30},
     "xaxis": {"title": {"text": "frame"}},
     "yaxis": {"title": {"text": "area in %"}, "rangemode": "tozero"},
