@@ -207,16 +207,6 @@ def open_sample(page: Any, number: int) -> None:
     cy(page, "modal-looker-container").locator("canvas").first.wait_for()
 
 
-def close_sample(page: Any) -> None:
-    """Closes the video. Each press takes back one thing: the frame, a selection, the video."""
-
-    def is_closed() -> bool:
-        page.keyboard.press("Escape")
-        return cy(page, "modal").count() == 0
-
-    wait_until(is_closed)
-
-
 def open_panel(page: Any) -> Any:
     """Opens the reasoning panel beside the video; returns it."""
     cy(page, "panel-tab-reasoning").click()
