@@ -100,6 +100,13 @@ def test_ffmpeg_that_cannot_be_installed_is_one_clear_sentence(tools, checkout):
     assert "install ffmpeg yourself" in result.stderr
 
 
+def test_a_browser_that_cannot_be_installed_is_done_without(tools, checkout):
+    make_python(tools, "3.13")
+    result = run_setup_copy(checkout, str(tools))
+    assert "tests in a browser will be skipped" in result.stdout
+    assert "Python 3.10, 3.11 or 3.12 is needed" in result.stderr  # it went on to the next step
+
+
 def test_version_is_the_same_everywhere():
     manifest = (ROOT / "fiftyone.yml").read_text()
     version = fiftyone_revseg.__version__
