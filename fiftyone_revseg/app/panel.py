@@ -33,7 +33,6 @@ from fiftyone_revseg.video import VideoError
 _SEVERITY = {"ok": types.Success, "no_target": types.Notice}
 # Events after which the panel shows what it showed before, but for what they add
 _LEAVE_AS_IT_IS = ("load_pictures", "go_to_key_frame", "on_plot", "run_operator")
-_FRAME = 3  # the position of the line that marks the current frame among the plot's traces
 
 
 @dataclass
@@ -245,11 +244,6 @@ class ReasoningPanel(foo.Panel):
             componentsProps=_FLAT,
         )
         panel.values["plot"] = plot_traces(series, page.answer.key_frame)
-        # Moves the line in the plot with the player, in the browser alone. It has a name of its
-        # own as each video has a timeline of its own
-        name = f"frames_{page.key}"
-        panel.obj(name, view=types.FrameLoaderView(target=f"plot[{_FRAME}].x"))
-        panel.values[name] = {"signature": page.key, "frames": _by_number(series)}
 
     def _buttons(self, panel: _Layout, page: Page, ctx: foo.ExecutionContext) -> None:
         answer, row = page.answer, panel.h_stack("actions", gap=1)
@@ -349,7 +343,7 @@ def plot_traces(series: TrackSeries, key_frame: int | None = None) -> list[dict[
 
     Returns:
         four traces for Plotly: the area, the score, the frames at which a drift is suspected, and
-        a line at the current frame, which is the key frame at first
+        a line at the key frame. (FiftyOne 1.22 tells a panel nothing of where a video's player is)
     """
     numbers = list(series.numbers)
     areas = [None if area is None else round(100 * area, 3) for area in series.areas]
@@ -389,7 +383,7 @@ def plot_traces(series: TrackSeries, key_frame: int | None = None) -> list[dict[
             "x": line,
             "y": [0, 1],
             "yaxis": "y2",
-            "name": "frame",
+            "name": "key frame",
             "mode": "lines",
             "line": {"color": "#ff1eaa", "width": 1},
             "hoverinfo": "skip",
@@ -507,7 +501,7 @@ def _status_line(answer: Explanation) -> str:
         parts.append(f"confidence {answer.confidence:.2f}")
     parts += [tag for tag in answer.tags if tag in ("accepted", "rejected")]
     if answer.corrections:
-        parts.append(f"corrected {len(answer.corrections)} x by a person")
+        parts.append("corrected by a person")
     return ", ".join(parts)
 
 
@@ -541,9 +535,3 @@ def _reply(turn: dict[str, Any]) -> str:
         fence = "`" * max(3, longest + 1)
         parts.append(f"{name.capitalize()}:\n\n{fence}text\n{text}\n{fence}")
     return "\n\n".join(parts)
-
-
-def _by_number(series: TrackSeries) -> list[Any]:
-    """Where the line in the plot is at each frame, at the position of its number."""
-    last = series.numbers[-1] if series.numbers else 0
-    return [[number, number] for number in range(last + 1)]

@@ -320,21 +320,9 @@ def test_a_suspected_drift_is_seen(segmented):
     sample.save()
     app = App(dataset, current=sample.id).send("on_load")
     assert "**drift suspected at frame 7**" in app.data["series"]
-    area, score, drift, frame = app.data["plot"]
+    area, score, drift, key = app.data["plot"]
     assert (drift["x"], drift["y"]) == ([7], [1.0])
-    assert (len(area["y"]), len(score["y"]), frame["x"]) == (10, 10, [4, 4])
-
-
-def test_the_line_in_the_plot_follows_the_frame(segmented):
-    dataset = segmented("the cat")
-    app = App(dataset, current=dataset.first().id).send("on_load")
-    (name,) = [name for name in app.layout if name.startswith("frames_")]
-    view, loaded = app.layout[name]["view"], app.data[name]
-    assert (view["name"], view["target"]) == ("FrameLoaderView", "plot[3].x")
-    # The App looks for a frame at the position of its number, and puts what it finds at the target
-    assert app.data["plot"][3]["name"] == "frame"
-    assert loaded["frames"][7] == [7, 7]
-    assert len(loaded["frames"]) == 11
+    assert (len(area["y"]), len(score["y"]), key["x"]) == (10, 10, [4, 4])
 
 
 def test_traces_of_nothing():
