@@ -53,7 +53,7 @@ def execute(uri, samples, selected=(), **params):
 
 def app_context(uri, dataset, **params):
     """The context that the App makes for an operator."""
-    request = {"dataset_name": dataset.name, "view": [], "params": params, "prompt_id": "1"}
+    request = {"dataset_name": dataset.name, "view": [], "params": params, "operator_uri": uri}
     return ExecutionContext(request, executor=Executor(), operator_uri=uri)
 
 
