@@ -19,6 +19,7 @@ from pymongo import UpdateOne
 from fiftyone_revseg.dataset.jobs import Job, select_by_id
 from fiftyone_revseg.dataset.labels import SampleLabels, reasoning_of, status_of
 from fiftyone_revseg.dataset.mask_files import MaskFiles
+from fiftyone_revseg.dataset.record import frames_of
 
 Document = dict[str, Any]  # as it is in the database
 
@@ -159,7 +160,7 @@ class SourceFields:
             if support is not None:
                 answers.sort(key=lambda answer: answer.get("support") or [])
                 keyframes.sort(key=lambda keyframe: keyframe["support"])
-                records.sort(key=lambda record: _frames_of(record) or [])
+                records.sort(key=lambda record: frames_of(record) or [])
             saved = self._save(answers, keyframes, records, before)
         self._sample.reload()  # someone may hold it
 
@@ -230,14 +231,6 @@ def _replaces(new: Iterable[int] | None, old: Iterable[int] | None) -> bool:
     return first <= old_first and old_last <= last
 
 
-def _frames_of(record: dict[str, Any]) -> list[int] | None:
-    """The first and last frame number that a record is about; None if there were no frames."""
-    if record.get("support"):
-        return list(record["support"])
-    count = record["trajectory"]["frame_table"]["frame_count"]
-    return [record["first_frame"] + 1, record["first_frame"] + count] if count else None
-
-
 def _lists_of(stored: Document, label_field: str) -> tuple[list[Document], ...]:
     """The answers, key frames and records of a sample as it is in the database."""
     names = {"answers": "classifications", "keyframes": "detections", "trajectory": "segmentations"}
@@ -254,7 +247,7 @@ def _without(
     """Returns those answers, key frames and records that a result on ``support`` leaves alone."""
     if support is None:
         return [], [], []
-    records = [r for r in records if not _replaces(support, _frames_of(r))]
+    records = [r for r in records if not _replaces(support, frames_of(r))]
     kept, keyframes = [], list(keyframes)
     for answer in answers:
         if not _replaces(support, answer.get("support")):
