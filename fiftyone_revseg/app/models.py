@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
 from fiftyone_revseg.dataset import RevSegModel, load_model
+from fiftyone_revseg.presets import resolve
+from fiftyone_revseg.tracking import Sam2Tracker, Tracker
 from fiftyone_revseg.weights import stamp
 
 # Weights are shared by all models that use the same ones (see fiftyone_revseg.weights), so a second
@@ -21,6 +23,7 @@ from fiftyone_revseg.weights import stamp
 _KEPT = 2
 
 _models: OrderedDict[Hashable, RevSegModel] = OrderedDict()
+_trackers: OrderedDict[Hashable, Tracker] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -51,15 +54,49 @@ def get_model(
     """
     settings = json.dumps(spec or {}, sort_keys=True)
     key = (name_or_path, tracker, device, dtype, settings, _files(name_or_path), _files(tracker))
+    return _kept(
+        _models,
+        key,
+        lambda: load_model(name_or_path, tracker=tracker, device=device, dtype=dtype, spec=spec),
+    )
+
+
+def get_tracker(
+    name_or_path: str = "revseg-nano",
+    tracker: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    **_: Any,
+) -> Tracker:
+    """Loads the tracker of a model without its language model, or returns the one of before.
+
+    Args:
+        name_or_path ("revseg-nano"): as in :func:`get_model`
+        tracker (None): as in :func:`get_model`
+        device (None): as in :func:`get_model`
+        dtype (None): as in :func:`get_model`
+        **_: what else :func:`get_model` takes, and a tracker does not need
+
+    Returns:
+        a :class:`fiftyone_revseg.tracking.Tracker`
+
+    Raises:
+        ValueError: if a name stands for nothing, or an argument is not valid
+        RuntimeError: if weights are neither on this machine nor to be had
+    """
+    name = tracker or resolve(name_or_path).tracker
+    key = (name, device, dtype, _files(name))
+    return _kept(_trackers, key, lambda: Sam2Tracker.load(name, device=device, dtype=dtype))
+
+
+def _kept(store: OrderedDict[Hashable, Any], key: Hashable, load: Callable[[], Any]) -> Any:
     with _lock:  # two calls at once load one model, not two
-        if key not in _models:
-            while len(_models) >= _KEPT:  # first, as both may not fit beside the new one
-                _models.popitem(last=False)
-            _models[key] = load_model(
-                name_or_path, tracker=tracker, device=device, dtype=dtype, spec=spec
-            )
-        _models.move_to_end(key)
-        return _models[key]
+        if key not in store:
+            while len(store) >= _KEPT:  # first, as both may not fit beside the new one
+                store.popitem(last=False)
+            store[key] = load()
+        store.move_to_end(key)
+        return store[key]
 
 
 def forget_models() -> None:
@@ -68,6 +105,7 @@ def forget_models() -> None:
 
     with _lock:
         _models.clear()
+        _trackers.clear()
         empty_caches()
 
 

@@ -10,7 +10,7 @@ import fiftyone as fo
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
-from fiftyone_revseg.app import forms, models
+from fiftyone_revseg.app import forms
 from fiftyone_revseg.app.running import Report, result_of, run_delegated, stream
 from fiftyone_revseg.dataset import RunProgress
 from fiftyone_revseg.dataset.correct import Correction, made_with
@@ -150,14 +150,19 @@ def model_inputs(inputs: types.Object, ctx: foo.ExecutionContext, stored: Stored
     return valid
 
 
-def load(ctx: foo.ExecutionContext, stored: StoredObject) -> Any:
-    """Loads the model that the form names."""
+def model_arguments(ctx: foo.ExecutionContext, stored: StoredObject) -> dict[str, Any]:
+    """Returns the arguments of :func:`fiftyone_revseg.app.models.get_model` for a form.
+
+    Args:
+        ctx: the :class:`fiftyone.operators.ExecutionContext`, whose form has :func:`model_inputs`
+        stored: the object; what found it is the default
+    """
     arguments = forms.model_arguments(ctx)
     default = _made_with(stored)
     if not forms.text(ctx, "model") and default:
         arguments["name_or_path"] = default["model"]
         arguments["tracker"] = arguments["tracker"] or default["tracker"]
-    return models.get_model(**arguments)
+    return arguments
 
 
 def run(

@@ -8,7 +8,7 @@ from typing import Any
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
-from fiftyone_revseg.app import forms, objects
+from fiftyone_revseg.app import forms, models, objects
 from fiftyone_revseg.dataset.correct import propagate
 from fiftyone_revseg.dataset.objects import StoredObject
 from fiftyone_revseg.dataset.prompt_boxes import check_boxes, current_box, find_boxes
@@ -58,7 +58,7 @@ class Propagate(foo.Operator):
                 sample,
                 stored.index,
                 boxes,
-                objects.load(ctx, stored),
+                models.get_tracker(**objects.model_arguments(ctx, stored)),
                 stored.place.label_field,
                 stored.support,
                 progress,

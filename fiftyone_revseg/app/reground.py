@@ -8,7 +8,7 @@ from typing import Any
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
-from fiftyone_revseg.app import forms, objects
+from fiftyone_revseg.app import forms, models, objects
 from fiftyone_revseg.dataset.correct import reground
 from fiftyone_revseg.dataset.prompt_boxes import check_frame
 
@@ -63,7 +63,7 @@ class Reground(foo.Operator):
                 sample,
                 stored.index,
                 number,
-                objects.load(ctx, stored),
+                models.get_model(**objects.model_arguments(ctx, stored)),
                 stored.place.label_field,
                 stored.support,
                 progress,

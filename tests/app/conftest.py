@@ -35,6 +35,7 @@ def fake_model(monkeypatch):
     tracker = BoxTracker()
     model = revseg.load_model(RevSeg(ScriptedReasoner(ANSWERS), tracker))
     monkeypatch.setattr(models, "get_model", lambda **arguments: model)
+    monkeypatch.setattr(models, "get_tracker", lambda **arguments: tracker)
     return tracker
 
 

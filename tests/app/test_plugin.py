@@ -97,6 +97,14 @@ def test_a_model_is_loaded_once(loaded):
     assert loaded == [("revseg-nano", None), ("revseg-nano", {"frames": 8})]
 
 
+def test_a_tracker_is_loaded_without_its_language_model(loaded):
+    tracker = models.get_tracker("revseg-nano", spec=None)
+    assert tracker.name == "sam2-nano"
+    assert models.get_tracker("revseg-nano") is tracker
+    assert models.get_tracker("a/a", tracker="sam2-nano") is tracker
+    assert loaded == []
+
+
 def test_only_the_last_models_are_kept(loaded):
     first = models.get_model("a/a")
     models.get_model("b/b")
