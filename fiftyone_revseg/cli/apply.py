@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fiftyone_revseg.cli import options
 from fiftyone_revseg.types import Status
 
 if TYPE_CHECKING:
@@ -33,20 +34,9 @@ _INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended: 128 + S
     help="The field with each video's own query, or list of queries; where it is empty, --query"
     " is asked.",
 )
-@click.option(
-    "--model", default="revseg-nano", show_default=True, help="A preset, a hub id or a path."
-)
-@click.option(
-    "--tracker",
-    help="A SAM 2 checkpoint: a name, a hub id or a path."
-    "  [default: the preset's, else sam2.1-hiera-large]",
-)
-@click.option(
-    "--frames",
-    type=click.IntRange(1, 256),
-    metavar="N",
-    help="How many frames the model is shown.  [default: what the model expects]",
-)
+@options.model
+@options.tracker
+@options.frames
 @click.option(
     "--label-field",
     default="revseg",
@@ -80,7 +70,7 @@ _INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended: 128 + S
     metavar="DIR",
     help="Write the masks there, as PNG files, instead of into the database.",
 )
-@click.option("--device", help="For example cpu or cuda:1.  [default: a GPU if there is one]")
+@options.device
 @click.option("--dtype", help="bfloat16, float16 or float32.  [default: what suits the device]")
 def apply(
     dataset_name,

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from fiftyone_revseg.cli import options
+
 
 @click.command(short_help="Segment a small sample dataset in FiftyOne.")
 @click.option(
@@ -20,9 +22,7 @@ import click
 @click.option(
     "--count", type=click.IntRange(1, 1000), default=12, show_default=True, help="How many videos."
 )
-@click.option(
-    "--model", default="revseg-nano", show_default=True, help="A preset, a hub id or a path."
-)
+@options.model
 @click.option("--fresh", is_flag=True, help="Start over instead of keeping earlier results.")
 def demo(out, count, model, fresh) -> None:
     """Segments a small sample dataset in FiftyOne.

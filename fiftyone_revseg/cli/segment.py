@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fiftyone_revseg.cli import options
 from fiftyone_revseg.types import Status
 
 if TYPE_CHECKING:
@@ -38,27 +39,16 @@ class _FrameRange(click.ParamType):
     metavar="DIR",
     help="Where to write.  [default: the video's name with -revseg]",
 )
-@click.option(
-    "--model", default="revseg-nano", show_default=True, help="A preset, a hub id or a path."
-)
-@click.option(
-    "--tracker",
-    help="A SAM 2 checkpoint: a name, a hub id or a path."
-    "  [default: the preset's, else sam2.1-hiera-large]",
-)
-@click.option(
-    "--frames",
-    type=click.IntRange(1, 256),
-    metavar="N",
-    help="How many frames the model is shown.  [default: what the model expects]",
-)
+@options.model
+@options.tracker
+@options.frames
 @click.option(
     "--range",
     "frame_range",
     type=_FrameRange(),
     help="Only these frames of the video, counted from 0; STOP is not included.",
 )
-@click.option("--device", help="For example cpu or cuda:1.  [default: a GPU if there is one]")
+@options.device
 @click.option(
     "--png/--no-png",
     default=True,
