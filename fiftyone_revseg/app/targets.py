@@ -42,11 +42,11 @@ def find_videos(ctx: foo.ExecutionContext) -> Any:
 
 def videos_input(inputs: types.Object, ctx: foo.ExecutionContext) -> Any:
     """The videos that a form is about; None if there are none, which is said in the form."""
-    message = forms.problem(find_videos, ctx)
-    if message:
-        forms.refuse(inputs, "no_videos", message)
+    try:
+        return find_videos(ctx)
+    except ValueError as error:
+        forms.refuse(inputs, "no_videos", str(error))
         return None
-    return find_videos(ctx)
 
 
 def detections_to_choose(ctx: foo.ExecutionContext, videos: Any) -> list[str]:
