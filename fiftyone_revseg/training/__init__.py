@@ -1,6 +1,64 @@
-"""Learning: how the embedded models are made, from the synthetic world alone."""
+"""Learning: rewards, reinforcement learning on the chain, and how the embedded models are made.
 
-from fiftyone_revseg.training.sft import SftConfig, train_sft
-from fiftyone_revseg.training.tracker import TrackerTraining, train_tracker
+The names below are imported when they are first used: rewards need no torch.
+"""
 
-__all__ = ["SftConfig", "TrackerTraining", "train_sft", "train_tracker"]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fiftyone_revseg.training.data import view_rows, world_rows
+    from fiftyone_revseg.training.grpo import GrpoConfig, train_grpo
+    from fiftyone_revseg.training.rewards import (
+        format_reward,
+        spatial_reward,
+        temporal_reward,
+        total_reward,
+    )
+    from fiftyone_revseg.training.sft import SftConfig, train_sft
+    from fiftyone_revseg.training.tracker import TrackerTraining, train_tracker
+
+# Name -> the module that defines it.
+_HOMES = {
+    "GrpoConfig": "fiftyone_revseg.training.grpo",
+    "SftConfig": "fiftyone_revseg.training.sft",
+    "TrackerTraining": "fiftyone_revseg.training.tracker",
+    "format_reward": "fiftyone_revseg.training.rewards",
+    "spatial_reward": "fiftyone_revseg.training.rewards",
+    "temporal_reward": "fiftyone_revseg.training.rewards",
+    "total_reward": "fiftyone_revseg.training.rewards",
+    "train_grpo": "fiftyone_revseg.training.grpo",
+    "train_sft": "fiftyone_revseg.training.sft",
+    "train_tracker": "fiftyone_revseg.training.tracker",
+    "view_rows": "fiftyone_revseg.training.data",
+    "world_rows": "fiftyone_revseg.training.data",
+}
+
+__all__ = [
+    "GrpoConfig",
+    "SftConfig",
+    "TrackerTraining",
+    "format_reward",
+    "spatial_reward",
+    "temporal_reward",
+    "total_reward",
+    "train_grpo",
+    "train_sft",
+    "train_tracker",
+    "view_rows",
+    "world_rows",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value  # so that the next access is a plain one
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
