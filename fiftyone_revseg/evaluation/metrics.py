@@ -57,7 +57,7 @@ def contour_accuracy(pred: np.ndarray, gt: np.ndarray, tolerance: float = 0.008)
     """
     pred, gt = _masks(pred, gt)
     frames, height, width = pred.shape
-    radius = int(np.ceil(tolerance * np.linalg.norm((height, width))))
+    radius = tolerance_radius((width, height), tolerance)
     step = max(1, _PIXELS_AT_ONCE // max(height * width, 1))
     f = np.empty(frames)
     for start in range(0, frames, step):
@@ -106,6 +106,16 @@ def boundaries(masks: np.ndarray) -> np.ndarray:
     edges[:, :-1, :] |= below
     edges[:, :-1, :-1] |= masks[:, :-1, :-1] ^ masks[:, 1:, 1:]
     return edges
+
+
+def tolerance_radius(size: tuple[int, int], tolerance: float = 0.008) -> int:
+    """Returns within how many pixels boundaries match, in frames of ``size`` (width, height)."""
+    return int(np.ceil(tolerance * np.linalg.norm(size[::-1])))
+
+
+def f_of_frame(pred: np.ndarray, gt: np.ndarray, radius: int) -> float:
+    """Computes F of one frame, or of a part of it, from (H, W) bool masks x 2."""
+    return float(_f_of_boundaries(boundaries(pred[None]), boundaries(gt[None]), radius)[0])
 
 
 def _f_of_boundaries(pred: np.ndarray, gt: np.ndarray, radius: int) -> np.ndarray:
