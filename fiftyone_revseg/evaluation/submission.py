@@ -1,0 +1,274 @@
+"""Archives of predictions for the benchmarks whose truth only a server knows.
+
+MeViS and Ref-YouTube-VOS take a zip file with one PNG for each frame of each expression, at the
+frame's own size: single-channel, 8 bits, 255 where the object is and 0 elsewhere. That is what the
+authors' own programs write for both; readers count every value but 0 as the object. In the
+archive of MeViS there is no folder around those of the videos, in that of Ref-YouTube-VOS it is
+called ``Annotations``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fiftyone_revseg.evaluation.expressions import EXPRESSIONS, Expression
+from fiftyone_revseg.evaluation.submission_check import validate_submission
+from fiftyone_revseg.evaluation.submission_files import (
+    ROOTS,
+    ArchiveWriter,
+    VideoMeta,
+    check_benchmark,
+    encode_mask,
+    find_meta,
+    read_meta,
+)
+
+if TYPE_CHECKING:
+    from fiftyone_revseg.dataset.masks import LabelledVideo
+    from fiftyone_revseg.dataset.progress import OnProgress
+
+__all__ = ["Submission", "validate_submission", "write_submission"]
+
+_SHOWN = 5  # expressions that are named; of more, the number says enough
+
+
+@dataclass
+class Submission:
+    """What was written.
+
+    Attributes:
+        path: the archive
+        benchmark: the benchmark that it is for
+        videos: the number of videos in it
+        expressions: the number of expressions
+        files: the number of masks
+        missing: "video/expression" of those that nothing was predicted for; their masks are empty
+        empty: how many others have no mask on any frame
+        skipped: how many videos were left out, as the benchmark does not list them
+    """
+
+    path: str
+    benchmark: str
+    videos: int = 0
+    expressions: int = 0
+    files: int = 0
+    missing: list[str] = field(default_factory=list)
+    empty: int = 0
+    skipped: int = 0
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.expressions} expressions of {self.videos} videos, {self.files} masks, written"
+            f" to {self.path} for {self.benchmark}"
+        ]
+        if self.missing:
+            first = ", ".join(self.missing[:_SHOWN])
+            more = "" if len(self.missing) <= _SHOWN else ", ..."
+            lines.append(
+                f"  MISSING: nothing was predicted for {len(self.missing)} of them, whose masks"
+                f" are empty: {first}{more}"
+            )
+        if self.empty:
+            lines.append(f"  {self.empty} more have no mask on any frame")
+        if self.skipped:
+            lines.append(
+                f"  {self.skipped} videos are left out: {self.benchmark} does not list them"
+            )
+        return "\n".join(lines)
+
+
+def write_submission(
+    samples: Any,
+    pred_field: str = "revseg",
+    benchmark: str | None = None,
+    path: str | Path = "submission.zip",
+    meta: str | Path | None = None,
+    progress: bool | OnProgress | None = None,
+) -> Submission:
+    """Writes the archive that a benchmark's server takes.
+
+    Its bytes depend on the masks alone. It is there when all of it is; masks are written as they
+    are read, so the number of videos does not matter.
+
+    Args:
+        samples: an imported benchmark, or a view of it
+        pred_field ("revseg"): the label field with the predictions, with or without "frames."
+        benchmark (None): "mevis" or "ref-youtube-vos". By default, the one that was imported
+        path ("submission.zip"): the file to write; one of that name is replaced
+        meta (None): the benchmark's own ``meta_expressions.json``, or its folder: what is not in
+            it is left out. By default, that of the import; all that was imported is written where
+            that is gone
+        progress (None): whether to show a progress bar; or a function that is called with a
+            :class:`fiftyone_revseg.dataset.progress.RunProgress`. By default, as FiftyOne is
+            configured
+
+    Returns:
+        a :class:`Submission`; ``print`` it: it says how many predictions were missing
+
+    Raises:
+        ValueError: if an argument is not valid, or the size of a video cannot be found out;
+            nothing has been written then
+    """
+    from fiftyone_revseg.dataset.jobs import check_collection, source_dataset
+    from fiftyone_revseg.dataset.masks import Unusable, iter_videos, with_progress
+    from fiftyone_revseg.dataset.schema import valid_label_field
+
+    pred_field = valid_label_field(pred_field)
+    samples = check_collection(samples)
+    imported = source_dataset(samples).info.get("benchmark") or {}
+    benchmark = check_benchmark(benchmark or imported.get("name"))
+    listed = _listed(benchmark, meta, imported)
+    abouts = _abouts(samples, pred_field)
+    # The order of the videos decides the bytes, so it must not depend on that of the dataset
+    samples = samples.sort_by("video_name")
+
+    with ArchiveWriter(path) as archive:
+        summary = Submission(str(archive.path), benchmark)
+        videos = iter_videos(samples, [pred_field])
+        for video in with_progress(videos, len(samples), progress, "Writing"):
+            about = abouts[video.id]
+            if listed is not None and about.name not in listed:
+                summary.skipped += 1
+                continue
+            if isinstance(video, Unusable):
+                raise ValueError(
+                    f"The size of the masks of video '{about.name}' cannot be found out"
+                    f" ({video.reason}): put its frames back to where they were"
+                )
+            frames = about.frame_numbers(None if listed is None else listed[about.name])
+            _add_video(archive, video, about, frames, pred_field, summary)
+        if not summary.videos:
+            raise ValueError(f"There is nothing to write: no video of {benchmark} is in this view")
+        summary.files = archive.files
+    return summary
+
+
+@dataclass(frozen=True)
+class _About:
+    """What is needed to name the files of one video."""
+
+    name: str
+    frame_names: tuple[str, ...]
+    expressions: tuple[Expression, ...]
+    answered: frozenset[str]
+
+    def frame_numbers(self, listed: VideoMeta | None) -> dict[int, str]:
+        """Maps the numbers of the frames that are asked for to their names."""
+        numbers = {name: number for number, name in enumerate(self.frame_names, start=1)}
+        wanted = self.frame_names if listed is None else listed.frames
+        absent = [name for name in wanted if name not in numbers]
+        if absent:
+            raise ValueError(
+                f"Frame '{absent[0]}' of video '{self.name}' is on the benchmark's list but not in"
+                " the dataset: import the benchmark again"
+            )
+        return {numbers[name]: name for name in wanted}
+
+
+def _abouts(samples: Any, pred_field: str) -> dict[str, _About]:
+    """The :class:`_About` of all samples by their ids, read without any frame."""
+    names = ["video_name", "frame_names", EXPRESSIONS]
+    for name in names:
+        if not samples.has_field(name):
+            raise ValueError(
+                f"There is no field '{name}' in dataset '{samples.dataset_name}', so this is no"
+                " benchmark that was imported: see revseg import"
+            )
+    answers = f"{pred_field}_answers.classifications.query"
+    queries = [None] * len(samples)
+    if samples.has_field(f"{pred_field}_answers"):
+        queries = samples.values(answers)
+    ids, *values = samples.values(["id", *names])
+    return {
+        sample_id: _About(
+            name,
+            tuple(frames or ()),
+            tuple(map(Expression.from_label, found.classifications if found else ())),
+            frozenset(query or ()),
+        )
+        for sample_id, name, frames, found, query in zip(ids, *values, queries, strict=True)
+    }
+
+
+def _listed(
+    benchmark: str, meta: str | Path | None, imported: Mapping[str, Any]
+) -> dict[str, VideoMeta] | None:
+    if meta is not None:
+        return read_meta(find_meta(benchmark, meta))
+    if not imported.get("root"):
+        return None
+    try:
+        return read_meta(find_meta(benchmark, imported["root"], imported.get("split") or "valid"))
+    except ValueError:
+        return None  # the masks do not need it, and the validator will ask for it
+
+
+def _add_video(
+    archive: ArchiveWriter,
+    video: LabelledVideo,
+    about: _About,
+    frames: Mapping[int, str],
+    pred_field: str,
+    summary: Submission,
+) -> None:
+    """Writes the masks of all expressions of one video, one frame after the other."""
+    from fiftyone_revseg.dataset.masks import union
+
+    ids = defaultdict(list)
+    for expression in about.expressions:
+        ids[expression.text].append(expression.id)
+    empty = encode_mask(np.zeros(video.size[::-1], bool))
+    predicted: set[str] = set()
+    visible: set[str] = set()
+
+    def write(number: int, masks: Mapping[str, bytes]) -> None:
+        for text, its_ids in ids.items():
+            for i in its_ids:
+                name = f"{ROOTS[summary.benchmark]}{about.name}/{i}/{frames[number]}.png"
+                archive.add(name, masks.get(text, empty))
+
+    # In the order of the frames, whether or not they have labels: it decides the bytes
+    left = deque(sorted(frames))
+    for number, found in video.frames([pred_field]):
+        by_query = _by_query(found[pred_field] or (), pred_field, about.name)
+        predicted.update(by_query)
+        while left and left[0] < number:
+            write(left.popleft(), {})
+        if not left or left[0] != number:
+            continue
+        masks = {}
+        for text, detections in by_query.items():
+            mask = union(detections, video.size) if text in ids else None
+            if mask is not None and mask.any():
+                masks[text] = encode_mask(mask)
+        visible.update(masks)
+        write(left.popleft(), masks)
+    for number in left:
+        write(number, {})
+
+    summary.videos += 1
+    summary.expressions += len(about.expressions)
+    for text, its_ids in ids.items():
+        if text not in predicted | about.answered:
+            summary.missing += [f"{about.name}/{i}" for i in its_ids]
+        elif text not in visible:
+            summary.empty += len(its_ids)
+
+
+def _by_query(detections: Iterable[Any], pred_field: str, video: str) -> dict[str, list[Any]]:
+    found = defaultdict(list)
+    for detection in detections:
+        query = getattr(detection, "query", None)
+        if query is None:
+            raise ValueError(
+                f"Detections in '{pred_field}' of video '{video}' have no query, so that it is not"
+                " known which expression they answer: choose a field that was segmented into"
+            )
+        found[query].append(detection)
+    return found
