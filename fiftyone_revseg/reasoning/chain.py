@@ -78,6 +78,29 @@ def run_chain(
     return [pair.finish(getattr(reasoner, "name", "")) for pair in pairs]
 
 
+def first_turn(request: ChainRequest, spec: ChainSpec) -> Conversation:
+    """Returns the dialogue that :func:`run_chain` has the model continue in turn 1.
+
+    Raises:
+        ValueError: if there is no such dialogue: the images are not those of the frame table
+    """
+    return _Pair(request, spec)._turn1().conversation
+
+
+def second_turn(
+    request: ChainRequest, spec: ChainSpec, history: Conversation, choice: KeyframeChoice
+) -> Conversation:
+    """Returns the dialogue that :func:`run_chain` has the model continue in turn 2.
+
+    Args:
+        request: the (video, query) pair
+        spec: how to ask
+        history: the dialogue so far, which ends with the reply that has the choice
+        choice: the object that is asked for
+    """
+    return _Pair(request, spec)._turn2(history, 0, choice).conversation
+
+
 def ground_again(
     reasoner: Reasoner,
     spec: ChainSpec,

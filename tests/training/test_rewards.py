@@ -16,9 +16,8 @@ from fiftyone_revseg.training import (
 )
 from fiftyone_revseg.training.rewards import box_iou, temporal_reward_several
 
-GOOD = (
-    '<think> it moves </think> <answer> [{"frame_idx": 3, "object description": "a cat"}]</answer>'
-)
+CHOICE = '[{"frame_idx": 3, "object description": "a cat"}]'
+GOOD = f"<think> it moves </think> <answer> {CHOICE}</answer>"
 BOX = '[{"bbox_2d": [10, 20, 300, 400], "label": "a cat"}]'
 NONE = "<think> nothing moves </think> <answer>[]</answer>"
 

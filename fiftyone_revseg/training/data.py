@@ -1,0 +1,344 @@
+"""Rows to learn from: a query, the frames that the model is shown, and the true boxes in them.
+
+Rows come from the synthetic world, drawn in memory, or from any FiftyOne view with queries and
+labelled objects. A row is small until it is loaded, and loading it gives the same every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from fiftyone_revseg.types import FrameTable
+from fiftyone_revseg.video.sampling import uniform_indices
+
+if TYPE_CHECKING:
+    from fiftyone_revseg.evaluation.expressions import Expression
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A loaded row: what the model sees, and what is true about it.
+
+    Attributes:
+        frame_table: which source frames were sampled
+        frames: the sampled frames, ``(H, W, 3)`` uint8 RGB arrays of source size
+        boxes: ``(objects, T, 4)`` float, the true ``(x1, y1, x2, y2)`` box of each object that
+            answers the query in each sampled frame, in source pixels; NaN where it is absent.
+            Objects that are in none of the sampled frames are left out
+        source_size: the ``(width, height)`` of the source frames in pixels
+        unseen: whether objects answer the query but none is in a sampled frame: nothing can be
+            learned from that
+    """
+
+    frame_table: FrameTable
+    frames: tuple[np.ndarray, ...]
+    boxes: np.ndarray
+    source_size: tuple[int, int]
+    unseen: bool = False
+
+    @property
+    def areas(self) -> np.ndarray:
+        """``(objects, T)`` areas of the true boxes in square pixels, 0 where absent."""
+        sides = np.nan_to_num(self.boxes[..., 2:] - self.boxes[..., :2])
+        return sides[..., 0] * sides[..., 1]
+
+    def boxes_at(self, k: int) -> list[tuple[float, float, float, float]]:
+        """The true boxes of the objects that are in sampled frame ``k``."""
+        there = self.boxes[:, k]
+        return [tuple(box) for box in there[~np.isnan(there[:, 0])].tolist()]
+
+
+class Row(Protocol):
+    """A (video, query) pair.
+
+    Attributes:
+        id: names it in logs
+        query: what to look for
+        kind: the kind of the query; "" if it has none
+    """
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def query(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+
+    def load(self, frames: int) -> Scene:
+        """Loads the row with that many sampled frames; an exception says why that failed."""
+        ...
+
+
+@dataclass(frozen=True)
+class WorldRow:
+    """A question about a synthetic world, which is drawn when it is needed.
+
+    Attributes:
+        seed: of the world
+        split: "train", "val" or "test"
+        query: the question
+        kind: one of :data:`fiftyone_revseg.synthetic.KINDS`
+        targets: the indices of the bodies that answer it
+    """
+
+    seed: int
+    split: str
+    query: str
+    kind: str
+    targets: tuple[int, ...]
+
+    @property
+    def id(self) -> str:
+        """The name that the world's video would have."""
+        return f"{self.split}_{self.seed:06d}"
+
+    def load(self, frames: int) -> Scene:
+        """Draws the sampled frames."""
+        from fiftyone_revseg.synthetic.world import make_world
+
+        world = make_world(self.seed, self.split)
+        indices = uniform_indices(world.frame_count, frames)
+        drawn = [world.draw(k) for k in indices]
+        boxes = np.full((len(self.targets), len(indices), 4), np.nan)
+        for t, (_, masks) in enumerate(drawn):
+            for i, body in enumerate(self.targets):
+                boxes[i, t] = _box_around(masks[body])
+        table = FrameTable(
+            indices,
+            tuple(k / world.fps for k in indices),
+            world.frame_count,
+            world.frame_count / world.fps,
+        )
+        return _scene(table, [frame for frame, _ in drawn], boxes, (world.width, world.height))
+
+
+@dataclass(frozen=True, eq=False)
+class VideoRow:
+    """A question about a video on disk with true boxes on its frames.
+
+    Attributes:
+        id: names it in logs
+        query: the question
+        kind: the kind of the query; "" if it has none
+        source: what :func:`fiftyone_revseg.video.open_video` takes
+        frame_range: the 0-based, half-open range of the frames of a clip; None for all of them
+        boxes: ``(objects, frames, 4)`` float32 true ``(x1, y1, x2, y2)`` boxes, relative to the
+            frame's width and height; NaN where absent
+    """
+
+    id: str
+    query: str
+    kind: str
+    source: Any
+    frame_range: tuple[int, int] | None
+    boxes: np.ndarray = field(repr=False)
+
+    def load(self, frames: int) -> Scene:
+        """Decodes the sampled frames.
+
+        Raises:
+            VideoError: if the video cannot be read
+        """
+        from fiftyone_revseg.video import open_video
+
+        with open_video(self.source, self.frame_range) as video:
+            table = video.sample(frames)
+            pictures = video.frames(table.indices)
+            width, height = video.size
+        boxes = np.full((len(self.boxes), len(table), 4), np.nan)
+        known = [t for t, k in enumerate(table.indices) if k < self.boxes.shape[1]]
+        boxes[:, known] = self.boxes[:, [table.indices[t] for t in known]]
+        return _scene(table, pictures, boxes * [width, height, width, height], (width, height))
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A query that nothing can be learned from.
+
+    Attributes:
+        id: of the sample
+        query: its text, "" if it has none
+        reason: why, in words
+    """
+
+    id: str
+    query: str
+    reason: str
+
+
+def world_rows(
+    count: int, split: str = "train", seed: int = 0, kinds: Sequence[str] | None = None
+) -> list[WorldRow]:
+    """Makes rows from the synthetic world, one for each of ``count`` worlds.
+
+    Args:
+        count: how many
+        split ("train"): "train", "val" or "test": disjoint worlds
+        seed (0): the first world's seed; the others follow
+        kinds (None): the kinds of queries, see :data:`fiftyone_revseg.synthetic.KINDS`; by default
+            all, each as likely as any other. A world that has none of them is left out
+
+    Returns:
+        a list of rows
+
+    Raises:
+        ValueError: if there is no such split or kind
+    """
+    from fiftyone_revseg.synthetic.queries import KINDS, all_queries
+    from fiftyone_revseg.synthetic.world import make_world
+
+    unknown = sorted(set(kinds or ()) - set(KINDS))
+    if unknown:
+        raise ValueError(f"there are no queries of kind {unknown}: choose of {', '.join(KINDS)}")
+    rows: list[WorldRow] = []
+    number = seed
+    while len(rows) < count:
+        asked: dict[str, list] = {}
+        for query in all_queries(make_world(number, split)):
+            if kinds is None or query.kind in kinds:
+                asked.setdefault(query.kind, []).append(query)
+        if asked:
+            rng = np.random.default_rng([number, 7])
+            pile = asked[sorted(asked)[rng.integers(len(asked))]]
+            query = pile[rng.integers(len(pile))]
+            rows.append(WorldRow(number, split, query.text, query.kind, query.targets))
+        number += 1
+    return rows
+
+
+def view_rows(
+    view: Any, label_field: str = "ground_truth", prompt_field: str | None = None
+) -> tuple[list[VideoRow], list[Skipped]]:
+    """Makes rows from a FiftyOne view, one for each query of each of its videos.
+
+    The queries of a video are, with ``prompt_field``, the string or strings in that field, each
+    answered by the detections whose ``query`` is this one, or by all of them where they have
+    none. Without it they are the video's ``expressions``, each with the objects that it names, as
+    the importers of benchmarks write them; else those in the field ``query``.
+
+    Args:
+        view: a :class:`fiftyone.core.collections.SampleCollection` of videos or clips
+        label_field ("ground_truth"): the true objects, detections on frames; with or without
+            masks, as a mask's box is what is learned from
+        prompt_field (None): the sample field with the query or queries
+
+    Returns:
+        the rows, and what was skipped and why: a sample without labels is not a sample without
+        the object
+
+    Raises:
+        ValueError: if the view has no such fields
+    """
+    from fiftyone_revseg.dataset.jobs import check_collection
+    from fiftyone_revseg.dataset.masks import Unusable, iter_videos
+    from fiftyone_revseg.evaluation.expressions import EXPRESSIONS, expressions_of
+
+    name = label_field.removeprefix("frames.")
+    if prompt_field is None and not view.has_field(EXPRESSIONS):
+        prompt_field = "query"
+    if prompt_field is not None and not view.has_field(prompt_field):
+        raise ValueError(
+            f"There is no field '{prompt_field}' with the queries: name the one to learn from"
+        )
+    asked: dict[str, Any] = {}
+    for sample in view.select_fields([prompt_field or EXPRESSIONS]).iter_samples():
+        asked[sample.id] = sample[prompt_field] if prompt_field else expressions_of(sample)
+    rows: list[VideoRow] = []
+    skipped: list[Skipped] = []
+    for video in iter_videos(check_collection(view), [name]):
+        if isinstance(video, Unusable):
+            skipped.append(Skipped(video.id, "", video.reason))
+            continue
+        labels = [(number, found[name]) for number, found in video.frames([name])]
+        labels = [(number, found) for number, found in labels if found is not None]
+        questions = asked.get(video.id)
+        if isinstance(questions, str):
+            questions = [questions]
+        if not questions or not labels:
+            why = "it has no query" if not questions else f"it has no labels in '{name}'"
+            skipped.append(Skipped(video.id, "", why))
+            continue
+        source = list(video.images) if video.images else video.filepath
+        start = video.numbers.start - 1
+        clip = None if video.images else (start, video.numbers.stop - 1)
+        for question in questions:
+            text = question if isinstance(question, str) else question.text
+            chosen = _objects(labels, question, len(video.numbers), video.numbers.start)
+            why = _why_not(text, chosen)
+            if why or chosen is None:
+                skipped.append(Skipped(video.id, text, why))
+                continue
+            kind = "" if isinstance(question, str) else question.kind
+            rows.append(VideoRow(f"{video.name}", text, kind, source, clip, chosen))
+    return rows, skipped
+
+
+def _why_not(text: str, boxes: np.ndarray | None) -> str:
+    if not text or not text.strip():
+        return "its query is empty"
+    if boxes is None:
+        return "the objects that answer it are not known"
+    if len(boxes) and np.isnan(boxes).all():
+        return "the objects that answer it are in no frame"
+    return ""
+
+
+def _objects(
+    labels: Sequence[tuple[int, Sequence[Any]]],
+    question: str | Expression,
+    length: int,
+    first: int,
+) -> np.ndarray | None:
+    """The relative boxes of the objects that answer a question, ``(objects, frames, 4)``."""
+    wanted = None if isinstance(question, str) else question.objects
+    if not isinstance(question, str) and wanted is None:
+        return None
+    tracks: dict[Any, np.ndarray] = {key: _nowhere(length) for key in wanted or ()}
+    for number, detections in labels:
+        for detection in _answers(detections, question):
+            key = _identity(detection)
+            if wanted is not None and key not in wanted:
+                continue
+            x, y, w, h = detection.bounding_box
+            here = tracks.setdefault(key, _nowhere(length))[number - first]
+            here[:2] = np.fmin(here[:2], [x, y])  # parts of one object make one box
+            here[2:] = np.fmax(here[2:], [x + w, y + h])
+    return np.stack(list(tracks.values())) if tracks else np.empty((0, length, 4), np.float32)
+
+
+def _answers(detections: Sequence[Any], question: str | Expression) -> Iterator[Any]:
+    for detection in detections:
+        of = detection["query"] if detection.has_field("query") else None
+        if of is None or not isinstance(question, str) or of == question:
+            yield detection
+
+
+def _identity(detection: Any) -> Any:
+    """What tells the objects of a video apart: their index, else their instance, else label."""
+    if detection.index is not None:
+        return int(detection.index)
+    if detection.instance is not None:
+        return str(detection.instance.id)
+    return str(detection.label)
+
+
+def _nowhere(length: int) -> np.ndarray:
+    return np.full((length, 4), np.nan, np.float32)
+
+
+def _box_around(mask: np.ndarray) -> tuple[float, float, float, float]:
+    rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
+    if not len(rows):
+        return (np.nan,) * 4
+    return float(columns[0]), float(rows[0]), float(columns[-1]) + 1, float(rows[-1]) + 1
+
+
+def _scene(
+    table: FrameTable, frames: Sequence[np.ndarray], boxes: np.ndarray, size: tuple[int, int]
+) -> Scene:
+    seen = boxes[~np.isnan(boxes[..., 0]).all(axis=1)] if len(boxes) else boxes
+    return Scene(table, tuple(frames), seen, size, unseen=bool(len(boxes)) and not len(seen))

@@ -1,0 +1,405 @@
+"""Reinforcement learning on the two-turn chain by GRPO, as in ReVSeg (arXiv 2512.02835).
+
+Each step draws some rows and several rollouts of each. A rollout's advantage is its reward minus
+the mean of its group, over the group's standard deviation. The update is strictly on-policy, with
+a KL term that keeps the model close to where it began.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fiftyone_revseg.training.rewards import TEMPORAL_VARIANTS
+
+if TYPE_CHECKING:
+    from fiftyone_revseg.reasoning.spec import ChainSpec
+    from fiftyone_revseg.training.chain_trainer import ChainTrainer
+    from fiftyone_revseg.training.data import Row
+
+VLLM_MODES = ("colocate", "server")
+
+
+@dataclass(frozen=True)
+class GrpoConfig:
+    """Settings of a run. What belongs to the checkpoint, such as frames and sizes, is in its spec.
+
+    The defaults are for the embedded model on a CPU. The paper has 128 rows a step and a learning
+    rate of 1e-6 for 7B parameters; all else is as in the paper.
+
+    Attributes:
+        model: a preset's name, a directory, or the id of a repository on the Hugging Face hub
+        steps: how many updates
+        prompts: rows a step, over all processes
+        rollouts: rollouts of each row; the group
+        batch: rollouts that a device passes through the model at a time
+        learning_rate: constant, after ``warmup`` steps
+        warmup: steps
+        beta: the weight of the KL term
+        temporal: the variant of the temporal reward
+        temperature: of the sampling
+        max_turn_tokens: the most tokens that one reply may have; None for the spec's
+        max_completion_length: the most tokens of both replies, the key frame and the words around
+            it; None for what that comes to
+        lora_rank: 0 trains all weights; else adapters of that rank, merged at the end
+        gradient_checkpointing: trades time for memory
+        bf16: None for where a GPU has it
+        vllm: None to generate with transformers; "colocate" or "server" with vLLM on a GPU
+        max_grad_norm: longer gradients are shortened to this
+        save_every: steps between two checkpoints to resume from
+        keep: how many of them are kept; None for all
+        sample_every: steps between two files of rollouts to read; 0 for none
+        threads: of the CPU
+        seed: of all chance
+
+    Raises:
+        ValueError: if a setting is not valid
+    """
+
+    model: str = "revseg-nano"
+    steps: int = 200
+    prompts: int = 8
+    rollouts: int = 8
+    batch: int = 16
+    learning_rate: float = 3e-5
+    warmup: int = 2
+    beta: float = 1e-3
+    temporal: str = "soft"
+    temperature: float = 1.0
+    max_turn_tokens: int | None = None
+    max_completion_length: int | None = None
+    lora_rank: int = 0
+    gradient_checkpointing: bool = False
+    bf16: bool | None = None
+    vllm: str | None = None
+    max_grad_norm: float = 1.0
+    save_every: int = 10
+    keep: int | None = 3
+    sample_every: int = 10
+    threads: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {
+            **dict.fromkeys(("steps", "prompts", "batch", "save_every", "threads"), 1),
+            **dict.fromkeys(("warmup", "lora_rank", "sample_every", "seed"), 0),
+            "rollouts": 2,  # a group of one has no mean to differ from
+        }
+        optional = {"max_turn_tokens": 1, "max_completion_length": 1, "keep": 1}
+        for name, low in {**least, **optional}.items():
+            value = getattr(self, name)
+            if value is None and name in optional:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                raise ValueError(f"{name} must be a whole number >= {low}, got {value!r}")
+        for name in ("learning_rate", "temperature", "max_grad_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be > 0, got {getattr(self, name)!r}")
+        if not self.beta >= 0:
+            raise ValueError(f"beta must be >= 0, got {self.beta!r}")
+        if self.temporal not in TEMPORAL_VARIANTS:
+            raise ValueError(f"temporal must be one of {TEMPORAL_VARIANTS}, got {self.temporal!r}")
+        if self.vllm is not None and self.vllm not in VLLM_MODES:
+            raise ValueError(f"vllm must be one of {VLLM_MODES} or None, got {self.vllm!r}")
+        if (self.prompts * self.rollouts) % self.batch:
+            raise ValueError(
+                f"{self.prompts} prompts of {self.rollouts} rollouts make "
+                f"{self.prompts * self.rollouts} rollouts a step, which are no whole number of "
+                f"batches of {self.batch}"
+            )
+
+
+def train_grpo(
+    rows: Sequence[Row],
+    out: str | Path,
+    config: GrpoConfig | None = None,
+    resume: bool | str | Path = True,
+) -> Path:
+    """Trains a checkpoint on the two-turn chain.
+
+    Args:
+        rows: what to learn from, see :mod:`fiftyone_revseg.training.data`; drawn in an order that
+            the seed fixes, each once before any is drawn again
+        out: the run's folder: ``checkpoint-N/`` to resume from, ``curves.csv`` and ``curves.png``,
+            ``tensorboard/``, ``rollouts/`` to read, and at the end ``checkpoint/``, the model in
+            the ordinary format with its ``revseg.json``
+        config: the settings
+        resume (True): whether to go on from the newest ``checkpoint-N/`` in the folder, or the
+            path of the one to go on from
+
+    Returns:
+        the path of the checkpoint
+
+    Raises:
+        ValueError: if there are too few rows, a setting does not fit the checkpoint, or the run in
+            the folder was made with others
+    """
+    import torch
+
+    config = config or GrpoConfig()
+    torch.set_num_threads(config.threads)
+    out = Path(out)
+    start = _resume_point(out, resume)
+    _same_run(out, config, len(rows), start is not None)
+    trainer = build_trainer(rows, out, config)
+    _write_json(out / "run.json", {"rows": len(rows), "config": asdict(config)})
+    trainer.train(resume_from_checkpoint=start and str(start))
+    path = out / "checkpoint"
+    if trainer.accelerator.is_main_process:
+        save_checkpoint(trainer, path)
+    trainer.accelerator.wait_for_everyone()
+    return path
+
+
+def build_trainer(rows: Sequence[Row], out: Path, config: GrpoConfig) -> ChainTrainer:
+    """Makes the trainer of a run, after checking that everything fits together.
+
+    Raises:
+        ValueError: if something does not
+    """
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # trl is pinned for that reason
+    from datasets import Dataset
+
+    from fiftyone_revseg.training.callbacks import Curves, KeepSpec, tensorboard
+    from fiftyone_revseg.training.chain_trainer import ChainTrainer
+    from fiftyone_revseg.training.chat_template import training_processor
+    from fiftyone_revseg.training.environment import Task
+    from fiftyone_revseg.training.rollout_log import RolloutLog
+
+    checkpoint, spec = checkpoint_of(config.model)
+    if spec.frame_encoding != "images":
+        raise ValueError(
+            "the trainer takes frames as images: set frame_encoding to 'images' in the "
+            f"revseg.json of '{checkpoint}'"
+        )
+    if len(rows) < config.prompts:
+        raise ValueError(
+            f"{len(rows)} rows are fewer than the {config.prompts} of a step: give more rows, or "
+            "set prompts lower"
+        )
+    processor = training_processor(checkpoint)
+    task = Task(rows, spec, config.temporal)
+    length = completion_length(processor, spec, config)
+    arguments = trl_arguments(out, config, processor, length, spec)
+    message = {"role": "user", "content": ""}
+    system = spec.template("system")
+    prompt = ([{"role": "system", "content": system}] if system else []) + [message]
+    data = Dataset.from_dict({"prompt": [prompt] * len(rows), "row": list(range(len(rows)))})
+    trainer = ChainTrainer(
+        task,
+        RolloutLog(out / "rollouts", config.sample_every),
+        model=checkpoint,
+        args=arguments,
+        train_dataset=data,
+        processing_class=processor,
+        peft_config=_lora(config),
+    )
+    trainer.add_callback(KeepSpec(checkpoint, spec))
+    trainer.add_callback(tensorboard(out / "tensorboard"))
+    trainer.add_callback(Curves(out, config.steps, config.save_every))
+    return trainer
+
+
+def checkpoint_of(model: str) -> tuple[str, ChainSpec]:
+    """Finds the vision-language model of a preset, or takes a path or hub id as it is.
+
+    Returns:
+        its path or id, and how it wants to be asked
+    """
+    from fiftyone_revseg.presets import PRESETS
+    from fiftyone_revseg.reasoning.local import checkpoint_spec
+
+    checkpoint = PRESETS[model].reasoner if model in PRESETS else str(Path(model).expanduser())
+    if not Path(checkpoint).is_dir():
+        checkpoint = PRESETS[model].reasoner if model in PRESETS else model
+    return checkpoint, checkpoint_spec(checkpoint)
+
+
+def completion_length(processor: Any, spec: ChainSpec, config: GrpoConfig) -> int:
+    """The tokens of a whole completion: both replies, and turn 2's message between them.
+
+    Raises:
+        ValueError: if ``config.max_completion_length`` is less, which would silently end every
+            rollout before the key frame is shown
+    """
+    import numpy as np
+
+    from fiftyone_revseg.reasoning.chain import ChainRequest, first_turn, second_turn
+    from fiftyone_revseg.reasoning.trajectory import KeyframeChoice
+    from fiftyone_revseg.types import FrameTable
+
+    black = np.zeros((spec.key_frame_size, spec.key_frame_size, 3), np.uint8)
+    table = FrameTable((0,), (0.0,), 1, 1.0)
+    request = ChainRequest("", table, [black], lambda k: black, (8, 8))
+    wordy = KeyframeChoice(0, "a description of the object " * 10)
+    message = second_turn(request, spec, first_turn(request, spec), wordy).messages[-1]
+    text = "".join(
+        part if isinstance(part, str) else "<|vision_start|><|image_pad|><|vision_end|>"
+        for part in message.content
+    )
+    words = len(processor.tokenizer(text).input_ids)
+    picture = image_tokens(processor, spec.key_frame_size)
+    turn = config.max_turn_tokens or spec.max_new_tokens
+    needed = 2 * turn + words + picture
+    given = config.max_completion_length
+    if given is not None and given < needed:
+        raise ValueError(
+            f"max_completion_length is {given}, but two replies of {turn} tokens, the key frame "
+            f"with {picture} and about {words} words around it need {needed}: rollouts would end "
+            "before turn 2"
+        )
+    return given or needed
+
+
+def image_tokens(processor: Any, side: int) -> int:
+    """How many tokens a square picture takes.
+
+    Args:
+        processor: the checkpoint's
+        side: of the picture, in pixels
+    """
+    import numpy as np
+
+    inputs = processor.image_processor(
+        images=[np.zeros((side, side, 3), np.uint8)], return_tensors="pt", do_resize=False
+    )
+    grid = inputs.get("image_grid_thw")
+    if grid is None:
+        raise ValueError(
+            f"{type(processor).__name__} does not say how many tokens a picture takes: the "
+            "trainer supports models of the Qwen-VL kind"
+        )
+    return int(grid.prod()) // processor.image_processor.merge_size**2
+
+
+def trl_arguments(
+    out: Path, config: GrpoConfig, processor: Any, length: int, spec: ChainSpec
+) -> Any:
+    """The settings as TRL's :class:`trl.GRPOConfig`."""
+    import torch
+    from trl import GRPOConfig
+
+    turn = config.max_turn_tokens or spec.max_new_tokens
+    gpu = torch.cuda.is_available()
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    together = config.batch * processes
+    rollouts = config.prompts * config.rollouts
+    if rollouts % together:
+        raise ValueError(
+            f"{rollouts} rollouts a step are no whole number of batches of {config.batch} on "
+            f"{processes} devices"
+        )
+    # A sampled picture would have no pixels
+    ids = processor.tokenizer.convert_tokens_to_ids
+    pictures = [ids(t) for t in ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>")]
+    limits: dict[str, Any] = {"max_new_tokens": turn, "suppress_tokens": pictures}
+    if config.vllm:
+        limits = {"max_tokens": turn}
+    return GRPOConfig(
+        output_dir=str(out),
+        max_steps=config.steps,
+        per_device_train_batch_size=config.batch,
+        # one generation and one update a step: strictly on-policy
+        gradient_accumulation_steps=rollouts // together,
+        steps_per_generation=rollouts // together,
+        num_iterations=1,
+        num_generations=config.rollouts,
+        max_completion_length=length,
+        max_tool_calling_iterations=1,
+        generation_kwargs=limits,
+        temperature=config.temperature,
+        top_p=1.0,
+        top_k=0,
+        loss_type="grpo",
+        scale_rewards="group",
+        beta=config.beta,
+        mask_truncated_completions=False,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=config.warmup,
+        max_grad_norm=config.max_grad_norm,
+        gradient_checkpointing=config.gradient_checkpointing,
+        bf16=gpu and torch.cuda.is_bf16_supported() if config.bf16 is None else config.bf16,
+        use_cpu=not gpu,
+        pad_to_multiple_of=None,
+        use_vllm=config.vllm is not None,
+        vllm_mode=config.vllm or "colocate",
+        report_to="none",
+        logging_steps=1,
+        save_steps=config.save_every,
+        save_total_limit=config.keep,
+        disable_tqdm=True,
+        seed=config.seed,
+    )
+
+
+def save_checkpoint(trainer: Any, directory: Path) -> None:
+    """Writes the model with its processor and ``revseg.json``; adapters are merged."""
+    from fiftyone_revseg.training.callbacks import KeepSpec
+
+    partial = directory.with_name(directory.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    model.save_pretrained(partial)
+    (keep,) = (c for c in trainer.callback_handler.callbacks if isinstance(c, KeepSpec))
+    keep.write(partial)
+    shutil.rmtree(directory, ignore_errors=True)
+    partial.rename(directory)
+
+
+def _lora(config: GrpoConfig) -> Any:
+    if not config.lora_rank:
+        return None
+    from peft import LoraConfig
+
+    # The language model's matrices; the vision tower and the merger stay as they are
+    return LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=2 * config.lora_rank,
+        lora_dropout=0.0,
+        target_modules=r".*language_model.*\.(q|k|v|o|gate|up|down)_proj",
+        task_type="CAUSAL_LM",
+    )
+
+
+def _resume_point(out: Path, resume: bool | str | Path) -> Path | None:
+    """The checkpoint to go on from: the newest one that was written to its end."""
+    if isinstance(resume, (str, Path)):
+        if not (Path(resume) / "trainer_state.json").is_file():
+            raise ValueError(f"there is no checkpoint to resume from in '{resume}'")
+        return Path(resume)
+    if not resume:
+        return None
+    whole = [p.parent for p in out.glob("checkpoint-*/trainer_state.json")]
+    return max(whole, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
+
+
+def _same_run(out: Path, config: GrpoConfig, rows: int, resumed: bool) -> None:
+    """Only what changes neither the data's order nor the updates may change in a resumed run."""
+    path = out / "run.json"
+    if not resumed or not path.is_file():
+        return
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    free = ("steps", "threads", "save_every", "keep", "sample_every", "vllm")
+    asked = {"rows": rows, **asdict(config)}
+    made = {"rows": saved["rows"], **saved["config"]}
+    changed = [name for name in asked if made.get(name) != asked[name] and name not in free]
+    if changed:
+        raise ValueError(
+            f"The run in '{out}' was made with other settings ({', '.join(changed)}); "
+            "choose another folder, or the same settings"
+        )
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,113 @@
+"""What the rollouts of a step were like, as figures and as text to read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from fiftyone_revseg.training.environment import ENDINGS, Rewards, Rollout
+
+
+class RolloutLog:
+    """Counts how rollouts end, and writes some of them out.
+
+    Args:
+        directory: where the texts go, one file for each step that is written
+        every: how many steps lie between two of them; 0 for none
+        groups (2): how many groups of rollouts a file shows
+    """
+
+    def __init__(self, directory: str | Path, every: int, groups: int = 2) -> None:
+        self.directory = Path(directory)
+        self.every = every
+        self.groups = groups
+
+    def add(
+        self,
+        step: int,
+        rollouts: Sequence[Rollout],
+        rewards: Sequence[Rewards | None],
+        group: int,
+    ) -> dict[str, float]:
+        """Takes the rollouts of a step.
+
+        Args:
+            step: the number of the step, from 1
+            rollouts: groups of ``group`` rollouts of the same row
+            rewards: what they earned; None where nothing can be learned
+            group: the size of a group
+
+        Returns:
+            name -> value: the total reward, turns, the share of each ending, and how diverse the
+            groups are: distinct key frames and distinct replies in a group
+        """
+        if self.every and (step % self.every == 0 or step == 1):
+            self._write(step, rollouts, rewards, group)
+        groups = [rollouts[i : i + group] for i in range(0, len(rollouts), group)]
+        frames = [[r.choices[0].frame for r in g if r.choices] for g in groups]
+        frames = [chosen for chosen in frames if chosen]
+        values = {ending: _mean([r.ending == ending for r in rollouts]) for ending in ENDINGS}
+        values["turns"] = _mean([len(r.replies) for r in rollouts])
+        values["tokens"] = _mean([r.tokens for r in rollouts])
+        values["total"] = _mean([r.total for r in rewards if r is not None])
+        if frames:
+            values["distinct_key_frames"] = _mean([len(set(chosen)) for chosen in frames])
+        values["distinct_replies"] = _mean([len({r.replies[0] for r in g}) for g in groups])
+        return values
+
+    def _write(
+        self,
+        step: int,
+        rollouts: Sequence[Rollout],
+        rewards: Sequence[Rewards | None],
+        group: int,
+    ) -> None:
+        lines = [f"Step {step}"]
+        for i, (rollout, earned) in enumerate(zip(rollouts, rewards, strict=True)):
+            if i >= self.groups * group:
+                break
+            if i % group == 0:
+                lines += ["", "=" * 80, *_heading(rollout)]
+            lines += ["", "-" * 80, *_telling(rollout, earned)]
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.directory / f"step_{step:06d}.txt"
+        partial = path.with_suffix(".partial")
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+
+
+def _heading(rollout: Rollout) -> list[str]:
+    row, scene = rollout.row, rollout.scene
+    lines = [f"{row.id}  {row.kind}", f"Query: {row.query}"]
+    lines += [f"Sampled frames: {', '.join(map(str, scene.frame_table.indices))}"]
+    for i, areas in enumerate(scene.areas.astype(int).tolist()):
+        lines.append(f"Areas of object {i + 1}: {', '.join(map(str, areas))}")
+    if rollout.problem:
+        lines.append(f"Nothing can be learned from it: {rollout.problem}")
+    return lines
+
+
+def _telling(rollout: Rollout, earned: Rewards | None) -> list[str]:
+    lines = [f"Turn {turn}: {reply}" for turn, reply in enumerate(rollout.replies, 1)]
+    if rollout.choices and rollout.shown is not None:
+        k = rollout.choices[rollout.shown].frame
+        true = "; ".join(_rounded(box) for box in rollout.scene.boxes_at(k)) or "none"
+        lines.append(f"Shown: frame {k}. True boxes there: {true}")
+    if rollout.box_xyxy_px is not None:
+        lines.append(f"Box: {_rounded(rollout.box_xyxy_px)}")
+    lines.append(f"Ended: {rollout.ending}" + (f" ({rollout.error})" if rollout.error else ""))
+    if earned is not None:
+        lines.append(
+            f"Rewards: format {earned.format:.2f}, temporal {earned.temporal:.2f}, "
+            f"spatial {earned.spatial:.2f}, total {earned.total:.2f}"
+        )
+    return lines
+
+
+def _rounded(box: Sequence[float]) -> str:
+    return " ".join(f"{side:.0f}" for side in box)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(sum(values) / len(values)) if values else float("nan")
