@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fiftyone_revseg.devices import choose_device, choose_dtype
-from fiftyone_revseg.tracking.rle import encode_masks
-from fiftyone_revseg.tracking.tracker import FrameMasks
+from fiftyone_revseg.tracking.frame_by_frame import FrameByFrameTracker
 from fiftyone_revseg.weights import share, stamp
 
 if TYPE_CHECKING:
@@ -31,7 +28,7 @@ class _Weights:
     digest: str
 
 
-class Sam2Tracker:
+class Sam2Tracker(FrameByFrameTracker):
     """Follows objects with SAM2 (Ravi et al., arXiv 2408.00714), frame by frame.
 
     All objects share the image encoder's work and go through the rest in one batch. Frames are
@@ -67,16 +64,7 @@ class Sam2Tracker:
         frames_ahead: int = 4,
         centre_point: bool = False,
     ) -> None:
-        if frames_ahead < 1:
-            raise ValueError(f"frames_ahead is {frames_ahead}: encode at least one frame at a time")
-        self.device = choose_device(device)
-        self.dtype = choose_dtype(dtype, self.device)
-        self.model = model.eval().to(self.device)
-        self.name = name
-        self.digest: str | None = None
-        self._weights: _Weights | None = None
-        self.frames_ahead = frames_ahead
-        self.centre_point = centre_point
+        super().__init__(model, name, device, dtype, frames_ahead, centre_point)
 
     @classmethod
     def load(
@@ -124,65 +112,12 @@ class Sam2Tracker:
         tracker.digest, tracker._weights = shared.digest, shared
         return tracker
 
-    def track(
-        self, frames: Iterable[tuple[int, np.ndarray]], boxes_xyxy_px: np.ndarray
-    ) -> Iterator[FrameMasks]:
-        """Tracks objects from their boxes in the first frame through all that follow.
-
-        Args:
-            frames: (number, (H, W, 3) uint8 RGB) pairs of one size, the key frame first; up to
-                ``frames_ahead`` of them are read before the first result comes out
-            boxes_xyxy_px: (N, 4) boxes in pixels of the key frame
-
-        Yields:
-            a :class:`~fiftyone_revseg.tracking.tracker.FrameMasks` for every frame
-
-        Raises:
-            ValueError: if the boxes are not (N, 4) with positive sides, or frames differ in size
-        """
-        boxes = _checked_boxes(boxes_xyxy_px)
-        for k, size, logits, scores in self._logits(frames, boxes):
-            yield FrameMasks(k, encode_masks(self._at_size(logits, size)), scores)
-
-    def track_logits(
-        self, frames: Iterable[tuple[int, np.ndarray]], boxes_xyxy_px: np.ndarray
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """As :meth:`track`, but yields the number and the model's own (N, h, w) mask logits."""
-        for k, _, logits, _ in self._logits(frames, _checked_boxes(boxes_xyxy_px)):
-            yield k, logits[:, 0].cpu().numpy()
-
-    def _logits(
-        self, frames: Iterable[tuple[int, np.ndarray]], boxes: np.ndarray
-    ) -> Iterator[tuple[int, tuple[int, int], torch.Tensor, np.ndarray]]:
-        """Yields number, (height, width), (N, 1, h, w) logits and (N,) scores of every frame."""
+    def _new_memory(self) -> Memory:
         import torch
 
         from fiftyone_revseg.tracking.memory import Memory
-        from fiftyone_revseg.tracking.preprocess import to_prompt
 
-        memory = Memory(self.model, dtype=torch.bfloat16)
-        prompt = None
-        size: tuple[int, int] = (0, 0)
-        for batch in _batches(frames, self.frames_ahead):
-            for k, frame in batch:
-                size = size if any(size) else frame.shape[:2]
-                if frame.ndim != 3 or frame.shape != (*size, 3) or frame.dtype != np.uint8:
-                    raise ValueError(
-                        f"frame {k} is {frame.dtype} of {frame.shape}: give (H, W, 3) uint8 RGB "
-                        f"frames of one size, here {size}"
-                    )
-            if memory.frame == 0:
-                prompt = to_prompt(
-                    boxes, size[::-1], self.model.image_size, self.device, self.centre_point
-                )
-            if not len(boxes):
-                for k, _ in batch:
-                    yield k, size, torch.zeros(0, 1, 1, 1), np.zeros(0)
-                continue
-            for (k, _), features in zip(batch, self._encode([f for _, f in batch]), strict=True):
-                out = self._step(features, memory, len(boxes), prompt)
-                prompt = None
-                yield k, size, out.mask_logits, _scores(out)
+        return Memory(self.model, dtype=torch.bfloat16)
 
     # Modes are entered here, not around the generator: one would leak into its consumer's code.
 
@@ -205,48 +140,3 @@ class Sam2Tracker:
 
         with torch.inference_mode(), self._autocast():
             return track_frame(self.model, features, memory, count, prompt)
-
-    def _autocast(self) -> contextlib.AbstractContextManager:
-        import torch
-
-        if self.dtype == torch.float32:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
-
-    def _at_size(self, logits: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
-        """(N, 1, h, w) logits -> (N, H, W) bool masks."""
-        import torch
-        from torch.nn.functional import interpolate
-
-        if not len(logits):
-            return np.zeros((0, *size), bool)
-        with torch.inference_mode():
-            logits = interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
-            return (logits[:, 0] > 0).cpu().numpy()
-
-
-def _scores(out: StepOutput) -> np.ndarray:
-    """How sure the model is: P(the object is there) times the expected IoU of its mask."""
-    scores = out.object_score.float().sigmoid() * out.iou.float().clamp(0, 1)
-    return scores.cpu().numpy().astype(float)
-
-
-def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """Cuts a stream into lists of up to ``size``."""
-    stream = iter(items)
-    for first in stream:
-        yield list(chain([first], islice(stream, size - 1)))
-
-
-def _checked_boxes(boxes_xyxy_px: Any) -> np.ndarray:
-    """(N, 4) float32 boxes, or a ValueError that says what is wrong with them."""
-    boxes = np.asarray(boxes_xyxy_px, np.float32)
-    if boxes.size == 0:
-        return np.zeros((0, 4), np.float32)
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(
-            f"boxes of shape {boxes.shape}: give (N, 4), one x0, y0, x1, y1 per object"
-        )
-    if not np.isfinite(boxes).all() or (boxes[:, 2:] <= boxes[:, :2]).any():
-        raise ValueError("a box is empty or not finite: give x0 < x1 and y0 < y1 in source pixels")
-    return boxes
