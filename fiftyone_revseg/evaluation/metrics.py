@@ -113,11 +113,6 @@ def tolerance_radius(size: tuple[int, int], tolerance: float = 0.008) -> int:
     return int(np.ceil(tolerance * np.linalg.norm(size[::-1])))
 
 
-def f_of_frame(pred: np.ndarray, gt: np.ndarray, radius: int) -> float:
-    """Computes F of one frame, or of a part of it, from (H, W) bool masks x 2."""
-    return float(_f_of_boundaries(boundaries(pred[None]), boundaries(gt[None]), radius)[0])
-
-
 def _f_of_boundaries(pred: np.ndarray, gt: np.ndarray, radius: int) -> np.ndarray:
     """F of boundary maps, (T, H, W) bool x 2 -> (T,) float."""
     pred_count = np.count_nonzero(pred, axis=(1, 2))

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fiftyone_revseg.evaluation.metrics import f_of_frame, tolerance_radius
+from fiftyone_revseg.evaluation.bit_masks import Part, f_of_bits, mask_bits
+from fiftyone_revseg.evaluation.metrics import tolerance_radius
 from fiftyone_revseg.evaluation.parallel import Workers, usable_cores
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def score_rles(
 
     if len(pred) != len(gt):
         raise ValueError(f"there are {len(pred)} predicted masks for {len(gt)} frames of truth")
-    width, height = size
+    width, height = size = (int(size[0]), int(size[1]))
     for frame, rle in enumerate(gt):
         if rle is not None and list(rle["size"]) != [height, width]:
             raise ValueError(
@@ -111,10 +112,9 @@ def score_rles(
     for k in np.flatnonzero((pred_area > 0) & (gt_area > 0)).tolist():
         both = [pred[k], gt[k]]
         intersection[k] = coco.area(coco.merge(both, intersect=True))
-        part = _surroundings(coco.toBbox(both), size)
-        if f[k] == 0:
-            p, g = np.moveaxis(coco.decode(both), 2, 0)[:, part[0], part[1]].astype(bool)
-            f[k] = f_of_frame(p, g, radius)
+        if pred_area[k] < width * height and gt_area[k] < width * height:
+            part = Part.around(coco.toBbox(both), size, radius)
+            f[k] = f_of_bits(mask_bits(pred[k], part), mask_bits(gt[k], part), part, radius)
     union = pred_area + gt_area - intersection
     return FrameScores(
         j=np.where(union == 0, 1.0, intersection / np.maximum(union, 1)),
@@ -236,17 +236,3 @@ def _scaled(rle: RLE, size: tuple[int, int]) -> RLE:
 
 def _as_rle(rle: dict) -> RLE:
     return {"size": [int(v) for v in rle["size"]], "counts": rle["counts"].decode("ascii")}
-
-
-def _surroundings(boxes: np.ndarray, size: tuple[int, int]) -> tuple[slice, slice]:
-    """The rows and columns of both boxes (x, y, w, h) with one more pixel on each side.
-
-    A boundary reaches one pixel up and left of its mask. The one pixel down and right makes the
-    mask's own last row a boundary, unless the frame ends there.
-    """
-    x0, y0 = boxes[:, :2].min(axis=0).astype(int)
-    x1, y1 = (boxes[:, :2] + boxes[:, 2:]).max(axis=0).astype(int)
-    return (
-        slice(max(y0 - 1, 0), min(y1 + 1, size[1])),
-        slice(max(x0 - 1, 0), min(x1 + 1, size[0])),
-    )
