@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fiftyone_revseg.dataset.export import export_results
     from fiftyone_revseg.dataset.review import accept, reject
     from fiftyone_revseg.dataset.views import make_view
+    from fiftyone_revseg.evaluation.evaluate import evaluate_view
     from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline
     from fiftyone_revseg.types import FrameTable, Status
     from fiftyone_revseg.video import open_video
@@ -32,6 +33,7 @@ _HOMES = {
     "Status": "fiftyone_revseg.types",
     "accept": "fiftyone_revseg.dataset.review",
     "compare_fields": "fiftyone_revseg.dataset.compare",
+    "evaluate_view": "fiftyone_revseg.evaluation.evaluate",
     "export_results": "fiftyone_revseg.dataset.export",
     "list_runs": "fiftyone_revseg.dataset",
     "load_model": "fiftyone_revseg.dataset",
@@ -52,6 +54,7 @@ __all__ = [
     "__version__",
     "accept",
     "compare_fields",
+    "evaluate_view",
     "export_results",
     "list_runs",
     "load_model",

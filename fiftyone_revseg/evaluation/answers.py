@@ -1,0 +1,86 @@
+"""What the model said beside its masks: whether it answered at all, and which frame it chose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fiftyone_revseg.types import Status
+
+#: A video that ended like that was not answered, whatever there may be on its frames
+FAILED = (str(Status.UNREADABLE), str(Status.ERROR))
+
+
+def answers_to(values: Mapping[str, Any], pred_field: str, query: str) -> list[Any] | None:
+    """Lists the answers to a query; None if the predictions come without a list of answers."""
+    stored = values.get(f"{pred_field}_answers")
+    if stored is None and not values.get(f"{pred_field}_trajectory"):
+        return None
+    classifications = stored.classifications if stored is not None else []
+    return [c for c in classifications if _value(c, "query") == query]
+
+
+def status_and_reason(answers: Sequence[Any]) -> tuple[str, str]:
+    """Returns how the answers to one query ended: "ok" if one of them did."""
+    said = [(str(_value(c, "status") or ""), str(_value(c, "reason") or "")) for c in answers]
+    good = [pair for pair in said if pair[0] == str(Status.OK)]
+    return (good or said or [("", "")])[0]
+
+
+def models_of(answers: Sequence[Any]) -> set[str]:
+    """Returns the names of the models that gave the answers."""
+    return {str(_value(c, "model")) for c in answers if _value(c, "model")}
+
+
+def key_frame(
+    values: Mapping[str, Any],
+    pred_field: str,
+    query: str,
+    numbers: range,
+    box_areas: Sequence[np.ndarray],
+) -> tuple[int | None, float | None]:
+    """Says which frame was chosen, and how good a choice that was.
+
+    The quality is the temporal reward of the paper (arXiv 2512.02835, section 3.3) among the
+    frames that the model was shown: 1 where the object is largest, 0 where it is smallest or
+    absent. Of several objects it is that of the one that the frame suits best, and of several
+    frames the mean.
+
+    Args:
+        values: the sample-level fields, see :class:`fiftyone_revseg.dataset.masks.LabelledVideo`
+        pred_field: the label field with the predictions
+        query: the query
+        numbers: the frame numbers that are scored
+        box_areas: for each true object, (T,) float, the areas of its boxes
+
+    Returns:
+        the frame number, 1-based, of the first choice, and the quality; None where there is no
+        choice, or no true object, or it is not recorded
+    """
+    from fiftyone_revseg.training.rewards import temporal_reward
+
+    record = _record(values, pred_field, query)
+    if record is None:
+        return None, None
+    trajectory, first = record["trajectory"], record["first_frame"] + 1
+    sampled = [first + index for index in trajectory["frame_table"]["indices"]]
+    chosen = [choice["frame"] for choice in trajectory["choices"]]
+    number = sampled[chosen[0]] if chosen else None
+    if not sampled or not box_areas:
+        return number, None
+    shown = [
+        [areas[n - numbers.start] if n in numbers else 0.0 for n in sampled] for areas in box_areas
+    ]
+    rewards = [max(temporal_reward(areas, k) for areas in shown) for k in chosen]
+    return number, float(np.mean(rewards)) if rewards else temporal_reward(shown[0], None)
+
+
+def _record(values: Mapping[str, Any], pred_field: str, query: str) -> Any:
+    stored = (values.get(f"{pred_field}_trajectory") or {}).get("segmentations", [])
+    return next((r for r in stored if r["trajectory"]["query"] == query), None)
+
+
+def _value(label: Any, name: str) -> Any:
+    return label[name] if label.has_field(name) else None

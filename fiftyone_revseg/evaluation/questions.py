@@ -1,0 +1,134 @@
+"""What the samples of a view are scored on: which expressions, and what answers them in truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fiftyone_revseg.evaluation.expressions import EXPRESSIONS, QUERIES, Expression
+
+_OWN_FIELDS = ("query", QUERIES)  # where samples without expressions may say what they are asked
+
+
+@dataclass(frozen=True)
+class Question:
+    """One expression that is scored.
+
+    Attributes:
+        expression: the expression; without a text where nothing says what was asked
+        by_query: whether the expression does not name its objects: then the true objects are
+            those whose own ``query`` is its text, or all where the truth has no ``query``
+        position: which of the sample's ``expressions`` it is; None if it is none of them
+    """
+
+    expression: Expression
+    by_query: bool = False
+    position: int | None = None
+
+
+class Questions:
+    """The questions about every video of a collection.
+
+    Args:
+        samples: what :func:`fiftyone_revseg.dataset.jobs.check_collection` returned
+        queries (None): the name of a field of queries, or a list of queries. By default, the
+            samples' ``expressions``, else their ``query`` or ``queries``, else the queries that
+            the predictions answer
+
+    Raises:
+        ValueError: if there is no such field, or it holds no text
+    """
+
+    def __init__(self, samples: Any, queries: str | Sequence[str] | None = None):
+        texts, field = _chosen(samples, queries)
+        self._texts = texts
+        self._only = queries is not None
+        self._expressions = _values(samples, EXPRESSIONS)
+        fields = [field] if field else [] if self._only else _OWN_FIELDS
+        self._queries = [_values(samples, name) for name in fields]
+        self._kinds = _values(samples, "kind")
+        self._names = _values(samples, "video_name")
+
+    def name_of(self, ids: Iterable[str]) -> str | None:
+        """Returns the benchmark's own name of a video; None if it has none."""
+        name = _first(self._names, ids)
+        return name if isinstance(name, str) else None
+
+    def of(self, ids: Sequence[str], answered: Iterable[str | None]) -> list[Question]:
+        """Lists the questions about one video.
+
+        Args:
+            ids: the ids of the samples that it consists of
+            answered: the queries that its predictions answer; None stands for predictions that
+                do not say
+
+        Returns:
+            a list of :class:`Question`
+        """
+        stored = _first(self._expressions, ids)
+        labels = stored.classifications if stored is not None else []
+        own = [Question(Expression.from_label(c), position=i) for i, c in enumerate(labels)]
+        if own and not self._only:
+            return own
+        texts = list(self._texts)
+        for values in self._queries:
+            texts += [] if texts else _texts_in(_first(values, ids))
+        if not texts and not self._only:
+            texts = [text for text in answered if text is not None] or [""]
+        kind = _first(self._kinds, ids)
+        found: list[Question] = []
+        for number, text in enumerate(dict.fromkeys(texts)):
+            same = [q for q in own if q.expression.text == text]
+            kind = kind if isinstance(kind, str) else ""
+            plain = Question(Expression(str(number), text, None, kind), by_query=True)
+            found += same or [plain]
+        return found
+
+
+def _chosen(samples: Any, queries: str | Sequence[str] | None) -> tuple[list[str], str | None]:
+    """The queries that were given, and the name of the field that was."""
+    if queries is None:
+        return [], None
+    if not isinstance(queries, str):
+        texts = [text for text in queries if isinstance(text, str) and text.strip()]
+        if len(texts) < len(list(queries)) or not texts:
+            raise ValueError(f"queries must be the name of a field or a list of text: {queries!r}")
+        return texts, None
+    if not samples.has_field(queries):
+        raise ValueError(
+            f"There is no field '{queries}' with queries: name another, or give the queries "
+            "themselves as a list"
+        )
+    return [], queries
+
+
+def _values(samples: Any, name: str) -> dict[str, Any]:
+    """The values of a sample-level field by the ids of samples, or of clips."""
+    from fiftyone_revseg.dataset.jobs import (
+        is_clips,
+        is_image_groups,
+        select_by_id,
+        source_dataset,
+    )
+
+    if is_clips(samples) and not samples.has_field(name):
+        # Clips have the fields of their samples only if they were asked for
+        ids, sources = samples.values(["id", "sample_id"])
+        whole = select_by_id(source_dataset(samples), list(dict.fromkeys(sources)))
+        by_source = _values(whole, name)
+        return {i: by_source[s] for i, s in zip(ids, sources, strict=True) if s in by_source}
+    if is_image_groups(samples):
+        samples = source_dataset(samples)
+    if not samples.has_field(name):
+        return {}
+    return dict(zip(*samples.values(["id", name]), strict=True))
+
+
+def _first(values: dict[str, Any], ids: Iterable[str]) -> Any:
+    return next((values[i] for i in ids if values.get(i)), None)
+
+
+def _texts_in(value: Any) -> list[str]:
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return [text for text in values if isinstance(text, str) and text.strip()]
