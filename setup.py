@@ -32,7 +32,7 @@ REQUIRES = [
 TRAIN = ["matplotlib>=3.8"]  # the curves
 SERVER = ["openai>=1.60"]  # a served model instead of a local one
 RAY = ["ray[data]>=2.40"]  # many GPUs
-TEST = ["hypothesis>=6.100", "playwright>=1.49", "pytest>=8", *TRAIN]
+TEST = ["hypothesis>=6.100", "playwright>=1.49", "pytest>=8", *TRAIN, *SERVER]
 DEV = ["mypy>=1.11", "ruff>=0.17,<0.18", *TEST]  # a formatter's output depends on its version
 
 setup(

@@ -14,18 +14,19 @@ import numpy as np
 
 from fiftyone_revseg.devices import choose_device, choose_dtype, empty_caches
 from fiftyone_revseg.digests import digest_texts
-from fiftyone_revseg.presets import DEFAULT_TRACKER, resolve
+from fiftyone_revseg.presets import DEFAULT_TRACKER, PRESETS, resolve
 from fiftyone_revseg.reasoning import (
     ChainRequest,
     ChainSpec,
     LocalReasoner,
     Reasoner,
+    ServerReasoner,
     Trajectory,
     run_chain,
 )
 from fiftyone_revseg.reasoning.images import resize_square
 from fiftyone_revseg.reasoning.local import checkpoint_spec
-from fiftyone_revseg.tracking import MaskTrack, Sam2Tracker, Tracker, track_both_ways
+from fiftyone_revseg.tracking import MaskTrack, Tracker, load_tracker, track_both_ways
 from fiftyone_revseg.types import FrameTable, Status
 from fiftyone_revseg.video import VideoError, open_video
 
@@ -170,6 +171,7 @@ class RevSeg:
         self._parts: tuple[Reasoner, Tracker] | None = (reasoner, tracker)
         self.spec = spec or getattr(reasoner, "spec", None) or ChainSpec()
         self._names = (_display_name(reasoner), _display_name(tracker))
+        self._server = dict(getattr(reasoner, "settings", {}))
         self._weights = digest_texts(
             getattr(part, "digest", None) or name
             for part, name in zip((reasoner, tracker), self._names, strict=True)
@@ -196,7 +198,8 @@ class RevSeg:
         Returns:
             a JSON-serializable dict: the names of the "model" and "tracker"; "weights", 16 digits
             that name the content of both, the same on every machine (models that were not loaded
-            from files go by their names); and the "spec"
+            from files go by their names); the "spec"; and of a model on a server the "server"'s
+            address and how "images" are sent to it
         """
         model, tracker = self._names
         return {
@@ -204,6 +207,7 @@ class RevSeg:
             "tracker": tracker,
             "weights": self._weights,
             "spec": self.spec.to_dict(),
+            **self._server,
         }
 
     def close(self) -> None:
@@ -322,7 +326,9 @@ class RevSeg:
         requests = [
             ChainRequest(query, table, images, read_frame, (width, height)) for query in queries
         ]
-        return run_chain(self.reasoner, self.spec, requests)
+        # A server is asked for as much at the same time as it may be
+        batch_size = getattr(self.reasoner, "concurrency", 8)
+        return run_chain(self.reasoner, self.spec, requests, batch_size)
 
     def _track(
         self, video: Video, trajectory: Trajectory, report: Progress
@@ -371,6 +377,8 @@ def load_pipeline(
     device: str | None = None,
     dtype: Any = None,
     spec: ChainSpec | dict[str, Any] | None = None,
+    server: str | None = None,
+    server_key: str | None = None,
 ) -> RevSeg:
     """Loads a vision-language model and a tracker.
 
@@ -387,22 +395,38 @@ def load_pipeline(
     Args:
         name_or_path ("revseg-nano"): a preset of :data:`fiftyone_revseg.presets.PRESETS`, a hub
             id or path of an image-text-to-text checkpoint, or a reasoner
-        tracker (None): a short name, a hub id or path of a SAM2 checkpoint, or a tracker. By
-            default, the preset's, else SAM 2.1 Hiera-L
+        tracker (None): a short name, a hub id or path of a checkpoint of SAM2 or EdgeTAM, as
+            :func:`fiftyone_revseg.tracking.load_tracker` takes it, or a tracker. By default, the
+            preset's, else SAM 2.1 Hiera-L
         device (None): for example "cuda:1". By default, a GPU if there is one
         dtype (None): for example "bfloat16". By default, what suits the device
         spec (None): how to ask the model: a chain spec, or a dict of the settings to change in
             the checkpoint's own, for example ``{"frames": 12}``; for a checkpoint of an unknown
             family at least ``{"box_convention": "pixels"}`` or ``"relative-1000"``
+        server (None): the address of a server of the OpenAI API that has the vision-language
+            model, such as "http://localhost:8000/v1"; ``name_or_path`` is its name there, or a
+            preset. The tracker runs here
+        server_key (None): the server's key. By default, that in the environment variable
+            ``REVSEG_SERVER_KEY``, if there is one
 
     Returns:
         a :class:`RevSeg`
 
     Raises:
-        ValueError: if a name stands for nothing, a checkpoint cannot be loaded, or a setting is
-            not valid; the message says what to do
+        ValueError: if a name stands for nothing, a checkpoint cannot be loaded, a server does not
+            answer, or a setting is not valid; the message says what to do
     """
     # What can be wrong is found out first: loading takes long
+    if server is not None:
+        if not isinstance(name_or_path, (str, Path)):
+            raise ValueError("A server needs the name that a model has there, not a reasoner")
+        name = str(name_or_path)
+        if tracker is None and name in PRESETS:
+            tracker = PRESETS[name].tracker
+        if tracker is None or isinstance(tracker, (str, Path)):
+            choose_dtype(dtype, choose_device(device))
+        name_or_path = ServerReasoner.connect(server, name, spec, server_key)
+        spec = name_or_path.spec
     if isinstance(name_or_path, (str, Path)):
         preset = resolve(name_or_path)
         name_or_path = preset.reasoner
@@ -419,7 +443,7 @@ def load_pipeline(
         own = getattr(reasoner, "spec", None) or ChainSpec()
         spec = ChainSpec.from_dict({**own.to_dict(), **spec})
     if isinstance(tracker, (str, Path)):
-        tracker = Sam2Tracker.load(tracker, device=device, dtype=dtype)
+        tracker = load_tracker(tracker, device=device, dtype=dtype)
     if isinstance(reasoner, str):
         reasoner = LocalReasoner.load(reasoner, device=device, dtype=dtype, spec=spec)
         if Path(reasoner.name).is_dir():  # results travel, the folders of this machine do not

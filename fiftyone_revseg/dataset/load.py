@@ -20,6 +20,7 @@ def load_model(
     dtype: str | None = None,
     spec: dict[str, Any] | None = None,
     confidence_thresh: float | None = None,
+    server: str | None = None,
 ) -> RevSegModel:
     """Loads a model that segments what queries describe in videos.
 
@@ -47,6 +48,9 @@ def load_model(
         dtype (None): for example "bfloat16". By default, what suits the device
         spec (None): a dict of settings of the chain to change, for example ``{"frames": 12}``
         confidence_thresh (None): a confidence under which detections are not written
+        server (None): the address of a server that has the vision-language model, such as
+            "http://localhost:8000/v1"; ``name_or_path`` is its name there. The server's key is in
+            the environment variable ``REVSEG_SERVER_KEY``, if it has one
 
     Returns:
         a :class:`RevSegModel`
@@ -65,5 +69,6 @@ def load_model(
         "dtype": dtype,
         "spec": spec,
         "confidence_thresh": confidence_thresh,
+        "server": pipeline.settings().get("server") if pipeline else server,
     }
     return RevSegModel(RevSegModelConfig(config), pipeline)

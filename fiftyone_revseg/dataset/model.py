@@ -15,6 +15,7 @@ from fiftyone_revseg.dataset.record import settings_of
 from fiftyone_revseg.dataset.schema import declare_fields, valid_label_field
 from fiftyone_revseg.dataset.writer import SourceFields, clear_frames, numbers_within
 from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline
+from fiftyone_revseg.reasoning.serving.served import check_url
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +34,14 @@ class RevSegModelConfig(foc.Config):
         device (None): for example "cuda:1". By default, a GPU if there is one
         dtype (None): for example "bfloat16". By default, what suits the device
         spec (None): a dict of settings of the chain to change, for example ``{"frames": 12}``
+        server (None): the address of a server that has the vision-language model. Its key is no
+            part of the configuration, which may be stored: it is in the environment variable
+            ``REVSEG_SERVER_KEY``
         confidence_thresh (None): a confidence under which detections are not written
         filter_classes (None): labels to which detections are restricted
 
     Raises:
-        ValueError: if the query is neither text nor a list of texts
+        ValueError: if the query is neither text nor a list of texts, or the address is none
     """
 
     def __init__(self, d: dict[str, Any]):
@@ -49,10 +53,13 @@ class RevSegModelConfig(foc.Config):
         self.device = self.parse_string(d, "device", default=None)
         self.dtype = self.parse_string(d, "dtype", default=None)
         self.spec = self.parse_dict(d, "spec", default=None)
+        self.server = self.parse_string(d, "server", default=None)
         self.confidence_thresh = self.parse_number(d, "confidence_thresh", default=None)
         self.filter_classes = self.parse_array(d, "filter_classes", default=None)
 
         _validate_query(self.query)
+        if self.server is not None:
+            self.server = check_url(self.server)
         self.label_field = valid_label_field(self.label_field)
 
 
@@ -92,6 +99,7 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
             device=config.device,
             dtype=config.dtype,
             spec=config.spec,
+            server=config.server,
         )
         self._fields: dict[str, str] = {}
         self._written: tuple[Any, int] | None = None  # the last sample, and a frame of it

@@ -54,7 +54,7 @@ def fingerprint(settings: dict[str, Any], query: str, support: Sequence[int] | N
     Returns:
         16 hexadecimal digits
     """
-    question = [settings, query, list(support) if support else None]
+    question = [_deciding(settings), query, list(support) if support else None]
     text = json.dumps(question, sort_keys=True, ensure_ascii=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -122,12 +122,17 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     Returns:
         a list such as ``["spec.frames: 16 -> 12"]``
     """
-    flat_old, flat_new = _flatten(old), _flatten(new)
+    flat_old, flat_new = _flatten(_deciding(old)), _flatten(_deciding(new))
     return [
         f"{name}: {_short(flat_old.get(name))} -> {_short(flat_new.get(name))}"
         for name in sorted({*flat_old, *flat_new})
         if flat_old.get(name) != flat_new.get(name)
     ]
+
+
+def _deciding(settings: dict[str, Any]) -> dict[str, Any]:
+    """Leaves out what is only recorded: a model answers the same wherever it is served."""
+    return {name: value for name, value in settings.items() if name != "server"}
 
 
 def _flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

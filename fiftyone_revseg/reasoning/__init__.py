@@ -4,6 +4,7 @@ from .backend import Conversation, Image, Message, Reasoner, Reply, VideoFrames
 from .chain import ChainRequest, run_chain
 from .local import LocalReasoner
 from .parse import MAX_OBJECTS, ParseError, parse_boxes, parse_choices, parse_think
+from .server import ServerReasoner
 from .spec import ChainSpec, family_spec
 from .trajectory import Grounding, KeyframeChoice, Trajectory, Turn
 
@@ -20,6 +21,7 @@ __all__ = [
     "ParseError",
     "Reasoner",
     "Reply",
+    "ServerReasoner",
     "Trajectory",
     "Turn",
     "VideoFrames",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -66,14 +66,25 @@ class Message:
 
 @dataclass(frozen=True, eq=False)
 class Conversation:
-    """A dialogue that the model is to continue."""
+    """A dialogue that the model is to continue.
+
+    Attributes:
+        messages: what was said
+        pattern: a regular expression that a usable reply matches, for backends that can let a
+            model write nothing else; the others ignore it
+    """
 
     messages: tuple[Message, ...] = ()
+    pattern: str | None = None
 
     def say(self, role: str, *content: Content) -> Conversation:
         """Returns this dialogue with one more message; empty texts are left out."""
         parts = tuple(part for part in content if not (isinstance(part, str) and not part))
-        return Conversation((*self.messages, Message(role, parts)))
+        return replace(self, messages=(*self.messages, Message(role, parts)))
+
+    def expect(self, pattern: str | None) -> Conversation:
+        """Returns this dialogue with another pattern for replies."""
+        return replace(self, pattern=pattern)
 
 
 @dataclass(frozen=True)
@@ -129,7 +140,9 @@ class Reasoner(Protocol):
     name: str
     spec: ChainSpec
 
-    def generate(self, conversations: Sequence[Conversation], spec: ChainSpec) -> list[Reply]:
+    def generate(
+        self, conversations: Sequence[Conversation], spec: ChainSpec
+    ) -> Sequence[Reply | Exception]:
         """Continues each conversation by one assistant message.
 
         Args:
@@ -137,6 +150,8 @@ class Reasoner(Protocol):
             spec: the decoding settings to use: ``max_new_tokens`` and ``temperature``
 
         Returns:
-            one reply for each conversation, in their order
+            one reply for each conversation, in their order; an exception in the place of one that
+            failed for good while the others did not. What is raised instead failed for all of
+            them, and each is asked again alone
         """
         ...

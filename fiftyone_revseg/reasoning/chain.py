@@ -21,6 +21,7 @@ from ..types import FrameTable, Status
 from .backend import Conversation, Image, Reasoner, Reply, VideoFrames
 from .images import resize_square
 from .parse import ParseError, answer_span, parse_boxes, parse_choices, parse_think
+from .patterns import box_pattern, choices_pattern
 from .prompts import fill, split_at
 from .spec import ChainSpec
 from .trajectory import Grounding, KeyframeChoice, Trajectory, Turn
@@ -287,8 +288,13 @@ class _Pair:
         conversation = Conversation()
         if system := spec.template("system"):
             conversation = conversation.say("system", system)
+        conversation = conversation.say(
+            "user", fill(before, values), *self._frames(), fill(after, values)
+        )
+        # Prompts of a checkpoint's own may ask for replies of another form
+        pattern = None if "turn1" in spec.prompts else choices_pattern(len(table))
         return _Dialogue(
-            conversation.say("user", fill(before, values), *self._frames(), fill(after, values)),
+            conversation.expect(pattern),
             parse=lambda text: parse_choices(text, len(table)),
             correction=lambda why: fill(spec.template("correction1"), {**values, "reason": why}),
             turn=1,
@@ -327,8 +333,9 @@ class _Pair:
             return boxes  # the first one counts: one was asked for
 
         before, after = split_at(spec.template("turn2"), "image")
+        conversation = history.say("user", fill(before, values), Image(image), fill(after, values))
         return _Dialogue(
-            history.say("user", fill(before, values), Image(image), fill(after, values)),
+            conversation.expect(None if "turn2" in spec.prompts else box_pattern()),
             parse=parse,
             correction=lambda why: fill(spec.template("correction2"), {**values, "reason": why}),
             turn=2,

@@ -1,0 +1,37 @@
+"""What a usable reply looks like, for backends that let a model write nothing else.
+
+Written for the grammars of vLLM and SGLang: no look-around and no classes by letter. Every
+repetition of blanks is bounded, as a model that may write blanks without end sometimes does. All
+that matches is read by :mod:`fiftyone_revseg.reasoning.parse`, and so is much that does not.
+"""
+
+from __future__ import annotations
+
+from .parse import MAX_OBJECTS
+
+_GAP = r"[ \n]{0,4}"
+_TEXT = r'[^"\\\n\r\t ][^"\\\n\r\t]{0,299}'  # of a JSON string that needs no escaping
+_THINK = rf"<think>[^<]*</think>{_GAP}"
+_NUMBER = r"(0|[1-9][0-9]{0,3})(\.[0-9]{1,2})?"
+
+
+def choices_pattern(frame_count: int) -> str:
+    """Returns a regular expression for replies to turn 1: a thought, then key frames or ``[]``.
+
+    Args:
+        frame_count: the number of frames that were shown
+    """
+    # Longer numbers first: some engines take the first alternative that fits
+    index = "|".join(str(i) for i in reversed(range(frame_count)))
+    item = rf'\{{"frame_idx": ({index}), "object description": "{_TEXT}"\}}'
+    items = rf"{item}(,{_GAP}{item}){{0,{MAX_OBJECTS - 1}}}"
+    return rf"{_THINK}<answer>{_GAP}\[{_GAP}({items})?{_GAP}\]{_GAP}</answer>"
+
+
+def box_pattern() -> str:
+    """Returns a regular expression for replies to turn 2: one box, with or without a thought."""
+    corners = rf",{_GAP}".join([_NUMBER] * 4)
+    box = rf'\{{"bbox_2d": \[{corners}\](, "label": "{_TEXT}")?\}}'
+    answer = rf"\[{_GAP}{box}{_GAP}\]"
+    tagged = rf"<answer>{_GAP}{answer}{_GAP}</answer>"
+    return rf"({_THINK})?({tagged}|```json\n{answer}\n```|{answer})"

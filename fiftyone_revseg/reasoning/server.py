@@ -1,0 +1,327 @@
+"""A model on a server that speaks the OpenAI API, such as vLLM or SGLang."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .backend import Conversation, Message, Reply, VideoFrames
+from .serving.backoff import Backoff
+from .serving.client import Client, Failure, persist
+from .serving.data_uri import DataUris, ImageEncoding
+from .serving.replies import read_models, read_reply
+from .serving.served import (
+    ServedModel,
+    ServerError,
+    check_url,
+    choose_model,
+    find_key,
+    served_spec,
+)
+from .spec import ChainSpec
+
+__all__ = ["Backoff", "ServerError", "ServerReasoner"]
+
+logger = logging.getLogger(__name__)
+
+# Servers of which it is known how a reply is constrained, and that they take _PLAIN_SAMPLING
+_PATTERN_FIELDS = {
+    "vllm": lambda pattern: {"structured_outputs": {"regex": pattern}},
+    "sglang": lambda pattern: {"regex": pattern},
+}
+# In place of settings that come with a checkpoint, which would distort coordinates
+_PLAIN_SAMPLING = {"top_k": -1, "repetition_penalty": 1.0}
+
+
+class ServerReasoner:
+    """Asks a model on a server; a :class:`fiftyone_revseg.reasoning.Reasoner`.
+
+    Requests are made at the same time, up to a limit that holds for all threads together. One that
+    fails in a way that may pass is made again after a pause; one that fails for good is an
+    exception in the place of its reply, and never touches the others.
+
+    The key is sent to the server and goes nowhere else: it is in no message, log, record or pickle.
+
+    Example::
+
+        from fiftyone_revseg import load_pipeline
+        from fiftyone_revseg.reasoning.server import ServerReasoner
+
+        reasoner = ServerReasoner.connect(
+            "http://localhost:8000/v1", "Qwen/Qwen2.5-VL-7B-Instruct", concurrency=32
+        )
+        pipeline = load_pipeline(reasoner)
+
+    Args:
+        url: the server's address, such as "http://localhost:8000/v1"
+        model: the model
+        spec: how the model wants to be asked
+        key (None): the server's key. By default, that in the environment variable
+            ``REVSEG_SERVER_KEY``, if there is one
+        concurrency (16): how many requests are made at the same time
+        timeout (300.0): the seconds that one attempt may take, the server's queue included
+        connect_timeout (10.0): the seconds that connecting may take
+        deadline (900.0): the seconds that one reply may take, all attempts and pauses included
+        backoff (None): how often and when to ask again, a
+            :class:`fiftyone_revseg.reasoning.serving.backoff.Backoff`
+        image_format ("jpeg"): "png" loses nothing, "jpeg" is several times smaller
+        image_quality (95): of JPEG, 1 to 100
+        structured (None): whether to let the model write nothing but what can be read, where the
+            prompts are the default ones. By default, on vLLM and SGLang, unless they refuse it
+
+    Attributes:
+        name: the model's name on the server
+        settings: what is recorded of the server: its address and how pictures are sent
+
+    Raises:
+        ValueError: if an argument is not valid
+        ImportError: if the ``openai`` client is not installed
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: ServedModel,
+        spec: ChainSpec,
+        key: str | None = None,
+        concurrency: int = 16,
+        timeout: float = 300.0,
+        connect_timeout: float = 10.0,
+        deadline: float = 900.0,
+        backoff: Backoff | None = None,
+        image_format: str = "jpeg",
+        image_quality: int = 95,
+        structured: bool | None = None,
+    ) -> None:
+        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+            raise ValueError(f"concurrency must be a whole number >= 1, got {concurrency!r}")
+        limits = {"timeout": timeout, "connect_timeout": connect_timeout, "deadline": deadline}
+        for what, seconds in limits.items():
+            if not 0 < seconds < math.inf:
+                raise ValueError(f"{what} must be a number of seconds > 0, got {seconds!r}")
+        encoding = ImageEncoding(image_format, image_quality)
+        self.url = check_url(url)
+        self.model = model
+        self.name = model.id
+        self.spec = spec
+        self.concurrency = concurrency
+        self.timeout, self.connect_timeout, self.deadline = timeout, connect_timeout, deadline
+        self.backoff = backoff or Backoff()
+        self.settings = {"server": self.url, "images": str(encoding)}
+        self._encode = DataUris(encoding)
+        self._structured = model.owner in _PATTERN_FIELDS and structured is not False
+        if structured and not self._structured:
+            raise ValueError(
+                "structured=True needs vLLM or SGLang, and the server at "
+                f"{self.url} says of itself that it is neither: leave it out"
+            )
+        self._logprobs = True
+        self._key = find_key(key)
+        self._lock = threading.Lock()
+        self._client: Client | None = None
+        _require_openai()
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        model: str,
+        spec: ChainSpec | Mapping[str, Any] | str | Path | None = None,
+        key: str | None = None,
+        **options: Any,
+    ) -> ServerReasoner:
+        """Asks a server for its models and chooses one.
+
+        Args:
+            url: the server's address, such as "http://localhost:8000/v1"
+            model: the model's name on the server, or a preset
+            spec (None): how to ask it, see
+                :func:`fiftyone_revseg.reasoning.serving.served.served_spec`
+            key (None): as for the class
+            **options: as for the class
+
+        Returns:
+            a :class:`ServerReasoner`
+
+        Raises:
+            ValueError: if there is no such server or model, the key is refused, or an argument is
+                not valid; the message says what to do
+            ImportError: if the ``openai`` client is not installed
+        """
+        # What is wrong with the arguments is found out before the network is asked
+        probe = cls(url, ServedModel(model), ChainSpec(), key, **{**options, "structured": None})
+        try:
+            models = probe.models()
+        except ServerError as error:
+            raise ValueError(str(error)) from None
+        finally:
+            probe.close()
+        chosen = choose_model(models, model, probe.url)
+        return cls(url, chosen, served_spec(chosen, spec), key, **options)
+
+    def models(self) -> list[ServedModel]:
+        """Lists the models of the server.
+
+        Raises:
+            ServerError: if it does not tell
+        """
+        client = self._connection()
+        answer = client.loop.run(client.models(self.connect_timeout))
+        if isinstance(answer, Failure):
+            raise ServerError(answer.reason)
+        return read_models(answer, self.url)
+
+    def generate(
+        self, conversations: Sequence[Conversation], spec: ChainSpec
+    ) -> list[Reply | Exception]:
+        """Continues each conversation by one assistant message.
+
+        Args:
+            conversations: the conversations, each ending with a user's message
+            spec: the decoding settings: ``max_new_tokens`` and ``temperature``
+
+        Returns:
+            one :class:`Reply` for each conversation; in the place of one that failed for good, a
+            :class:`ServerError`
+        """
+        if not conversations:
+            return []
+        started = time.perf_counter()
+        client = self._connection()
+        replies = client.loop.run(self._generate(client, conversations, spec))
+        seconds = (time.perf_counter() - started) / len(conversations)
+        return [
+            replace(reply, seconds=seconds) if isinstance(reply, Reply) else reply
+            for reply in replies
+        ]
+
+    def close(self) -> None:
+        """Ends the connections; they are made again when they are needed."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None and client.process == os.getpid():
+            client.close()
+
+    def __repr__(self) -> str:
+        return f"ServerReasoner({self.url!r}, {self.name!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process has the key in its own environment
+        left_out = {"_key": None, "_lock": None, "_client": None, "_encode": self._encode.encoding}
+        return {**self.__dict__, **left_out}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._encode = DataUris(state["_encode"])
+        self._key, self._lock = find_key(), threading.Lock()
+
+    def _connection(self) -> Client:
+        with self._lock:
+            if self._client is None or self._client.process != os.getpid():
+                self._client = Client(self.url, self._key, self.concurrency, self.connect_timeout)
+            return self._client
+
+    async def _generate(
+        self, client: Client, conversations: Sequence[Conversation], spec: ChainSpec
+    ) -> list[Reply | Exception]:
+        return list(await asyncio.gather(*(self._one(client, c, spec) for c in conversations)))
+
+    async def _one(
+        self, client: Client, conversation: Conversation, spec: ChainSpec
+    ) -> Reply | Exception:
+        # The place is kept during pauses: a server that is busy is not asked by others instead
+        async with client.places:
+            try:
+                # Pictures are compressed beside the loop, which goes on with other requests
+                body = await asyncio.to_thread(self._body, conversation, spec)
+
+                async def ask(seconds: float) -> Reply | Failure:
+                    return await self._ask(client, body, conversation.pattern, seconds)
+
+                found = await persist(ask, self.backoff, self.timeout, self.deadline)
+            except Exception as error:
+                return ServerError(client.safe(f"{type(error).__name__}: {error}"))
+        return ServerError(found.reason) if isinstance(found, Failure) else found
+
+    async def _ask(
+        self, client: Client, body: dict[str, Any], pattern: str | None, seconds: float
+    ) -> Reply | Failure:
+        """Makes one attempt: with all that may be asked for on top, and without what is refused."""
+        ends = time.monotonic() + seconds
+        structured, logprobs = self._structured and pattern is not None, self._logprobs
+        while True:
+            fields = self._fields(pattern if structured else None, logprobs)
+            left = max(ends - time.monotonic(), 0.001)
+            answer = await client.complete(left, {**body, **fields})
+            if not isinstance(answer, Failure):
+                break
+            if answer.status not in (400, 422) or not (structured or logprobs):
+                return answer
+            structured, logprobs = False, logprobs and structured
+        reply = read_reply(answer, self.url)
+        if isinstance(reply, str):
+            return Failure(reply, passing=True)
+        self._remember(structured or pattern is None, logprobs)
+        return reply
+
+    def _fields(self, pattern: str | None, logprobs: bool) -> dict[str, Any]:
+        """What is asked for on top, where the server offers it."""
+        fields: dict[str, Any] = {"logprobs": True} if logprobs else {}
+        if self.model.owner in _PATTERN_FIELDS:
+            constraint = _PATTERN_FIELDS[self.model.owner](pattern) if pattern else {}
+            fields["extra_body"] = {**_PLAIN_SAMPLING, **constraint}
+        return fields
+
+    def _remember(self, structured: bool, logprobs: bool) -> None:
+        """Does not ask again for what the server refused, once it has answered without."""
+        if self._structured and not structured:
+            self._structured = False
+            logger.warning(
+                "The server at %s refuses regular expressions: replies are free text", self.url
+            )
+        if self._logprobs and not logprobs:
+            self._logprobs = False
+            logger.warning(
+                "The server at %s gives no probabilities: boxes have no confidence", self.url
+            )
+
+    def _body(self, conversation: Conversation, spec: ChainSpec) -> dict[str, Any]:
+        return {
+            "model": self.model.id,
+            "messages": [self._message(message) for message in conversation.messages],
+            "max_tokens": spec.max_new_tokens,
+            "temperature": float(spec.temperature),
+            "top_p": 1.0,
+        }
+
+    def _message(self, message: Message) -> dict[str, Any]:
+        if all(isinstance(part, str) for part in message.content):
+            return {"role": message.role, "content": message.text}
+        content: list[dict[str, Any]] = []
+        for part in message.content:
+            if isinstance(part, VideoFrames):
+                raise ValueError("a server is sent images, not videos: set frame_encoding=images")
+            if not isinstance(part, str):
+                content.append({"type": "image_url", "image_url": {"url": self._encode(part)}})
+            elif content and content[-1]["type"] == "text":  # some servers break the line between
+                content[-1]["text"] += part
+            else:
+                content.append({"type": "text", "text": part})
+        return {"role": message.role, "content": content}
+
+
+def _require_openai() -> None:
+    try:
+        import openai  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "A model on a server needs the openai client: pip install 'fiftyone-revseg[server]'"
+        ) from error

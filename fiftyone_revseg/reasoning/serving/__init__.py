@@ -1,0 +1,1 @@
+"""Asking a server: its address and key, requests that may fail, and what comes back."""

@@ -1,0 +1,103 @@
+"""Reads what a server of the OpenAI API answers, and takes nothing in it for granted."""
+
+from __future__ import annotations
+
+import codecs
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ..backend import Reply
+from .served import ServedModel, ServerError
+
+
+def read_models(answer: Any, url: str) -> list[ServedModel]:
+    """Reads the list of models.
+
+    Raises:
+        ServerError: if it is none
+    """
+    entries = answer.get("data") if isinstance(answer, Mapping) else None
+    if not isinstance(entries, list):
+        raise ServerError(
+            f"What answers at {url} is no server of the OpenAI API: its list of models is missing. "
+            "Check the address, which usually ends with /v1"
+        )
+    return [
+        ServedModel(entry["id"], _text(entry.get("root")), _text(entry.get("owned_by")))
+        for entry in entries
+        if isinstance(entry, Mapping) and isinstance(entry.get("id"), str)
+    ]
+
+
+def read_reply(answer: Any, url: str) -> Reply | str:
+    """Reads a chat completion.
+
+    Args:
+        answer: the decoded JSON
+        url: the server's address, for the message
+
+    Returns:
+        the reply; or what is wrong with it, in one sentence
+    """
+    choices = answer.get("choices") if isinstance(answer, Mapping) else None
+    if not isinstance(choices, list) or not choices:
+        return f"The server at {url} answered without any choice"
+    choice = choices[0] if isinstance(choices[0], Mapping) else {}
+    message = choice.get("message")
+    content = message.get("content") if isinstance(message, Mapping) else None
+    # Servers that take a thought apart from the answer; the record has both
+    thought = message and next(
+        (
+            _text(message.get(name))
+            for name in ("reasoning", "reasoning_content")
+            if message.get(name)
+        ),
+        "",
+    )
+    if not isinstance(content, str) and not thought:
+        return f"The server at {url} answered without any text"
+    text = _text(content)
+    if thought:
+        text = f"<think>{thought}</think>{text}"
+    pieces, probabilities = _tokens(choice.get("logprobs"), text)
+    usage = answer.get("usage")
+    usage = usage if isinstance(usage, Mapping) else {}
+    return Reply(
+        text=text,
+        token_texts=pieces,
+        token_probabilities=probabilities,
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        tokens=_count(usage.get("completion_tokens")) or len(pieces),
+    )
+
+
+def _tokens(logprobs: Any, text: str) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """The pieces that join to ``text`` with their probabilities; nothing if they do not join."""
+    entries = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+    pieces: list[str] = []
+    probabilities: list[float] = []
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    length = 0
+    for entry in entries if isinstance(entries, list) else ():
+        if length >= len(text):
+            break  # what is left marks the end of the reply
+        logprob = entry.get("logprob") if isinstance(entry, Mapping) else None
+        if isinstance(logprob, bool) or not isinstance(logprob, (int, float)):
+            return (), ()
+        try:  # a character may be spread over several tokens, whose texts are then no text
+            piece = decoder.decode(bytes(entry["bytes"]))
+        except (KeyError, TypeError, ValueError):
+            piece = _text(entry.get("token"))
+        pieces.append(piece)
+        probabilities.append(min(math.exp(min(logprob, 0.0)), 1.0))
+        length += len(piece)
+    return (tuple(pieces), tuple(probabilities)) if "".join(pieces) == text else ((), ())
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

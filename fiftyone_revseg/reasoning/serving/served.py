@@ -1,0 +1,178 @@
+"""What is to be known of a server before it is asked: its address, its key, and its models."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from fiftyone_revseg.presets import PRESETS
+
+from ..spec import ChainSpec, complete_settings, read_settings
+
+#: The environment variable, and the secret of the plugin, that holds a server's key
+KEY_NAME = "REVSEG_SERVER_KEY"
+
+
+class ServerError(RuntimeError):
+    """A server gave no usable answer. The message says why, in one sentence, and has no secret."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model as a server lists it.
+
+    Attributes:
+        id: the name that requests have to use
+        root: the checkpoint that was loaded: a hub id or a path on the server; "" if unknown
+        owner: "vllm" or "sglang" for those servers, which name themselves there
+    """
+
+    id: str
+    root: str = ""
+    owner: str = ""
+
+
+def check_url(url: str) -> str:
+    """Brings the address of a server into one form, and refuses what is none.
+
+    Args:
+        url: such as "http://localhost:8000/v1"; without a path, "/v1" is meant
+
+    Returns:
+        the address without a slash at its end
+
+    Raises:
+        ValueError: if it is no address, or has a secret in it: it is stored with every result
+    """
+    try:
+        parts = urlsplit(url.strip())
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        valid = False
+    if valid and (parts.username is not None or parts.password is not None or parts.query):
+        # Not repeated in the message: messages are logged
+        raise ValueError(
+            "The address of the server has a user, a password or a query in it, and would be "
+            f"stored with every result: leave them out, and put the server's key into {KEY_NAME}"
+        )
+    if not valid:
+        shown = url.rpartition("@")[2].partition("?")[0]
+        raise ValueError(
+            f"'{shown}' is no address of a server: give one such as http://localhost:8000/v1"
+        )
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") or "/v1", "", ""))
+
+
+def find_key(key: str | None = None) -> str | None:
+    """Returns the key to use: the one given, else that of the environment; None if there is none.
+
+    Raises:
+        ValueError: if it cannot be sent; the message does not repeat it
+    """
+    key = (os.environ.get(KEY_NAME) if key is None else key) or ""
+    key = key.strip()  # a file that it was read from ends with a line break
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError(f"{KEY_NAME} holds something else than a key: spaces or odd characters")
+    return key or None
+
+
+def choose_model(models: Sequence[ServedModel], name: str, url: str) -> ServedModel:
+    """Finds a model on a server.
+
+    Args:
+        models: what it serves
+        name: the name of one of them, or the preset of the checkpoint that it is
+        url: the server's address, for the message
+
+    Raises:
+        ValueError: if there is no such model; the message lists those that there are
+    """
+    wanted = [name, PRESETS[name].reasoner] if name in PRESETS else [name]
+    for candidate in wanted:
+        for model in models:
+            if candidate in (model.id, model.root):
+                return model
+    there = ", ".join(f"'{model.id}'" for model in models[:10]) or "no model at all"
+    raise ValueError(f"The server at {url} has no model '{name}': it serves {there}")
+
+
+def served_spec(
+    model: ServedModel, spec: ChainSpec | Mapping[str, Any] | str | Path | None = None
+) -> ChainSpec:
+    """Finds out how a model on a server wants to be asked.
+
+    Args:
+        model: the model
+        spec (None): all settings, or some that replace the checkpoint's own, or the directory
+            with a ``revseg.json``
+
+    Returns:
+        the spec: what ``spec`` says, then, if the model's root is a preset, or a directory or a
+        hub repository that can be read from here, the checkpoint's ``revseg.json``, then the
+        defaults of its family
+
+    Raises:
+        ValueError: if a setting is not valid, cannot be used with a server, or nobody says in
+            which space the boxes are
+    """
+    if not isinstance(spec, ChainSpec):
+        settings = read_settings(spec) if isinstance(spec, (str, Path)) else spec
+        spec = _known_spec(model, settings or {})
+    if spec.frame_encoding != "images":
+        raise ValueError(
+            "A server is sent images, not videos: set frame_encoding to 'images', with "
+            'spec={"frame_encoding": "images"} or in revseg.json'
+        )
+    return spec
+
+
+def _known_spec(model: ServedModel, settings: Mapping[str, Any]) -> ChainSpec:
+    from ..local import checkpoint_spec
+
+    names = [name for name in (model.root, model.id) if name]
+    for name in names:
+        preset = PRESETS.get(name)
+        checkpoint = Path(preset.reasoner if preset else name).expanduser()
+        if (checkpoint / "config.json").is_file():
+            return checkpoint_spec(checkpoint, settings)
+    for name in names:
+        preset = PRESETS.get(name)
+        family = _family(preset.reasoner if preset else name)
+        if family:
+            return complete_settings(family, settings)
+    if "box_convention" in settings:
+        return ChainSpec.from_dict(settings)
+    raise ValueError(
+        f"In which space does the model '{model.id}' give its boxes? The server does not say which "
+        'checkpoint it is, so say it: load it with spec={"box_convention": "pixels"} (of the '
+        'picture that it is shown) or {"box_convention": "relative-1000"} (0 to 1000 along each '
+        "side), or with its revseg.json (--spec on the command line)"
+    )
+
+
+# The makers' own repositories, and only these: anybody may call anything Qwen2.5-VL. As in
+# spec.py, which says which boxes the families answer with
+_REPOSITORIES = {
+    r"Qwen/Qwen2\.5-VL-.*": "qwen2_5_vl",
+    r"Qwen/Qwen2-VL-.*": "qwen2_vl",
+    r"Qwen/Qwen3-VL-\d+B-A\d+B-.*": "qwen3_vl_moe",
+    r"Qwen/Qwen3-VL-.*": "qwen3_vl",
+    r"Qwen/Qwen3\.5-\d+B-A\d+B.*": "qwen3_5_moe",
+    r"Qwen/Qwen3\.5-.*": "qwen3_5",
+    r"zai-org/GLM-4\.1V-.*": "glm4v",
+    r"zai-org/GLM-4\.5V.*": "glm4v_moe",
+    r"zai-org/GLM-4\.6V.*": "glm46v",
+    r"OpenGVLab/InternVL.*-hf": "internvl",
+}
+
+
+def _family(name: str) -> str | None:
+    for pattern, family in _REPOSITORIES.items():
+        if re.fullmatch(pattern, name, re.IGNORECASE):
+            return family
+    return None
