@@ -37,7 +37,7 @@ class Preset:
 
     Attributes:
         reasoner: the hub id or path of the vision-language model
-        tracker: the tracker, as :func:`fiftyone_revseg.tracking.Sam2Tracker.load` takes it
+        tracker: the tracker, as :func:`fiftyone_revseg.tracking.load_tracker` takes it
         description: one sentence for people who choose
         reasoner_weights (None): what is known about the vision-language model's weights
         tracker_weights (None): what is known about the tracker's weights

@@ -254,13 +254,20 @@ def _check_tracker(name: str) -> None:
     from pathlib import Path
 
     from fiftyone_revseg.tracking.checkpoints import OFFICIAL_PRESETS, find_checkpoint
+    from fiftyone_revseg.tracking.transformers_checkpoints import (
+        PREFIX,
+        find_files,
+        is_transformers,
+    )
 
-    path = Path(name).expanduser()
-    on_hub = name in OFFICIAL_PRESETS or (
-        name.count("/") == 1 and path.suffix not in (".pt", ".safetensors")
+    bare = name.removeprefix(PREFIX)
+    path = Path(bare).expanduser()
+    on_hub = bare in OFFICIAL_PRESETS or (
+        bare.count("/") == 1 and path.suffix not in (".pt", ".safetensors")
     )
     if path.exists() or not on_hub:
-        find_checkpoint(name)
+        find = find_files if is_transformers(name) else find_checkpoint
+        find(name)
 
 
 def _tell_of(inputs: types.Object, preset: Any) -> None:

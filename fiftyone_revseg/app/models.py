@@ -15,7 +15,7 @@ from typing import Any
 
 from fiftyone_revseg.dataset import RevSegModel, load_model
 from fiftyone_revseg.presets import resolve
-from fiftyone_revseg.tracking import Sam2Tracker, Tracker
+from fiftyone_revseg.tracking import Tracker, load_tracker
 from fiftyone_revseg.weights import stamp
 
 # Weights are shared by all models that use the same ones (see fiftyone_revseg.weights), so a second
@@ -86,7 +86,7 @@ def get_tracker(
     """
     name = tracker or resolve(name_or_path).tracker
     key = (name, device, dtype, _files(name))
-    return _kept(_trackers, key, lambda: Sam2Tracker.load(name, device=device, dtype=dtype))
+    return _kept(_trackers, key, lambda: load_tracker(name, device=device, dtype=dtype))
 
 
 def _kept(store: OrderedDict[Hashable, Any], key: Hashable, load: Callable[[], Any]) -> Any:
@@ -111,7 +111,7 @@ def forget_models() -> None:
 
 def _files(name_or_path: str | None) -> Hashable:
     """What tells that a checkpoint on disk was replaced by another one."""
-    path = Path(name_or_path or "").expanduser()
+    path = Path((name_or_path or "").removeprefix("transformers:")).expanduser()
     if not name_or_path or not path.exists():
         return None
     files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file())

@@ -9,7 +9,7 @@ model = click.option(
 )
 tracker = click.option(
     "--tracker",
-    help="A SAM 2 checkpoint: a name, a hub id or a path."
+    help="A checkpoint of SAM 2 or EdgeTAM: a name, a hub id or a path."
     "  [default: the preset's, else sam2.1-hiera-large]",
 )
 frames = click.option(

@@ -2,11 +2,13 @@
 
 from fiftyone_revseg.tracking.both_ways import track_both_ways
 from fiftyone_revseg.tracking.checkpoints import CheckpointError
+from fiftyone_revseg.tracking.load import load_tracker
 from fiftyone_revseg.tracking.mask_track import MaskTrack
 from fiftyone_revseg.tracking.prompts import track_prompts
 from fiftyone_revseg.tracking.rle import RLE, decode_masks, encode_masks
 from fiftyone_revseg.tracking.sam2_tracker import Sam2Tracker
 from fiftyone_revseg.tracking.tracker import FrameMasks, Tracker
+from fiftyone_revseg.tracking.transformers_tracker import TransformersTracker
 
 __all__ = [
     "RLE",
@@ -15,8 +17,10 @@ __all__ = [
     "MaskTrack",
     "Sam2Tracker",
     "Tracker",
+    "TransformersTracker",
     "decode_masks",
     "encode_masks",
+    "load_tracker",
     "track_both_ways",
     "track_prompts",
 ]

@@ -97,7 +97,7 @@ def load_files(config: Path | None, weights: Path) -> tuple[SAM2Base, str]:
     settings = None if config is None else read_config(config)  # is quick, so it goes first
     state = read_weights(weights)
     if settings is None:
-        settings = read_config(_recognize(state, weights))
+        settings = read_config(recognize(state, weights))
     model = build_model(settings)
     try:
         model.load_state_dict(state)
@@ -189,7 +189,8 @@ def build_model(config: dict[str, Any]) -> SAM2Base:
     except ImportError as e:
         raise CheckpointError(
             "the tracker needs the sam2 package: install torch first, then "
-            "`SAM2_BUILD_CUDA=0 pip install --no-build-isolation sam2`"
+            "`SAM2_BUILD_CUDA=0 pip install --no-build-isolation sam2`; or write 'transformers:' "
+            "before the tracker's name"
         ) from e
     try:
         return instantiate(config, _recursive_=True)
@@ -226,14 +227,22 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
         ) from e
     if any(key.startswith("vision_encoder.") for key in state):
         raise CheckpointError(
-            f"'{path}' is in the layout of transformers, which is not read here: give the .pt "
-            "file of the same model, as in the official repositories 'facebook/sam2.1-hiera-...'"
+            f"'{path}' is in the layout of transformers: give the directory that holds it and its "
+            "config.json, with 'transformers:' before it, or give the .pt file of the same model"
         )
     return state
 
 
-def _recognize(state: dict[str, torch.Tensor], path: Path) -> Path:
-    """The official config that weights were made with, known by their shapes."""
+def recognize(state: dict[str, torch.Tensor], path: Path) -> Path:
+    """Finds the official config that weights were made with, known by their shapes.
+
+    Args:
+        state: tensors by name, as from :func:`read_weights`
+        path: the file they come from, for the message
+
+    Raises:
+        CheckpointError: if their shapes are those of no official model
+    """
     stem = state.get("image_encoder.trunk.patch_embed.proj.weight")
     prefix = "image_encoder.trunk.blocks."
     blocks = {key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)}
@@ -274,7 +283,8 @@ def _package_config(name: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise CheckpointError(
             "the tracker needs the sam2 package: install torch first, then "
-            "`SAM2_BUILD_CUDA=0 pip install --no-build-isolation sam2`"
+            "`SAM2_BUILD_CUDA=0 pip install --no-build-isolation sam2`; or write 'transformers:' "
+            "before the tracker's name"
         )
     return Path(spec.submodule_search_locations[0]) / name
 
@@ -301,7 +311,7 @@ def _in_directory(directory: Path) -> tuple[Path | None, Path]:
         return _config_of(found[0]), found[0]
     raise CheckpointError(
         f"'{directory}' holds no tracker: it needs config.yaml and model.safetensors, "
-        "or exactly one .pt file"
+        "or exactly one .pt file, or what transformers saves of a video tracker"
     )
 
 
@@ -328,7 +338,8 @@ def _on_hub(repo_id: str) -> tuple[Path | None, Path]:
                 return _config_of(weights), weights
             raise CheckpointError(
                 f"'{repo_id}' on the hub holds no tracker: it needs config.yaml and "
-                "model.safetensors, or exactly one .pt file"
+                "model.safetensors, or exactly one .pt file, or what transformers saves of a video "
+                "tracker"
             ) from None
     except CheckpointError:
         raise

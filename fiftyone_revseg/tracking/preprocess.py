@@ -19,7 +19,11 @@ POINT_LABEL = 1
 
 
 def to_model_images(
-    frames: Sequence[np.ndarray], image_size: int, device: torch.device | str = "cpu"
+    frames: Sequence[np.ndarray],
+    image_size: int,
+    device: torch.device | str = "cpu",
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
 ) -> torch.Tensor:
     """Resizes frames to the model's square (the aspect ratio is not kept) and normalizes them.
 
@@ -31,6 +35,8 @@ def to_model_images(
         frames: (H, W, 3) uint8 RGB arrays of one size
         image_size: the side S of the model's image
         device ("cpu"): where to do the work
+        mean: of each channel, where 1 is white
+        std: of each channel
 
     Returns:
         a (B, 3, S, S) float32 tensor
@@ -44,8 +50,8 @@ def to_model_images(
     size = (image_size, image_size)
     pixels = interpolate(pixels, size=size, mode="bicubic", antialias=True)
     pixels = pixels.float().round().clamp(0, 255) / 255
-    mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (MEAN, STD))
-    return (pixels - mean) / std
+    centre, scale = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (mean, std))
+    return (pixels - centre) / scale
 
 
 def to_prompt(

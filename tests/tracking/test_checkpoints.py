@@ -15,11 +15,11 @@ from fiftyone_revseg.tracking.checkpoints import (
     OFFICIAL_PRESETS,
     CheckpointError,
     _package_config,
-    _recognize,
     build_model,
     find_checkpoint,
     load_model,
     read_config,
+    recognize,
 )
 
 NANO = EMBEDDED / "sam2-nano" / "config.yaml"
@@ -123,7 +123,7 @@ def test_pt_file_of_unknown_shapes_without_a_config_is_a_question(tmp_path, nano
 def test_every_official_size_is_known_by_its_shapes(file, tmp_path):
     config = _package_config(OFFICIAL_CONFIGS[file])
     state = build_model(read_config(config)).state_dict()
-    assert _recognize(state, tmp_path / "finetuned.pt") == config
+    assert recognize(state, tmp_path / "finetuned.pt") == config
 
 
 @pytest.mark.parametrize("version", ["sam2", "sam2.1"])
