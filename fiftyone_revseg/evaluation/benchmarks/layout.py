@@ -1,0 +1,328 @@
+"""What all benchmarks have in common: videos as folders of images, expressions, true masks.
+
+Nothing here needs FiftyOne. A benchmark is opened by reading its small files; images are never
+opened, except the first one of a video whose size is written nowhere, and masks are read when
+they are asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from fiftyone_revseg.evaluation.expressions import Expression
+from fiftyone_revseg.tracking.rle import RLE
+
+IMAGES = "JPEGImages"
+META = "meta_expressions.json"
+_EXTENSIONS = (".jpg", ".jpeg", ".png")
+
+
+class LayoutError(ValueError):
+    """The folder is not laid out as the benchmark is, so that nothing can be read."""
+
+
+class BrokenVideoError(LayoutError):
+    """One video cannot be used; the others can."""
+
+
+@dataclass(frozen=True)
+class FrameTruth:
+    """The true masks of one frame.
+
+    Attributes:
+        objects: the number of each object that can be seen -> its mask
+        void: where it is not known what is right, so that nothing counts; None for nowhere
+        foreground: all objects together, also those that no expression refers to, where a
+            benchmark says so
+    """
+
+    objects: Mapping[int, RLE]
+    void: RLE | None = None
+    foreground: RLE | None = None
+
+
+@dataclass(frozen=True)
+class BenchmarkVideo:
+    """One video of a benchmark.
+
+    Attributes:
+        name: the benchmark's own name of it, slashes kept
+        images: the paths of its images, in order
+        size: the (width, height) in pixels
+        expressions: the queries about it
+        labels: the number of each known object, 1-based -> its category, "object" if unknown
+        has_truth: whether there are true masks
+    """
+
+    name: str
+    images: tuple[str, ...] = field(repr=False)
+    size: tuple[int, int]
+    expressions: tuple[Expression, ...] = field(repr=False)
+    labels: Mapping[int, str]
+    has_truth: bool
+    _truth: Callable[[], Iterator[FrameTruth | None]] = field(repr=False, compare=False)
+
+    @property
+    def frame_names(self) -> list[str]:
+        """The names of the frames: those of the images, without folder and extension."""
+        return [Path(image).stem for image in self.images]
+
+    @property
+    def pattern(self) -> str | None:
+        """The images as a pattern such as ``".../%05d.jpg"``; None if there is no such pattern.
+
+        There is none if the images' names differ in more than their number, or if their folder
+        holds others that would fit as well.
+        """
+        return _pattern_of(self.images)
+
+    def truth(self) -> Iterator[FrameTruth | None]:
+        """Reads the true masks, a frame at a time.
+
+        Yields:
+            a :class:`FrameTruth` for every frame; None for one that is not annotated
+
+        Raises:
+            BrokenVideoError: if they cannot be read or do not fit the frames
+        """
+        return self._truth()
+
+
+class Benchmark:
+    """A split of a benchmark in its official layout.
+
+    Args:
+        directory: the benchmark's folder
+        split (None): the name of a split. By default, the one that figures are reported on, or
+            the only one that is there
+        masks (True): whether true masks will be read
+
+    Raises:
+        LayoutError: if the folder is not laid out like this benchmark
+    """
+
+    name: ClassVar[str]
+    default_split: ClassVar[str]
+    #: how the official script scores it, in words
+    protocol: ClassVar[str]
+    layout: ClassVar[str]  # the files that are looked for, for people
+    #: what a :class:`FrameTruth` has beside objects: "void", "foreground"
+    more_masks: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, directory: str | Path, split: str | None = None, masks: bool = True):
+        self.root = Path(os.path.abspath(directory))
+        if not self.root.is_dir():
+            raise LayoutError(f"There is no folder '{directory}'. Expected: {self.layout}")
+        self.split = self._find_split(split)
+        self.masks = masks
+        self._videos = self._read_videos()
+        if not self.images_root.is_dir():
+            raise LayoutError(
+                f"There is no folder '{self.images_root}' with the images: extract the benchmark's"
+                f" archive there. Expected: {self.layout}"
+            )
+
+    # What differs between benchmarks
+
+    def splits(self) -> list[str]:
+        """Lists the splits that are in the folder."""
+        raise NotImplementedError
+
+    @property
+    def meta_path(self) -> Path:
+        """The path of the file with the expressions."""
+        raise NotImplementedError
+
+    @property
+    def images_root(self) -> Path:
+        """The path of the folder that holds a folder of images for each video."""
+        raise NotImplementedError
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether the split has true masks, rather than a server that keeps them."""
+        return True
+
+    def read(self, name: str) -> BenchmarkVideo:
+        """Reads one video.
+
+        Args:
+            name: one of :meth:`names`
+
+        Returns:
+            a :class:`BenchmarkVideo`
+
+        Raises:
+            BrokenVideoError: if it cannot be used; the message says why
+        """
+        raise NotImplementedError
+
+    # What does not
+
+    def names(self) -> list[str]:
+        """Lists the names of the videos."""
+        return list(self._videos)
+
+    def __len__(self) -> int:
+        return len(self._videos)
+
+    def __iter__(self) -> Iterator[BenchmarkVideo]:
+        return (self.read(name) for name in self._videos)
+
+    def _find_split(self, split: str | None) -> str:
+        found = self.splits()
+        if split is None:
+            split = found[0] if len(found) == 1 else self.default_split
+        if split not in found:
+            there = f"there is {', '.join(found)}" if found else "there is none at all"
+            raise LayoutError(
+                f"'{self.root}' has no split {split!r} of {self.name} ({there}). Expected:"
+                f" {self.layout}"
+            )
+        return split
+
+    def _read_videos(self) -> dict[str, dict[str, Any]]:
+        meta = read_json(self.meta_path)
+        videos = meta.get("videos") if isinstance(meta, dict) else None
+        if not isinstance(videos, dict):
+            raise LayoutError(
+                f"'{self.meta_path}' holds no 'videos': it is not the file of {self.name}"
+            )
+        return videos
+
+    def _meta(self, name: str) -> dict[str, Any]:
+        """What the file says about a video, at least its expressions."""
+        meta = self._videos[name]
+        if not isinstance(meta, dict) or not isinstance(meta.get("expressions"), (dict, list)):
+            raise BrokenVideoError(f"'{self.meta_path}' gives no 'expressions' for video '{name}'")
+        return meta
+
+    def _images(self, name: str) -> tuple[str, ...]:
+        """The images of a video, in order: those that the file lists, or all in the folder."""
+        folder = self.images_root / name
+        there = _files_by_stem(folder)
+        listed = self._videos[name].get("frames")
+        if listed is None:
+            listed = sorted(there, key=_natural)
+        if not isinstance(listed, list) or not listed:
+            raise BrokenVideoError(f"Video '{name}' has no frames, by '{self.meta_path}'")
+        stems = [str(stem) for stem in listed]
+        missing = [stem for stem in stems if stem not in there]
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise BrokenVideoError(f"The image '{folder / missing[0]}.jpg'{more} is missing")
+        if stems != sorted(set(stems), key=_natural):
+            raise BrokenVideoError(
+                f"'{self.meta_path}' lists the frames of video '{name}' twice or out of order"
+            )
+        return tuple(os.path.join(folder, there[stem]) for stem in stems)
+
+    def _size(self, name: str, images: Sequence[str]) -> tuple[int, int]:
+        """The (width, height) of a video: as the file says, or of its first image."""
+        meta = self._videos[name]
+        try:
+            size = int(meta["width"]), int(meta["height"])
+            if min(size) > 0:
+                return size
+        except (KeyError, TypeError, ValueError):
+            pass  # most benchmarks do not say
+        return image_size(images[0])
+
+
+def objects_kind(objects: Sequence[int] | None) -> str:
+    """The kind of an expression where a benchmark has none: how many objects it refers to."""
+    if objects is None:
+        return ""
+    return ("no_target", "one_object")[len(objects)] if len(objects) < 2 else "several_objects"
+
+
+def text_of(value: Any, where: str) -> str:
+    """Returns the text of an expression, on one line.
+
+    Raises:
+        BrokenVideoError: if there is none
+    """
+    text = " ".join(value.split()) if isinstance(value, str) else ""
+    if not text:
+        raise BrokenVideoError(f"{where} has no text")
+    return text
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        LayoutError: if there is none, or it is no JSON
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise LayoutError(f"There is no file '{path}'") from None
+    except (OSError, ValueError) as error:
+        raise LayoutError(
+            f"'{path}' cannot be read as JSON ({error}): download or extract it again"
+        ) from error
+
+
+def image_size(path: str) -> tuple[int, int]:
+    """Reads the (width, height) of an image, from its first bytes.
+
+    Raises:
+        BrokenVideoError: if it is no image
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BrokenVideoError(f"The image '{path}' cannot be read ({error})") from error
+
+
+def subfolders(folder: Path, holding: str) -> list[str]:
+    """Lists the folders in a folder that hold a file or folder of some name."""
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name for entry in folder.iterdir() if (entry / holding).exists())
+
+
+def _files_by_stem(folder: Path) -> dict[str, str]:
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries]
+    except OSError:
+        raise BrokenVideoError(f"There is no folder '{folder}' with images") from None
+    stems = {}
+    for name in names:
+        stem, extension = os.path.splitext(name)
+        if extension.lower() in _EXTENSIONS and not name.startswith("."):
+            stems[stem] = name
+    return stems
+
+
+def _pattern_of(images: Sequence[str]) -> str | None:
+    from fiftyone_revseg.video.images import list_images
+
+    folder, name = os.path.split(images[0])
+    match = re.fullmatch(r"(.*?)(\d+)(\.\w+)", name, re.DOTALL)
+    if match is None or "%" in match[1]:
+        return None
+    for digits in (f"%0{len(match[2])}d", "%d"):
+        pattern = os.path.join(folder, f"{match[1]}{digits}{match[3]}")
+        try:
+            if list_images(pattern) == list(images):
+                return pattern
+        except ValueError:  # no file fits
+            continue
+    return None
+
+
+def _natural(name: str) -> list[Any]:
+    parts = re.split(r"(\d+)", name)
+    return [(int(p), p) if i % 2 else p for i, p in enumerate(parts)]

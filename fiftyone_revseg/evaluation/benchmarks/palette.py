@@ -1,0 +1,156 @@
+"""Ref-YouTube-VOS and Ref-DAVIS17: objects as the values of the pixels of palette images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fiftyone_revseg.evaluation.benchmarks.layout import (
+    IMAGES,
+    META,
+    Benchmark,
+    BenchmarkVideo,
+    BrokenVideoError,
+    FrameTruth,
+    read_json,
+    subfolders,
+    text_of,
+)
+from fiftyone_revseg.evaluation.expressions import Expression
+from fiftyone_revseg.tracking.rle import encode_masks
+
+ANNOTATIONS = "Annotations"
+_CATEGORIES = "meta.json"
+_VOID = 255  # pixels that belong to nobody knows what
+
+
+class PaletteBenchmark(Benchmark):
+    """A benchmark with a palette image of all objects for each frame.
+
+    The number of an object is its pixels' value, and the ``obj_id`` of the expressions.
+    """
+
+    def splits(self) -> list[str]:
+        """Lists the splits that are in the folder."""
+        return subfolders(self.root / "meta_expressions", META)
+
+    @property
+    def meta_path(self) -> Path:
+        """The path of the file with the expressions."""
+        return self.root / "meta_expressions" / self.split / META
+
+    @property
+    def images_root(self) -> Path:
+        """The path of the folder with the images."""
+        return self.root / self.split / IMAGES
+
+    @property
+    def masks_root(self) -> Path:
+        """The path of the folder with the palette images."""
+        return self.root / self.split / ANNOTATIONS
+
+    def read(self, name: str) -> BenchmarkVideo:
+        """Reads one video, see :meth:`Benchmark.read`."""
+        meta = self._meta(name)
+        images = self._images(name)
+        if not isinstance(meta["expressions"], dict):
+            raise BrokenVideoError(f"'{self.meta_path}' has no 'expressions' by id for '{name}'")
+        expressions = []
+        for key, entry in meta["expressions"].items():
+            where = f"Expression {key!r} of video '{name}' in '{self.meta_path}'"
+            objects = (_number(entry.get("obj_id"), where),) if self.has_truth else None
+            expressions.append(Expression(str(key), text_of(entry.get("exp"), where), objects))
+        if self.has_truth and self.masks and not (self.masks_root / name).is_dir():
+            raise BrokenVideoError(f"There is no folder '{self.masks_root / name}' with masks")
+        size = self._size(name, images)
+        return BenchmarkVideo(
+            name=name,
+            images=images,
+            size=size,
+            expressions=self._complete(name, expressions),
+            labels=self._labels(name, expressions) if self.has_truth else {},
+            has_truth=self.has_truth,
+            _truth=lambda: self._truth(name, images, size),
+        )
+
+    def _complete(self, name: str, expressions: list[Expression]) -> tuple[Expression, ...]:
+        """Adds what a benchmark knows beyond text and object."""
+        return tuple(expressions)
+
+    def _labels(self, name: str, expressions: Sequence[Expression]) -> dict[int, str]:
+        labels = {number: "object" for e in expressions for number in e.objects or ()}
+        for number, entry in self._categories(name).items():
+            if str(number).isdigit() and isinstance(entry, dict):
+                labels[int(number)] = str(entry.get("category") or "object")
+        return labels
+
+    def _categories(self, name: str) -> Mapping[str, Any]:
+        if not hasattr(self, "_by_video"):
+            path = self.root / self.split / _CATEGORIES
+            meta = read_json(path) if path.is_file() else {}
+            self._by_video = meta.get("videos") or {} if isinstance(meta, dict) else {}
+        objects = (self._by_video.get(name) or {}).get("objects")
+        return objects if isinstance(objects, dict) else {}
+
+    def _truth(
+        self, name: str, images: Sequence[str], size: tuple[int, int]
+    ) -> Iterator[FrameTruth | None]:
+        folder = self.masks_root / name
+        for image in images:
+            path = folder / f"{os.path.splitext(os.path.basename(image))[0]}.png"
+            if not path.is_file():
+                raise BrokenVideoError(f"The image '{path}' with masks is missing")
+            values = read_values(path, size)
+            numbers = [int(n) for n in np.unique(values) if n]
+            masks = dict(zip(numbers, encode_masks(split_values(values, numbers)), strict=True))
+            void = masks.pop(_VOID, None)
+            yield FrameTruth({n: m for n, m in masks.items() if m is not None}, void)
+
+
+def split_values(values: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
+    """Returns (N, H, W) bool: where each of N values is in an (H, W) image."""
+    if not numbers:
+        return np.zeros((0, *values.shape), bool)
+    return np.asarray(values[None] == np.array(numbers, values.dtype)[:, None, None])
+
+
+def read_values(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """Reads the values of the pixels of a palette or gray image, without applying a palette.
+
+    Args:
+        path: the path of the image
+        size: the (width, height) that it must have
+
+    Returns:
+        (H, W) uint8
+
+    Raises:
+        BrokenVideoError: if it cannot be read, or is of another size or kind
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            if image.mode == "1":
+                image = image.convert("L")
+            values = np.array(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BrokenVideoError(f"The image '{path}' cannot be read ({error})") from error
+    if values.ndim != 2 or values.dtype != np.uint8:
+        raise BrokenVideoError(f"The image '{path}' has colors: it must have a palette, or be gray")
+    if values.shape != (size[1], size[0]):
+        raise BrokenVideoError(
+            f"The image '{path}' is {values.shape[1]} x {values.shape[0]} pixels, but its video"
+            f" {size[0]} x {size[1]}"
+        )
+    return values
+
+
+def _number(value: Any, where: str) -> int:
+    if not str(value).isdigit() or not 0 < int(value) < _VOID:
+        raise BrokenVideoError(f"{where} has obj_id {value!r}: it must be a number from 1 to 254")
+    return int(value)

@@ -1,0 +1,117 @@
+"""ReasonVOS (Bai et al., NeurIPS 2024): queries that take reasoning, on videos of four sources."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from fiftyone_revseg.evaluation.benchmarks.layout import (
+    IMAGES,
+    META,
+    Benchmark,
+    BenchmarkVideo,
+    BrokenVideoError,
+    FrameTruth,
+    LayoutError,
+    text_of,
+)
+from fiftyone_revseg.evaluation.benchmarks.palette import ANNOTATIONS, read_values
+from fiftyone_revseg.evaluation.expressions import Expression
+from fiftyone_revseg.tracking.rle import encode_masks
+
+
+class ReasonVos(Benchmark):
+    """ReasonVOS. It has one split only, here called "test"."""
+
+    name = "reasonvos"
+    default_split = "test"
+    protocol = (
+        "J&F of each expression, mean over expressions; missing predictions count as zero (the"
+        " original script leaves them out)"
+    )
+    layout = f"{META}, {IMAGES}/VIDEO/*.jpg, {ANNOTATIONS}/SOURCE_VIDEO_OBJECT/*.png"
+
+    def splits(self) -> list[str]:
+        """Lists the splits that are in the folder."""
+        if not self.meta_path.is_file():
+            raise LayoutError(f"There is no file '{self.meta_path}'. Expected: {self.layout}")
+        return ["test"]
+
+    @property
+    def meta_path(self) -> Path:
+        """The path of the file with the expressions."""
+        return self.root / META
+
+    @property
+    def images_root(self) -> Path:
+        """The path of the folder with the images."""
+        return self.root / IMAGES
+
+    def read(self, name: str) -> BenchmarkVideo:
+        """Reads one video, see :meth:`Benchmark.read`."""
+        meta = self._meta(name)
+        images = self._images(name)
+        entries, where = meta["expressions"], f"'{self.meta_path}', video '{name}'"
+        if isinstance(entries, dict):
+            entries = list(entries.values())
+        if any(not {"obj_id", "exp_id", "exp_text"} <= set(entry) for entry in entries):
+            raise BrokenVideoError(f"{where}: an expression lacks obj_id, exp_id or exp_text")
+        own_ids = list(dict.fromkeys(str(entry["obj_id"]) for entry in entries))
+        numbers = {own_id: n for n, own_id in enumerate(own_ids, start=1)}
+        # The same ids may be used again for each object
+        count = Counter(str(entry["exp_id"]) for entry in entries)
+        expressions = []
+        for entry in entries:
+            own_id, key = str(entry["obj_id"]), str(entry["exp_id"])
+            expressions.append(
+                Expression(
+                    id=key if count[key] == 1 else f"{own_id}_{key}",
+                    text=text_of(entry["exp_text"], f"{where}: expression {key}"),
+                    objects=(numbers[own_id],),
+                    kind="sentence" if entry.get("is_sent") else "phrase",
+                )
+            )
+        folders = {
+            number: self.root / ANNOTATIONS / f"{meta.get('source')}_{name}_{own_id}"
+            for own_id, number in numbers.items()
+        }
+        if self.masks:
+            for folder in folders.values():
+                if not folder.is_dir():
+                    raise BrokenVideoError(f"There is no folder '{folder}' with masks")
+        size = self._size(name, images)
+        return BenchmarkVideo(
+            name=name,
+            images=images,
+            size=size,
+            expressions=tuple(expressions),
+            labels=dict.fromkeys(numbers.values(), "object"),
+            has_truth=True,
+            _truth=lambda: _truth(folders, images, size),
+        )
+
+
+def _truth(
+    folders: Mapping[int, Path], images: Sequence[str], size: tuple[int, int]
+) -> Iterator[FrameTruth | None]:
+    stems = [os.path.splitext(os.path.basename(image))[0] for image in images]
+    there = {number: {path.stem for path in f.glob("*.png")} for number, f in folders.items()}
+    for number, found in there.items():
+        if not found:
+            raise BrokenVideoError(f"The folder '{folders[number]}' holds no PNG images")
+        if not found <= set(stems):
+            other = folders[number] / f"{min(found - set(stems))}.png"
+            raise BrokenVideoError(f"There is no image for the masks in '{other}'")
+    for stem in stems:
+        # The official script scores the frames that have masks; not all videos have all
+        if not all(stem in found for found in there.values()):
+            yield None
+            continue
+        objects = {}
+        for number, folder in folders.items():
+            (rle,) = encode_masks(read_values(folder / f"{stem}.png", size)[None] > 0)
+            if rle is not None:
+                objects[number] = rle
+        yield FrameTruth(objects)
