@@ -75,7 +75,7 @@ def masks(draw, height, width):
         for _ in range(rng.integers(1, 3)):
             cy, cx = rng.uniform(-3, height + 3), rng.uniform(-3, width + 3)
             angle = np.arctan2(y - cy, x - cx)
-            edge = rng.uniform(1, max(height, width) / 2) * (1 + 0.3 * np.sin(5 * angle))
+            edge = rng.uniform(0.5, max(height, width) / 2 + 0.5) * (1 + 0.3 * np.sin(5 * angle))
             mask |= np.hypot(y - cy, x - cx) < edge
     elif kind == "box":
         (top, bottom), (left, right) = np.sort(rng.integers(0, [[height + 1], [width + 1]], (2, 2)))
