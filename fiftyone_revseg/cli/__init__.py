@@ -14,6 +14,7 @@ from fiftyone_revseg.cli.install import install
 from fiftyone_revseg.cli.models import models
 from fiftyone_revseg.cli.segment import segment
 from fiftyone_revseg.cli.status import status
+from fiftyone_revseg.cli.submit import load_predictions, submit, validate
 from fiftyone_revseg.cli.train import train
 from fiftyone_revseg.version import __version__
 
@@ -38,5 +39,18 @@ def main() -> None:
     """
 
 
-for command in (segment, apply, status, demo, models, install, doctor, train):
+_COMMANDS = (
+    segment,
+    apply,
+    status,
+    submit,
+    validate,
+    load_predictions,
+    demo,
+    models,
+    install,
+    doctor,
+    train,
+)
+for command in _COMMANDS:
     main.add_command(command)

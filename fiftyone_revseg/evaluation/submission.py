@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fiftyone_revseg.evaluation.answers import FAILED
 from fiftyone_revseg.evaluation.expressions import EXPRESSIONS, Expression
 from fiftyone_revseg.evaluation.submission_check import validate_submission
 from fiftyone_revseg.evaluation.submission_files import (
@@ -158,6 +159,12 @@ class _About:
     expressions: tuple[Expression, ...]
     answered: frozenset[str]
 
+    @property
+    def only_text(self) -> str | None:
+        """The text of all expressions; None if there are several."""
+        texts = {expression.text for expression in self.expressions}
+        return texts.pop() if len(texts) == 1 else None
+
     def frame_numbers(self, listed: VideoMeta | None) -> dict[int, str]:
         """Maps the numbers of the frames that are asked for to their names."""
         numbers = {name: number for number, name in enumerate(self.frame_names, start=1)}
@@ -180,19 +187,22 @@ def _abouts(samples: Any, pred_field: str) -> dict[str, _About]:
                 f"There is no field '{name}' in dataset '{samples.dataset_name}', so this is no"
                 " benchmark that was imported: see revseg import"
             )
-    answers = f"{pred_field}_answers.classifications.query"
-    queries = [None] * len(samples)
-    if samples.has_field(f"{pred_field}_answers"):
-        queries = samples.values(answers)
     ids, *values = samples.values(["id", *names])
+    answers: list[Any] = [None] * len(ids)
+    if samples.has_field(f"{pred_field}_answers"):
+        answers = samples.values(f"{pred_field}_answers")
     return {
         sample_id: _About(
             name,
             tuple(frames or ()),
             tuple(map(Expression.from_label, found.classifications if found else ())),
-            frozenset(query or ()),
+            frozenset(
+                answer["query"]
+                for answer in (given.classifications if given else ())
+                if answer["status"] not in FAILED
+            ),
         )
-        for sample_id, name, frames, found, query in zip(ids, *values, queries, strict=True)
+        for sample_id, name, frames, found, given in zip(ids, *values, answers, strict=True)
     }
 
 
@@ -236,7 +246,7 @@ def _add_video(
     # In the order of the frames, whether or not they have labels: it decides the bytes
     left = deque(sorted(frames))
     for number, found in video.frames([pred_field]):
-        by_query = _by_query(found[pred_field] or (), pred_field, about.name)
+        by_query = _by_query(found[pred_field] or (), pred_field, about)
         predicted.update(by_query)
         while left and left[0] < number:
             write(left.popleft(), {})
@@ -261,14 +271,14 @@ def _add_video(
             summary.empty += len(its_ids)
 
 
-def _by_query(detections: Iterable[Any], pred_field: str, video: str) -> dict[str, list[Any]]:
+def _by_query(detections: Iterable[Any], pred_field: str, about: _About) -> dict[str, list[Any]]:
     found = defaultdict(list)
     for detection in detections:
-        query = getattr(detection, "query", None)
+        query = getattr(detection, "query", None) or about.only_text
         if query is None:
             raise ValueError(
-                f"Detections in '{pred_field}' of video '{video}' have no query, so that it is not"
-                " known which expression they answer: choose a field that was segmented into"
+                f"Detections in '{pred_field}' of video '{about.name}' have no query, so that it"
+                " is not known which expression they answer: choose a field that was segmented into"
             )
         found[query].append(detection)
     return found

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 3  # examples of each problem
 _EVERY = 500  # masks, between two words on progress
+_END = b"IEND"  # the last chunk of a PNG
 _MODES = ("1", "L", "P")  # Pillow's names for one channel with 8 bits or less
 
 Size = tuple[int, int]
@@ -224,6 +225,8 @@ def _check_mask(data: bytes, size: Size | None, found: _Problems, name: str) -> 
             wrong = _wrong_values(image) if mode in _MODES else []
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"no picture that can be read ({type(error).__name__})") from error
+    if kind == "PNG" and _END not in data:  # Pillow makes do with what is there
+        raise ValueError("it ends too early")
     if kind != "PNG":
         found.add("are no PNGs", f"{name} ({kind})")
     if mode not in _MODES:

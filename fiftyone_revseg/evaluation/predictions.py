@@ -1,0 +1,340 @@
+"""Anybody's predictions into a dataset: masks as PNGs, ``VIDEO/EXPRESSION/FRAME.png``.
+
+This is the form in which most methods for referring video segmentation write their results, and in
+which the servers take them, so that published results can be scored and looked at as one's own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.core.labels as fol
+import numpy as np
+
+from fiftyone_revseg.dataset.jobs import Job, check_collection, source_dataset
+from fiftyone_revseg.dataset.labels import SampleLabels, status_of
+from fiftyone_revseg.dataset.masks import LabelledVideo, Unusable, iter_videos, with_progress
+from fiftyone_revseg.dataset.progress import OnProgress
+from fiftyone_revseg.dataset.record import make_record
+from fiftyone_revseg.dataset.schema import declare_fields, field_names, valid_label_field
+from fiftyone_revseg.dataset.writer import LabelWriter
+from fiftyone_revseg.evaluation.expressions import EXPRESSIONS, Expression
+from fiftyone_revseg.evaluation.submission_files import MaskSource, decode_mask
+from fiftyone_revseg.pipeline import Segmentation
+from fiftyone_revseg.reasoning.trajectory import Trajectory
+from fiftyone_revseg.types import FrameTable, Status
+
+_SHOWN = 3
+_EMPTY = "all of its masks are empty"
+
+
+@dataclass
+class LoadedPredictions:
+    """What was loaded.
+
+    Attributes:
+        label_field: the label field
+        source: the archive or folder
+        videos: how many videos have predictions now
+        expressions: how many expressions
+        masks: how many masks that are not empty
+        missing: "video/expression" of those without a file; they stay without a prediction
+        gaps: "video/expression" -> how many frames have no file; they have no mask
+        unused: how many files are of no expression or frame in the dataset
+        shared: "video/expression" of those with the text of another one but other masks, which
+            cannot be kept: what answers a text is told by the text alone
+        skipped: video -> why nothing was loaded for it, in words
+    """
+
+    label_field: str
+    source: str
+    videos: int = 0
+    expressions: int = 0
+    masks: int = 0
+    missing: list[str] = field(default_factory=list)
+    gaps: dict[str, int] = field(default_factory=dict)
+    unused: int = 0
+    shared: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.expressions} expressions of {self.videos} videos, {self.masks} masks, loaded"
+            f" into '{self.label_field}' from {self.source}"
+        ]
+        notes = [
+            ("MISSING: {n} expressions have no files, so no prediction", self.missing),
+            ("{n} expressions lack the files of some frames, which have no mask", self.gaps),
+            ("{n} expressions have the text of another one, whose masks they get", self.shared),
+        ]
+        for text, names in notes:
+            if names:
+                first, more = list(names)[:_SHOWN], ", ..." if len(names) > _SHOWN else ""
+                lines.append(f"  {text.format(n=len(names))}: {', '.join(first)}{more}")
+        if self.unused:
+            lines.append(f"  {self.unused} files are of no expression or frame in the dataset")
+        lines += [f"  skipped: {video}: {why}" for video, why in self.skipped.items()]
+        return "\n".join(lines)
+
+
+def load_predictions(
+    samples: Any,
+    source: str | Path,
+    label_field: str,
+    model: str = "",
+    overwrite: bool = False,
+    progress: bool | OnProgress | None = None,
+) -> LoadedPredictions:
+    """Writes masks in files, whichever method made them, into a label field.
+
+    The fields are those of a run of our own, without key frames and reasoning, which files of
+    masks do not tell: ``frames.<label_field>`` with the ``query`` on each detection,
+    ``<label_field>_answers`` and ``<label_field>_status``. So all that works on results works on
+    them: the App, :func:`fiftyone_revseg.evaluation.evaluate.evaluate_view`, exports.
+
+    Files are found as ``VIDEO/EXPRESSION/FRAME.png``, with or without folders around them, such as
+    "Annotations". All that is not the background is the object. A mask of another size than its
+    video is scaled where it is used.
+
+    Args:
+        samples: an imported benchmark, or a view of it
+        source: a zip file, or a folder
+        label_field: the label field to write, with or without "frames."
+        model (""): the name of the method, which is kept with the answers
+        overwrite (False): whether to replace what is in the label field
+        progress (None): whether to show a progress bar; or a function that is called with a
+            :class:`fiftyone_revseg.dataset.progress.RunProgress`. By default, as FiftyOne is
+            configured
+
+    Returns:
+        a :class:`LoadedPredictions`; ``print`` it: it says what was missing
+
+    Raises:
+        ValueError: if an argument is not valid, or no file is of any expression in the dataset;
+            nothing has been written then
+    """
+    label_field = valid_label_field(label_field)
+    samples = check_collection(samples)
+    dataset = source_dataset(samples)
+    for name in ("video_name", "frame_names", EXPRESSIONS):
+        if not dataset.has_field(name):
+            raise ValueError(
+                f"There is no field '{name}' in dataset '{dataset.name}', so it is not known which"
+                " file is what: import the benchmark first"
+            )
+    status = field_names(label_field)[-2]
+    if not overwrite and dataset.has_field(status) and samples.exists(status).count():
+        raise ValueError(
+            f"There are results in '{label_field}' already: name another label field, or"
+            " overwrite them"
+        )
+    with MaskSource(source) as files:
+        found = _Files(files, samples)
+        loaded = LoadedPredictions(label_field, str(files.path))
+        declare_fields(dataset, label_field)
+        writer = LabelWriter(dataset, label_field)
+        # No field of masks: only the size and the frames of the videos are of interest
+        for video in with_progress(iter_videos(samples, []), len(samples), progress, "Loading"):
+            name = found.names[video.id]
+            try:
+                answers = _read(video, found, model or files.path.stem, loaded)
+            except ValueError as error:  # what is wrong with one video must not stop the rest
+                loaded.skipped[name] = str(error)
+                continue
+            if answers.records:
+                writer.write(Job(video.id, video.filepath, ()), answers.labels())
+                loaded.videos += 1
+                loaded.expressions += answers.expressions
+                loaded.masks += answers.masks
+        loaded.unused = len(files.names) - found.used
+    declare_fields(dataset, label_field)
+    return loaded
+
+
+class _Files:
+    """Which files are of which expression.
+
+    Args:
+        source: the files
+        samples: the videos, with their expressions
+    """
+
+    def __init__(self, source: MaskSource, samples: Any):
+        ids, names, frames, expressions = samples.values(
+            ["id", "video_name", "frame_names", EXPRESSIONS]
+        )
+        self.names: dict[str, str] = dict(zip(ids, names, strict=True))
+        self.frames: dict[str, list[str]] = dict(zip(ids, frames, strict=True))
+        self.expressions = {
+            i: [Expression.from_label(c) for c in (found.classifications if found else ())]
+            for i, found in zip(ids, expressions, strict=True)
+        }
+        self.source = source
+        self.used = 0
+        self._by_expression = _by_expression(source, set(names))
+
+    def of(self, sample_id: str, expression: Expression) -> dict[int, str] | None:
+        """Maps frame numbers to the names of files; None if there is none for the expression."""
+        files = self._by_expression.get((self.names[sample_id], expression.id))
+        if files is None:
+            return None
+        numbered = enumerate(self.frames[sample_id], start=1)
+        found = {number: files[frame] for number, frame in numbered if frame in files}
+        self.used += len(found)
+        return found
+
+
+def _by_expression(source: MaskSource, videos: set[str]) -> dict[tuple[str, str], dict[str, str]]:
+    """(video, expression) -> name of the frame -> name of the file."""
+    heads: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
+    for name in source.names:
+        head, _, file = name.rpartition("/")
+        if file.lower().endswith(".png"):
+            folder, _, expression = head.rpartition("/")
+            heads[folder][expression, file[:-4]] = name
+    # There may be folders around those of the videos, whose own names may have slashes
+    outer = {folder: _split(folder, videos) for folder in heads}
+    counts = Counter(found[0] for found in outer.values() if found)
+    if not counts:
+        first = next(iter(source.names), "nothing")
+        raise ValueError(
+            f"No file in {source.path} is of a video in this dataset: files must be named like"
+            f" '{min(videos, default='VIDEO')}/0/00000.png', and the first one is '{first}'"
+        )
+    ((root, _),) = counts.most_common(1)
+    grouped: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for folder, found in outer.items():
+        if found and found[0] == root:
+            for (expression, frame), name in heads[folder].items():
+                grouped[found[1], expression][frame] = name
+    return dict(grouped)
+
+
+def _split(folder: str, videos: set[str]) -> tuple[str, str] | None:
+    """Splits the path of a folder into what is around the videos, and the name of one."""
+    parts = folder.split("/")
+    for i in range(len(parts)):
+        if "/".join(parts[i:]) in videos:
+            return "/".join(parts[:i]), "/".join(parts[i:])
+    return None
+
+
+def _read(
+    video: LabelledVideo | Unusable, found: _Files, model: str, loaded: LoadedPredictions
+) -> _Answers:
+    """Reads the masks of all expressions of one video."""
+    if isinstance(video, Unusable):
+        raise ValueError(video.reason)
+    name = found.names[video.id]
+    answers = _Answers(video, model)
+    for expression in found.expressions[video.id]:
+        full_name = f"{name}/{expression.id}"
+        files = found.of(video.id, expression)
+        if files is None:
+            loaded.missing.append(full_name)
+            continue
+        if len(files) < len(found.frames[video.id]):
+            loaded.gaps[full_name] = len(found.frames[video.id]) - len(files)
+        masks = {}
+        for number, file in files.items():
+            try:
+                mask = decode_mask(found.source.read(file))
+            except ValueError as error:
+                raise ValueError(f"{file}: {error}") from error
+            if mask.any():
+                masks[number] = fol.Detection.from_mask(mask, label=expression.text)
+        if not answers.add(expression.text, masks):
+            loaded.shared.append(full_name)
+    return answers
+
+
+class _Answers:
+    """The answers on one video as labels.
+
+    Args:
+        video: the video
+        model: the name of the method
+    """
+
+    def __init__(self, video: LabelledVideo, model: str):
+        self.records: list[dict[str, Any]] = []
+        self.expressions = 0
+        self.masks = 0
+        self._video = video
+        self._model = model
+        self._answers: list[fol.Classification] = []
+        self._frames = {number: fol.Detections() for number in video.numbers}
+        self._by_text: dict[str, dict[int, fol.Detection]] = {}
+
+    def add(self, text: str, masks: dict[int, fol.Detection]) -> bool:
+        """Adds the masks of an expression.
+
+        Returns:
+            False if there are other masks for the same text already, which stay: what answers a
+            text is told by the text alone
+        """
+        self.expressions += 1
+        if text in self._by_text:
+            return _same(masks, self._by_text[text])
+        self._by_text[text] = masks
+        index, instance = len(self._by_text), fo.Instance()
+        for number, detection in masks.items():
+            detection.index, detection.instance, detection["query"] = index, instance, text
+            if number in self._frames:
+                self._frames[number].detections.append(detection)
+        self.masks += len(masks)
+        self.records.append(self._record(text, Status.OK if masks else Status.NO_TARGET))
+        self._answers.append(self._answer(text, index if masks else None))
+        return True
+
+    def labels(self) -> SampleLabels:
+        """Returns the labels of the sample."""
+        return SampleLabels(
+            frames=self._frames,
+            answers=fol.Classifications(classifications=self._answers),
+            keyframes=fol.TemporalDetections(),
+            reasoning="",
+            status=status_of(self.records),
+            trajectory={"segmentations": self.records},
+        )
+
+    def _record(self, text: str, status: Status) -> dict[str, Any]:
+        table = FrameTable((), (), len(self._video.numbers), 0.0)
+        reason = "" if status is Status.OK else _EMPTY
+        trajectory = Trajectory(text, table, self._video.size, status, reason, model=self._model)
+        segmentation = Segmentation(
+            trajectory,
+            status=status,
+            reason=reason,
+            path=self._video.filepath,
+            model=self._model,
+        )
+        return make_record(segmentation, {"loaded": self._model}, None)
+
+    def _answer(self, text: str, index: int | None) -> fol.Classification:
+        status = Status.NO_TARGET if index is None else Status.OK
+        return fol.Classification(
+            label=str(status) if index is None else text,
+            query=text,
+            reasoning="",
+            index=index,
+            keyframe=None,
+            support=[self._video.numbers.start, self._video.numbers.stop - 1],
+            status=str(status),
+            reason=_EMPTY if index is None else "",
+            model=self._model,
+            corrected=False,
+        )
+
+
+def _same(some: Mapping[int, fol.Detection], others: Mapping[int, fol.Detection]) -> bool:
+    return some.keys() == others.keys() and all(
+        detection.bounding_box == others[number].bounding_box
+        and np.array_equal(detection.mask, others[number].mask)
+        for number, detection in some.items()
+    )
