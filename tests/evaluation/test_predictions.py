@@ -1,0 +1,168 @@
+"""Masks of other methods, loaded and scored."""
+
+import gc
+import shutil
+import sys
+from pathlib import Path
+
+import fiftyone as fo
+import numpy as np
+import pytest
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent))
+from miniatures import SIZE, SPLITS, write_miniature
+from png_predictions import stored_masks, write_predictions
+
+from fiftyone_revseg.evaluation.benchmarks import import_benchmark
+from fiftyone_revseg.evaluation.evaluate import evaluate_view
+from fiftyone_revseg.evaluation.predictions import load_predictions
+
+WITH_TRUTH = [name for name in SPLITS if name != "lv-vis"]  # its texts are rewritten on import
+
+
+@pytest.fixture
+def imported(tmp_path):
+    made = []
+
+    def make(name):
+        split = "train" if name == "ref-youtube-vos" else SPLITS[name][0]
+        miniature = write_miniature(name, tmp_path / "root", split)
+        made.append(import_benchmark(name, miniature.root, split, f"revseg-test-{tmp_path.name}"))
+        return miniature, made[-1]
+
+    yield make
+    gc.collect()  # FiftyOne cannot let go of samples whose path looks like that of an image
+    for dataset in made:
+        dataset.delete()
+
+
+@pytest.mark.parametrize("name", WITH_TRUTH)
+def test_the_truth_scores_100_and_nothing_scores_what_is_known(imported, tmp_path, name):
+    miniature, dataset = imported(name)
+    for field, of in (("perfect", miniature.union), ("nothing", None)):
+        masks_of = of or (lambda video, e: 0 * miniature.union(video, e))
+        folder = write_predictions(miniature, tmp_path / field, masks_of)
+        loaded = load_predictions(dataset, folder, field)
+        assert (loaded.missing, loaded.gaps, loaded.skipped, loaded.unused) == ([], {}, {}, 0)
+        assert loaded.videos == len(miniature.videos)
+    perfect = evaluate_view(dataset, "perfect", workers=1)
+    assert all(score.jf == 1 and not score.missing for score in perfect.scores)
+    assert perfect.table[-1]["jf"] == 1
+    assert perfect.model == "perfect"
+    nothing = evaluate_view(dataset, "nothing", workers=1)
+    for score in nothing.scores:
+        # Right on the frames without the object, and nowhere else
+        expression = next(
+            e for e in miniature.videos[score.video].expressions if e.id == score.expression_id
+        )
+        truth = miniature.union(score.video, expression)
+        absent = float(np.mean(~truth.any(axis=(1, 2))))
+        assert (score.j, score.f, score.missing) == (absent, absent, False)
+
+
+def test_what_is_written_is_what_is_stored(imported, tmp_path):
+    miniature, dataset = imported("revos")  # with slashes in the names of videos
+    folder = write_predictions(miniature, tmp_path / "deep" / "valid" / "Annotations")
+    (folder.parent / "log.txt").write_text("")
+    loaded = load_predictions(dataset, tmp_path / "deep", "frames.theirs", model="SomeMethod")
+    assert loaded.unused == 1
+    assert "1 files are of no expression or frame in the dataset" in str(loaded)
+    for (video, query), masks in stored_masks(dataset, "theirs").items():
+        about = miniature.videos[video]
+        k = [e.text for e in about.expressions].index(query)
+        np.testing.assert_array_equal(masks, about.masks[list(about.masks)[k % 2]])
+    sample = dataset.first()
+    assert {a.model for a in sample.theirs_answers.classifications} == {"SomeMethod"}
+    assert sample.theirs_status == "ok"
+    (first,) = {d.instance.id for f in sample.frames.values() for d in f.theirs.detections
+                if d.index == 1}  # fmt: skip
+    assert first
+
+    shutil.make_archive(str(tmp_path / "zipped"), "zip", tmp_path / "deep")
+    with pytest.raises(ValueError, match="There are results in 'theirs' already"):
+        load_predictions(dataset, tmp_path / "zipped.zip", "theirs")
+    load_predictions(dataset, tmp_path / "zipped.zip", "theirs", overwrite=True)
+    assert len(dataset.first().theirs_answers.classifications) == 4
+
+
+def test_what_is_missing_is_said_and_scored_as_missing(imported, tmp_path):
+    miniature, dataset = imported("mevis")
+    first, second = miniature.videos
+    folder = write_predictions(miniature, tmp_path / "out", miniature.union, [f"{first}/1"])
+    (folder / second / "0" / "00002.png").unlink()
+    loaded = load_predictions(dataset, folder, "theirs")
+    assert loaded.missing == [f"{first}/1"]
+    assert loaded.gaps == {f"{second}/0": 1}
+    assert f"MISSING: 1 expressions have no files, so no prediction: {first}/1" in str(loaded)
+    scores = {
+        (s.video, s.expression_id): s for s in evaluate_view(dataset, "theirs", workers=1).scores
+    }
+    assert [key for key, score in scores.items() if score.missing] == [(first, "1")]
+    assert scores[first, "1"].jf == 0
+    assert scores[second, "0"].j == 3 / 4
+
+
+def test_pictures_of_any_kind(imported, tmp_path):
+    miniature, dataset = imported("mevis")
+    folder = write_predictions(miniature, tmp_path / "out")
+    name, video = next(iter(miniature.videos.items()))
+    mask = np.asarray(Image.open(folder / name / "0" / "00000.png")) > 0
+    palette = Image.fromarray(mask.astype(np.uint8), "P")
+    palette.putpalette([0, 0, 0, 128, 0, 0])
+    red = np.zeros((*mask.shape, 4), np.uint8)
+    red[mask, 0] = 255
+    red[..., 3] = 255
+    kinds = [palette, Image.fromarray(mask), Image.fromarray(red), Image.fromarray(red[..., :3])]
+    kinds.append(Image.fromarray(mask.astype(np.uint16) * 1000))
+    expected = np.zeros((len(video.frame_names), *mask.shape), bool)
+    for k, picture in enumerate(kinds):
+        picture.save(folder / name / "0" / f"{video.frame_names[k]}.png")
+        expected[k] = mask
+    expected[5] = video.masks[1][5]
+    load_predictions(dataset, folder, "theirs")
+    text = video.expressions[0].text
+    np.testing.assert_array_equal(stored_masks(dataset, "theirs")[name, text], expected)
+
+
+def test_masks_of_another_size_are_scaled(imported, tmp_path):
+    miniature, dataset = imported("mevis")
+    twice = (2 * SIZE[0], 2 * SIZE[1])
+    load_predictions(
+        dataset, write_predictions(miniature, tmp_path / "out", miniature.union, size=twice), "big"
+    )
+    assert all(s.j == 1 for s in evaluate_view(dataset, "big", workers=1).scores)
+
+
+def test_what_cannot_be_loaded(imported, tmp_path):
+    miniature, dataset = imported("mevis")
+    first, second = miniature.videos
+    folder = write_predictions(miniature, tmp_path / "out")
+    (folder / first / "0" / "00001.png").write_bytes(b"not a picture")
+    loaded = load_predictions(dataset, folder, "theirs")
+    assert (loaded.videos, list(loaded.skipped)) == (1, [first])
+    assert f"skipped: {first}: {first}/0/00001.png: it is no picture" in str(loaded)
+    assert dataset.exists("theirs_status").values("video_name") == [second]
+
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"No file in .* is of a video in this dataset: files must"):
+        load_predictions(dataset, tmp_path / "empty", "x")
+    with pytest.raises(ValueError, match=r"gone.zip cannot be read: No such file"):
+        load_predictions(dataset, tmp_path / "gone.zip", "x")
+    assert "x_status" not in dataset.get_field_schema()
+    other = fo.Dataset()
+    other.media_type = "video"
+    with pytest.raises(ValueError, match="There is no field 'video_name'"):
+        load_predictions(other, folder, "x")
+    other.delete()
+
+
+def test_expressions_with_one_text_get_the_masks_of_the_first(imported, tmp_path):
+    miniature, dataset = imported("mevis")
+    for sample in dataset:
+        sample.expressions.classifications[1].label = sample.expressions.classifications[0].label
+        sample.save()
+    loaded = load_predictions(dataset, write_predictions(miniature, tmp_path / "out"), "theirs")
+    assert loaded.shared == [f"{name}/1" for name in miniature.videos]
+    assert "2 expressions have the text of another one, whose masks they get" in str(loaded)
+    assert len(dataset.first().theirs_answers.classifications) == 2
