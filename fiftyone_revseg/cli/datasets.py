@@ -13,6 +13,30 @@ import click
 _LISTED = 12  # more names than that are not read by anyone
 
 
+def list_datasets() -> list[str]:
+    """Lists the names of all datasets, which also imports FiftyOne and connects to its database.
+
+    Raises:
+        click.ClickException: if FiftyOne is missing, or its database cannot be reached; in one
+            sentence
+    """
+    try:
+        # FiftyOne logs to what is the output when it is imported, which is for results
+        with contextlib.redirect_stdout(sys.stderr):
+            import fiftyone as fo
+
+            return list(fo.list_datasets())
+    except ImportError as error:
+        raise click.ClickException(
+            f"FiftyOne is missing ({error}): pip install fiftyone"
+        ) from error
+    except Exception as error:  # of FiftyOne, its server, or the driver: all say what is wrong
+        what = " ".join(str(error).split())
+        raise click.ClickException(
+            f"The database of FiftyOne cannot be reached ({what}): see revseg doctor"
+        ) from error
+
+
 def open_dataset(name: str) -> Any:
     """Loads a dataset.
 
@@ -26,21 +50,9 @@ def open_dataset(name: str) -> Any:
         click.ClickException: if FiftyOne is missing, its database cannot be reached, or there is
             no such dataset; in one sentence
     """
-    try:
-        # FiftyOne logs to what is the output when it is imported, which is for results
-        with contextlib.redirect_stdout(sys.stderr):
-            import fiftyone as fo
+    names = list_datasets()
+    import fiftyone as fo
 
-            names = fo.list_datasets()
-    except ImportError as error:
-        raise click.ClickException(
-            f"FiftyOne is missing ({error}): pip install fiftyone"
-        ) from error
-    except Exception as error:  # of FiftyOne, its server, or the driver: all say what is wrong
-        what = " ".join(str(error).split())
-        raise click.ClickException(
-            f"The database of FiftyOne cannot be reached ({what}): see revseg doctor"
-        ) from error
     if name not in names:
         raise click.ClickException(
             f"There is no dataset {name!r}: {list_names(name, names)}. FiftyOne deletes a dataset"

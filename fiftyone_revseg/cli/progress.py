@@ -64,9 +64,13 @@ class RunBars:
 
     An instance is what ``segment_view(..., progress=)`` calls. Where the error stream is no
     terminal, as in a log file, one line is written for each video instead.
+
+    Args:
+        title ("Segmenting"): what is done to the videos
     """
 
-    def __init__(self) -> None:
+    def __init__(self, title: str = "Segmenting") -> None:
+        self._title = title
         self._bar: Any = None
         self._stages = StageBars(nested=True)
         self._shown = sys.stderr.isatty()
@@ -83,7 +87,7 @@ class RunBars:
         from tqdm import tqdm
 
         if self._bar is None:
-            self._bar = tqdm(total=progress.total, desc="Segmenting", unit="video")
+            self._bar = tqdm(total=progress.total, desc=self._title, unit="video")
         self._bar.set_postfix_str(progress.video, refresh=False)
         self._bar.update(progress.done - self._bar.n)
         if progress.stage:
