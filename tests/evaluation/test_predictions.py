@@ -145,7 +145,7 @@ def test_what_cannot_be_loaded(imported, tmp_path):
     assert dataset.exists("theirs_status").values("video_name") == [second]
 
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"No file in .* is of a video in this dataset: files must"):
+    with pytest.raises(ValueError, match=r"No file in .* is of a video in this dataset"):
         load_predictions(dataset, tmp_path / "empty", "x")
     with pytest.raises(ValueError, match=r"gone.zip cannot be read: No such file"):
         load_predictions(dataset, tmp_path / "gone.zip", "x")
