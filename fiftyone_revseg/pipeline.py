@@ -14,7 +14,7 @@ import numpy as np
 
 from fiftyone_revseg.devices import choose_device, choose_dtype, empty_caches
 from fiftyone_revseg.digests import digest_texts
-from fiftyone_revseg.presets import DEFAULT_TRACKER, PRESETS, resolve
+from fiftyone_revseg.presets import DEFAULT_TRACKER, default_tracker, resolve
 from fiftyone_revseg.reasoning import (
     ChainRequest,
     ChainSpec,
@@ -406,8 +406,8 @@ def load_pipeline(
         server (None): the address of a server of the OpenAI API that has the vision-language
             model, such as "http://localhost:8000/v1"; ``name_or_path`` is its name there, or a
             preset. The tracker runs here
-        server_key (None): the server's key. By default, that in the environment variable
-            ``REVSEG_SERVER_KEY``, if there is one
+        server_key (None): the server's key; "" for none. By default, that in the environment
+            variable ``REVSEG_SERVER_KEY``, if there is one
 
     Returns:
         a :class:`RevSeg`
@@ -421,9 +421,8 @@ def load_pipeline(
         if not isinstance(name_or_path, (str, Path)):
             raise ValueError("A server needs the name that a model has there, not a reasoner")
         name = str(name_or_path)
-        if tracker is None and name in PRESETS:
-            tracker = PRESETS[name].tracker
-        if tracker is None or isinstance(tracker, (str, Path)):
+        tracker = default_tracker(name, server) if tracker is None else tracker
+        if isinstance(tracker, (str, Path)):
             choose_dtype(dtype, choose_device(device))
         name_or_path = ServerReasoner.connect(server, name, spec, server_key)
         spec = name_or_path.spec

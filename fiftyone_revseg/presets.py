@@ -173,3 +173,19 @@ def resolve(name_or_path: str | Path) -> Preset:
         f"There is no model {name!r}: give one of {', '.join(PRESETS)}, a Hugging Face hub id such "
         "as 'Qwen/Qwen2.5-VL-7B-Instruct', or the path of a directory that exists"
     )
+
+
+def default_tracker(name_or_path: str | Path, server: str | None = None) -> str:
+    """Returns the tracker of a model for which none was named.
+
+    Args:
+        name_or_path: as in :func:`resolve`; of a model on a server any name that it has there
+        server (None): the server's address
+
+    Raises:
+        ModelNotFoundError: see :func:`resolve`; never for a model on a server
+    """
+    name = str(name_or_path)
+    if server is not None and name not in PRESETS:
+        return DEFAULT_TRACKER
+    return resolve(name).tracker

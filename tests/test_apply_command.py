@@ -165,6 +165,7 @@ def test_options_reach_the_model(dataset, scripted):
         "name": "m",
         "tracker": "t",
         "spec": {"frames": 5},
+        "server": None,
         "device": "cpu",
         "dtype": "fp32",
     }

@@ -92,7 +92,7 @@ def scripted(monkeypatch):
         }
     )
 
-    def load_pipeline(name, tracker=None, device=None, spec=None):
+    def load_pipeline(name, tracker=None, device=None, spec=None, server=None):
         asked.update(name=name, tracker=tracker, device=device, spec=spec)
         return pipeline.RevSeg(reasoner, BrightTracker())
 

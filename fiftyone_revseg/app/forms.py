@@ -14,6 +14,7 @@ import fiftyone.operators.types as types
 
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.presets import PRESETS, resolve
+from fiftyone_revseg.reasoning.serving.served import KEY_NAME, check_url
 
 #: How FiftyOne's own label field is called where nothing else was said
 DEFAULT_LABEL_FIELD = "revseg"
@@ -160,7 +161,7 @@ def existing_label_field_input(
 
 
 def model_inputs(inputs: types.Object, ctx: Any) -> bool:
-    """Asks for a model: "model", "tracker" and "frames".
+    """Asks for a model: "model", "server", "tracker" and "frames".
 
     Args:
         inputs: the form
@@ -170,15 +171,25 @@ def model_inputs(inputs: types.Object, ctx: Any) -> bool:
         whether what was typed can be loaded, as far as that can be told without loading it
     """
     name, tracker = text(ctx, "model") or "revseg-nano", text(ctx, "tracker")
+    server = text(ctx, "server")
     model = inputs.str(
         "model",
         default="revseg-nano",
         label="Model",
-        description="A preset, a Hugging Face hub id, or the path of a checkpoint",
+        description="A preset, a Hugging Face hub id, or the path of a checkpoint"
+        + ("; here, the name on the server" if server else ""),
         view=suggest(list(PRESETS)),
     )
-    valid = check(model, problem(resolve, name))
-    preset = resolve(name) if valid else None
+    # Which models a server has is not asked with every letter that is typed
+    valid = bool(server) or check(model, problem(resolve, name))
+    preset = resolve(name) if valid and not server else None
+    prop = inputs.str(
+        "server",
+        label="Server URL",
+        description="Where a server has the model, such as http://localhost:8000/v1; its key is "
+        f"the secret {KEY_NAME}. By default, the model runs here",
+    )
+    valid &= check(prop, problem(check_url, server) if server else None)
     prop = inputs.str(
         "tracker",
         label="Tracker",
@@ -206,13 +217,15 @@ def model_arguments(ctx: Any) -> dict[str, Any]:
         ctx: the :class:`fiftyone.operators.ExecutionContext`, whose form has
             :func:`model_inputs`
     """
-    frames = ctx.params.get("frames")
+    frames, server = ctx.params.get("frames"), text(ctx, "server") or None
     return {
         "name_or_path": text(ctx, "model") or "revseg-nano",
         "tracker": text(ctx, "tracker") or None,
         "device": text(ctx, "device") or None,
         "dtype": text(ctx, "dtype") or None,
         "spec": {"frames": int(frames)} if frames else None,
+        "server": server,
+        "server_key": (ctx.secrets.get(KEY_NAME) or None) if server else None,
     }
 
 

@@ -29,6 +29,7 @@ def make_manifest(entry: str = "__init__.py", script: str = "show_frame.js") -> 
         a dict that can be written as YAML
     """
     from fiftyone_revseg.app.operators import OPERATORS, PANELS
+    from fiftyone_revseg.reasoning.serving.served import KEY_NAME
     from fiftyone_revseg.version import __version__
 
     return {
@@ -43,6 +44,7 @@ def make_manifest(entry: str = "__init__.py", script: str = "show_frame.js") -> 
         "js_bundle": script,
         "operators": [cls().config.name for cls in OPERATORS],
         "panels": [cls().config.name for cls in PANELS],
+        "secrets": [KEY_NAME],
     }
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from fiftyone_revseg.dataset import RevSegModel, load_model
-from fiftyone_revseg.presets import resolve
+from fiftyone_revseg.pipeline import load_pipeline
+from fiftyone_revseg.presets import default_tracker
 from fiftyone_revseg.tracking import Tracker, load_tracker
 from fiftyone_revseg.weights import stamp
 
@@ -33,6 +34,8 @@ def get_model(
     device: str | None = None,
     dtype: str | None = None,
     spec: dict[str, Any] | None = None,
+    server: str | None = None,
+    server_key: str | None = None,
 ) -> RevSegModel:
     """Loads a model, or returns the one that was loaded for an earlier call.
 
@@ -44,6 +47,8 @@ def get_model(
         device (None): for example "cuda:1". By default, a GPU if there is one
         dtype (None): for example "bfloat16". By default, what suits the device
         spec (None): a dict of settings of the chain to change, for example ``{"frames": 12}``
+        server (None): the address of a server that has the vision-language model
+        server_key (None): its key; "" for none. By default, that in the environment
 
     Returns:
         a :class:`fiftyone_revseg.dataset.RevSegModel`
@@ -53,11 +58,21 @@ def get_model(
         RuntimeError: if weights are neither on this machine nor to be had
     """
     settings = json.dumps(spec or {}, sort_keys=True)
-    key = (name_or_path, tracker, device, dtype, settings, _files(name_or_path), _files(tracker))
+    where = (server, hash(server_key))  # another key is another connection
+    own = None if server else _files(name_or_path)
+    key = (name_or_path, tracker, device, dtype, settings, where, own, _files(tracker))
     return _kept(
         _models,
         key,
-        lambda: load_model(name_or_path, tracker=tracker, device=device, dtype=dtype, spec=spec),
+        lambda: load_model(
+            load_pipeline(name_or_path, tracker, device, dtype, spec, server, server_key)
+            if server
+            else name_or_path,
+            tracker=tracker,
+            device=device,
+            dtype=dtype,
+            spec=spec,
+        ),
     )
 
 
@@ -66,6 +81,7 @@ def get_tracker(
     tracker: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    server: str | None = None,
     **_: Any,
 ) -> Tracker:
     """Loads the tracker of a model without its language model, or returns the one of before.
@@ -75,6 +91,7 @@ def get_tracker(
         tracker (None): as in :func:`get_model`
         device (None): as in :func:`get_model`
         dtype (None): as in :func:`get_model`
+        server (None): as in :func:`get_model`; the tracker runs here all the same
         **_: what else :func:`get_model` takes, and a tracker does not need
 
     Returns:
@@ -84,7 +101,7 @@ def get_tracker(
         ValueError: if a name stands for nothing, or an argument is not valid
         RuntimeError: if weights are neither on this machine nor to be had
     """
-    name = tracker or resolve(name_or_path).tracker
+    name = tracker or default_tracker(name_or_path, server)
     key = (name, device, dtype, _files(name))
     return _kept(_trackers, key, lambda: load_tracker(name, device=device, dtype=dtype))
 

@@ -162,6 +162,9 @@ def model_arguments(ctx: foo.ExecutionContext, stored: StoredObject) -> dict[str
     if not forms.text(ctx, "model") and default:
         arguments["name_or_path"] = default["model"]
         arguments["tracker"] = arguments["tracker"] or default["tracker"]
+        if "server" in default and arguments["server"] is None:
+            # Whoever made the dataset wrote this address: only one that is typed gets the key
+            arguments.update(server=default["server"], server_key="")
     return arguments
 
 
@@ -249,9 +252,12 @@ def _made_with(stored: StoredObject) -> dict[str, str]:
     """The names of the models that found an object, if they can be loaded by these names."""
     settings = made_with(stored)
     name, tracker = settings.get("model") or "", settings.get("tracker") or ""
-    if forms.problem(forms.resolve, name) or forms.problem(forms._check_tracker, tracker):
+    server = settings.get("server")
+    if forms.problem(forms._check_tracker, tracker):
         return {}
-    return {"model": name, "tracker": tracker}
+    if server:
+        return {"model": name, "tracker": tracker, "server": server}
+    return {} if forms.problem(forms.resolve, name) else {"model": name, "tracker": tracker}
 
 
 def _plain(done: Correction) -> dict[str, Any]:

@@ -87,6 +87,7 @@ class Reground(foo.Operator):
         label_field: str = "revseg",
         support: Sequence[int] | None = None,
         model: str | None = None,
+        server: str | None = None,
         tracker: str | None = None,
         device: str | None = None,
         delegate: bool = False,
@@ -103,6 +104,8 @@ class Reground(foo.Operator):
             support (None): the first and last frame number of the object's clip, where several
                 clips of a video have an object with this index
             model (None): a preset, a hub id or a path. By default, what the object was found with
+            server (None): the address of a server that has the model. By default, the one that
+                had it, unless a model is named
             tracker (None): a tracker's short name, hub id or path
             device (None): for example "cuda:1"
             delegate (False): whether to schedule this rather than to do it now
@@ -118,6 +121,7 @@ class Reground(foo.Operator):
             "label_field": label_field,
             "support": None if support is None else list(support),
             "model": model,
+            "server": server,
             "tracker": tracker,
             "device": device,
         }

@@ -152,6 +152,7 @@ class Segment(foo.Operator):
         query: str | Sequence[str] | None = None,
         prompt_field: str | None = None,
         model: str = "revseg-nano",
+        server: str | None = None,
         tracker: str | None = None,
         frames: int | None = None,
         device: str | None = None,
@@ -176,6 +177,8 @@ class Segment(foo.Operator):
             prompt_field (None): the field with each video's own query. By default, "query" if
                 no query is given
             model ("revseg-nano"): a preset, a hub id or a path
+            server (None): the address of a server that has the model under this name; its key is
+                the plugin's secret ``REVSEG_SERVER_KEY``
             tracker (None): a SAM 2 checkpoint. By default, the model's
             frames (None): how many frames of a video the model is shown. By default, what it
                 expects
@@ -198,6 +201,7 @@ class Segment(foo.Operator):
         """
         params: dict[str, Any] = {
             "model": model,
+            "server": server,
             "tracker": tracker,
             "frames": frames,
             "device": device,

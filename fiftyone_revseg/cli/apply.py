@@ -35,6 +35,8 @@ _INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended: 128 + S
     " is asked.",
 )
 @options.model
+@options.server
+@options.spec
 @options.tracker
 @options.frames
 @click.option(
@@ -78,6 +80,8 @@ def apply(
     queries,
     query_field,
     model,
+    server,
+    spec,
     tracker,
     frames,
     label_field,
@@ -144,7 +148,8 @@ def apply(
             tracker=tracker,
             device=device,
             dtype=dtype,
-            spec={"frames": frames} if frames else None,
+            spec=options.settings(spec, frames),
+            server=server,
         )
         with RunBars() as bars:
             summary = segment_view(

@@ -40,6 +40,8 @@ class _FrameRange(click.ParamType):
     help="Where to write.  [default: the video's name with -revseg]",
 )
 @options.model
+@options.server
+@options.spec
 @options.tracker
 @options.frames
 @click.option(
@@ -55,7 +57,9 @@ class _FrameRange(click.ParamType):
     show_default=True,
     help="Whether to write the masks as pictures, besides masks.json.",
 )
-def segment(video, queries, out, model, tracker, frames, frame_range, device, png) -> None:
+def segment(
+    video, queries, out, model, server, spec, tracker, frames, frame_range, device, png
+) -> None:
     """Segments what each QUERY describes in VIDEO, without any database.
 
     VIDEO is a video file, a folder of images, or a pattern such as frames/%05d.jpg. What is
@@ -76,6 +80,7 @@ def segment(video, queries, out, model, tracker, frames, frame_range, device, pn
       revseg segment clip.mp4 "the object that appears last"
       revseg segment clip.mp4 "the red star" "all squares" -o out --range 0:250
       revseg segment clip.mp4 "who wins the race?" --model revseg-qwen2.5-vl-7b --device cuda:1
+      revseg segment clip.mp4 "the dog" --model my-model --server http://localhost:8000/v1
     """
     from fiftyone_revseg.cli.progress import StageBars
     from fiftyone_revseg.cli.results import write_answer
@@ -89,8 +94,8 @@ def segment(video, queries, out, model, tracker, frames, frame_range, device, pn
 
     with source:
         try:
-            spec = {"frames": frames} if frames else None
-            pipeline = load_pipeline(model, tracker, device=device, spec=spec)
+            settings = options.settings(spec, frames)
+            pipeline = load_pipeline(model, tracker, device, spec=settings, server=server)
         except (ValueError, RuntimeError, ImportError) as error:
             raise click.ClickException(str(error)) from error
         with StageBars() as bars:
