@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from fiftyone_revseg.app.compare import Compare
+from fiftyone_revseg.app.evaluate import Evaluate
 from fiftyone_revseg.app.export import Export
+from fiftyone_revseg.app.filter import Filter
 from fiftyone_revseg.app.panel import ReasoningPanel
 from fiftyone_revseg.app.propagate import Propagate
 from fiftyone_revseg.app.reground import Reground
@@ -11,5 +13,17 @@ from fiftyone_revseg.app.review import Accept, Reject
 from fiftyone_revseg.app.segment import Segment, Stop
 from fiftyone_revseg.app.views import Views
 
-OPERATORS = [Segment, Stop, Propagate, Reground, Accept, Reject, Views, Compare, Export]
+OPERATORS = [
+    Segment,
+    Stop,
+    Propagate,
+    Reground,
+    Accept,
+    Reject,
+    Views,
+    Compare,
+    Evaluate,
+    Export,
+    Filter,
+]
 PANELS = [ReasoningPanel]

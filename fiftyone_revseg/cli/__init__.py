@@ -10,6 +10,9 @@ import click
 from fiftyone_revseg.cli.apply import apply
 from fiftyone_revseg.cli.demo import demo
 from fiftyone_revseg.cli.doctor import doctor
+from fiftyone_revseg.cli.evaluate import evaluate
+from fiftyone_revseg.cli.filter import filter_videos
+from fiftyone_revseg.cli.import_benchmark import import_benchmark
 from fiftyone_revseg.cli.install import install
 from fiftyone_revseg.cli.models import models
 from fiftyone_revseg.cli.segment import segment
@@ -41,11 +44,14 @@ def main() -> None:
 
 _COMMANDS = (
     segment,
+    import_benchmark,
     apply,
     status,
+    evaluate,
     submit,
     validate,
     load_predictions,
+    filter_videos,
     demo,
     models,
     install,

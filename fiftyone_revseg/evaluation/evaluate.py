@@ -49,6 +49,9 @@ class ScoredVideo:
         scores: one for each question
         j: for each question, (T,) float
         f: for each question, (T,) float
+        predicted: for each question, whether there is a mask on any frame
+        confidences: for each question, the mean confidence of its detections; None if they have
+            none
     """
 
     id: str
@@ -58,6 +61,8 @@ class ScoredVideo:
     scores: list[ExpressionScore] = field(default_factory=list)
     j: list[np.ndarray] = field(default_factory=list)
     f: list[np.ndarray] = field(default_factory=list)
+    predicted: list[bool] = field(default_factory=list)
+    confidences: list[float | None] = field(default_factory=list)
 
 
 def evaluate_view(
@@ -260,6 +265,7 @@ class _Scorer:
             )
             about["no_target"] = not any(rle is not None for rle in truth)
             scored.questions.append(question)
+            scored.confidences.append(masks.confidence(question.expression.text))
             yield Pair(
                 _Job(name, scored, question, about, foreground), predicted, truth, masks.size
             )
@@ -317,6 +323,7 @@ class _Scorer:
         j, f = (np.zeros(len(frames.j)),) * 2 if missing else (frames.j, frames.f)
         video.j.append(j)
         video.f.append(f)
+        video.predicted.append(bool(frames.pred_area.any()))
         video.scores.append(
             ExpressionScore(
                 sample_id=video.id,
@@ -352,6 +359,8 @@ class _Scorer:
             scored.questions.append(question)
             scored.j.append(np.zeros(0))
             scored.f.append(np.zeros(0))
+            scored.predicted.append(False)
+            scored.confidences.append(None)
             scored.scores.append(
                 ExpressionScore(
                     sample_id=video.id,

@@ -34,6 +34,7 @@ class VideoMasks:
         truth: (index, query) of a true object -> T masks
         boxes: (index, query) of a true object -> (T,) float, the areas of its boxes as shares of
             the frame
+        confidences: query -> those of its detections
         labelled: whether any frame has a value in the field with the predictions
         annotated: whether any frame has a value in the field with the truth
     """
@@ -44,12 +45,18 @@ class VideoMasks:
     exclusive: dict[str, list[Track]] = field(default_factory=dict)
     truth: dict[tuple[int | None, str | None], Track] = field(default_factory=dict)
     boxes: dict[tuple[int | None, str | None], np.ndarray] = field(default_factory=dict)
+    confidences: dict[str | None, list[float]] = field(default_factory=dict)
     labelled: bool = False
     annotated: bool = False
 
     def nothing(self) -> Track:
         """Returns T times no mask."""
         return [None] * len(self.numbers)
+
+    def confidence(self, query: str) -> float | None:
+        """Returns the mean confidence of the detections that answer a query."""
+        values = self.confidences.get(query)
+        return float(np.mean(values)) if values else None
 
     def targets(self, question: Question) -> list[tuple[int | None, str | None]]:
         """Returns the keys, in :attr:`truth`, of the objects that a question asks for."""
@@ -102,6 +109,10 @@ def read_masks(
         masks.annotated |= true is not None
         _add(masks.predicted, k, predicted or (), masks, _query)
         _add(masks.truth, k, true or (), masks, _object)
+        for detection in predicted or ():
+            if detection.confidence is not None:
+                values = masks.confidences.setdefault(_query(detection), [])
+                values.append(float(detection.confidence))
         for detection in true or ():
             areas = masks.boxes.setdefault(_object(detection), np.zeros(len(video.numbers)))
             areas[k] += _area(detection)
