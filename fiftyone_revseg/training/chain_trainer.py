@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from trl import GRPOTrainer
+from trl.trainer.utils import (
+    split_pixel_values_by_grid,
+    split_tensor_dict,
+    unsplit_pixel_values_by_grid,
+)
 
 from fiftyone_revseg.training.chat_template import keep_sizes
 from fiftyone_revseg.training.environment import (
@@ -20,6 +26,8 @@ from fiftyone_revseg.training.environment import (
     score,
 )
 from fiftyone_revseg.training.rollout_log import RolloutLog
+from fiftyone_revseg.training.sampling import Decoding, Sampler
+from fiftyone_revseg.training.shared_prefix import group_log_probabilities
 
 
 class ChainTrainer(GRPOTrainer):
@@ -42,9 +50,24 @@ class ChainTrainer(GRPOTrainer):
         keep_sizes(self.processing_class)
         self.task = task
         self.rollout_log = log
+        self._shares_prefix = self._can_share_prefix()
+        self._prompts: tuple[list, dict[str, Any], int] | None = None
+        self._sampler: Sampler | None = None
+
+    def _can_share_prefix(self) -> bool:
+        """Whether one pass over a group's shared beginning is enough.
+
+        It calls the model twice in one pass, which wrappers for many devices do not expect, and
+        keeps keys and values, which gradient checkpointing cannot.
+        """
+        plain = self.accelerator.num_processes == 1 and not self.is_deepspeed_enabled
+        kind = self.model.config.model_type in ("qwen2_5_vl", "qwen3_vl")
+        whole = self.args.per_device_train_batch_size % self.num_generations == 0
+        return plain and kind and whole and not self.args.gradient_checkpointing
 
     def _tokenize_prompts(self, prompts: list) -> Any:
         # The rollouts of a group start alike: tokens and patches are made once for each group
+        self._prompts = None
         count = self.num_generations if self.model.training else self.num_generations_eval
         rows = [e.rollout.row for e in self.environments]
         firsts = list(range(0, len(prompts), count))
@@ -63,10 +86,48 @@ class ChainTrainer(GRPOTrainer):
             "mm_token_type_ids",
         }:
             return super()._tokenize_prompts(prompts)
+        self._prompts = (ids, fields, count)
         return (
             [x for x in ids for _ in range(count)],
             [x for x in images for _ in range(count)],
             _repeated(fields, [len(x or ()) for x in images], count),
+        )
+
+    def _generate_single_turn(
+        self,
+        prompt_ids: list,
+        images: Any,
+        multimodal_fields: dict,
+        num_generations: int,
+        has_tool_images: bool = False,
+    ) -> Any:
+        if not self._shares_prefix or self.use_vllm or self._prompts is None:
+            return super()._generate_single_turn(
+                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
+            )
+        device, training = self.accelerator.device, self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad(), self.accelerator.autocast():
+                if has_tool_images and self._sampler is not None:
+                    patches = multimodal_fields["pixel_values"].to(device)
+                    grids = multimodal_fields["image_grid_thw"].to(device)
+                    return self._sampler.second(prompt_ids, patches, grids), None
+                self._sampler = Sampler(_inner(self.model), self._decoding())
+                ids, fields, count = self._prompts
+                patches, grids = fields["pixel_values"], fields["image_grid_thw"]
+                return self._sampler.first(ids, count, patches.to(device), grids.to(device)), None
+        finally:
+            self.model.train(training)
+
+    def _decoding(self) -> Decoding:
+        return Decoding(
+            limit=self.generation_kwargs["max_new_tokens"],
+            temperature=self.temperature,
+            stop=tuple(self.eos_token_ids),
+            suppressed=tuple(self.generation_kwargs["suppress_tokens"]),
+            pad=self._tokenizer.pad_token_id,
+            image=self._image_pad_token_id,
         )
 
     def _tool_call_loop(
@@ -94,6 +155,70 @@ class ChainTrainer(GRPOTrainer):
                     environment.rollout, self._text(written), self._ended(written), self.task.spec
                 )
         return result
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        # As TRL does it, but without shuffling rollouts, so that a batch consists of whole groups.
+        # The update of a step is the same: all of its batches are added up
+        if not self.model.training or not self._shares_prefix:
+            return super()._prepare_inputs(generation_batch)
+        parts = self.args.steps_per_generation
+        if self._step % parts == 0 or self._buffered_inputs is None:
+            made = split_pixel_values_by_grid(
+                self._generate_and_score_completions(generation_batch)
+            )
+            self._buffered_inputs = [
+                unsplit_pixel_values_by_grid(part) for part in split_tensor_dict(made, parts)
+            ]
+        return self._buffered_inputs[self._step % parts]
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        compute_aux_loss: bool = False,
+        **images: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        group = self.num_generations
+        if not self._shares_prefix or images.get("pixel_values") is None or len(input_ids) % group:
+            return super()._get_per_token_logps_and_entropies(
+                model,
+                input_ids,
+                attention_mask,
+                logits_to_keep,
+                batch_size,
+                compute_entropy,
+                compute_aux_loss,
+                **images,
+            )
+        grids, counts = images["image_grid_thw"], images["num_images"]
+        grids_of = grids.split(counts)
+        patches_of = images["pixel_values"].split([int(g.prod(dim=1).sum()) for g in grids_of])
+        found = []
+        for start in range(0, len(input_ids), group):
+            rows = slice(start, start + group)
+            prompt = input_ids[start, :-logits_to_keep]
+            with self.accelerator.autocast():
+                found.append(
+                    group_log_probabilities(
+                        _inner(model),
+                        prompt[attention_mask[start, :-logits_to_keep].bool()],
+                        input_ids[rows, -logits_to_keep:],
+                        attention_mask[rows, -logits_to_keep:],
+                        torch.cat(patches_of[rows]),
+                        torch.cat(grids_of[rows]),
+                        counts[rows],
+                        self._image_pad_token_id,
+                        self.processing_class.image_processor.merge_size,
+                        self.temperature,
+                    )
+                )
+        log_probabilities = torch.cat([log for log, _ in found])
+        entropies = torch.cat([entropy for _, entropy in found]) if compute_entropy else None
+        return log_probabilities, entropies, None
 
     def _calculate_rewards(self, inputs: list, *rest: Any) -> Any:
         rollouts = [environment.rollout for environment in self.environments]
@@ -128,6 +253,11 @@ def temporal_curve(environments: Sequence[Any], **_: Any) -> list[float | None]:
 def spatial_curve(environments: Sequence[Any], **_: Any) -> list[float | None]:
     """The spatial reward of each rollout."""
     return [_part(environment.rewards, "spatial") for environment in environments]
+
+
+def _inner(model: Any) -> Any:
+    """The model itself, with the adapters in it but without their wrapper."""
+    return model.get_base_model() if hasattr(model, "peft_config") else model
 
 
 def _part(rewards: Rewards | None, name: str) -> float | None:

@@ -37,7 +37,8 @@ _PREAMBLE = """\
 {%- set dialogue = namespace(messages=[]) -%}
 {%- for message in messages -%}
 {%- if message['role'] == 'tool' -%}
-{%- set dialogue.messages = dialogue.messages + [{'role': 'user', 'content': message['content']}] -%}
+{%- set shown = {'role': 'user', 'content': message['content']} -%}
+{%- set dialogue.messages = dialogue.messages + [shown] -%}
 {%- elif message['tool_calls'] -%}
 {%- set call = [{'type': 'text', 'text': message['tool_calls'] | tojson}] -%}
 {%- set dialogue.messages = dialogue.messages + [{'role': 'assistant', 'content': call}] -%}

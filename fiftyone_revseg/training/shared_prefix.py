@@ -1,0 +1,111 @@
+"""Log-probabilities of a group of rollouts, with what they share computed once.
+
+The rollouts of a group begin with the same frames and the same question, which are most of their
+tokens and of the vision tower's work. So the beginning goes through the model once, and each
+rollout goes on from its keys and values. The results are those of whole passes, up to rounding,
+and gradients flow back through the shared part.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+
+def group_log_probabilities(
+    model: Any,
+    prompt: torch.Tensor,
+    completions: torch.Tensor,
+    mask: torch.Tensor,
+    patches: torch.Tensor,
+    grids: torch.Tensor,
+    images: list[int],
+    image_token: int,
+    merge: int,
+    temperature: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The log-probability of each token of each completion of one prompt.
+
+    Args:
+        model: a Qwen-VL model with a language modelling head
+        prompt: ``(P,)`` tokens, without padding
+        completions: ``(G, C)`` tokens, padded on the right
+        mask: ``(G, C)``, 1 where there is a token
+        patches: the patches of all images of all rollouts, in order, the prompt's included
+        grids: ``(images, 3)`` their grids of patches
+        images: how many images each rollout has
+        image_token: stands in the tokens for what an image gives
+        merge: how many patches, along one side, make one token
+        temperature: logits are divided by it
+
+    Returns:
+        ``(G, C)`` log-probabilities, and as many entropies of the distributions that the tokens
+        were drawn from; 0 in the padding
+    """
+    group, length = len(completions), int(mask.sum(dim=1).max())
+    completions, kept = completions[:, :length], mask[:, :length]
+    tokens = torch.cat([prompt.expand(group, -1), completions], dim=1)
+    seen = torch.cat([torch.ones_like(prompt).expand(group, -1), kept], dim=1)
+    positions, _ = model.model.get_rope_index(
+        tokens,
+        image_grid_thw=grids,
+        attention_mask=seen,
+        mm_token_type_ids=(tokens == image_token).int(),
+    )
+    before, after = _split_images(patches, grids, images, int((prompt == image_token).sum()), merge)
+    cache = DynamicCache(config=model.config.get_text_config())
+    start = len(prompt)
+    head = model.model(
+        input_ids=prompt[None],
+        position_ids=positions[:, :1, :start],
+        past_key_values=cache,
+        use_cache=True,
+        **before,
+    ).last_hidden_state
+    cache.batch_repeat_interleave(group)
+    tail = model.model(
+        input_ids=completions,
+        attention_mask=seen,
+        position_ids=positions[:, :, start:],
+        past_key_values=cache,
+        use_cache=True,
+        **after,
+    ).last_hidden_state
+    hidden = torch.cat([head[:, -1:].expand(group, -1, -1), tail[:, :-1]], dim=1)
+    at = kept.bool()
+    logits = model.get_output_embeddings()(hidden[at]).float() / temperature
+    log = logits.log_softmax(dim=-1)
+    drawn = log.gather(1, completions[at][:, None])[:, 0]
+    with torch.no_grad():
+        entropy = -(log.exp() * log).sum(dim=-1)
+    empty = torch.zeros(mask.shape, dtype=log.dtype, device=log.device)
+    at = mask.bool()
+    return empty.masked_scatter(at, drawn), empty.masked_scatter(at, entropy)
+
+
+def _split_images(
+    patches: torch.Tensor, grids: torch.Tensor, images: list[int], tokens: int, merge: int
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The images of the prompt, once, and those that came later, of all rollouts."""
+    sizes = grids.prod(dim=1).tolist()
+    pieces = patches.split(sizes)
+    shared, count = 0, 0
+    while count < tokens:
+        count += sizes[shared] // merge**2
+        shared += 1
+    later, first = [], 0
+    for number in images:
+        later += range(first + shared, first + number)
+        first += number
+
+    def chosen(indices: list[int]) -> dict[str, torch.Tensor]:
+        if not indices:
+            return {}
+        return {
+            "pixel_values": torch.cat([pieces[i] for i in indices]),
+            "image_grid_thw": grids[indices],
+        }
+
+    return chosen(list(range(shared))), chosen(later)
