@@ -63,8 +63,9 @@ class Client:
         self.places = asyncio.Semaphore(concurrency)
         self._key = key
         self._connect_timeout = connect_timeout
-        # Without a key, the client would send that of another service from the environment
+        # Left to itself, the client would send what the environment has for another service
         self._openai = openai.AsyncOpenAI(base_url=url, api_key=key or "none", max_retries=0)
+        self._openai.organization = self._openai.project = None
 
     def close(self) -> None:
         """Ends the connections and the thread."""

@@ -1,0 +1,612 @@
+"""A model on a server: what is sent, what comes back, and all that can go wrong on the way."""
+
+import logging
+import pickle
+import sys
+import threading
+import time
+from email.utils import formatdate
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fiftyone_revseg.presets import PRESETS
+from fiftyone_revseg.reasoning import (
+    ChainRequest,
+    ChainSpec,
+    Conversation,
+    Image,
+    LocalReasoner,
+    ParseError,
+    Reply,
+    ServerReasoner,
+    VideoFrames,
+    parse_boxes,
+    parse_choices,
+    run_chain,
+)
+from fiftyone_revseg.reasoning.patterns import box_pattern, choices_pattern
+from fiftyone_revseg.reasoning.server import Backoff, ServerError
+from fiftyone_revseg.reasoning.serving.backoff import retry_after
+from fiftyone_revseg.reasoning.serving.replies import read_reply
+from fiftyone_revseg.reasoning.serving.served import ServedModel, check_url, served_spec
+from fiftyone_revseg.synthetic import make_world
+from fiftyone_revseg.types import FrameTable, Status
+
+sys.path.insert(0, str(Path(__file__).parent))
+from fake_server import FakeServer, Fault, answer_with, status
+
+SECRET = "sk-3f9a-not-to-be-seen"
+QUICK = Backoff(retries=2, first=0.01, longest=0.02)
+SPEC = ChainSpec(frames=4, frame_size=28, key_frame_size=56)
+
+
+def echo(conversation, body):
+    return Reply(f"you said {conversation.messages[-1].text}", prompt_tokens=7, tokens=3)
+
+
+def ask(server, *texts, model="revseg-nano", **options):
+    """Connects, asks one question for each text, and returns the replies."""
+    options = {"spec": SPEC, "backoff": QUICK, "timeout": 5.0, **options}
+    reasoner = ServerReasoner.connect(server.url, model, **options)
+    try:
+        return reasoner.generate([Conversation().say("user", text) for text in texts], SPEC)
+    finally:
+        reasoner.close()
+
+
+def picture(seed=0, size=28):
+    return Image(np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def local():
+    return LocalReasoner.load(PRESETS["revseg-nano"].reasoner, device="cpu")
+
+
+def requests(queries):
+    frames, _ = (world := make_world(1, "test")).render()
+    last = len(frames) - 1
+    indices = tuple(round(i * last / 7) for i in range(8))
+    table = FrameTable(
+        indices, tuple(i / world.fps for i in indices), len(frames), last / world.fps
+    )
+    images, size = [frames[i] for i in indices], frames[0].shape[1::-1]
+    return [ChainRequest(query, table, images, frames.__getitem__, size) for query in queries]
+
+
+def test_the_same_trajectory_as_on_this_machine(local):
+    asked = requests(["the object that appears last", "the red circle", "all squares"])
+    here = run_chain(local, local.spec, asked)
+    with FakeServer(answer_with(local)) as server:
+        reasoner = ServerReasoner.connect(server.url, "revseg-nano", image_format="png")
+        assert reasoner.spec == local.spec
+        there = run_chain(reasoner, reasoner.spec, asked)
+        reasoner.close()
+    assert {t.status for t in there} <= {Status.OK, Status.NO_TARGET}
+    for a, b in zip(here, there, strict=True):
+        assert (a.status, a.reason, a.think, a.choices) == (b.status, b.reason, b.think, b.choices)
+        assert [g and g.box_xyxy_px for g in a.groundings] == [
+            g and g.box_xyxy_px for g in b.groundings
+        ]
+        for one, other in zip(a.turns, b.turns, strict=True):
+            assert (one.prompt, one.reply) == (other.prompt, other.reply)
+            assert (one.tokens, one.prompt_tokens) == (other.tokens, other.prompt_tokens)
+            assert one.confidence == pytest.approx(other.confidence, abs=1e-5)
+
+
+def test_what_is_sent():
+    conversation = (
+        Conversation()
+        .say("system", "be brief")
+        .say("user", "one", " and two:", picture(), "three")
+        .say("assistant", "fine")
+        .say("user", "go on")
+    )
+    with FakeServer(lambda c, body: Reply(c.messages[1].text)) as server:
+        reasoner = ServerReasoner.connect(server.url, "revseg-nano", SPEC, image_format="png")
+        spec = SPEC.replace(max_new_tokens=17, temperature=0.25)
+        (reply,) = reasoner.generate([conversation], spec)
+        reasoner.close()
+    assert reply.text == "one and two:[image]three"
+    (body,) = server.bodies
+    assert (body["model"], body["max_tokens"], body["temperature"]) == ("revseg-nano", 17, 0.25)
+    assert (body["top_p"], body["top_k"], body["repetition_penalty"]) == (1.0, -1, 1.0)
+    assert [m["role"] for m in body["messages"]] == ["system", "user", "assistant", "user"]
+    assert body["messages"][2]["content"] == "fine"
+    kinds = [part["type"] for part in body["messages"][1]["content"]]
+    assert kinds == ["text", "image_url", "text"]
+
+
+@pytest.mark.parametrize(
+    ("options", "largest"), [({"image_format": "png"}, 0), ({}, 40), ({"image_quality": 10}, 255)]
+)
+def test_pictures_arrive(options, largest):
+    seen = []
+
+    def answer(conversation, body):
+        seen.append(conversation.messages[0].content[0].pixels)
+        return Reply("fine")
+
+    image = Image(np.tile(np.arange(28, dtype=np.uint8)[:, None, None] * 9, (1, 28, 3)))
+    with FakeServer(answer) as server:
+        reasoner = ServerReasoner.connect(server.url, "revseg-nano", SPEC, **options)
+        reasoner.generate([Conversation().say("user", image)], SPEC)
+        reasoner.close()
+    assert np.abs(seen[0].astype(int) - image.pixels).max() <= largest
+    assert seen[0].shape == image.pixels.shape
+
+
+def test_usage_and_time():
+    with FakeServer(echo) as server:
+        (reply,) = ask(server, "hello")
+    assert (reply.text, reply.prompt_tokens, reply.tokens) == ("you said hello", 7, 3)
+    assert reply.seconds > 0
+    assert reply.confidence(0, 3) is None
+
+
+PASSING = {
+    "429": (status(429, "slow down", Retry_After=0), "is too busy .429.: slow down"),
+    "500": (status(500, "oh no"), "failed .500.: oh no"),
+    "503": (Fault("text", 503, "<html>down</html>"), "failed .503.: .*down"),
+    "drop": (Fault("drop"), "cut the connection"),
+    "cut": (Fault("cut"), "cut the connection"),
+    "no JSON": (Fault("text", 200, "<html>hello"), "is no JSON: '<html>hello'"),
+    "no choices": (Fault("body", 200, {"choices": []}), "without any choice"),
+    "no text": (Fault("body", 200, {"choices": [{"message": None}]}), "without any text"),
+    "a list": (Fault("body", 200, [1, 2]), "without any choice"),
+}
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_what_may_pass_is_asked_again(name):
+    fault, words = PASSING[name]
+    with FakeServer(echo, fault=lambda number, body: fault if number < 2 else None) as server:
+        (reply,) = ask(server, "hello")
+        assert reply.text == "you said hello"
+        assert len(server.bodies) == 3
+    with FakeServer(echo, fault=lambda number, body: fault) as server:
+        (error,) = ask(server, "hello")
+        assert len(server.bodies) == 3
+    assert isinstance(error, ServerError)
+    with pytest.raises(ServerError, match=words):
+        raise error
+    assert server.url in str(error)
+
+
+FINAL = {
+    400: "refuses the request .400.: no good",
+    401: "does not accept the key in REVSEG_SERVER_KEY",
+    403: "does not accept the key in REVSEG_SERVER_KEY",
+    404: "has no such model, or is at another path .404.: no good",
+    413: "takes no request of this size",
+    422: "refuses the request .422.: no good",
+}
+
+
+@pytest.mark.parametrize("code", FINAL)
+def test_what_cannot_heal_is_not_asked_again(code):
+    with FakeServer(echo, fault=lambda number, body: status(code, "no good")) as server:
+        (error,) = ask(server, "hello", key=SECRET)
+    with pytest.raises(ServerError, match=FINAL[code]):
+        raise error
+    # Where it may be the probabilities that are refused, once more without
+    assert len(server.bodies) == (2 if code in (400, 422) else 1)
+
+
+@pytest.mark.parametrize("kind", ["hang", "drip"])
+def test_no_answer_in_time(kind):
+    with FakeServer(echo, fault=lambda number, body: Fault(kind)) as server:
+        started = time.monotonic()
+        options = {"timeout": 0.2, "backoff": Backoff(retries=1, first=0.01)}
+        (error,) = ask(server, "hello", **options)
+        assert time.monotonic() - started < 3
+        assert len(server.bodies) == 2
+    assert "gave no complete answer within 0.2 s" in str(error)
+
+
+def test_the_deadline_bounds_all_attempts():
+    with FakeServer(echo, fault=lambda number, body: Fault("hang")) as server:
+        started = time.monotonic()
+        backoff = Backoff(retries=100, first=0.01, longest=0.01)
+        (error,) = ask(server, "hello", timeout=0.2, deadline=0.5, backoff=backoff)
+        assert 0.4 < time.monotonic() - started < 3
+        assert 2 <= len(server.bodies) <= 3
+    assert "within" in str(error)
+
+
+def test_the_server_says_when():
+    fault = status(429, "busy", Retry_After="0.3")
+    with FakeServer(echo, fault=lambda number, body: fault if number < 1 else None) as server:
+        (reply,) = ask(server, "hello")
+    assert reply.text == "you said hello"
+    first, second = server.times
+    assert second - first >= 0.3
+    fault = status(503, "restarting", Retry_After="7200")
+    with FakeServer(echo, fault=lambda number, body: fault) as server:
+        (error,) = ask(server, "hello")
+    assert len(server.bodies) == 1
+    assert "asks to wait 7200 s" in str(error)
+
+
+def test_retry_after_takes_numbers_and_dates():
+    assert retry_after({}) is None
+    assert retry_after({"retry-after": "12"}) == 12
+    assert retry_after({"retry-after": "-3"}) == 0
+    assert 50 < retry_after({"retry-after": formatdate(time.time() + 60, usegmt=True)}) <= 61
+    for odd in ("soon", "nan", "inf", "", "Mon, 99 Foo"):
+        assert retry_after({"retry-after": odd}) is None
+
+
+@given(st.integers(0, 10_000), st.none() | st.floats(0, 1e6), st.floats(0, 60), st.floats(0, 2))
+def test_pauses_grow_to_a_limit_and_never_undercut_the_server(attempt, asked, first, jitter):
+    pause = Backoff(first=first, longest=30, jitter=jitter).pause(attempt, asked)
+    least = max(min(first * 2 ** min(attempt, 60), 30), asked or 0)
+    assert least <= pause <= least * (1 + jitter) + 1e-9
+
+
+def test_one_that_fails_takes_no_other_along():
+    def fault(number, body):
+        return status(400, "no good") if "bad" in str(body["messages"]) else None
+
+    with FakeServer(echo, fault=fault) as server:
+        one, bad, two = ask(server, "one", "bad", "two")
+    assert (one.text, two.text) == ("you said one", "you said two")
+    assert isinstance(bad, ServerError)
+    assert len(server.bodies) == 4
+    # Nor does it change how the others are asked later
+    assert [body.get("logprobs") for body in server.bodies].count(True) == 3
+
+
+def test_in_a_chain_a_failure_is_a_status():
+    def fault(number, body):
+        return status(500, "oh no") if "red circle" in str(body["messages"]) else None
+
+    def answer(conversation, body):
+        return Reply("<think>x</think><answer>[]</answer>")
+
+    frame = np.zeros((40, 80, 3), np.uint8)
+    table = FrameTable((0, 1), (0.0, 0.1), 2, 0.1)
+    asked = [
+        ChainRequest(query, table, [frame, frame], lambda k: frame, (80, 40))
+        for query in ("the red circle", "the dog")
+    ]
+    with FakeServer(answer, fault=fault) as server:
+        reasoner = ServerReasoner.connect(server.url, "revseg-nano", SPEC, backoff=QUICK)
+        red, dog = run_chain(reasoner, SPEC, asked)
+        reasoner.close()
+    assert (red.status, dog.status) == (Status.ERROR, Status.NO_TARGET)
+    assert "failed (500): oh no" in red.reason
+    assert len(server.bodies) == 4
+
+
+def test_the_limit_holds_for_all_threads_together():
+    def slow(conversation, body):
+        time.sleep(0.03)
+        return Reply("fine")
+
+    with FakeServer(slow) as server:
+        reasoner = ServerReasoner.connect(server.url, "revseg-nano", SPEC, concurrency=3)
+        conversations = [Conversation().say("user", str(i)) for i in range(8)]
+        threads = [
+            threading.Thread(target=reasoner.generate, args=(conversations, SPEC)) for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        reasoner.close()
+        assert len(server.bodies) == 16
+        assert server.most_in_flight == 3
+
+
+def test_it_works_within_a_running_loop():
+    """As in a notebook."""
+    import asyncio
+
+    async def main(server):
+        return ask(server, "hello")
+
+    with FakeServer(echo) as server:
+        (reply,) = asyncio.run(main(server))
+    assert reply.text == "you said hello"
+
+
+@pytest.mark.parametrize("owner", ["vllm", "sglang", "someone"])
+def test_replies_are_constrained_where_that_is_offered(owner):
+    asked = Conversation().say("user", "hello").expect("[ab]+")
+    with FakeServer(echo, owner=owner) as server:
+        for structured in (None, False):
+            reasoner = ServerReasoner.connect(
+                server.url, "revseg-nano", SPEC, structured=structured
+            )
+            reasoner.generate([asked, Conversation().say("user", "free")], SPEC)
+            reasoner.close()
+    fields = {
+        (body.get("structured_outputs", {}).get("regex"), body.get("regex"))
+        for body in server.bodies
+        if "hello" in str(body["messages"])
+    }
+    free = [body for body in server.bodies if "free" in str(body["messages"])]
+    assert not any("structured_outputs" in body or "regex" in body for body in free)
+    pairs = {"vllm": ("[ab]+", None), "sglang": (None, "[ab]+"), "someone": (None, None)}
+    assert {pairs[owner], (None, None)} == fields
+    assert all(("top_k" in body) == (owner != "someone") for body in server.bodies)
+
+
+def test_constraints_that_are_refused_are_left_out_from_then_on(caplog):
+    def fault(number, body):
+        return status(400, "no grammar backend") if "structured_outputs" in body else None
+
+    asked = Conversation().say("user", "hello").expect("[ab]+")
+    with FakeServer(echo, fault=fault) as server:
+        reasoner = ServerReasoner.connect(server.url, "revseg-nano", SPEC)
+        for _ in range(2):
+            (reply,) = reasoner.generate([asked], SPEC)
+            assert reply.text == "you said hello"
+        reasoner.close()
+    assert ["structured_outputs" in body for body in server.bodies] == [True, False, False]
+    assert caplog.text.count("refuses regular expressions") == 1
+
+
+def test_probabilities_that_are_refused_are_left_out_from_then_on(caplog):
+    def fault(number, body):
+        return status(400, "logprobs are not supported") if "logprobs" in body else None
+
+    with FakeServer(echo, owner="someone", fault=fault) as server:
+        reasoner = ServerReasoner.connect(server.url, "revseg-nano", SPEC)
+        for _ in range(2):
+            reasoner.generate([Conversation().say("user", "hello")], SPEC)
+        reasoner.close()
+    assert ["logprobs" in body for body in server.bodies] == [True, False, False]
+    assert caplog.text.count("gives no probabilities") == 1
+
+
+def test_only_the_default_prompts_constrain(scripted, request_for):
+    reply = '<think> a </think> <answer> [{"frame_idx": 1, "object description": "a"}] </answer>'
+    box = '[{"bbox_2d": [1, 2, 30, 40], "label": "a"}]'
+
+    def script(conversation):
+        return box if len(conversation.messages) > 1 else reply
+
+    reasoner = scripted(script)
+    run_chain(reasoner, reasoner.spec, [request_for()])
+    (first,), (second,) = reasoner.batches
+    assert first.pattern == choices_pattern(4)
+    assert second.pattern == box_pattern()
+    reasoner = scripted(script)
+    own = {"turn1": "{frames}Find {query}", "turn2": "{image}Detect {description}"}
+    run_chain(reasoner, reasoner.spec.replace(prompts=own), [request_for()])
+    assert [batch[0].pattern for batch in reasoner.batches] == [None, None]
+
+
+@given(st.data())
+def test_all_that_the_pattern_of_turn_1_allows_can_be_read(data):
+    alphabet = st.characters(min_codepoint=32, max_codepoint=0x2FFF)
+    reply = data.draw(st.from_regex(choices_pattern(12), fullmatch=True, alphabet=alphabet))
+    assert all(0 <= choice.frame < 12 for choice in parse_choices(reply, 12))
+
+
+@given(st.data())
+def test_all_that_the_pattern_of_turn_2_allows_has_four_numbers(data):
+    alphabet = st.characters(min_codepoint=32, max_codepoint=0x2FFF)
+    reply = data.draw(st.from_regex(box_pattern(), fullmatch=True, alphabet=alphabet))
+    found = read_boxes(reply)
+    assert len(found) == 1 if isinstance(found, list) else "empty or outside" in found
+
+
+def read_boxes(reply):
+    """The boxes; or why there are none."""
+    try:
+        return parse_boxes(reply, "pixels", 840, (840, 840))
+    except ParseError as error:
+        return str(error)
+
+
+def test_usual_replies_match():
+    import re
+
+    turn1 = [
+        '<think> A dog. It\nruns. </think> <answer> [{"frame_idx": 15, "object description": '
+        '"a brown dog"}] </answer>',
+        "<think>none</think><answer>[]</answer>",
+        '<think>two</think>\n<answer>\n[{"frame_idx": 0, "object description": "a"}, '
+        '{"frame_idx": 9, "object description": "b"}]\n</answer>',
+    ]
+    assert all(re.fullmatch(choices_pattern(16), reply) for reply in turn1)
+    turn2 = [
+        '[{"bbox_2d": [10, 20, 300, 400], "label": "a dog"}]',
+        '[\n{"bbox_2d": [10.5, 20, 300, 400]}\n]',
+        '```json\n[{"bbox_2d": [10, 20, 300, 400], "label": "a dog"}]\n```',
+        '<think>there</think> <answer>[{"bbox_2d": [1, 2, 3, 4], "label": "a"}]</answer>',
+    ]
+    assert all(re.fullmatch(box_pattern(), reply) for reply in turn2)
+
+
+TOKENS = [
+    {"token": "h", "bytes": [104], "logprob": -0.5},
+    {"token": "\ufffd", "bytes": [0xC3], "logprob": -0.25},
+    {"token": "\ufffd", "bytes": [0xA9], "logprob": 0.0},
+    {"token": "<|im_end|>", "bytes": list(b"<|im_end|>"), "logprob": -0.1},
+]
+
+
+def completion(text, tokens=None, **message):
+    choice = {"message": {"content": text, **message}, "logprobs": {"content": tokens}}
+    return {"choices": [choice]}
+
+
+def test_characters_of_several_tokens_are_put_together():
+    reply = read_reply(completion("h\u00e9", TOKENS), "url")
+    assert reply.token_texts == ("h", "", "\u00e9")
+    assert reply.token_probabilities[2] == 1.0
+    assert reply.tokens == 3
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [None, "x", [None], [{}], [{"token": "h"}], [{"token": "other", "logprob": -1.0}], TOKENS[1:]],
+)
+def test_probabilities_that_do_not_fit_are_left_out(tokens):
+    reply = read_reply(completion("h\u00e9", tokens), "url")
+    assert (reply.text, reply.token_texts, reply.token_probabilities) == ("h\u00e9", (), ())
+
+
+def test_a_thought_that_was_taken_apart_is_put_back():
+    answer = completion("<answer>[]</answer>", reasoning_content="hm")
+    assert read_reply(answer, "url").text == "<think>hm</think><answer>[]</answer>"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://localhost:8000/v1", "http://localhost:8000/v1"),
+        (" http://localhost:8000/v1/ ", "http://localhost:8000/v1"),
+        ("http://localhost:8000", "http://localhost:8000/v1"),
+        ("https://gpu.example.org/serving/openai/v1/", "https://gpu.example.org/serving/openai/v1"),
+    ],
+)
+def test_addresses(url, expected):
+    assert check_url(url) == expected
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://x/v1", "http://", "http://x:port/v1"])
+def test_what_is_no_address(url):
+    with pytest.raises(ValueError, match="is no address of a server"):
+        check_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://user:{SECRET}@host/v1",
+        f"http://{SECRET}@host/v1",
+        f"http://host/v1?key={SECRET}",
+        f"ftp://user:{SECRET}@host/v1",
+    ],
+)
+def test_addresses_have_no_secret(url):
+    with pytest.raises(ValueError, match=r"leave them out|is no address") as caught:
+        check_url(url)
+    assert SECRET not in str(caught.value)
+
+
+def test_how_a_served_model_wants_to_be_asked(tmp_path):
+    assert served_spec(ServedModel("mine", "Qwen/Qwen2.5-VL-7B-Instruct")) == ChainSpec()
+    assert served_spec(ServedModel("Qwen/Qwen3-VL-8B-Instruct")).key_frame_size == 832
+    assert served_spec(ServedModel("zai-org/GLM-4.5V")).box_convention == "relative-1000"
+    assert served_spec(ServedModel("revseg-nano")).frames == 8
+    assert served_spec(ServedModel("m", PRESETS["revseg-nano"].reasoner)).frame_size == 96
+    assert served_spec(ServedModel("m", "Qwen/Qwen2.5-VL-7B-Instruct"), {"frames": 5}).frames == 5
+    spec = ChainSpec(frames=3, box_convention="relative-1000")
+    assert served_spec(ServedModel("m"), spec) == spec
+    spec.save(tmp_path)
+    assert served_spec(ServedModel("m"), tmp_path) == spec
+    for name in ("m", "/models/qwen2.5-vl", "someone/Qwen2.5-VL-7B-other"):
+        with pytest.raises(ValueError, match="box_convention"):
+            served_spec(ServedModel(name, name))
+    with pytest.raises(ValueError, match="frame_encoding to 'images'"):
+        served_spec(ServedModel("m"), ChainSpec(frame_encoding="video"))
+
+
+def test_videos_are_refused_in_words():
+    video = VideoFrames((picture().pixels,) * 2, (0.0, 1.0))
+    with FakeServer(echo) as server:
+        reasoner = ServerReasoner.connect(server.url, "revseg-nano", SPEC)
+        (error,) = reasoner.generate([Conversation().say("user", video)], SPEC)
+        reasoner.close()
+    assert "a server is sent images" in str(error)
+    assert not server.bodies
+
+
+def test_a_model_that_is_not_there():
+    with (
+        FakeServer(echo, model="other") as server,
+        pytest.raises(ValueError, match="has no model 'revseg-nano': it serves 'other'"),
+    ):
+        ServerReasoner.connect(server.url, "revseg-nano")
+
+
+def test_a_preset_is_found_by_its_checkpoint():
+    with FakeServer(echo, model="Qwen/Qwen2.5-VL-7B-Instruct") as server:
+        reasoner = ServerReasoner.connect(server.url, "revseg-qwen2.5-vl-7b")
+        assert (reasoner.name, reasoner.spec) == ("Qwen/Qwen2.5-VL-7B-Instruct", ChainSpec())
+        reasoner.close()
+
+
+def test_no_server_and_no_such_server():
+    with FakeServer(echo) as server:
+        url = server.url
+        with pytest.raises(ValueError, match=r"at another path .404."):
+            ServerReasoner.connect(url + "/other", "revseg-nano")
+    with pytest.raises(ValueError, match="No server answers at"):
+        ServerReasoner.connect(url, "revseg-nano")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"concurrency": 0}, "concurrency"),
+        ({"timeout": 0}, "timeout"),
+        ({"deadline": float("inf")}, "deadline"),
+        ({"image_format": "gif"}, "image_format"),
+        ({"image_quality": 101}, "image_quality"),
+        ({"key": "two words"}, "REVSEG_SERVER_KEY"),
+    ],
+)
+def test_options_that_are_not_valid(options, words):
+    with pytest.raises(ValueError, match=words):
+        ServerReasoner.connect("http://localhost:1/v1", "revseg-nano", **options)
+    with pytest.raises(ValueError, match="retries"):
+        Backoff(retries=-1)
+
+
+def test_structured_output_of_an_unknown_server():
+    with FakeServer(echo, owner="someone") as server, pytest.raises(ValueError, match="neither"):
+        ServerReasoner.connect(server.url, "revseg-nano", structured=True)
+
+
+def test_the_key_goes_to_the_server_and_nowhere_else(monkeypatch, caplog):
+    caplog.set_level(logging.DEBUG)
+    for name in ("openai", "httpx", "httpx2", "httpcore", "httpcore2", "asyncio"):
+        caplog.set_level(logging.DEBUG, name)
+    monkeypatch.setenv("REVSEG_SERVER_KEY", f"{SECRET}\n")
+    fault = lambda number, body: status(500, f"key {SECRET} crashed")  # noqa: E731
+    with FakeServer(echo, key=SECRET, fault=fault) as server:
+        reasoner = ServerReasoner.connect(server.url, "revseg-nano", SPEC, backoff=QUICK)
+        (error,) = reasoner.generate([Conversation().say("user", "hello")], SPEC)
+        assert server.headers[0]["authorization"] == f"Bearer {SECRET}"
+        assert "key *** crashed" in str(error)
+        assert SECRET not in repr(reasoner) + repr(error) + str(reasoner.settings)
+        stored = pickle.dumps(reasoner)
+        assert SECRET.encode() not in stored
+        # In another process that has the key, it works on
+        server.fault = None
+        other = pickle.loads(stored)
+        assert other.generate([Conversation().say("user", "hi")], SPEC)[0].text == "you said hi"
+        other.close()
+        reasoner.close()
+    assert SECRET not in caplog.text
+
+
+def test_a_wrong_key_and_none_are_told_apart(monkeypatch):
+    monkeypatch.delenv("REVSEG_SERVER_KEY", raising=False)
+    with FakeServer(echo, key="right") as server:
+        with pytest.raises(ValueError, match=r"asks for a key .401.: put it into REVSEG"):
+            ServerReasoner.connect(server.url, "revseg-nano", SPEC)
+        with pytest.raises(ValueError, match="does not accept the key") as caught:
+            ServerReasoner.connect(server.url, "revseg-nano", SPEC, key=SECRET)
+        assert SECRET not in str(caught.value)
+
+
+def test_nothing_that_belongs_to_another_service_is_sent(monkeypatch):
+    for name in ("API_KEY", "ADMIN_KEY", "ORG_ID", "PROJECT_ID", "WEBHOOK_SECRET"):
+        monkeypatch.setenv(f"OPENAI_{name}", SECRET)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
+    with FakeServer(echo) as server:
+        (reply,) = ask(server, "hello")
+    assert reply.text == "you said hello"
+    assert SECRET not in str(server.headers)
