@@ -110,6 +110,7 @@ def _from_pretrained(directory: Path) -> PreTrainedModel:
     import transformers
 
     kind = getattr(transformers, CLASSES[str(_model_type(directory / "config.json"))])
+    _check_encoder(json.loads((directory / "config.json").read_bytes()), directory)
     try:
         model, report = kind.from_pretrained(
             directory,
@@ -117,20 +118,45 @@ def _from_pretrained(directory: Path) -> PreTrainedModel:
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # or which they are is only in the log
         )
+    except ImportError as e:  # EdgeTAM's encoder is timm's
+        why = textwrap.shorten(str(e), 200, placeholder=" ...")
+        raise CheckpointError(f"'{directory}' needs a package that is not installed: {why}") from e
     except Exception as e:  # damaged files raise from json, safetensors, torch, dataclasses, ...
         why = textwrap.shorten(str(e), 200, placeholder=" ...")
         raise CheckpointError(
             f"'{directory}' cannot be loaded by transformers ({why}): download it again, or give "
             "another checkpoint"
         ) from e
-    missing = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
+    mismatched = [key if isinstance(key, str) else key[0] for key in report["mismatched_keys"]]
+    missing = sorted([*report["missing_keys"], *mismatched])
     if missing:
         raise CheckpointError(
             f"the weights in '{directory}' do not fit the config beside them ({missing[0]} is "
             "missing or of another shape): use the two of one model"
         )
     return model.eval()
+
+
+def _check_encoder(config: Any, directory: Path) -> None:
+    """Refuses a config that sends timm, which builds EdgeTAM's encoder, to further files."""
+    for value in config.values() if isinstance(config, dict) else config:
+        if isinstance(value, (dict, list)):
+            _check_encoder(value, directory)
+    if not isinstance(config, dict):
+        return
+    reads = [
+        name
+        for name in config.get("model_args") or {}
+        if name.startswith("pretrained") or name.endswith(("path", "dir"))
+    ]
+    if ":" in str(config.get("architecture", "")):
+        reads.append("architecture")
+    if reads:
+        raise CheckpointError(
+            f"the config.json in '{directory}' asks to read other files ({reads[0]}): remove that"
+        )
 
 
 def _in_directory(directory: Path, name: str) -> list[Path]:

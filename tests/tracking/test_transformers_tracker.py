@@ -307,5 +307,11 @@ def test_sam2_tiny_at_its_published_size():
 def test_edgetam_at_its_published_size():
     pytest.importorskip("timm")
     torch.manual_seed(0)
-    config = transformers.EdgeTamVideoConfig(vision_config=transformers.EdgeTamVisionConfig())
-    follows_the_key_frame(transformers.EdgeTamVideoModel(config))
+    encoder = transformers.TimmWrapperConfig(
+        architecture="repvit_m1",
+        model_args={"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]},
+    )
+    vision = transformers.EdgeTamVisionConfig(backbone_config=encoder)
+    model = transformers.EdgeTamVideoModel(transformers.EdgeTamVideoConfig(vision_config=vision))
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(13.9e6, rel=0.01)
+    follows_the_key_frame(model)
