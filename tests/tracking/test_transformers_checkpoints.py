@@ -233,9 +233,7 @@ def test_weights_of_another_model(change, edgetam):
     else:
         state["no_memory_embedding"] = torch.zeros(1, 1, 7)
     save_file(state, edgetam / "model.safetensors", {"format": "pt"})
-    with pytest.raises(
-        CheckpointError, match="do not fit the config beside them .no_memory_embedding"
-    ):
+    with pytest.raises(CheckpointError, match=r"do not fit .* \(no_memory_embedding"):
         load_tracker(edgetam)
 
 
