@@ -273,7 +273,7 @@ class RevSeg:
                 if isinstance(video, (str, Path)):
                     video = stack.enter_context(open_video(video, frame_range))
                 table = video.sample(self.spec.frames)
-                images = self._sampled_frames(video, table)
+                images = self.sampled_frames(video, table)
             except Exception as error:
                 return [self.failed(path, query, error) for query in queries]
             report("decode", len(images), len(images))
@@ -287,7 +287,8 @@ class RevSeg:
 
             started = time.perf_counter()
             report("reason", 0, len(queries))
-            trajectories = self._reason(video, table, images, queries)
+            requests = self.requests(video, table, images, queries)
+            trajectories = run_chain(self.reasoner, self.spec, requests)
             report("reason", len(queries), len(queries))
             reason = (time.perf_counter() - started) / len(queries)
 
@@ -298,13 +299,13 @@ class RevSeg:
                 timings = {
                     "decode": decode,
                     "reason": reason,
-                    **_seconds_by_turn(trajectory),
+                    **seconds_by_turn(trajectory),
                     "track": time.perf_counter() - started,
                 }
                 answers.append(Segmentation(trajectory, tracks, status, why, timings, **about))
             return answers
 
-    def _sampled_frames(self, video: Video, table: FrameTable) -> list[np.ndarray]:
+    def sampled_frames(self, video: Video, table: FrameTable) -> list[np.ndarray]:
         """Reads the sampled frames; those of huge videos at the size that the model sees."""
         width, height = video.size
         frames = video.frames(table.indices)
@@ -312,10 +313,17 @@ class RevSeg:
             return list(frames)
         return [resize_square(frame, self.spec.frame_size) for frame in frames]
 
-    def _reason(
-        self, video: Video, table: FrameTable, images: list[np.ndarray], queries: list[str]
-    ) -> list[Trajectory]:
-        """Runs the dialogue for all queries as one batch."""
+    def requests(
+        self, video: Video, table: FrameTable, images: list[np.ndarray], queries: Sequence[str]
+    ) -> list[ChainRequest]:
+        """Returns what to run the dialogue for.
+
+        Args:
+            video: the video
+            table: which of its frames were sampled
+            images: those frames, as :meth:`sampled_frames` returns them
+            queries: the queries
+        """
         width, height = video.size
         sampled = dict(zip(table.indices, images, strict=True))
 
@@ -323,22 +331,16 @@ class RevSeg:
             frame = sampled.get(k)
             return frame if frame is not None and frame.shape[:2] == (height, width) else video[k]
 
-        requests = [
+        return [
             ChainRequest(query, table, images, read_frame, (width, height)) for query in queries
         ]
-        # A server is asked for as much at the same time as it may be
-        batch_size = getattr(self.reasoner, "concurrency", 8)
-        return run_chain(self.reasoner, self.spec, requests, batch_size)
 
     def _track(
         self, video: Video, trajectory: Trajectory, report: Progress
     ) -> tuple[tuple[MaskTrack | None, ...], Status, str]:
         """Follows every object that has a box; those that share a key frame go together."""
         tracks: list[MaskTrack | None] = [None] * len(trajectory.choices)
-        together: dict[int, dict[int, Box]] = {}  # key frame -> object -> box
-        for i, grounding in enumerate(trajectory.groundings):
-            if grounding is not None:
-                together.setdefault(trajectory.key_frames[i], {})[i] = grounding.box_xyxy_px
+        together = boxes_by_key_frame(trajectory)
         if not together:
             return tuple(tracks), trajectory.status, trajectory.reason
 
@@ -352,11 +354,8 @@ class RevSeg:
                 for i, track in zip(objects, found, strict=True):
                     tracks[i] = replace(track, object_id=i)
         except Exception as error:
-            status, reason = _explain(error)
-            return tuple(tracks), status, f"tracking stopped: {reason}"
-        if not any(track is not None and track.visible_frames for track in tracks):
-            return tuple(tracks), Status.LOST, _LOST
-        return tuple(tracks), trajectory.status, trajectory.reason
+            return tuple(tracks), *how_tracking_ended(trajectory, tracks, error)
+        return tuple(tracks), *how_tracking_ended(trajectory, tracks)
 
     def failed(self, path: str, query: str, error: Exception) -> Segmentation:
         """Returns what is left to say about a query when its video could not be worked on."""
@@ -455,6 +454,33 @@ def _display_name(part: Any) -> str:
     return Path(name).name if Path(name).exists() else name
 
 
+def boxes_by_key_frame(trajectory: Trajectory) -> dict[int, dict[int, Box]]:
+    """Returns what there is to track: for each key frame, the box of each object, by position."""
+    together: dict[int, dict[int, Box]] = {}
+    for i, grounding in enumerate(trajectory.groundings):
+        if grounding is not None:
+            together.setdefault(trajectory.key_frames[i], {})[i] = grounding.box_xyxy_px
+    return together
+
+
+def how_tracking_ended(
+    trajectory: Trajectory, tracks: Sequence[MaskTrack | None], error: Exception | None = None
+) -> tuple[Status, str]:
+    """Returns the status of a query whose boxes were tracked, and its reason.
+
+    Args:
+        trajectory: how the model came to the boxes
+        tracks: what was tracked, None where that failed
+        error (None): why it failed
+    """
+    if error is not None:
+        status, reason = _explain(error)
+        return status, f"tracking stopped: {reason}"
+    if not any(track is not None and track.visible_frames for track in tracks):
+        return Status.LOST, _LOST
+    return trajectory.status, trajectory.reason
+
+
 def _explain(error: Exception) -> tuple[Status, str]:
     """Puts an exception into a status and words."""
     if isinstance(error, VideoError):
@@ -464,7 +490,8 @@ def _explain(error: Exception) -> tuple[Status, str]:
     return Status.ERROR, f"{type(error).__name__}: {error}"
 
 
-def _seconds_by_turn(trajectory: Trajectory) -> dict[str, float]:
+def seconds_by_turn(trajectory: Trajectory) -> dict[str, float]:
+    """Returns what the model says about the time of its replies, by turn: "turn1", "turn2"."""
     seconds: dict[str, float] = {}
     for turn in trajectory.turns:
         name = f"turn{turn.turn}"
