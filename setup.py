@@ -52,6 +52,7 @@ setup(
             "**/*.yaml",
             "**/*.json",
             "**/*.js",
+            "**/*.jinja",
         ]
     },
     python_requires=">=3.10,<3.13",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from fiftyone_revseg.cli.apply import apply
+from fiftyone_revseg.cli.benchmark import benchmark
 from fiftyone_revseg.cli.demo import demo
 from fiftyone_revseg.cli.doctor import doctor
 from fiftyone_revseg.cli.evaluate import evaluate
@@ -15,6 +16,7 @@ from fiftyone_revseg.cli.filter import filter_videos
 from fiftyone_revseg.cli.import_benchmark import import_benchmark
 from fiftyone_revseg.cli.install import install
 from fiftyone_revseg.cli.models import models
+from fiftyone_revseg.cli.report import report
 from fiftyone_revseg.cli.segment import segment
 from fiftyone_revseg.cli.status import status
 from fiftyone_revseg.cli.submit import load_predictions, submit, validate
@@ -48,6 +50,8 @@ _COMMANDS = (
     apply,
     status,
     evaluate,
+    report,
+    benchmark,
     submit,
     validate,
     load_predictions,

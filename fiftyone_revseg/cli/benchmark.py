@@ -1,0 +1,128 @@
+"""``revseg benchmark``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fiftyone_revseg.cli import options
+
+_INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended: 128 + SIGINT
+
+
+@click.command(short_help="Import, segment and score a benchmark, and report on it.")
+@click.argument("name", metavar="NAME")
+@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@options.model
+@options.tracker
+@options.frames
+@click.option(
+    "--split", metavar="NAME", help="A split.  [default: the one that figures are reported on]"
+)
+@click.option(
+    "--field",
+    "label_field",
+    default="revseg",
+    show_default=True,
+    metavar="FIELD",
+    help="The label field to write; of each model, another one.",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where the table and the report go.  [default: runs/DATASET-FIELD]",
+)
+@click.option("--max-videos", type=click.IntRange(1), metavar="N", help="Only the first N videos.")
+@click.option(
+    "--dataset",
+    "dataset_name",
+    metavar="NAME",
+    help="The dataset to import into.  [default: benchmark and split]",
+)
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Ask again what another model was asked, or the same one with other settings.",
+)
+@options.device
+@click.option("--dtype", help="bfloat16, float16 or float32.  [default: what suits the device]")
+def benchmark(
+    name,
+    directory,
+    model,
+    tracker,
+    frames,
+    split,
+    label_field,
+    out,
+    max_videos,
+    dataset_name,
+    overwrite,
+    device,
+    dtype,
+) -> None:
+    """Measures a model on the benchmark NAME, whose official folder is DIR.
+
+    Imports it, asks all expressions, scores the masks and writes results.md, results.csv,
+    results.json and a report. NAME is one of those of revseg import, or "synthetic": made-up
+    videos, which are written to DIR. Of a split that only a server can score, the archive for it
+    is written instead. After Ctrl-C, the same command goes on where it was.
+
+    \b
+    Examples:
+      revseg benchmark synthetic data/synthetic --max-videos 20
+      revseg benchmark reasonvos data/ReasonVOS --model revseg-qwen2.5-vl-7b
+      revseg benchmark mevis data/MeViS --split valid --model revseg-qwen2.5-vl-7b
+    """
+    from fiftyone_revseg.cli.datasets import list_datasets
+    from fiftyone_revseg.cli.progress import RunBars
+
+    list_datasets()  # before anything else imports FiftyOne, see there
+
+    from fiftyone_revseg.dataset import load_model
+    from fiftyone_revseg.evaluation.benchmarks import BENCHMARKS
+    from fiftyone_revseg.evaluation.run_benchmark import SYNTHETIC, run_benchmark
+    from fiftyone_revseg.evaluation.tables import to_text
+
+    try:
+        if name not in (*BENCHMARKS, SYNTHETIC):  # loading a model takes long
+            known = ", ".join((*BENCHMARKS, SYNTHETIC))
+            raise ValueError(f"There is no benchmark {name!r}: choose from {known}")
+        loaded = load_model(
+            model,
+            label_field=label_field,
+            tracker=tracker,
+            device=device,
+            dtype=dtype,
+            spec={"frames": frames} if frames else None,
+        )
+        run = run_benchmark(
+            name,
+            directory,
+            loaded,
+            split,
+            label_field,
+            out,
+            max_videos,
+            dataset_name,
+            overwrite,
+            RunBars,
+        )
+    except (ValueError, RuntimeError, ImportError, OSError) as error:
+        raise click.ClickException(str(error).replace("or overwrite", "or --overwrite")) from error
+    except KeyboardInterrupt:
+        click.echo("Interrupted: what is done is kept, and the same command goes on", err=True)
+        raise SystemExit(_INTERRUPTED) from None
+    if run.evaluation is not None:
+        click.echo(to_text(run.evaluation))
+    if run.submission is not None:
+        click.echo(str(run.submission))
+    for path in run.files:
+        click.echo(f"Wrote {path}", err=True)
+    for problem in run.problems:
+        click.echo(problem)
+    if run.problems:
+        raise click.ClickException(f"The archive is not as the server of {name} wants it")
