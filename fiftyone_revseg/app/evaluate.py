@@ -17,7 +17,7 @@ from fiftyone_revseg.app.targets import (
     videos_input,
 )
 from fiftyone_revseg.dataset.jobs import is_clips
-from fiftyone_revseg.evaluation.backend import EvaluationRun
+from fiftyone_revseg.evaluation.backend_writer import EvaluationRun
 from fiftyone_revseg.evaluation.evaluate import evaluate_view
 from fiftyone_revseg.evaluation.tables import to_markdown
 

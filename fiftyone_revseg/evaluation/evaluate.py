@@ -2,67 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from fiftyone_revseg.evaluation.answers import (
-    FAILED,
-    answers_to,
-    key_frame,
-    models_of,
-    status_and_reason,
-)
-from fiftyone_revseg.evaluation.davis import (
-    REF_DAVIS,
-    SharedMasks,
-    assign,
-    by_annotator,
-    objects_of,
-)
-from fiftyone_revseg.evaluation.questions import Question, Questions
-from fiftyone_revseg.evaluation.results import Evaluation, ExpressionScore
-from fiftyone_revseg.evaluation.scoring import FrameScores, Pair, score_many
+from fiftyone_revseg.evaluation.benchmarks import BENCHMARKS
+from fiftyone_revseg.evaluation.davis import REF_DAVIS, assign
+from fiftyone_revseg.evaluation.results import Evaluation
+from fiftyone_revseg.evaluation.scored_videos import Scorer
+from fiftyone_revseg.evaluation.scoring import score_many
 from fiftyone_revseg.evaluation.summary import protocol_of, summarize
-from fiftyone_revseg.evaluation.video_masks import Track, VideoMasks, read_masks
+from fiftyone_revseg.evaluation.video_masks import FOREGROUND, VOID
 
 if TYPE_CHECKING:
-    from fiftyone_revseg.dataset.masks import LabelledVideo, Unusable
     from fiftyone_revseg.dataset.progress import OnProgress
-
-_SHOWN = 3  # reasons of each sort that a note tells
-
-
-@dataclass
-class ScoredVideo:
-    """What was found out about one video, with its figures frame by frame.
-
-    Attributes:
-        id: the id of the sample, of the clip, or of the first image
-        ids: the ids of all samples that it consists of
-        numbers: the frame numbers, 1-based; empty if it cannot be read
-        questions: what it was scored on
-        scores: one for each question
-        j: for each question, (T,) float
-        f: for each question, (T,) float
-        predicted: for each question, whether there is a mask on any frame
-        confidences: for each question, the mean confidence of its detections; None if they have
-            none
-    """
-
-    id: str
-    ids: tuple[str, ...]
-    numbers: range
-    questions: list[Question] = field(default_factory=list)
-    scores: list[ExpressionScore] = field(default_factory=list)
-    j: list[np.ndarray] = field(default_factory=list)
-    f: list[np.ndarray] = field(default_factory=list)
-    predicted: list[bool] = field(default_factory=list)
-    confidences: list[float | None] = field(default_factory=list)
 
 
 def evaluate_view(
@@ -96,9 +49,11 @@ def evaluate_view(
     ``query`` is the expression's text; detections without that attribute count as the answer only
     if the video has no more than one query.
 
-    All frames count. Where both masks are empty, J and F are 1, so "there is no such object" is
-    right where there is none. A prediction is missing, and J, F and accuracy are 0, if the query
-    was never asked, or the video was unreadable or ended in an error; the notes count these.
+    All frames with truth count, also if that is an empty ``Detections``; those without any value
+    in ``gt_field`` are not annotated, and are left out. Where both masks are empty, J and F are
+    1, so "there is no such object" is right where there is none. A prediction is missing, and J,
+    F and accuracy are 0, if the query was never asked, or the video was unreadable or ended in an
+    error. The notes count what is missing and what was left out.
 
     Examples::
 
@@ -136,7 +91,12 @@ def evaluate_view(
             expressions are missing, with the reason
     """
     from fiftyone_revseg.dataset.jobs import check_collection, source_dataset
-    from fiftyone_revseg.dataset.masks import iter_videos, masks_path, with_progress
+    from fiftyone_revseg.dataset.masks import (
+        detection_fields,
+        iter_videos,
+        masks_path,
+        with_progress,
+    )
     from fiftyone_revseg.dataset.schema import valid_label_field
 
     pred_field, gt_field = valid_label_field(pred_field), valid_label_field(gt_field)
@@ -149,18 +109,23 @@ def evaluate_view(
         masks_path(samples, name)
     run = None
     if eval_key is not None:
-        from fiftyone_revseg.evaluation.backend import EvaluationRun
+        from fiftyone_revseg.evaluation.backend_writer import EvaluationRun
 
         run = EvaluationRun(samples, pred_field, gt_field, eval_key)
     dataset = source_dataset(samples)
+    imported = dataset.info.get("benchmark") or {}
     if benchmark is None:
-        benchmark = str((dataset.info.get("benchmark") or {}).get("name") or "")
-    protocol = protocol_of(benchmark)
+        benchmark = str(imported.get("name") or "")
+    elif benchmark and benchmark not in BENCHMARKS:
+        raise ValueError(
+            f"There is no benchmark {benchmark!r}: choose from {', '.join(BENCHMARKS)}"
+        )
+    # Elsewhere, fields of these names may be anything
+    more = [n for n in (VOID, FOREGROUND) if imported and n in detection_fields(samples)]
 
-    scorer = _Scorer(samples, pred_field, gt_field, queries, benchmark == REF_DAVIS)
-    videos = with_progress(
-        iter_videos(samples, [pred_field, gt_field]), len(samples), progress, "Evaluating"
-    )
+    scorer = Scorer(samples, pred_field, gt_field, queries, more, benchmark == REF_DAVIS)
+    found = iter_videos(samples, [pred_field, gt_field, *more])
+    videos = with_progress(found, len(samples), progress, "Evaluating")
     for job, frames in score_many(scorer.pairs(videos), workers):
         scorer.add(job, frames)
     scored = scorer.finish()
@@ -173,7 +138,7 @@ def evaluate_view(
     evaluation = Evaluation(
         dataset=dataset.name,
         benchmark=benchmark,
-        protocol=protocol,
+        protocol=protocol_of(benchmark),
         pred_field=pred_field,
         gt_field=gt_field,
         model=", ".join(sorted(scorer.models)),
@@ -185,250 +150,3 @@ def evaluate_view(
     if run is not None:
         run.write(scored, evaluation)
     return evaluation
-
-
-@dataclass(eq=False)
-class _Job:
-    """One pair of masks that is being measured, and what its figures are for."""
-
-    name: str
-    video: ScoredVideo
-    question: Question
-    score: dict[str, Any]
-    foreground: np.ndarray
-    shared: SharedMasks | None = None  # of Ref-DAVIS17: where the figures belong
-    cell: tuple[int, int] = (0, 0)
-
-    def __str__(self) -> str:
-        return f"{self.name}, {self.question.expression.text!r}"
-
-
-class _Scorer:
-    """Turns videos into pairs of masks to measure, and what was measured into scores."""
-
-    def __init__(
-        self,
-        samples: Any,
-        pred_field: str,
-        gt_field: str,
-        queries: str | Sequence[str] | None,
-        per_annotator: bool,
-    ):
-        self._questions = Questions(samples, queries)
-        self._pred_field = pred_field
-        self._gt_field = gt_field
-        self._per_annotator = per_annotator
-        self._videos: list[ScoredVideo] = []
-        self._names: Counter[str] = Counter()
-        self._untrue = 0
-        self._unannotated = 0
-        self.models: set[str] = set()
-        self.shared: list[SharedMasks] = []
-
-    def pairs(self, videos: Iterator[LabelledVideo | Unusable]) -> Iterator[Pair]:
-        """Walks over the videos, with the masks of no more than one in memory."""
-        from fiftyone_revseg.dataset.masks import Unusable
-
-        for video in videos:
-            name = self._name(video)
-            if isinstance(video, Unusable):
-                self._fail(video, name, video.reason)
-                continue
-            try:
-                yield from self._pairs_of(video, name)
-            except ValueError as error:  # a file with a mask is gone
-                self._fail(video, name, str(error))
-
-    def _pairs_of(self, video: LabelledVideo, name: str) -> Iterator[Pair]:
-        annotators = {}
-        if self._per_annotator:
-            annotators = by_annotator(_known(self._questions.of(video.ids, ())))
-        texts = {a: [q.expression.text for q in own] for a, own in annotators.items()}
-        masks = read_masks(video, self._pred_field, self._gt_field, texts)
-        questions = self._questions.of(video.ids, self._answered(video, masks))
-        self._untrue += len(questions) - len(_known(questions))
-        questions = _known(questions)
-        if not masks.annotated and any(question.by_query for question in questions):
-            self._unannotated += 1
-            questions = [question for question in questions if not question.by_query]
-        scored = ScoredVideo(video.id, video.ids, video.numbers)
-        self._videos.append(scored)
-        single = len({question.expression.text for question in questions}) == 1
-        foreground = _areas(masks.union(masks.truth))
-        for question in questions:
-            targets = masks.targets(question)
-            truth = masks.union(targets)
-            predicted, about = self._prediction(video, masks, question, single)
-            boxes = [masks.boxes[key] for key in targets]
-            about["key_frame"], about["key_frame_quality"] = key_frame(
-                video.values, self._pred_field, question.expression.text, video.numbers, boxes
-            )
-            about["no_target"] = not any(rle is not None for rle in truth)
-            scored.questions.append(question)
-            scored.confidences.append(masks.confidence(question.expression.text))
-            yield Pair(
-                _Job(name, scored, question, about, foreground), predicted, truth, masks.size
-            )
-        for annotator, own in annotators.items():
-            yield from self._shared_pairs(name, scored, masks, annotator, own)
-
-    def _shared_pairs(
-        self, name: str, video: ScoredVideo, masks: VideoMasks, annotator: str, own: list[Question]
-    ) -> Iterator[Pair]:
-        objects = objects_of(own)
-        texts = tuple(question.expression.text for question in own)
-        j, f = np.zeros((2, len(own), len(objects)))
-        shared = SharedMasks(name, annotator, texts, j, f)
-        self.shared.append(shared)
-        for row, track in enumerate(masks.exclusive[annotator]):
-            for column, question in enumerate(objects):
-                job = _Job(name, video, own[row], {}, np.zeros(0), shared, (row, column))
-                yield Pair(job, track, masks.union(masks.targets(question)), masks.size)
-
-    def _answered(self, video: LabelledVideo, masks: VideoMasks) -> list[str | None]:
-        stored = video.values.get(f"{self._pred_field}_answers")
-        labels = stored.classifications if stored is not None else []
-        asked = [label["query"] for label in labels if label.has_field("query")]
-        return list(dict.fromkeys([*asked, *masks.predicted]))
-
-    def _prediction(
-        self, video: LabelledVideo, masks: VideoMasks, question: Question, single: bool
-    ) -> tuple[Track, dict[str, Any]]:
-        """The predicted masks of an expression, and what is known about them."""
-        text = question.expression.text
-        answers = answers_to(video.values, self._pred_field, text)
-        status, reason = status_and_reason(answers or [])
-        self.models |= models_of(answers or [])
-        unnamed = masks.predicted.get(None)
-        track = masks.predicted.get(text, unnamed if single else None)
-        missing = True
-        if not masks.labelled and not answers:
-            reason = f"there are no labels in '{self._pred_field}'"
-        elif answers == [] and track is None:
-            reason = "it was never asked"
-        elif unnamed is not None and track is None and not answers:
-            reason = "the detections do not say which of several queries they answer"
-        else:
-            missing = status in FAILED
-        about = {"status": status, "reason": reason, "missing": missing}
-        return masks.nothing() if missing or track is None else track, about
-
-    def add(self, job: _Job, frames: FrameScores) -> None:
-        """Takes what was measured of one pair."""
-        if job.shared is not None:
-            job.shared.j[job.cell], job.shared.f[job.cell] = frames.j.mean(), frames.f.mean()
-            return
-        missing = job.score["missing"]
-        video, expression = job.video, job.question.expression
-        j, f = (np.zeros(len(frames.j)),) * 2 if missing else (frames.j, frames.f)
-        video.j.append(j)
-        video.f.append(f)
-        video.predicted.append(bool(frames.pred_area.any()))
-        video.scores.append(
-            ExpressionScore(
-                sample_id=video.id,
-                video=job.name,
-                expression_id=expression.id,
-                query=expression.text,
-                kind=expression.kind,
-                annotator=expression.annotator,
-                frames=len(j),
-                j=float(j.mean()),
-                f=float(f.mean()),
-                accuracy=0.0 if missing else float(frames.accuracy.mean()),
-                robustness=_robustness(frames, job.foreground, missing),
-                found=_share_of(frames.intersection > 0, frames.gt_area > 0),
-                false_presence=None
-                if missing
-                else _share_of(frames.pred_area > 0, frames.gt_area == 0),
-                **job.score,
-            )
-        )
-
-    def finish(self) -> list[ScoredVideo]:
-        """Returns the videos with anything to score, in the order of the view."""
-        return [video for video in self._videos if video.scores]
-
-    def _fail(self, video: LabelledVideo | Unusable, name: str, reason: str) -> None:
-        """Counts all expressions of a video that cannot be read as missing."""
-        questions = _known(self._questions.of(video.ids, ()))
-        scored = ScoredVideo(video.id, video.ids, range(0))
-        self._videos.append(scored)
-        for question in questions:
-            expression = question.expression
-            scored.questions.append(question)
-            scored.j.append(np.zeros(0))
-            scored.f.append(np.zeros(0))
-            scored.predicted.append(False)
-            scored.confidences.append(None)
-            scored.scores.append(
-                ExpressionScore(
-                    sample_id=video.id,
-                    video=name,
-                    expression_id=expression.id,
-                    query=expression.text,
-                    kind=expression.kind,
-                    annotator=expression.annotator,
-                    no_target=expression.objects == (),
-                    frames=0,
-                    j=0.0,
-                    f=0.0,
-                    accuracy=0.0,
-                    missing=True,
-                    reason=reason,
-                )
-            )
-
-    def _name(self, video: LabelledVideo | Unusable) -> str:
-        name = self._questions.name_of(video.ids) or video.name
-        self._names[name] += 1
-        return name if self._names[name] == 1 else f"{name}-{video.id}"
-
-    def notes(self) -> list[str]:
-        """Says what a reader of the figures has to know."""
-        scores = [score for video in self._videos for score in video.scores]
-        notes = []
-        reasons = Counter(score.reason or score.status for score in scores if score.missing)
-        if reasons:
-            told = [f"{reason} ({count})" for reason, count in reasons.most_common(_SHOWN)]
-            if len(reasons) > _SHOWN:
-                told.append(f"and {len(reasons) - _SHOWN} more reasons")
-            notes.append(
-                f"{sum(reasons.values())} of {len(scores)} predictions are missing and count as "
-                f"zero: {'; '.join(told)}"
-            )
-        if self._untrue:
-            notes.append(f"{self._untrue} expressions have no known truth, and were left out")
-        if self._unannotated:
-            notes.append(
-                f"{self._unannotated} videos have no labels in '{self._gt_field}', and were left "
-                "out"
-            )
-        return notes
-
-
-def _robustness(frames: FrameScores, foreground: np.ndarray, missing: bool) -> float | None:
-    """Mean over frames of max(1 - FP / foreground, 0), as ReVOS defines it."""
-    if not foreground.any():
-        return None
-    if missing:
-        return 0.0
-    wrong = frames.pred_area - frames.intersection
-    share = np.where(wrong == 0, 0.0, wrong / np.maximum(foreground, 1e-6))
-    return float(np.maximum(1 - share, 0).mean())
-
-
-def _share_of(hits: np.ndarray, frames: np.ndarray) -> float | None:
-    """The share of some frames in which something holds; None if there are no such frames."""
-    return float(hits[frames].mean()) if frames.any() else None
-
-
-def _known(questions: list[Question]) -> list[Question]:
-    """Those whose truth is known."""
-    return [q for q in questions if q.by_query or q.expression.objects is not None]
-
-
-def _areas(track: Track) -> np.ndarray:
-    from pycocotools import mask as coco
-
-    return np.array([0 if rle is None else int(coco.area(rle)) for rle in track])

@@ -39,8 +39,8 @@ COLUMNS = {
 
 _ALL_FRAMES = (
     "J is the intersection over union of each frame's masks, F the DAVIS 2017 boundary measure "
-    "with a tolerance of 0.008 of the diagonal; all frames count, and both are 1 where both masks "
-    "are empty."
+    "with a tolerance of 0.008 of the diagonal; all annotated frames count, and both are 1 where "
+    "both masks are empty."
 )
 _PLAIN = "J and F are means over the frames of an expression, then over all expressions."
 _MISSING = "A missing prediction counts as zero for J, F and A."

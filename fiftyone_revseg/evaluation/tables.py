@@ -33,7 +33,7 @@ def to_markdown(evaluation: Evaluation) -> str:
     lines = [
         f"| {' | '.join(head)} |",
         f"|{'|'.join(['---', *['---:'] * (len(head) - 1)])}|",
-        *(f"| {' | '.join(row)} |" for row in rows),
+        *(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows),
         "",
         *(f"* {line}" for line in about(evaluation)),
     ]

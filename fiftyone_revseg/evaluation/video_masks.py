@@ -16,6 +16,10 @@ from fiftyone_revseg.tracking.rle import RLE, encode_masks
 if TYPE_CHECKING:
     from fiftyone_revseg.dataset.masks import LabelledVideo
 
+#: The fields that importers of benchmarks write beside the truth: pixels that do not count, and
+#: all objects together, also those that no expression asks for
+VOID, FOREGROUND = "void", "foreground"
+
 _BACKGROUND = 0.1  # what an object's confidence must exceed to get a pixel, see exclusive
 Track = list["RLE | None"]  # T masks
 
@@ -35,8 +39,9 @@ class VideoMasks:
         boxes: (index, query) of a true object -> (T,) float, the areas of its boxes as shares of
             the frame
         confidences: query -> those of its detections
+        foreground: T masks of all true objects; None if it is the union of :attr:`truth`
         labelled: whether any frame has a value in the field with the predictions
-        annotated: whether any frame has a value in the field with the truth
+        annotated: (T,) bool, the frames that have a value in the field with the truth, be it empty
     """
 
     size: tuple[int, int]
@@ -46,8 +51,9 @@ class VideoMasks:
     truth: dict[tuple[int | None, str | None], Track] = field(default_factory=dict)
     boxes: dict[tuple[int | None, str | None], np.ndarray] = field(default_factory=dict)
     confidences: dict[str | None, list[float]] = field(default_factory=dict)
+    foreground: Track | None = None
     labelled: bool = False
-    annotated: bool = False
+    annotated: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
 
     def nothing(self) -> Track:
         """Returns T times no mask."""
@@ -81,6 +87,7 @@ def read_masks(
     pred_field: str,
     gt_field: str,
     exclusive: Mapping[str, Sequence[str]] | None = None,
+    more: Sequence[str] = (),
 ) -> VideoMasks:
     """Reads the masks of a video, one frame after the other.
 
@@ -89,6 +96,7 @@ def read_masks(
         pred_field: the label field with the predictions
         gt_field: the label field with the truth
         exclusive (None): name -> queries that share the pixels between them
+        more (()): which of :data:`VOID` and :data:`FOREGROUND` there are
 
     Returns:
         a :class:`VideoMasks`
@@ -97,64 +105,84 @@ def read_masks(
         ValueError: if a file with a mask cannot be read
     """
     masks = VideoMasks(video.size, video.numbers)
+    masks.annotated = np.zeros(len(video.numbers), bool)
+    masks.foreground = masks.nothing() if FOREGROUND in more else None
     masks.exclusive = {
         name: [masks.nothing() for _ in queries] for name, queries in (exclusive or {}).items()
     }
-    for number, found in video.frames([pred_field, gt_field]):
+    for number, found in video.frames([pred_field, gt_field, *more]):
         if number not in video.numbers:
             continue
         k = number - video.numbers.start
-        predicted, true = found[pred_field], found[gt_field]
-        masks.labelled |= predicted is not None
-        masks.annotated |= true is not None
-        _add(masks.predicted, k, predicted or (), masks, _query)
-        _add(masks.truth, k, true or (), masks, _object)
-        for detection in predicted or ():
+        canvas = _Canvas(video.size, found.get(VOID) or ())
+        predicted, true = found[pred_field] or (), found[gt_field] or ()
+        masks.labelled |= found[pred_field] is not None
+        masks.annotated[k] = found[gt_field] is not None
+        _add(masks.predicted, k, predicted, canvas, masks, _query)
+        _add(masks.truth, k, true, canvas, masks, _object)
+        if masks.foreground is not None:
+            masks.foreground[k] = canvas.encode(found[FOREGROUND] or ())
+        for detection in predicted:
             if detection.confidence is not None:
                 values = masks.confidences.setdefault(_query(detection), [])
                 values.append(float(detection.confidence))
-        for detection in true or ():
+        for detection in true:
             areas = masks.boxes.setdefault(_object(detection), np.zeros(len(video.numbers)))
             areas[k] += _area(detection)
         for name, queries in (exclusive or {}).items():
-            shared = _share(predicted or (), queries, video.size)
+            shared = canvas.share(predicted, queries)
             for track, rle in zip(masks.exclusive[name], shared, strict=True):
                 track[k] = rle
     return masks
+
+
+class _Canvas:
+    """Draws detections on a frame, and leaves out the pixels that do not count."""
+
+    def __init__(self, size: tuple[int, int], void: Sequence[Any]):
+        self._size = size
+        self._counts = ~self._draw(void) if void else None
+
+    def encode(self, detections: Iterable[Any]) -> RLE | None:
+        """Returns the union of detections."""
+        return self._encode(self._draw(detections)[None])[0]
+
+    def share(self, detections: Sequence[Any], queries: Sequence[str]) -> list[RLE | None]:
+        """Gives each pixel to the query of the most confident detection."""
+        owner = np.zeros((self._size[1], self._size[0]), np.int32)  # 0 is the background
+        best = np.full(owner.shape, _BACKGROUND, np.float32)
+        for number, query in enumerate(queries, start=1):
+            for detection in detections:
+                if _query(detection) != query:
+                    continue
+                confidence = 1.0 if detection.confidence is None else float(detection.confidence)
+                won = self._draw([detection]) & (confidence > best)  # of equals, the first
+                owner[won], best[won] = number, confidence
+        return self._encode(owner == np.arange(1, len(queries) + 1)[:, None, None])
+
+    def _draw(self, detections: Iterable[Any]) -> np.ndarray:
+        from fiftyone_revseg.dataset.masks import union
+
+        return union(detections, self._size)
+
+    def _encode(self, masks: np.ndarray) -> list[RLE | None]:
+        return encode_masks(masks if self._counts is None else masks & self._counts)
 
 
 def _add(
     tracks: dict[Any, Track],
     k: int,
     detections: Iterable[Any],
+    canvas: _Canvas,
     masks: VideoMasks,
     key: Callable[[Any], Hashable],
 ) -> None:
-    from fiftyone_revseg.dataset.masks import union
-
+    """Adds the detections of frame ``k`` to the tracks, joined by their keys."""
     groups = defaultdict(list)
     for detection in detections:
         groups[key(detection)].append(detection)
     for name, group in groups.items():
-        (rle,) = encode_masks(union(group, masks.size)[None])
-        tracks.setdefault(name, masks.nothing())[k] = rle
-
-
-def _share(
-    detections: Iterable[Any], queries: Sequence[str], size: tuple[int, int]
-) -> list[RLE | None]:
-    from fiftyone_revseg.dataset.masks import union
-
-    owner = np.zeros((size[1], size[0]), np.int32)  # 0 is the background
-    best = np.full(owner.shape, _BACKGROUND, np.float32)
-    for number, query in enumerate(queries, start=1):
-        for detection in detections:
-            if _query(detection) != query:
-                continue
-            confidence = 1.0 if detection.confidence is None else float(detection.confidence)
-            won = union([detection], size) & (confidence > best)  # of equals, the first
-            owner[won], best[won] = number, confidence
-    return encode_masks(owner == np.arange(1, len(queries) + 1)[:, None, None])
+        tracks.setdefault(name, masks.nothing())[k] = canvas.encode(group)
 
 
 def _query(detection: Any) -> str | None:

@@ -40,7 +40,7 @@ def test_a_perfect_prediction_is_100(make_dataset):
     assert evaluation.table[-1]["jf_low"] == evaluation.table[-1]["jf_high"] == 1
     assert evaluation.model == "a model"
     assert evaluation.notes == ()
-    assert "all frames count" in evaluation.protocol
+    assert "all annotated frames count" in evaluation.protocol
     assert [score.found for score in evaluation.scores] == [1, 1, 1, None, 1]
 
 
