@@ -35,7 +35,8 @@ class TransformersTracker(FrameByFrameTracker):
     SAM2 (Ravi et al., arXiv 2408.00714), EdgeTAM (Zhou et al., arXiv 2501.07256) and the tracker
     of SAM3 share one interface there. Frames are prepared and masks are made as in
     :class:`~fiftyone_revseg.tracking.Sam2Tracker`, so that the same SAM2 weights give the same
-    masks here and there, up to the rounding of the last digits.
+    masks here and there but for single pixels at edges (what is remembered is rounded to bfloat16,
+    which makes much of last digits).
 
     All objects share the image encoder's work and go through the rest one after the other. Frames
     are encoded a few ahead in one batch. Memory is one conditioning frame and the model's own

@@ -21,6 +21,7 @@ from fiftyone_revseg.tracking import (
 )
 from fiftyone_revseg.tracking.checkpoints import _package_config, build_model, read_config
 from fiftyone_revseg.tracking.convert import to_transformers
+from fiftyone_revseg.tracking.memory import Memory
 from fiftyone_revseg.tracking.preprocess import to_model_images, to_prompt
 from fiftyone_revseg.tracking.streaming import Stream, encode_frames
 
@@ -62,17 +63,30 @@ def test_nano_has_the_masks_that_sam2_gives_it(nano_pair):
     for ours, theirs, truth in zip(sam2s, transformers_, video.masks, strict=True):
         assert j_and_f(ours.masks(), truth) > 0.6  # not both wrong
         differ = (ours.masks() != theirs.masks()).sum()
-        assert differ <= 1e-4 * truth.sum()
-        np.testing.assert_allclose(ours.scores, theirs.scores, rtol=0, atol=1e-4)
+        assert differ <= 1e-3 * truth.sum()
+        np.testing.assert_allclose(ours.scores, theirs.scores, rtol=0, atol=1e-2)
 
 
-def test_nano_has_the_logits_that_sam2_gives_it(nano_pair):
+class Float32Torch:
+    """torch, but what would be rounded to bfloat16 is not."""
+
+    bfloat16 = torch.float32
+
+    def __getattr__(self, name):
+        return getattr(torch, name)
+
+
+def test_nano_has_the_logits_that_sam2_gives_it(nano_pair, monkeypatch):
+    """To the last digits, where memory is not rounded: rounding makes differences of these."""
+    module = sys.modules[transformers.Sam2VideoModel.__module__]
+    monkeypatch.setattr(module, "torch", Float32Torch())
+    monkeypatch.setattr(Sam2Tracker, "_new_memory", lambda self: Memory(self.model))
     video = Rendered(first_world(moving, bodies=2))
     ours, theirs = (
         np.array([m for _, m in t.track_logits(video.walk(0), video.boxes(0))]) for t in nano_pair
     )
     assert np.ptp(ours) > 10
-    np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-4)
 
 
 @pytest.mark.slow
