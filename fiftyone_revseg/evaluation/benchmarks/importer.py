@@ -153,7 +153,9 @@ def add_videos(
     _describe(dataset, benchmark)
     writer = BenchmarkWriter(dataset, tags or [benchmark.split])
     summary = ImportSummary(total=len(names))
-    for item in with_progress(_read(benchmark, names, writer), len(names), progress, "Importing"):
+    found: Any = _read(benchmark, names)
+    items: Any = with_progress(found, len(names), progress, "Importing")
+    for item in items:
         if isinstance(item, _Broken):
             summary.broken[item.name] = item.reason
             continue
@@ -175,9 +177,7 @@ class _Broken:
     reason: str
 
 
-def _read(
-    benchmark: Benchmark, names: list[str], writer: BenchmarkWriter
-) -> Iterator[BenchmarkVideo | _Broken]:
+def _read(benchmark: Benchmark, names: list[str]) -> Iterator[BenchmarkVideo | _Broken]:
     for name in names:
         try:
             yield benchmark.read(name)

@@ -196,12 +196,21 @@ class Benchmark:
             )
         return videos
 
-    def _meta(self, name: str) -> dict[str, Any]:
-        """What the file says about a video, at least its expressions."""
+    def _expressions(self, name: str) -> list[tuple[str, dict[str, Any]]]:
+        """What the file says about the expressions of a video, by their ids."""
         meta = self._videos[name]
-        if not isinstance(meta, dict) or not isinstance(meta.get("expressions"), (dict, list)):
+        entries = meta.get("expressions") if isinstance(meta, dict) else None
+        if isinstance(entries, list):  # without ids
+            entries = dict(enumerate(entries))
+        if not isinstance(entries, dict):
             raise BrokenVideoError(f"'{self.meta_path}' gives no 'expressions' for video '{name}'")
-        return meta
+        for key, entry in entries.items():
+            if not isinstance(entry, dict):
+                raise BrokenVideoError(f"{self._where(name, key)} is no object")
+        return [(str(key), entry) for key, entry in entries.items()]
+
+    def _where(self, name: str, key: object) -> str:
+        return f"Expression '{key}' of video '{name}' in '{self.meta_path}'"
 
     def _images(self, name: str) -> tuple[str, ...]:
         """The images of a video, in order: those that the file lists, or all in the folder."""

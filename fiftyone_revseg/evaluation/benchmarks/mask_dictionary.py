@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,22 +82,19 @@ class MaskDictionaryBenchmark(Benchmark):
 
     def read(self, name: str) -> BenchmarkVideo:
         """Reads one video, see :meth:`Benchmark.read`."""
-        meta = self._meta(name)
+        entries = self._expressions(name)
         images = self._images(name)
-        entries = meta["expressions"]
-        if not isinstance(entries, dict):
-            raise BrokenVideoError(f"'{self.meta_path}' has no 'expressions' by id for '{name}'")
-        numbers = _object_numbers(entries.values())
+        numbers = _object_numbers(entry for _, entry in entries)
         expressions = []
-        for key, entry in entries.items():
-            where = f"Expression {key!r} of video '{name}' in '{self.meta_path}'"
+        for key, entry in entries:
+            where = self._where(name, key)
             text = self._text(text_of(entry.get("exp"), where))
             objects = None
             if self.has_truth:
                 if not isinstance(entry.get("anno_id"), list):
                     raise BrokenVideoError(f"{where} has no list 'anno_id'")
                 objects = tuple(numbers[str(i)] for i in entry["anno_id"])
-            expressions.append(Expression(str(key), text, objects, self._kind(entry, objects)))
+            expressions.append(Expression(key, text, objects, self._kind(entry, objects)))
         if self.has_truth and self.masks:
             self._check_known(name, numbers)
         size = self._size(name, images)
@@ -211,7 +208,7 @@ def _one_rle(mask: Any, size: tuple[int, int], where: str) -> RLE | None:
     }
 
 
-def _object_numbers(entries: Any) -> dict[str, int]:
+def _object_numbers(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """Numbers the objects of a video from 1, in the order of the benchmark's own ``obj_id``."""
     objects: dict[str, tuple[int, int]] = {}
     for entry in entries:

@@ -55,15 +55,13 @@ class PaletteBenchmark(Benchmark):
 
     def read(self, name: str) -> BenchmarkVideo:
         """Reads one video, see :meth:`Benchmark.read`."""
-        meta = self._meta(name)
+        entries = self._expressions(name)
         images = self._images(name)
-        if not isinstance(meta["expressions"], dict):
-            raise BrokenVideoError(f"'{self.meta_path}' has no 'expressions' by id for '{name}'")
         expressions = []
-        for key, entry in meta["expressions"].items():
-            where = f"Expression {key!r} of video '{name}' in '{self.meta_path}'"
+        for key, entry in entries:
+            where = self._where(name, key)
             objects = (_number(entry.get("obj_id"), where),) if self.has_truth else None
-            expressions.append(Expression(str(key), text_of(entry.get("exp"), where), objects))
+            expressions.append(Expression(key, text_of(entry.get("exp"), where), objects))
         if self.has_truth and self.masks and not (self.masks_root / name).is_dir():
             raise BrokenVideoError(f"There is no folder '{self.masks_root / name}' with masks")
         size = self._size(name, images)

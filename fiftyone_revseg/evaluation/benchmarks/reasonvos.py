@@ -51,13 +51,11 @@ class ReasonVos(Benchmark):
 
     def read(self, name: str) -> BenchmarkVideo:
         """Reads one video, see :meth:`Benchmark.read`."""
-        meta = self._meta(name)
+        entries = [entry for _, entry in self._expressions(name)]
         images = self._images(name)
-        entries, where = meta["expressions"], f"'{self.meta_path}', video '{name}'"
-        if isinstance(entries, dict):
-            entries = list(entries.values())
-        if any(not {"obj_id", "exp_id", "exp_text"} <= set(entry) for entry in entries):
-            raise BrokenVideoError(f"{where}: an expression lacks obj_id, exp_id or exp_text")
+        for i, entry in enumerate(entries):
+            if not {"obj_id", "exp_id"} <= set(entry):
+                raise BrokenVideoError(f"{self._where(name, i)} lacks obj_id or exp_id")
         own_ids = list(dict.fromkeys(str(entry["obj_id"]) for entry in entries))
         numbers = {own_id: n for n, own_id in enumerate(own_ids, start=1)}
         # The same ids may be used again for each object
@@ -68,13 +66,14 @@ class ReasonVos(Benchmark):
             expressions.append(
                 Expression(
                     id=key if count[key] == 1 else f"{own_id}_{key}",
-                    text=text_of(entry["exp_text"], f"{where}: expression {key}"),
+                    text=text_of(entry.get("exp_text"), self._where(name, key)),
                     objects=(numbers[own_id],),
                     kind="sentence" if entry.get("is_sent") else "phrase",
                 )
             )
+        source = self._videos[name].get("source")
         folders = {
-            number: self.root / ANNOTATIONS / f"{meta.get('source')}_{name}_{own_id}"
+            number: self.root / ANNOTATIONS / f"{source}_{name}_{own_id}"
             for own_id, number in numbers.items()
         }
         if self.masks:

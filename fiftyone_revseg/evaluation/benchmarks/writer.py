@@ -98,13 +98,17 @@ class BenchmarkWriter:
     def flush(self) -> None:
         """Writes what is still waiting to be written."""
         dataset = self._dataset
-        new = set()
-        if self._samples:
-            ids = dataset.add_samples(self._samples, progress=False, expand_schema=False)
-            for sample, sample_id in zip(self._samples, ids, strict=True):
-                self._ids[sample.video_name] = ObjectId(sample_id)
-                new.add(sample.video_name)
         now = datetime.now(timezone.utc)
+        new = {sample.video_name for sample in self._samples}
+        # Samples that FiftyOne has written stay tied to the dataset, and if their paths are
+        # patterns of images, it cannot let go of them when the dataset is deleted
+        stored = [
+            dataset._make_dict(s, created_at=now, last_modified_at=now) for s in self._samples
+        ]
+        if stored:
+            ids = dataset._sample_collection.insert_many(stored).inserted_ids
+            names = (sample.video_name for sample in self._samples)
+            self._ids.update(zip(names, ids, strict=True))
         documents, updates = [], []
         for name, frames in self._frames:
             sample_id = self._ids[name]
@@ -167,7 +171,7 @@ def _sample(video: BenchmarkVideo, filepath: str, tags: list[str]) -> fo.Sample:
     )
 
 
-def _labels(truth: FrameTruth, video: BenchmarkVideo, instances: Document) -> Document:
+def _labels(truth: FrameTruth, video: BenchmarkVideo, instances: dict[int, Document]) -> Document:
     detections = []
     for number, rle in sorted(truth.objects.items()):
         detection = _detection(rle, video.labels.get(number, "object"))
