@@ -278,3 +278,22 @@ def test_end_to_end_with_the_same_answer(tmp_path):
     assert ours.status == theirs.status
     assert ours.masks().any()
     assert (ours.masks() != theirs.masks()).mean() < 1e-5
+
+
+def test_sam3s_whole_checkpoint_holds_its_tracker(saved, tmp_path):
+    """Its parts have other names there, and those of the detector are left alone."""
+    config = json.loads((saved["sam3_tracker_video"] / "config.json").read_text())
+    whole = {"model_type": "sam3_video", "tracker_config": config}
+    (tmp_path / "config.json").write_text(json.dumps(whole))
+    state = {"detector_model.detr.weight": torch.zeros(1)}
+    for name, value in load_file(saved["sam3_tracker_video"] / "model.safetensors").items():
+        if name.startswith("vision_encoder.backbone."):
+            name = f"detector_model.{name}"
+        elif name.startswith("vision_encoder.neck."):
+            name = name.replace("vision_encoder.neck", "tracker_neck")
+        else:
+            name = f"tracker_model.{name}"
+        state[name] = value
+    save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+    whole, alone = (load_tracker(d, device="cpu") for d in (tmp_path, saved["sam3_tracker_video"]))
+    np.testing.assert_allclose(logits(whole), logits(alone), rtol=0, atol=1e-4)
