@@ -15,6 +15,7 @@ import fiftyone.operators.types as types
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.presets import PRESETS, resolve
 from fiftyone_revseg.reasoning.serving.served import KEY_NAME, check_url
+from fiftyone_revseg.reasoning.spec import BOX_CONVENTIONS
 
 #: How FiftyOne's own label field is called where nothing else was said
 DEFAULT_LABEL_FIELD = "revseg"
@@ -190,6 +191,15 @@ def model_inputs(inputs: types.Object, ctx: Any) -> bool:
         f"the secret {KEY_NAME}. By default, the model runs here",
     )
     valid &= check(prop, problem(check_url, server) if server else None)
+    if server:
+        inputs.enum(
+            "box_convention",
+            list(BOX_CONVENTIONS),
+            label="Boxes",
+            description="Pixels of the picture that is shown, or 0 to 1000 along each side. By "
+            "default, what the checkpoint is known for",
+            view=types.Dropdown(),
+        )
     prop = inputs.str(
         "tracker",
         label="Tracker",
@@ -218,12 +228,15 @@ def model_arguments(ctx: Any) -> dict[str, Any]:
             :func:`model_inputs`
     """
     frames, server = ctx.params.get("frames"), text(ctx, "server") or None
+    spec: dict[str, Any] = {"frames": int(frames)} if frames else {}
+    if server and text(ctx, "box_convention"):
+        spec["box_convention"] = text(ctx, "box_convention")
     return {
         "name_or_path": text(ctx, "model") or "revseg-nano",
         "tracker": text(ctx, "tracker") or None,
         "device": text(ctx, "device") or None,
         "dtype": text(ctx, "dtype") or None,
-        "spec": {"frames": int(frames)} if frames else None,
+        "spec": spec or None,
         "server": server,
         "server_key": (ctx.secrets.get(KEY_NAME) or None) if server else None,
     }

@@ -153,6 +153,7 @@ class Segment(foo.Operator):
         prompt_field: str | None = None,
         model: str = "revseg-nano",
         server: str | None = None,
+        box_convention: str | None = None,
         tracker: str | None = None,
         frames: int | None = None,
         device: str | None = None,
@@ -179,6 +180,8 @@ class Segment(foo.Operator):
             model ("revseg-nano"): a preset, a hub id or a path
             server (None): the address of a server that has the model under this name; its key is
                 the plugin's secret ``REVSEG_SERVER_KEY``
+            box_convention (None): of a model on a server, "pixels" or "relative-1000". By default,
+                what the checkpoint is known for
             tracker (None): a SAM 2 checkpoint. By default, the model's
             frames (None): how many frames of a video the model is shown. By default, what it
                 expects
@@ -202,6 +205,7 @@ class Segment(foo.Operator):
         params: dict[str, Any] = {
             "model": model,
             "server": server,
+            "box_convention": box_convention,
             "tracker": tracker,
             "frames": frames,
             "device": device,

@@ -77,6 +77,20 @@ def test_a_delegated_run_stores_no_key(dataset, key):
     assert SECRET not in everything()
 
 
+def test_a_model_that_nobody_knows(dataset, key):
+    def answer(conversation, body):
+        return Reply("<think>x</think><answer>[]</answer>")
+
+    with FakeServer(answer, model="mine", key=key) as server:
+        params = {"model": "mine", "server": server.url, "tracker": "sam2-nano", "device": "cpu"}
+        with pytest.raises(Exception, match="box_convention"):
+            segment(dataset[:1], query="the ghost", **params)
+        params["box_convention"] = "pixels"
+        segment(dataset[:1], query="the ghost", **params)
+    dataset.reload()
+    assert dataset.values("revseg_status")[0] == "no_target"
+
+
 @pytest.mark.parametrize(
     ("server", "words"),
     [("nowhere", "no address of a server"), ("http://me:pw@host/v1", "leave them out")],
