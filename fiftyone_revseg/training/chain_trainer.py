@@ -17,6 +17,7 @@ from trl.trainer.utils import (
 )
 
 from fiftyone_revseg.training.chat_template import keep_sizes
+from fiftyone_revseg.training.distinct_images import see_once
 from fiftyone_revseg.training.environment import (
     ChainEnvironment,
     Rewards,
@@ -51,6 +52,9 @@ class ChainTrainer(GRPOTrainer):
         self.task = task
         self.rollout_log = log
         self._shares_prefix = self._can_share_prefix()
+        if self._shares_prefix:
+            for model in filter(None, (self.model, self.ref_model)):
+                see_once(_inner(model))
         self._prompts: tuple[list, dict[str, Any], int] | None = None
         self._sampler: Sampler | None = None
 

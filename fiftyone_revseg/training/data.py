@@ -321,8 +321,9 @@ def _identity(detection: Any) -> Any:
     """What tells the objects of a video apart: their index, else their instance, else label."""
     if detection.index is not None:
         return int(detection.index)
-    if detection.instance is not None:
-        return str(detection.instance.id)
+    instance = detection["instance"] if detection.has_field("instance") else None
+    if instance is not None:
+        return str(instance.id)
     return str(detection.label)
 
 
