@@ -29,7 +29,16 @@ REQUIRES = [
     "transformers>=5.15,<6",
 ]
 
-TRAIN = ["matplotlib>=3.8"]  # the curves
+# matplotlib and tensorboard for the curves. Reinforcement learning runs the chain as an environment
+# of TRL, whose interface for that is marked experimental: one minor release, that it is tested with
+TRAIN = [
+    "accelerate>=1.10",
+    "datasets>=4",
+    "matplotlib>=3.8",
+    "peft>=0.18",
+    "tensorboard>=2.18",
+    "trl>=1.16,<1.17",
+]
 SERVER = ["openai>=1.60"]  # a served model instead of a local one
 RAY = ["ray[data]>=2.40"]  # many GPUs
 TEST = ["hypothesis>=6.100", "playwright>=1.49", "pytest>=8", *TRAIN, *SERVER]

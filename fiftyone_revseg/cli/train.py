@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import click
+
+from fiftyone_revseg.cli.datasets import open_dataset
+from fiftyone_revseg.training.grpo import VLLM_MODES
+from fiftyone_revseg.training.rewards import TEMPORAL_VARIANTS
 
 SFT_STAGES = ("image_steps", "chain_steps", "word_steps")
 TRACKER_STAGES = ("image_steps", "clip_steps")
 
 
-@click.group(short_help="Train the embedded models on made-up worlds.")
+@click.group(short_help="Train models: by reinforcement, or the embedded ones from nothing.")
 def train() -> None:
-    """Trains the embedded models on made-up worlds, from random weights and from one seed.
+    """Trains a model on the two-turn chain, or the embedded models from random weights.
 
     Minutes on a GPU, hours on a CPU. A run writes its model, curves and state to --out, and one
     that was interrupted goes on with --resume.
@@ -87,6 +92,138 @@ def tracker(out, seed, steps, resume, threads) -> None:
 
     _claim(out, resume)
     _run(train_tracker, out, _settings(TrackerTraining, TRACKER_STAGES, seed, steps, threads))
+
+
+@train.command(short_help="Train a vision-language model by reinforcement learning.")
+@_options("runs/grpo")
+@click.option(
+    "--model", default="revseg-nano", show_default=True, help="A preset, a hub id or a path."
+)
+@click.option(
+    "--dataset",
+    metavar="NAME",
+    help="Learn from a FiftyOne dataset with true objects.  [default: made-up worlds]",
+)
+@click.option(
+    "--saved-view", metavar="NAME", help="Learn from this saved view of the dataset only."
+)
+@click.option(
+    "--label-field",
+    default="ground_truth",
+    show_default=True,
+    metavar="FIELD",
+    help="The true objects, detections on frames.",
+)
+@click.option(
+    "--prompt-field",
+    metavar="FIELD",
+    help="The sample field with the queries.  [default: expressions, else query]",
+)
+@click.option(
+    "--worlds",
+    type=click.IntRange(1),
+    default=4000,
+    show_default=True,
+    metavar="N",
+    help="Without --dataset: how many made-up worlds to learn from.",
+)
+@click.option(
+    "--temporal",
+    type=click.Choice(TEMPORAL_VARIANTS),
+    default="soft",
+    show_default=True,
+    help="The temporal reward; the others are for comparison.",
+)
+@click.option(
+    "--prompts", type=click.IntRange(1), metavar="N", help="Queries a step.  [default: 8]"
+)
+@click.option(
+    "--rollouts", type=click.IntRange(2), metavar="N", help="Rollouts of each query.  [default: 8]"
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Rollouts that pass through a device at a time.  [default: 8]",
+)
+@click.option("--learning-rate", type=float, metavar="X", help="[default: 1e-4; for 7B, 1e-6]")
+@click.option("--beta", type=float, metavar="X", help="Weight of the KL term.  [default: 1e-3]")
+@click.option(
+    "--lora-rank",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Train adapters of that rank, merged at the end.  [default: 0, all weights]",
+)
+@click.option("--gradient-checkpointing", is_flag=True, help="Trade time for memory.")
+@click.option("--bf16/--no-bf16", default=None, help="[default: where a GPU has it]")
+@click.option(
+    "--vllm",
+    type=click.Choice(VLLM_MODES),
+    help="Generate with vLLM: in the same process, or on a server.  [default: with transformers]",
+)
+@click.option(
+    "--save-every",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Steps between two checkpoints to resume from.  [default: 10]",
+)
+def grpo(
+    out,
+    seed,
+    steps,
+    resume,
+    threads,
+    dataset,
+    saved_view,
+    label_field,
+    prompt_field,
+    worlds,
+    **settings,
+) -> None:
+    """Trains a model on the two-turn chain by GRPO, rewarded as in ReVSeg.
+
+    \b
+    Examples:
+      revseg train grpo -o runs/grpo --steps 200
+      revseg train grpo -o runs/mine --dataset my-videos --lora-rank 16 --steps 50
+      revseg segment clip.mp4 "the red star" --model runs/grpo/checkpoint --tracker sam2-nano
+    """
+    from fiftyone_revseg.training.grpo import GrpoConfig, train_grpo
+
+    given = {**settings, "seed": seed, "steps": steps, "threads": threads}
+    try:
+        config = GrpoConfig(**{name: value for name, value in given.items() if value is not None})
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    _claim(out, resume)
+    rows = _rows(dataset, saved_view, label_field, prompt_field, worlds, seed)
+    _run(lambda out, config: train_grpo(rows, out, config, resume), out, config)
+
+
+def _rows(
+    name: str | None,
+    saved_view: str | None,
+    label_field: str,
+    prompt_field: str | None,
+    worlds: int,
+    seed: int,
+) -> list:
+    """What to learn from, after saying what cannot be learned from."""
+    from fiftyone_revseg.training.data import view_rows, world_rows
+
+    if name is None:
+        return world_rows(worlds, "train", seed << 24)  # disjoint worlds for other seeds
+    view = open_dataset(name)
+    try:
+        if saved_view is not None:
+            view = view.load_saved_view(saved_view)
+        rows, skipped = view_rows(view, label_field, prompt_field)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{len(rows)} queries to learn from; {len(skipped)} are left out")
+    for reason, count in Counter(s.reason for s in skipped).most_common(10):
+        click.echo(f"  {count} x {reason}")
+    return rows
 
 
 def _settings(kind, stages: tuple, seed: int, steps: int | None, threads: int | None):

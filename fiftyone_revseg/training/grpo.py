@@ -65,9 +65,9 @@ class GrpoConfig:
     steps: int = 200
     prompts: int = 8
     rollouts: int = 8
-    batch: int = 16
-    learning_rate: float = 3e-5
-    warmup: int = 2
+    batch: int = 8
+    learning_rate: float = 1e-4
+    warmup: int = 3
     beta: float = 1e-3
     temporal: str = "soft"
     temperature: float = 1.0
@@ -163,7 +163,15 @@ def build_trainer(rows: Sequence[Row], out: Path, config: GrpoConfig) -> ChainTr
         ValueError: if something does not
     """
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # trl is pinned for that reason
-    from datasets import Dataset
+    try:
+        import peft  # noqa: F401
+        import tensorboard
+        import trl  # noqa: F401
+        from datasets import Dataset
+    except ImportError as error:
+        raise ValueError(
+            f"Training needs what is not installed ({error}): pip install 'fiftyone-revseg[train]'"
+        ) from error
 
     from fiftyone_revseg.training.callbacks import Curves, KeepSpec, tensorboard
     from fiftyone_revseg.training.chain_trainer import ChainTrainer

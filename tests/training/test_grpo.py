@@ -190,7 +190,7 @@ def test_greedy_rollouts_are_the_chains_of_inference(tmp_path):
             turns += len(rollout.replies)
             if shown is not None and trajectory.groundings[shown]:
                 assert rollout.box_xyxy_px == trajectory.groundings[shown].box_xyxy_px
-    assert turns == 8
+    assert turns == 6  # one of the two is answered with the empty list
 
 
 @pytest.mark.slow
