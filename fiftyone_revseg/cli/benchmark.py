@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
 from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.progress import RunBars
 
 _INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended: 128 + SIGINT
 
@@ -78,19 +80,21 @@ def benchmark(
       revseg benchmark mevis data/MeViS --split valid --model revseg-qwen2.5-vl-7b
     """
     from fiftyone_revseg.cli.datasets import list_datasets
-    from fiftyone_revseg.cli.progress import RunBars
 
     list_datasets()  # before anything else imports FiftyOne, see there
 
     from fiftyone_revseg.dataset import load_model
-    from fiftyone_revseg.evaluation.benchmarks import BENCHMARKS
+    from fiftyone_revseg.evaluation.benchmarks import BENCHMARKS, open_benchmark
     from fiftyone_revseg.evaluation.run_benchmark import SYNTHETIC, run_benchmark
     from fiftyone_revseg.evaluation.tables import to_text
 
     try:
-        if name not in (*BENCHMARKS, SYNTHETIC):  # loading a model takes long
+        # What can be wrong is found out first: loading takes long
+        if name not in (*BENCHMARKS, SYNTHETIC):
             known = ", ".join((*BENCHMARKS, SYNTHETIC))
             raise ValueError(f"There is no benchmark {name!r}: choose from {known}")
+        if name != SYNTHETIC:
+            open_benchmark(name, directory, split)
         loaded = load_model(
             model,
             label_field=label_field,
@@ -109,7 +113,7 @@ def benchmark(
             max_videos,
             dataset_name,
             overwrite,
-            RunBars,
+            _titled_bars,
         )
     except (ValueError, RuntimeError, ImportError, OSError) as error:
         raise click.ClickException(str(error).replace("or overwrite", "or --overwrite")) from error
@@ -126,3 +130,9 @@ def benchmark(
         click.echo(problem)
     if run.problems:
         raise click.ClickException(f"The archive is not as the server of {name} wants it")
+
+
+def _titled_bars(title: str) -> RunBars:
+    if not sys.stderr.isatty():
+        click.echo(f"{title} ...", err=True)  # where a bar would say it
+    return RunBars(title)
