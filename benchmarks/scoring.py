@@ -129,7 +129,9 @@ def processor_seconds():
 def peak_memory(clips, count, workers):
     """MB that this file takes at most as a program of its own that only scores."""
     program = [sys.executable, __file__, "--only-score", str(count), "--workers", str(workers)]
-    answer = subprocess.run(program, input=json.dumps(clips), capture_output=True, text=True)
+    answer = subprocess.run(
+        program, input=json.dumps(clips), stdout=subprocess.PIPE, text=True, check=True
+    )
     return [float(v) for v in answer.stdout.split()]
 
 

@@ -72,13 +72,8 @@ def mask_bits(rle: RLE, part: Part) -> int:
     Raises:
         ValueError: if its runs do not add up to its size
     """
-    height, width = rle["size"]
-    lengths = _run_lengths(rle["counts"])
-    ends = np.cumsum(lengths)
-    if lengths.min() < 0 or ends[-1] != height * width:
-        raise ValueError(
-            f"the runs of a mask of {[height, width]} (h, w) are not those of its size"
-        )
+    height = rle["size"][0]
+    ends = np.cumsum(checked_runs(rle))
     # Runs of zeros and of ones take turns. The last of the zeros has none after it
     starts, ends = ends[:-1:2], ends[1::2]
     filled = ends > starts
@@ -90,6 +85,24 @@ def mask_bits(rle: RLE, part: Part) -> int:
     if part.rows == height:  # runs may go on in the next column, and across the zeros between
         bits &= part.pixels(part.rows)
     return bits
+
+
+def checked_runs(rle: RLE) -> np.ndarray:
+    """Returns the lengths of a mask's runs, zeros first.
+
+    Other code may not be given what this has not seen: pycocotools goes on forever when it joins
+    masks whose runs do not add up to their size.
+
+    Raises:
+        ValueError: if they do not add up
+    """
+    height, width = rle["size"]
+    lengths = _run_lengths(rle["counts"])
+    if lengths.min() < 0 or lengths.sum() != height * width:
+        raise ValueError(
+            f"the runs of a mask of {[height, width]} (h, w) are not those of its size"
+        )
+    return lengths
 
 
 def boundary_bits(mask: int, part: Part) -> int:
@@ -145,6 +158,8 @@ def _run_lengths(counts: str | bytes) -> np.ndarray:
     text = counts.encode("ascii") if isinstance(counts, str) else counts
     groups = np.frombuffer(text, np.uint8).astype(np.int64) - 48
     last = np.flatnonzero(groups & 32 == 0)
+    if not len(last) or last[-1] != len(groups) - 1:
+        raise ValueError("the runs of a mask end within a number")
     first = np.concatenate(([0], last[:-1] + 1))
     place = np.arange(len(groups)) - np.repeat(first, last - first + 1)
     numbers = np.add.reduceat((groups & 31) << 5 * place, first)

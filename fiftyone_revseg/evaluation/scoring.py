@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fiftyone_revseg.evaluation.bit_masks import Part, f_of_bits, mask_bits
+from fiftyone_revseg.evaluation.bit_masks import Part, checked_runs, f_of_bits, mask_bits
 from fiftyone_revseg.evaluation.metrics import tolerance_radius
 from fiftyone_revseg.evaluation.parallel import Workers, usable_cores
 
@@ -110,11 +110,11 @@ def score_rles(
     f = (np.isin(pred_area, nothing) & np.isin(gt_area, nothing)).astype(float)
     radius = tolerance_radius(size, tolerance)
     for k in np.flatnonzero((pred_area > 0) & (gt_area > 0)).tolist():
-        both = [pred[k], gt[k]]
-        intersection[k] = coco.area(coco.merge(both, intersect=True))
+        part = Part.around(coco.toBbox([pred[k], gt[k]]), size, radius)
+        p, g = mask_bits(pred[k], part), mask_bits(gt[k], part)
+        intersection[k] = (p & g).bit_count()
         if pred_area[k] < width * height and gt_area[k] < width * height:
-            part = Part.around(coco.toBbox(both), size, radius)
-            f[k] = f_of_bits(mask_bits(pred[k], part), mask_bits(gt[k], part), part, radius)
+            f[k] = f_of_bits(p, g, part, radius)
     union = pred_area + gt_area - intersection
     return FrameScores(
         j=np.where(union == 0, 1.0, intersection / np.maximum(union, 1)),
@@ -183,7 +183,7 @@ def union_rles(rles: Sequence[RLE]) -> RLE | None:
         their union; None if there are none, or none of them has a pixel
 
     Raises:
-        ValueError: if the sizes differ
+        ValueError: if the sizes differ, or runs do not add up to them
     """
     from pycocotools import mask as coco
 
@@ -195,6 +195,8 @@ def union_rles(rles: Sequence[RLE]) -> RLE | None:
         return None
     if len(rles) == 1:
         return rles[0] if coco.area(rles[0]) else None
+    for rle in rles:
+        checked_runs(rle)
     union = coco.merge(list(rles))
     return _as_rle(union) if coco.area(union) else None
 

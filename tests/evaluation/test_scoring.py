@@ -204,6 +204,12 @@ def test_what_does_not_fit_is_named():
         score_rles([rle], [rle, rle], (5, 3))
     with pytest.raises(ValueError, match=r"frame 1 is of \[3, 5\]"):
         score_rles([None, None], [None, rle], (3, 5))
+    # pycocotools alone would go on forever
+    wrong, right = {**rle, "size": [4, 6]}, encode_masks(np.eye(4, 6, dtype=bool)[None])
+    with pytest.raises(ValueError, match=r"runs of a mask of \[4, 6\]"):
+        score_rles([wrong], right, (6, 4))
+    with pytest.raises(ValueError, match=r"runs of a mask of \[4, 6\]"):
+        union_rles([wrong, *right])
     with pytest.raises(ValueError, match="different sizes"):
         union_rles([rle, {**rle, "size": [5, 3]}])
     with pytest.raises(ValueError, match=r"clip 7: .*frame 0"):
