@@ -1,6 +1,7 @@
 """Every benchmark, in miniature: what is imported is what was written."""
 
 import gc
+import re
 import sys
 from pathlib import Path
 
@@ -267,3 +268,25 @@ def test_made_up_worlds_are_imported_with_their_kinds(tmp_path, make_dataset, fo
                 targets = list(asked[expression.text].targets)
                 truth = masks[targets, k].any(axis=0)
                 np.testing.assert_array_equal(union(found, video.size), truth)
+
+
+def test_the_page_about_importing(tmp_path, monkeypatch, forgotten):
+    page = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text()
+    page = page[: page.find("\n## ", page.index("## Import") + 1)]
+    miniature = write_miniature("mevis", tmp_path / "data" / "mevis")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    try:
+        for block in blocks:
+            exec(block.replace("count=50", "count=2"), names)
+        assert len(blocks) == 2
+        assert len(fo.load_dataset("mevis-valid_u")) == len(miniature.videos)
+        assert contents(fo.load_dataset("mine")) == contents(fo.load_dataset("mevis-valid_u"))
+        assert names["dataset"].name == "mevis-test"
+        assert len(names["dataset"]) == 2
+    finally:
+        names.clear()
+        gc.collect()
+        for name in {"mevis-valid_u", "mine", "mevis-test"} & set(fo.list_datasets()):
+            fo.delete_dataset(name)
