@@ -147,7 +147,7 @@ def _case(
     predicted = masks.predicted.get(score.query, masks.predicted.get(None, masks.nothing()))
     truth = masks.union(masks.targets(question))
     try:
-        picture = _picture(video, predicted, truth, score, said)
+        picture = _picture(video, predicted, truth, masks.annotated, score, said)
     except (VideoError, OSError) as error:
         return Case(score, None, f"The video cannot be shown: {error}", thought, answer)
     return Case(score, picture, "", thought, answer)
@@ -157,6 +157,7 @@ def _picture(
     video: LabelledVideo,
     predicted: Track,
     truth: Track,
+    annotated: np.ndarray,
     score: ExpressionScore,
     said: Sequence[Explanation],
 ) -> np.ndarray:
@@ -179,7 +180,7 @@ def _picture(
             pair = decode_masks([predicted[k], truth[k]], video.size)
             cells.append(_overlay(_small(opened[k]), pair[0], pair[1]))
             j = 100 * float(region_similarity(pair[:1], pair[1:])[0])
-            captions.append(f"frame {first + k}, J {j:.0f}")
+            captions.append(f"frame {first + k}, " + (f"J {j:.0f}" if annotated[k] else "no truth"))
     return pictures.frame_strip(cells, captions, None if key is None else 0, _COLUMNS)
 
 
