@@ -55,7 +55,9 @@ def by_annotator(questions: Iterable[Question]) -> dict[str, list[Question]]:
     for question in questions:
         if question.expression.annotator and question.expression.objects:
             groups.setdefault(question.expression.annotator, []).append(question)
-    return {name: sorted(own, key=lambda q: q.expression.objects) for name, own in groups.items()}
+    return {
+        name: sorted(own, key=lambda q: q.expression.objects or ()) for name, own in groups.items()
+    }
 
 
 def objects_of(questions: Iterable[Question]) -> list[Question]:

@@ -243,6 +243,27 @@ def test_groups_of_images_have_the_figures_of_their_frames(make_dataset, tmp_pat
     assert not any(dataset.get_field(path) for path in own_fields(dataset, "new"))
 
 
+def test_a_slice_of_groups(make_dataset, tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (32, 24)).save(tmp_path / "map.png")
+    group = fo.Group()
+    video = make_sample("a", {1: A}, [CAT], {"the cat": A})
+    video["group"] = group.element("rear")
+    picture = fo.Sample(str(tmp_path / "map.png"), group=group.element("map"))
+    dataset = make_dataset(video, picture)
+    with pytest.raises(ValueError, match="choose the slice"):
+        evaluate(dataset)
+    assert evaluate(dataset, group_slice="rear").table[-1]["jf"] == 1
+    rear = dataset.select_group_slices("rear")
+    assert rear.values("ev_jf") == [1]
+    assert rear.first().frames[1].ev_jf == 1
+    dataset.rename_evaluation("ev", "new")
+    assert dataset.select_group_slices("rear").values("new_jf") == [1]
+    dataset.delete_evaluation("new")
+    assert not any(dataset.get_field(path) for path in own_fields(dataset, "new"))
+
+
 _OTHER_PROCESS = """
 import sys
 import fiftyone as fo
