@@ -151,7 +151,11 @@ def rename_weights(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _to_config(config: dict[str, Any]) -> Sam2VideoConfig:
     """sam2's settings in transformers' words."""
-    from transformers import Sam2VideoConfig
+    from transformers import (
+        Sam2VideoConfig,
+        Sam2VideoMaskDecoderConfig,
+        Sam2VideoPromptEncoderConfig,
+    )
 
     for key, (value, default) in _FIXED.items():
         if config.get(key, default) != value:
@@ -195,8 +199,9 @@ def _to_config(config: dict[str, Any]) -> Sam2VideoConfig:
             "fpn_hidden_size": width,
             "fpn_top_down_levels": neck.get("fpn_top_down_levels", [0, 1, 2, 3]),
         },
-        prompt_encoder_config={"hidden_size": width, "image_size": size},
-        mask_decoder_config={"hidden_size": width, **extra},
+        # Not dicts: transformers 5.15 takes the second for one of the first kind
+        prompt_encoder_config=Sam2VideoPromptEncoderConfig(hidden_size=width, image_size=size),
+        mask_decoder_config=Sam2VideoMaskDecoderConfig(hidden_size=width, **extra),
         image_size=size,
         num_maskmem=config.get("num_maskmem", 7),
         sigmoid_scale_for_mem_enc=config.get("sigmoid_scale_for_mem_enc", 1.0),

@@ -40,19 +40,17 @@ def _hiera() -> dict:
     }
 
 
-def _rest(mlp: str = "memory_attention_feed_forward_hidden_size", stride: int = 16) -> dict:
+def _rest(kind: str, mlp: str = "memory_attention_feed_forward_hidden_size") -> dict:
+    prompt_encoder = getattr(transformers, f"{kind}PromptEncoderConfig")
+    mask_decoder = getattr(transformers, f"{kind}MaskDecoderConfig")
     return {
-        "prompt_encoder_config": {"hidden_size": WIDTH, "image_size": SIDE, "patch_size": stride},
-        "mask_decoder_config": {
-            "hidden_size": WIDTH,
-            "mlp_dim": 64,
-            "iou_head_hidden_dim": 32,
-        },
+        "prompt_encoder_config": prompt_encoder(hidden_size=WIDTH, image_size=SIDE, patch_size=16),
+        "mask_decoder_config": mask_decoder(hidden_size=WIDTH, mlp_dim=64, iou_head_hidden_dim=32),
         "image_size": SIDE,
         "memory_attention_hidden_size": WIDTH,
         "memory_attention_num_layers": 2,
         mlp: 64,
-        "memory_attention_rope_feat_sizes": [SIDE // stride] * 2,
+        "memory_attention_rope_feat_sizes": [SIDE // 16] * 2,
         "memory_encoder_hidden_size": WIDTH,
         "memory_encoder_output_channels": MEMORY,
         "mask_downsampler_embed_dim": WIDTH,
@@ -62,7 +60,7 @@ def _rest(mlp: str = "memory_attention_feed_forward_hidden_size", stride: int = 
 
 
 def _sam2() -> transformers.PreTrainedModel:
-    config = transformers.Sam2VideoConfig(vision_config=_hiera(), **_rest())
+    config = transformers.Sam2VideoConfig(vision_config=_hiera(), **_rest("Sam2Video"))
     return transformers.Sam2VideoModel(config)
 
 
@@ -70,7 +68,7 @@ def _edgetam() -> transformers.PreTrainedModel:
     """The published encoder needs timm; everything after it is EdgeTAM's own."""
     config = transformers.EdgeTamVideoConfig(
         vision_config=_hiera(),
-        **_rest("memory_attention_mlp_hidden_size"),
+        **_rest("EdgeTamVideo", "memory_attention_mlp_hidden_size"),
         memory_attention_rope_k_sizes=[2, 2],
         perceiver_resampler_num_latents=4,
         perceiver_resampler_num_latents_2d=4,
@@ -97,7 +95,7 @@ def _sam3() -> transformers.PreTrainedModel:
         "fpn_hidden_size": WIDTH,
         "backbone_feature_sizes": [[SIDE // s, SIDE // s] for s in (4, 8, 16)],
     }
-    config = transformers.Sam3TrackerVideoConfig(vision_config=vision, **_rest())
+    config = transformers.Sam3TrackerVideoConfig(vision_config=vision, **_rest("Sam3TrackerVideo"))
     return transformers.Sam3TrackerVideoModel(config)
 
 
