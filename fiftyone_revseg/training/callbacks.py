@@ -58,7 +58,7 @@ class Curves(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Takes the figures of a step."""
-        if not state.is_world_process_zero or not logs or "chain/total" not in logs:
+        if not state.is_world_process_zero or not logs or "chain/turns" not in logs:
             return
         values = {ours: logs.get(theirs) for theirs, ours in CURVES.items()}
         known = {k: float(v) for k, v in values.items() if v is not None and math.isfinite(v)}

@@ -51,6 +51,8 @@ class ChainTrainer(GRPOTrainer):
         keep_sizes(self.processing_class)
         self.task = task
         self.rollout_log = log
+        if not self.accelerator.is_main_process:
+            log.every = 0  # one process writes
         self._shares_prefix = self._can_share_prefix()
         if self._shares_prefix:
             for model in filter(None, (self.model, self.ref_model)):

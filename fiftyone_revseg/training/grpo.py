@@ -173,6 +173,8 @@ def build_trainer(rows: Sequence[Row], out: Path, config: GrpoConfig) -> ChainTr
             f"Training needs what is not installed ({error}): pip install 'fiftyone-revseg[train]'"
         ) from error
 
+    from transformers import PrinterCallback
+
     from fiftyone_revseg.training.callbacks import Curves, KeepSpec, tensorboard
     from fiftyone_revseg.training.chain_trainer import ChainTrainer
     from fiftyone_revseg.training.chat_template import training_processor
@@ -207,6 +209,7 @@ def build_trainer(rows: Sequence[Row], out: Path, config: GrpoConfig) -> ChainTr
         processing_class=processor,
         peft_config=_lora(config),
     )
+    trainer.remove_callback(PrinterCallback)  # the curves are printed, and easier to read
     trainer.add_callback(KeepSpec(checkpoint, spec))
     trainer.add_callback(tensorboard(out / "tensorboard"))
     trainer.add_callback(Curves(out, config.steps, config.save_every))

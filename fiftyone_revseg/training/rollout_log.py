@@ -40,7 +40,8 @@ class RolloutLog:
 
         Returns:
             name -> value: the total reward, turns, the share of each ending, and how diverse the
-            groups are: distinct key frames and distinct replies in a group
+            groups are: distinct key frames and distinct replies in a group. What no rollout tells
+            is left out
         """
         if self.every and (step % self.every == 0 or step == 1):
             self._write(step, rollouts, rewards, group)
@@ -50,7 +51,9 @@ class RolloutLog:
         values = {ending: _mean([r.ending == ending for r in rollouts]) for ending in ENDINGS}
         values["turns"] = _mean([len(r.replies) for r in rollouts])
         values["tokens"] = _mean([r.tokens for r in rollouts])
-        values["total"] = _mean([r.total for r in rewards if r is not None])
+        totals = [r.total for r in rewards if r is not None]
+        if totals:
+            values["total"] = _mean(totals)
         if frames:
             values["distinct_key_frames"] = _mean([len(set(chosen)) for chosen in frames])
         values["distinct_replies"] = _mean([len({r.replies[0] for r in g}) for g in groups])
@@ -110,4 +113,4 @@ def _rounded(box: Sequence[float]) -> str:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return float(sum(values) / len(values)) if values else float("nan")
+    return float(sum(values) / len(values))

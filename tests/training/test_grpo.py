@@ -194,12 +194,23 @@ def test_greedy_rollouts_are_the_chains_of_inference(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lora_rank", [0, 4])
-def test_a_run_leaves_a_checkpoint_that_needs_nothing_else(tmp_path, lora_rank, capsys):
+@pytest.mark.parametrize(
+    ("lora_rank", "gradient_checkpointing"), [(0, False), (4, False), (4, True)]
+)
+def test_a_run_leaves_a_checkpoint_that_needs_nothing_else(
+    tmp_path, lora_rank, gradient_checkpointing, capsys
+):
     import torch
 
     model, spec = tiny(tmp_path / "model")
-    config = settings(model, lora_rank=lora_rank, learning_rate=1e-2, sample_every=1, beta=0.1)
+    config = settings(
+        model,
+        lora_rank=lora_rank,
+        gradient_checkpointing=gradient_checkpointing,
+        learning_rate=1e-2,
+        sample_every=1,
+        beta=0.1,
+    )
 
     # random weights write nonsense, all of it worth the same: reward what is short instead
     import fiftyone_revseg.training.chain_trainer as chain_trainer
