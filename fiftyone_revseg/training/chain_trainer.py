@@ -6,6 +6,7 @@ The only module that leans on TRL's inside, which is marked experimental: so TRL
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -42,10 +43,21 @@ class ChainTrainer(GRPOTrainer):
 
     _name = "ReVSeg GRPO"
 
+    # What TRL sets, and declares as more than it is here
+    args: Any
+    model: Any
+    ref_model: Any
+    processing_class: Any
+    environments: Any
+    num_generations: Any
+    num_generations_eval: Any
+    _buffered_inputs: Any
+    _image_pad_token_id: Any
+
     def __init__(self, task: Task, log: RolloutLog, **arguments: Any) -> None:
         super().__init__(
             reward_funcs=[format_curve, temporal_curve, spatial_curve],
-            environment_factory=lambda: ChainEnvironment(task),
+            environment_factory=partial(ChainEnvironment, task),  # type: ignore[arg-type]
             **arguments,
         )
         keep_sizes(self.processing_class)
@@ -57,6 +69,9 @@ class ChainTrainer(GRPOTrainer):
         if self._shares_prefix:
             for model in filter(None, (self.model, self.ref_model)):
                 see_once(_inner(model))
+                if self.args.bf16 and self.accelerator.device.type == "cpu":
+                    # For short sequences on a CPU in bf16 the plain kernel beats the fused one
+                    _inner(model).set_attn_implementation({"vision_config": "eager"})
         self._prompts: tuple[list, dict[str, Any], int] | None = None
         self._sampler: Sampler | None = None
 
@@ -169,12 +184,11 @@ class ChainTrainer(GRPOTrainer):
             return super()._prepare_inputs(generation_batch)
         parts = self.args.steps_per_generation
         if self._step % parts == 0 or self._buffered_inputs is None:
-            made = split_pixel_values_by_grid(
+            made: Any = split_pixel_values_by_grid(
                 self._generate_and_score_completions(generation_batch)
             )
-            self._buffered_inputs = [
-                unsplit_pixel_values_by_grid(part) for part in split_tensor_dict(made, parts)
-            ]
+            batches: Any = split_tensor_dict(made, parts)
+            self._buffered_inputs = [unsplit_pixel_values_by_grid(batch) for batch in batches]
         return self._buffered_inputs[self._step % parts]
 
     def _get_per_token_logps_and_entropies(
@@ -276,7 +290,7 @@ def _repeated(fields: dict[str, Any], images: list[int], count: int) -> dict[str
 
     grids = fields["image_grid_thw"].split(images)
     patches = fields["pixel_values"].split([int(g.prod(dim=1).sum()) for g in grids])
-    repeated = {
+    repeated: dict[str, Any] = {
         "image_grid_thw": torch.cat([g for g in grids for _ in range(count)]),
         "pixel_values": torch.cat([p for p in patches for _ in range(count)]),
     }

@@ -243,7 +243,7 @@ def score(rollout: Rollout, spec: ChainSpec, variant: str = "soft") -> Rewards |
     ks = [choice.frame for choice in choices]
     temporal = temporal_reward_several(scene.areas.tolist(), ks, variant)
     if rollout.shown is None:  # no such object, says the model
-        spatial = spatial_reward([], scene.boxes)
+        spatial = spatial_reward([], scene.boxes[:, 0].tolist())
         return Rewards(form, temporal, spatial)
     box = rollout.box_xyxy_px
     true_boxes = scene.boxes_at(ks[rollout.shown])

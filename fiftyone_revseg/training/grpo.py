@@ -148,7 +148,7 @@ def train_grpo(
     _same_run(out, config, len(rows), start is not None)
     trainer = build_trainer(rows, out, config)
     _write_json(out / "run.json", {"rows": len(rows), "config": asdict(config)})
-    trainer.train(resume_from_checkpoint=start and str(start))
+    trainer.train(resume_from_checkpoint=str(start) if start else None)
     path = out / "checkpoint"
     if trainer.accelerator.is_main_process:
         save_checkpoint(trainer, path)

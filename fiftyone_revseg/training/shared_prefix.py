@@ -95,7 +95,8 @@ def _split_images(
     while count < tokens:
         count += sizes[shared] // merge**2
         shared += 1
-    later, first = [], 0
+    later: list[int] = []
+    first = 0
     for number in images:
         later += range(first + shared, first + number)
         first += number
