@@ -225,7 +225,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self, code, length, kind="application/json", headers=None):
         self.send_response(code)
-        for name, value in {"Content-Type": kind, "Content-Length": length, **(headers or {})}.items():
+        for name, value in {
+            "Content-Type": kind,
+            "Content-Length": length,
+            **(headers or {}),
+        }.items():
             self.send_header(name, str(value))
         self.end_headers()
 
