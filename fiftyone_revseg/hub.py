@@ -22,7 +22,8 @@ def is_on_disk(weights: Weights) -> bool:
         weights: a preset's :class:`fiftyone_revseg.presets.Weights`
     """
     if weights.folder is not None:
-        return (weights.folder / "model.safetensors").is_file()
+        names = ("model.safetensors", "model.safetensors.index.json")
+        return any((weights.folder / name).is_file() for name in names)
     return all(_cached(weights, name) for name in _needed_files(weights))
 
 

@@ -41,6 +41,7 @@ class Preset:
         description: one sentence for people who choose
         reasoner_weights (None): what is known about the vision-language model's weights
         tracker_weights (None): what is known about the tracker's weights
+        own (False): whether it is a person's own, see :mod:`fiftyone_revseg.user_presets`
     """
 
     reasoner: str
@@ -48,6 +49,7 @@ class Preset:
     description: str
     reasoner_weights: Weights | None = None
     tracker_weights: Weights | None = None
+    own: bool = False
 
     @property
     def weights(self) -> tuple[Weights, ...]:
@@ -72,18 +74,21 @@ class Preset:
     @property
     def embedded(self) -> bool:
         """Whether all weights come with this package."""
-        return bool(self.weights) and not any(weights.hub_id for weights in self.weights)
+        here = not self.own and not any(weights.hub_id for weights in self.weights)
+        return bool(self.weights) and here
 
     @property
     def gpu_memory(self) -> int:
         """The GPU memory that one video at a time takes in bfloat16, in bytes: an estimate."""
-        return self.size + (_NANO_WORKING_MEMORY if self.embedded else _WORKING_MEMORY)
+        small = self.embedded or 0 < self.size < _SMALL
+        return self.size + (_NANO_WORKING_MEMORY if small else _WORKING_MEMORY)
 
 
 # Beside the weights: the keys and values of about 8,000 tokens (up to 1 GB), a vision tower at work
 # on 16 frames, SAM 2 at work on 1024 x 1024 pixels, and what CUDA keeps for itself.
 _WORKING_MEMORY = 4 * 10**9
 _NANO_WORKING_MEMORY = 10**9
+_SMALL = 10**9  # weights of models that were trained from the embedded one
 
 _SAM2_LARGE = Weights(
     898_083_611,
@@ -145,15 +150,18 @@ def resolve(name_or_path: str | Path) -> Preset:
     """Finds out what the name of a model stands for, without loading anything.
 
     Args:
-        name_or_path: a preset; the id of a repository on the Hugging Face hub ("owner/name"); or
-            the path of a checkpoint's directory
+        name_or_path: a preset, of this package or a person's own; the id of a repository on the
+            Hugging Face hub ("owner/name"); or the path of a checkpoint's directory
 
     Returns:
         a :class:`Preset`, for an id or a path one with the default tracker
 
     Raises:
-        ModelNotFoundError: if the name can be none of these, or the embedded weights are missing
+        ModelNotFoundError: if the name can be none of these, or the weights of a preset are not
+            where they were
     """
+    from fiftyone_revseg.user_presets import find_preset
+
     name = str(name_or_path)
     if name in PRESETS:
         preset = PRESETS[name]
@@ -164,15 +172,28 @@ def resolve(name_or_path: str | Path) -> Preset:
                 "incomplete, so install the package, or clone its repository, once more"
             )
         return preset
+    own = find_preset(name)
+    if own is not None:
+        return own
     path = Path(name).expanduser()
     if path.is_dir():
         return Preset(str(path), DEFAULT_TRACKER, "")
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
         return Preset(name, DEFAULT_TRACKER, "")
     raise ModelNotFoundError(
-        f"There is no model {name!r}: give one of {', '.join(PRESETS)}, a Hugging Face hub id such "
-        "as 'Qwen/Qwen2.5-VL-7B-Instruct', or the path of a directory that exists"
+        f"There is no model {name!r}: give one of {', '.join(preset_names())}, a Hugging Face hub "
+        "id such as 'Qwen/Qwen2.5-VL-7B-Instruct', or the path of a directory that exists"
     )
+
+
+def preset_names() -> list[str]:
+    """Lists the names of all presets, this package's first and then a person's own."""
+    from fiftyone_revseg.user_presets import user_presets
+
+    try:
+        return [*PRESETS, *user_presets()]
+    except ModelNotFoundError:  # what is damaged is said to whoever asks for one of them
+        return list(PRESETS)
 
 
 def default_tracker(name_or_path: str | Path, server: str | None = None) -> str:

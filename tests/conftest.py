@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")  # more threads than cores are far
 _FOLDER = tempfile.mkdtemp(prefix="revseg-tests-db-")
 os.environ["FIFTYONE_DATABASE_DIR"] = _FOLDER
 os.environ["FIFTYONE_DATABASE_NAME"] = "revseg-tests"
+os.environ["REVSEG_HOME"] = os.path.join(_FOLDER, "revseg-home")  # not the person's own models
 
 
 def _free_port() -> int:

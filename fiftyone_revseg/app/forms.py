@@ -13,7 +13,7 @@ import fiftyone as fo
 import fiftyone.operators.types as types
 
 from fiftyone_revseg.dataset.schema import valid_label_field
-from fiftyone_revseg.presets import PRESETS, resolve
+from fiftyone_revseg.presets import preset_names, resolve
 from fiftyone_revseg.reasoning.serving.served import KEY_NAME, check_url
 from fiftyone_revseg.reasoning.spec import BOX_CONVENTIONS
 
@@ -179,7 +179,7 @@ def model_inputs(inputs: types.Object, ctx: Any) -> bool:
         label="Model",
         description="A preset, a Hugging Face hub id, or the path of a checkpoint"
         + ("; here, the name on the server" if server else ""),
-        view=suggest(list(PRESETS)),
+        view=suggest(preset_names()),
     )
     # Which models a server has is not asked with every letter that is typed
     valid = bool(server) or check(model, problem(resolve, name))

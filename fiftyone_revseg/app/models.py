@@ -15,7 +15,7 @@ from typing import Any
 
 from fiftyone_revseg.dataset import RevSegModel, load_model
 from fiftyone_revseg.pipeline import load_pipeline
-from fiftyone_revseg.presets import default_tracker
+from fiftyone_revseg.presets import default_tracker, resolve
 from fiftyone_revseg.tracking import Tracker, load_tracker
 from fiftyone_revseg.weights import stamp
 
@@ -59,7 +59,7 @@ def get_model(
     """
     settings = json.dumps(spec or {}, sort_keys=True)
     where = (server, hash(server_key))  # another key is another connection
-    own = None if server else _files(name_or_path)
+    own = None if server else _files(_folder(name_or_path))
     key = (name_or_path, tracker, device, dtype, settings, where, own, _files(tracker))
     return _kept(
         _models,
@@ -124,6 +124,15 @@ def forget_models() -> None:
         _models.clear()
         _trackers.clear()
         empty_caches()
+
+
+def _folder(name_or_path: str) -> str:
+    """Where a model lies, if its name is a person's own: it may be trained anew under its name."""
+    try:
+        preset = resolve(name_or_path)
+    except ValueError:  # loading says it
+        return name_or_path
+    return preset.reasoner if preset.own else name_or_path
 
 
 def _files(name_or_path: str | None) -> Hashable:

@@ -16,7 +16,15 @@ from fiftyone_revseg.presets import PRESETS, Preset
 @click.option(
     "--register", is_flag=True, help="First register the models with the FiftyOne Model Zoo."
 )
-def models(as_json, register) -> None:
+@click.option(
+    "--add",
+    nargs=2,
+    metavar="NAME DIR",
+    help="First give a checkpoint of your own a name, for all commands and the App.",
+)
+@click.option("--tracker", metavar="NAME", help="With --add: the tracker that goes with it.")
+@click.option("--forget", metavar="NAME", help="First take such a name back.")
+def models(as_json, register, add, tracker, forget) -> None:
     """Lists the models that have a name, and says what of them is on this machine.
 
     Nothing is loaded or downloaded. The size is that of the weights; the memory is an estimate for
@@ -27,10 +35,21 @@ def models(as_json, register) -> None:
     Examples:
       revseg models
       revseg models --register     # then: foz.load_zoo_model("revseg-nano", query="...")
+      revseg models --add my-checkpoint runs/grpo/checkpoint --tracker sam2-nano
     """
+    from fiftyone_revseg.user_presets import forget_preset, register_preset, user_presets
+
+    try:
+        if forget:
+            forget_preset(forget)
+        if add:
+            register_preset(*add, tracker=tracker)
+        presets = {**PRESETS, **user_presets()}
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
     if register:
         _register()
-    rows = [describe(name, preset) for name, preset in PRESETS.items()]
+    rows = [describe(name, preset) for name, preset in presets.items()]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
@@ -42,7 +61,8 @@ def models(as_json, register) -> None:
         cells = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         click.secho(cells.rstrip(), bold=position == 0)
         if position:
-            click.echo(f"  {rows[position - 1]['description']}")
+            row = rows[position - 1]
+            click.echo(f"  {row['description']}" + (f" In {row['folder']}" if row["own"] else ""))
 
 
 def describe(name: str, preset: Preset) -> dict[str, Any]:
@@ -65,6 +85,8 @@ def describe(name: str, preset: Preset) -> dict[str, Any]:
         "license": preset.license,
         "gpu_memory": preset.gpu_memory,
         "embedded": preset.embedded,
+        "own": preset.own,
+        "folder": preset.reasoner if preset.own else None,
         **{
             part: {
                 "name": weights.hub_id or weights.folder.name,
@@ -73,14 +95,17 @@ def describe(name: str, preset: Preset) -> dict[str, Any]:
                 "on_disk": is_on_disk(weights),
             }
             for part, weights in parts.items()
+            if weights is not None  # nothing is known of other trackers
         },
     }
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     """One line of the table."""
-    vlm, tracker = row["reasoner"]["on_disk"], row["tracker"]["on_disk"]
-    if row["embedded"]:
+    vlm, tracker = row["reasoner"]["on_disk"], row.get("tracker", {}).get("on_disk", True)
+    if row["own"] and not vlm:
+        found = "GONE: put it back, or --forget it"
+    elif row["embedded"]:
         found = "comes with the package" if vlm and tracker else "MISSING, see revseg doctor"
     elif vlm == tracker:
         found = "yes" if vlm else "no"
