@@ -311,8 +311,12 @@ def trl_arguments(
     limits: dict[str, Any] = {"max_new_tokens": turn, "suppress_tokens": pictures}
     if config.vllm:
         limits = {"max_tokens": turn}
+    bf16 = gpu and torch.cuda.is_bf16_supported() if config.bf16 is None else config.bf16
+    # Weights that are trained are kept in float32, or small updates would be rounded away
+    frozen = bool(gpu and bf16 and config.lora_rank)
     return GRPOConfig(
         output_dir=str(out),
+        model_init_kwargs={"dtype": "bfloat16" if frozen else "float32"},
         max_steps=config.steps,
         per_device_train_batch_size=config.batch,
         # one generation and one update a step: strictly on-policy
@@ -335,7 +339,7 @@ def trl_arguments(
         warmup_steps=config.warmup,
         max_grad_norm=config.max_grad_norm,
         gradient_checkpointing=config.gradient_checkpointing,
-        bf16=gpu and torch.cuda.is_bf16_supported() if config.bf16 is None else config.bf16,
+        bf16=bf16,
         use_cpu=not gpu,
         pad_to_multiple_of=None,
         use_vllm=config.vllm is not None,

@@ -10,6 +10,7 @@ from fiftyone_revseg.reasoning.chain import first_turn, second_turn
 from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 from fiftyone_revseg.training import GrpoConfig, train_grpo
 from fiftyone_revseg.training.data import world_rows
+from fiftyone_revseg.training.environment import Rewards
 from fiftyone_revseg.training.grpo import build_trainer
 from fiftyone_revseg.training.run_folder import RunFolder
 
@@ -193,12 +194,21 @@ def test_greedy_rollouts_are_the_chains_of_inference(tmp_path):
     assert turns == 6  # one of the two is answered with the empty list
 
 
+@pytest.fixture
+def variety_pays(monkeypatch):
+    """Rewards the variety of characters: all that random weights write is else worth the same."""
+    monkeypatch.setattr(
+        "fiftyone_revseg.training.chain_trainer.score",
+        lambda rollout, *_: Rewards(len(set(rollout.replies[0])), 0, 0),
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("lora_rank", "gradient_checkpointing"), [(0, False), (4, False), (4, True)]
 )
 def test_a_run_leaves_a_checkpoint_that_needs_nothing_else(
-    tmp_path, lora_rank, gradient_checkpointing, capsys
+    tmp_path, lora_rank, gradient_checkpointing, capsys, variety_pays
 ):
     import torch
 
@@ -212,16 +222,7 @@ def test_a_run_leaves_a_checkpoint_that_needs_nothing_else(
         beta=0.1,
     )
 
-    # random weights write nonsense, all of it worth the same: reward what is short instead
-    import fiftyone_revseg.training.chain_trainer as chain_trainer
-    from fiftyone_revseg.training.environment import Rewards
-
-    patch = pytest.MonkeyPatch()
-    patch.setattr(chain_trainer, "score", lambda r, *_: Rewards(len(set(r.replies[0])), 0, 0))
-    try:
-        path = train_grpo(world_rows(4), tmp_path / "run", config)
-    finally:
-        patch.undo()
+    path = train_grpo(world_rows(4), tmp_path / "run", config)
     reasoner = LocalReasoner.load(path, device="cpu", dtype="float32")
     assert reasoner.spec == spec
     assert sorted(p.name for p in path.iterdir() if "adapter" in p.name) == []
@@ -269,9 +270,13 @@ class _Recorder:
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_where_it_was(tmp_path):
+@pytest.mark.parametrize("lora_rank", [0, 4])
+def test_a_killed_run_goes_on_where_it_was(tmp_path, lora_rank, variety_pays):
+    from safetensors.torch import load_file
+
     model, _ = tiny(tmp_path / "model")
-    config = settings(model, steps=3, save_every=1, learning_rate=1e-3, max_turn_tokens=6)
+    often = {"steps": 3, "save_every": 1, "max_turn_tokens": 6, "lora_rank": lora_rank}
+    config = settings(model, **often, learning_rate=1e-2)
 
     def rows(log, fatal=()):
         return [_Recorder(r, i, log, fatal) for i, r in enumerate(world_rows(6))]
@@ -294,8 +299,14 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
         a.pop("seconds"), b.pop("seconds")
         assert a == pytest.approx(b, abs=1e-6)
 
+        assert a["gradient"] > 0
+    names = [tmp_path / name / "checkpoint" / "model.safetensors" for name in ("whole", "parts")]
+    old, *weights = map(load_file, [tmp_path / "model" / "model.safetensors", *names])
+    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+    assert any((old[name] != weights[0][name]).any() for name in old)
+
     with pytest.raises(ValueError, match="learning_rate"):
-        train_grpo(rows([]), tmp_path / "parts", settings(model, steps=3, learning_rate=1e-2))
+        train_grpo(rows([]), tmp_path / "parts", settings(model, **often, learning_rate=1e-3))
     with pytest.raises(ValueError, match="rows"):
         train_grpo(rows([])[:5], tmp_path / "parts", config)
     with pytest.raises(ValueError, match="no checkpoint"):
