@@ -175,6 +175,7 @@ def build_trainer(rows: Sequence[Row], out: Path, config: GrpoConfig) -> ChainTr
 
     from transformers import PrinterCallback
 
+    from fiftyone_revseg.training.budgets import check_context, completion_length
     from fiftyone_revseg.training.callbacks import Curves, KeepSpec, tensorboard
     from fiftyone_revseg.training.chain_trainer import ChainTrainer
     from fiftyone_revseg.training.chat_template import training_processor
@@ -194,7 +195,10 @@ def build_trainer(rows: Sequence[Row], out: Path, config: GrpoConfig) -> ChainTr
         )
     processor = training_processor(checkpoint)
     task = Task(rows, spec, config.temporal)
-    length = completion_length(processor, spec, config)
+    length = completion_length(
+        processor, spec, config.max_turn_tokens, config.max_completion_length
+    )
+    check_context(checkpoint, processor, spec, length)
     arguments = trl_arguments(out, config, processor, length, spec)
     message = {"role": "user", "content": ""}
     system = spec.template("system")
@@ -229,63 +233,6 @@ def checkpoint_of(model: str) -> tuple[str, ChainSpec]:
     if not Path(checkpoint).is_dir():
         checkpoint = PRESETS[model].reasoner if model in PRESETS else model
     return checkpoint, checkpoint_spec(checkpoint)
-
-
-def completion_length(processor: Any, spec: ChainSpec, config: GrpoConfig) -> int:
-    """The tokens of a whole completion: both replies, and turn 2's message between them.
-
-    Raises:
-        ValueError: if ``config.max_completion_length`` is less, which would silently end every
-            rollout before the key frame is shown
-    """
-    import numpy as np
-
-    from fiftyone_revseg.reasoning.chain import ChainRequest, first_turn, second_turn
-    from fiftyone_revseg.reasoning.trajectory import KeyframeChoice
-    from fiftyone_revseg.types import FrameTable
-
-    black = np.zeros((spec.key_frame_size, spec.key_frame_size, 3), np.uint8)
-    table = FrameTable((0,), (0.0,), 1, 1.0)
-    request = ChainRequest("", table, [black], lambda k: black, (8, 8))
-    wordy = KeyframeChoice(0, "a description of the object " * 10)
-    message = second_turn(request, spec, first_turn(request, spec), wordy).messages[-1]
-    text = "".join(
-        part if isinstance(part, str) else "<|vision_start|><|image_pad|><|vision_end|>"
-        for part in message.content
-    )
-    words = len(processor.tokenizer(text).input_ids)
-    picture = image_tokens(processor, spec.key_frame_size)
-    turn = config.max_turn_tokens or spec.max_new_tokens
-    needed = 2 * turn + words + picture
-    given = config.max_completion_length
-    if given is not None and given < needed:
-        raise ValueError(
-            f"max_completion_length is {given}, but two replies of {turn} tokens, the key frame "
-            f"with {picture} and about {words} words around it need {needed}: rollouts would end "
-            "before turn 2"
-        )
-    return given or needed
-
-
-def image_tokens(processor: Any, side: int) -> int:
-    """How many tokens a square picture takes.
-
-    Args:
-        processor: the checkpoint's
-        side: of the picture, in pixels
-    """
-    import numpy as np
-
-    inputs = processor.image_processor(
-        images=[np.zeros((side, side, 3), np.uint8)], return_tensors="pt", do_resize=False
-    )
-    grid = inputs.get("image_grid_thw")
-    if grid is None:
-        raise ValueError(
-            f"{type(processor).__name__} does not say how many tokens a picture takes: the "
-            "trainer supports models of the Qwen-VL kind"
-        )
-    return int(grid.prod()) // processor.image_processor.merge_size**2
 
 
 def trl_arguments(

@@ -363,6 +363,8 @@ def test_too_few_tokens_for_the_key_frame_are_refused_before_the_start(tmp_path)
 
 def test_what_does_not_fit_is_refused(tmp_path):
     model, spec = tiny(tmp_path / "model")
+    with pytest.raises(ValueError, match="reads at most 8192"):
+        build_trainer(world_rows(2), tmp_path / "run", settings(model, max_turn_tokens=4100))
     with pytest.raises(ValueError, match="fewer than the 2"):
         build_trainer(world_rows(1), tmp_path / "run", settings(model))
     spec.replace(frame_encoding="video").save(model)
@@ -392,13 +394,14 @@ def test_settings_are_checked(changes, match):
 
 
 def test_the_settings_are_those_of_the_paper(tmp_path):
+    from fiftyone_revseg.training.budgets import completion_length
     from fiftyone_revseg.training.chat_template import training_processor
-    from fiftyone_revseg.training.grpo import completion_length, trl_arguments
+    from fiftyone_revseg.training.grpo import trl_arguments
 
     model, spec = tiny(tmp_path / "model")
     processor = training_processor(model)
     config = GrpoConfig(model=model, prompts=16, rollouts=8, batch=32)
-    length = completion_length(processor, spec, config)
+    length = completion_length(processor, spec)
     assert 2 * 100 + 4 < length < 2 * 100 + 4 + 500
     arguments = trl_arguments(tmp_path, config, processor, length, spec)
     assert arguments.loss_type == "grpo"

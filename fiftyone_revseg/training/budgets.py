@@ -1,0 +1,106 @@
+"""How many tokens a run needs, found out before it starts.
+
+A completion holds the tokens of the key frame too. Where there are too few, TRL leaves turn 2 out
+and says nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fiftyone_revseg.reasoning.spec import ChainSpec
+
+
+def completion_length(
+    processor: Any, spec: ChainSpec, turn_tokens: int | None = None, given: int | None = None
+) -> int:
+    """The tokens of a whole completion: both replies, and turn 2's message between them.
+
+    Args:
+        processor: the checkpoint's
+        spec: how it is asked
+        turn_tokens (None): the most tokens of one reply; by default the spec's
+        given (None): a length to check and to use instead
+
+    Raises:
+        ValueError: if the given length is less, which would silently end every
+            rollout before the key frame is shown
+    """
+    import numpy as np
+
+    from fiftyone_revseg.reasoning.chain import ChainRequest, first_turn, second_turn
+    from fiftyone_revseg.reasoning.trajectory import KeyframeChoice
+    from fiftyone_revseg.types import FrameTable
+
+    black = np.zeros((spec.key_frame_size, spec.key_frame_size, 3), np.uint8)
+    table = FrameTable((0,), (0.0,), 1, 1.0)
+    request = ChainRequest("", table, [black], lambda k: black, (8, 8))
+    wordy = KeyframeChoice(0, "a description of the object " * 10)
+    message = second_turn(request, spec, first_turn(request, spec), wordy).messages[-1]
+    text = "".join(
+        part if isinstance(part, str) else "<|vision_start|><|image_pad|><|vision_end|>"
+        for part in message.content
+    )
+    words = len(processor.tokenizer(text).input_ids)
+    picture = image_tokens(processor, spec.key_frame_size)
+    turn = turn_tokens or spec.max_new_tokens
+    needed = 2 * turn + words + picture
+    if given is not None and given < needed:
+        raise ValueError(
+            f"max_completion_length is {given}, but two replies of {turn} tokens, the key frame "
+            f"with {picture} and about {words} words around it need {needed}: rollouts would end "
+            "before turn 2"
+        )
+    return given or needed
+
+
+def check_context(checkpoint: str, processor: Any, spec: ChainSpec, length: int) -> None:
+    """Refuses what is longer than the model's context: TRL would silently leave turn 2 out.
+
+    Args:
+        checkpoint: a directory, or the id of a repository on the Hugging Face hub
+        processor: its processor
+        spec: how it is asked
+        length: the tokens of a whole completion
+
+    Raises:
+        ValueError: if the frames, the words around them and the completion do not fit
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    texts = [spec.template("system"), spec.template("turn1")] + [
+        spec.template("frame")
+    ] * spec.frames
+    words = sum(len(processor.tokenizer(text).input_ids) for text in texts)
+    picture = image_tokens(processor, spec.frame_size)
+    needed = spec.frames * picture + words + length
+    if limit is not None and needed > limit:
+        raise ValueError(
+            f"{spec.frames} frames of {picture} tokens, about {words} words around them and a "
+            f"completion of {length} need {needed} tokens, and the model '{checkpoint}' reads at "
+            f"most {limit}: set fewer or smaller frames in its revseg.json, or max_turn_tokens "
+            "lower"
+        )
+
+
+def image_tokens(processor: Any, side: int) -> int:
+    """How many tokens a square picture takes.
+
+    Args:
+        processor: the checkpoint's
+        side: of the picture, in pixels
+    """
+    import numpy as np
+
+    inputs = processor.image_processor(
+        images=[np.zeros((side, side, 3), np.uint8)], return_tensors="pt", do_resize=False
+    )
+    grid = inputs.get("image_grid_thw")
+    if grid is None:
+        raise ValueError(
+            f"{type(processor).__name__} does not say how many tokens a picture takes: the "
+            "trainer supports models of the Qwen-VL kind"
+        )
+    return int(grid.prod()) // processor.image_processor.merge_size**2
