@@ -9,6 +9,7 @@ from typing import Any
 
 import fiftyone as fo
 
+from fiftyone_revseg.engine import EngineJob
 from fiftyone_revseg.pipeline import Progress, RevSeg, Segmentation
 from fiftyone_revseg.video import open_video
 
@@ -245,6 +246,12 @@ def name_of_video(job: Job) -> str:
         return f"{Path(job.filepath).name} and {len(job.images) - 1} more"
     name = Path(job.filepath).name
     return name if job.support is None else f"{name}, frames {job.support[0]}-{job.support[1]}"
+
+
+def engine_job(job: Job) -> EngineJob:
+    """Returns what an engine is told of a job, which is its key."""
+    video = tuple(path for _, path in job.images) or job.filepath
+    return EngineJob(video, job.queries, job.frame_range, job)
 
 
 def segment_job(pipeline: RevSeg, job: Job, progress: Progress | None = None) -> list[Segmentation]:

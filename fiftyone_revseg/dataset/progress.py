@@ -9,6 +9,9 @@ from typing import Any
 
 import fiftyone as fo
 
+from fiftyone_revseg.dataset.jobs import name_of_video
+from fiftyone_revseg.engine import EngineJob
+
 _REFRESH = 0.2  # seconds between two changes of the bar within one video
 
 
@@ -107,3 +110,30 @@ class Reporter:
     def _progress(self, stage: str, done: int, total: int) -> RunProgress:
         seconds = time.perf_counter() - self._started
         return RunProgress(self._done, self._total, self._video, stage, done, total, seconds)
+
+
+class InWork:
+    """Tells of the one video, of several in work, that was begun first.
+
+    An instance is what ``engine.run(..., report=)`` calls. Bars that showed all of them would jump
+    to and fro.
+
+    Args:
+        reporter: what to tell
+    """
+
+    def __init__(self, reporter: Reporter):
+        self._reporter = reporter
+        self._jobs: dict[int, EngineJob] = {}  # in the order in which they were begun
+
+    def __call__(self, job: EngineJob, stage: str, done: int, total: int) -> None:
+        """Says how far a video is."""
+        self._jobs.setdefault(id(job), job)
+        if job is next(iter(self._jobs.values())):
+            self._reporter.start(name_of_video(job.key))
+            self._reporter(stage, done, total)
+
+    def finish(self, job: EngineJob) -> None:
+        """Says that a video is done."""
+        self._jobs.pop(id(job), None)
+        self._reporter.finish()

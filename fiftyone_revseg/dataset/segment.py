@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Collection, Sequence
@@ -12,22 +13,23 @@ from typing import Any
 from fiftyone_revseg.dataset.jobs import (
     Job,
     check_collection,
+    engine_job,
     is_clips,
     make_jobs,
     name_of_video,
-    segment_job,
     source_dataset,
 )
 from fiftyone_revseg.dataset.labels import make_labels
 from fiftyone_revseg.dataset.load import load_model
 from fiftyone_revseg.dataset.mask_files import MaskFiles
 from fiftyone_revseg.dataset.model import RevSegModel
-from fiftyone_revseg.dataset.progress import OnProgress, Reporter
+from fiftyone_revseg.dataset.progress import InWork, OnProgress, Reporter
 from fiftyone_revseg.dataset.record import settings_of
 from fiftyone_revseg.dataset.resume import check_overwrite, plan
 from fiftyone_revseg.dataset.runs import Run, RunSummary
 from fiftyone_revseg.dataset.schema import declare_fields, valid_label_field
 from fiftyone_revseg.dataset.writer import LabelWriter
+from fiftyone_revseg.engine import Engine, LocalEngine
 from fiftyone_revseg.pipeline import Progress, RevSeg, Segmentation
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ def segment_view(
     group_slice: str | None = None,
     masks_dir: str | Path | None = None,
     progress: bool | OnProgress | None = None,
+    engine: Engine | None = None,
 ) -> RunSummary:
     """Segments the videos of a collection and writes the answers to its samples.
 
@@ -85,6 +88,9 @@ def segment_view(
         progress (None): whether to show a progress bar; or a function that is called with a
             :class:`fiftyone_revseg.dataset.progress.RunProgress`. By default, as FiftyOne is
             configured
+        engine (None): what runs the model over the videos, a
+            :class:`fiftyone_revseg.engine.Engine`. By default, a
+            :class:`fiftyone_revseg.engine.LocalEngine` with the model's pipeline
 
     Returns:
         a :class:`RunSummary`; ``print`` it
@@ -132,7 +138,7 @@ def segment_view(
         return summary
     run = Run(dataset, summary, settings, model.pipeline)
     files = MaskFiles(masks_dir, dataset.values("filepath")) if masks_dir else None
-    worker = _Worker(
+    writer = _Writer(
         pipeline=model.pipeline,
         writer=LabelWriter(dataset, label_field, clips, files),
         label_options={
@@ -142,28 +148,31 @@ def segment_view(
         },
         summary=summary,
     )
+    engine = engine or LocalEngine(model.pipeline)
     with run, Reporter(progress, len(left.todo)) as reporter:
-        for job in left.todo:
-            reporter.start(name_of_video(job))
-            worker.do(job, reporter)
-            reporter.finish()
+        in_work = InWork(reporter)
+        answered = engine.run(map(engine_job, left.todo), in_work)
+        with contextlib.closing(answered):  # or its threads would go on after an interruption
+            for job, answers in answered:
+                reporter.start(name_of_video(job.key))
+                writer.take(job.key, answers, reporter)
+                in_work.finish(job)
     # Where another process saved all fields that it knew of, those of this run may be missing
     declare_fields(dataset, label_field)
     return summary
 
 
 @dataclass
-class _Worker:
-    """Does one job after the other."""
+class _Writer:
+    """Writes what comes of one job after the other."""
 
     pipeline: RevSeg
     writer: LabelWriter
     label_options: dict[str, Any]
     summary: RunSummary
 
-    def do(self, job: Job, report: Progress) -> None:
-        """Segments, writes and counts. Only what keeps failures from being written is raised."""
-        answers = segment_job(self.pipeline, job, report)
+    def take(self, job: Job, answers: list[Segmentation], report: Progress) -> None:
+        """Writes and counts. Only what keeps failures from being written is raised."""
         try:
             wrote = self._write(job, answers, report)
         except Exception as error:

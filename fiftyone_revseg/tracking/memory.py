@@ -69,6 +69,11 @@ class Memory:
         self._maps = (model.num_maskmem - 1) * model.memory_temporal_stride_for_eval
         self._pointers = max(self._maps, model.max_obj_ptrs_in_encoder - 1)
 
+    @property
+    def reach(self) -> int:
+        """How many frames, beside the key frame, it holds at most."""
+        return self._pointers
+
     def add(self, output: dict[str, Any]) -> None:
         """Remembers a frame's output, forgets what is out of reach, goes on to the next frame."""
         if self._dtype is not None:
@@ -136,12 +141,15 @@ def track_frame(
     if first != (prompt is not None):
         raise ValueError("the key frame, and no other, is tracked with a prompt")
     repeats = count // features.maps[0].shape[1]
-    maps = [m.repeat_interleave(repeats, dim=1) for m in features.maps]
+    maps, positions = features.maps, features.positions
+    if repeats > 1:  # even to repeat once would copy
+        maps = [m.repeat_interleave(repeats, dim=1) for m in maps]
+        positions = [p.repeat_interleave(repeats, dim=1) for p in positions]
     output, heads, _, _ = model._track_step(
         frame_idx=memory.frame,
         is_init_cond_frame=first,
         current_vision_feats=maps,
-        current_vision_pos_embeds=[p.repeat_interleave(repeats, dim=1) for p in features.positions],
+        current_vision_pos_embeds=positions,
         feat_sizes=features.sizes,
         point_inputs=prompt,
         mask_inputs=None,

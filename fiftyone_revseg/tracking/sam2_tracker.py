@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import torch
     from sam2.modeling.sam2_base import SAM2Base
 
+    from fiftyone_revseg.batch_size import BatchSize
+    from fiftyone_revseg.tracking.lockstep import Lockstep
     from fiftyone_revseg.tracking.memory import FrameFeatures, Memory, StepOutput
 
 
@@ -140,3 +142,37 @@ class Sam2Tracker(FrameByFrameTracker):
 
         with torch.inference_mode(), self._autocast():
             return track_frame(self.model, features, memory, count, prompt)
+
+    def lockstep(self, objects: BatchSize) -> Lockstep:
+        """Returns what follows objects through many videos side by side.
+
+        Args:
+            objects: how many objects to track in one step, at most
+        """
+        from fiftyone_revseg.tracking.lockstep import Lockstep
+
+        return Lockstep(self, objects)
+
+    def _step_together(
+        self,
+        features: Sequence[FrameFeatures],
+        memories: Sequence[Memory],
+        boxes: Sequence[np.ndarray],
+        sizes: Sequence[tuple[int, int]],
+    ) -> list[StepOutput]:
+        """As ``_step`` for several passes; boxes are in pixels of videos of (width, height)."""
+        import torch
+
+        from fiftyone_revseg.tracking.preprocess import to_prompt
+        from fiftyone_revseg.tracking.side_by_side import track_side_by_side
+
+        prompt = None
+        if memories[0].frame == 0:
+            prompts = [
+                to_prompt(b, size, self.model.image_size, self.device, self.centre_point)
+                for b, size in zip(boxes, sizes, strict=True)
+            ]
+            prompt = {name: torch.cat([p[name] for p in prompts]) for name in prompts[0]}
+        counts = [len(b) for b in boxes]
+        with torch.inference_mode(), self._autocast():
+            return track_side_by_side(self.model, features, memories, counts, prompt)

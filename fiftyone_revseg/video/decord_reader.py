@@ -9,6 +9,7 @@ decord walks forward, and PyAV does the rest.
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ import numpy as np
 from .pyav_reader import PyAVCursor, PyAVSource
 
 logger = logging.getLogger(__name__)
+
+_importing = threading.Lock()
 
 
 class DecordSource:
@@ -132,16 +135,17 @@ def import_decord() -> Any:
     """
     import sys
 
-    if sys.modules.get("decord") is not None:
-        return sys.modules["decord"]
-    before = sys.modules.get("nvidia")
-    sys.modules["nvidia"] = None  # type: ignore[assignment]  # "there is no such package"
-    try:
-        import decord
-    finally:
-        del sys.modules["nvidia"]
-        if before is not None:
-            sys.modules["nvidia"] = before
+    with _importing:  # a second thread would find half a module
+        if sys.modules.get("decord") is not None:
+            return sys.modules["decord"]
+        before = sys.modules.get("nvidia")
+        sys.modules["nvidia"] = None  # type: ignore[assignment]  # "there is no such package"
+        try:
+            import decord
+        finally:
+            del sys.modules["nvidia"]
+            if before is not None:
+                sys.modules["nvidia"] = before
     # What it would print about a damaged file, in the middle of a progress bar, the index knows
     decord.logging.set_level(decord.logging.QUIET)
     return decord

@@ -1,0 +1,181 @@
+"""Bounded queues between the threads of an engine, which all end when the engine stops."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+_LOOK = 0.1  # seconds between two looks at whether to stop
+
+
+class Stopped(BaseException):
+    """The engine stops: threads unwind with this. Nobody outside sees it."""
+
+
+class Channel(Generic[T]):
+    """A queue with a limited number of places.
+
+    Args:
+        size: how many items wait in it, at most
+        stop: set when the engine stops
+    """
+
+    def __init__(self, size: int, stop: threading.Event):
+        self._size = size
+        self._stop = stop
+        self._items: deque[T] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def put(self, item: T) -> None:
+        """Adds an item once there is room.
+
+        Raises:
+            Stopped: if the engine stops meanwhile
+        """
+        with self._changed:
+            while len(self._items) >= self._size:
+                self._wait()
+            self._check()
+            self._items.append(item)
+            self._changed.notify_all()
+
+    def get(self, wait: bool = True) -> T | None:
+        """Takes the oldest item.
+
+        Args:
+            wait (True): whether to wait for one
+
+        Returns:
+            the item; None if there is none and ``wait`` is False, or none will come any more
+
+        Raises:
+            Stopped: if the engine stops meanwhile
+        """
+        with self._changed:
+            while wait and not self._items and not self._closed:
+                self._wait()
+            self._check()
+            if not self._items:
+                return None
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
+
+    def close(self) -> None:
+        """Says that no more items will come."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is in it and nothing will come."""
+        with self._changed:
+            return self._closed and not self._items
+
+    def _wait(self) -> None:
+        self._check()
+        self._changed.wait(_LOOK)
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise Stopped
+
+
+class OrderedChannel(Generic[T]):
+    """A queue of what several threads make, given out in order, but not at any price.
+
+    A thread takes a place before it begins, so that what is in the making counts, too. What is
+    made late is waited for only for a while: a video that hangs holds up nobody.
+
+    Args:
+        size: how many items wait or are in the making, at most
+        stop: set when the engine stops
+        patience (0.5): for how many seconds an item waits for those before it
+    """
+
+    def __init__(self, size: int, stop: threading.Event, patience: float = 0.5):
+        self._size = size
+        self._stop = stop
+        self._patience = patience
+        self._begun: set[int] = set()
+        self._made: dict[int, tuple[T, float]] = {}
+        self._next = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def begin(self) -> int:
+        """Takes a place.
+
+        Returns:
+            the number of the item to be made
+
+        Raises:
+            Stopped: if the engine stops meanwhile
+        """
+        with self._changed:
+            while len(self._begun) + len(self._made) >= self._size:
+                self._wait()
+            self._check()
+            number = self._next
+            self._next += 1
+            self._begun.add(number)
+            return number
+
+    def cancel(self, number: int) -> None:
+        """Gives a place back."""
+        with self._changed:
+            self._begun.discard(number)
+            self._changed.notify_all()
+
+    def put(self, number: int, item: T) -> None:
+        """Adds what was made; there is room for it."""
+        with self._changed:
+            self._check()
+            self._begun.discard(number)
+            self._made[number] = (item, time.monotonic())
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Says that nothing more will begin."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def get(self, wait: bool = True) -> T | None:
+        """Takes the first item; see :meth:`Channel.get`."""
+        with self._changed:
+            while True:
+                self._check()
+                if self._made:
+                    first = min(self._made)
+                    item, since = self._made[first]
+                    late = time.monotonic() - since > self._patience
+                    if late or not any(number < first for number in self._begun):
+                        del self._made[first]
+                        self._changed.notify_all()
+                        return item
+                elif self._closed and not self._begun:
+                    return None
+                if not wait:
+                    return None
+                self._changed.wait(_LOOK)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is in it and nothing will come."""
+        with self._changed:
+            return self._closed and not self._begun and not self._made
+
+    def _wait(self) -> None:
+        self._check()
+        self._changed.wait(_LOOK)
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise Stopped

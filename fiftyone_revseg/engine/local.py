@@ -1,0 +1,337 @@
+"""Many videos in one process: the pipeline in stages, each a thread with a queue before it.
+
+::
+
+    decode -> reason -> track -> encode -> the caller
+
+Decoding opens a video and reads the sampled frames, once for all of its queries. Reasoning makes
+batches of whatever dialogues wait, of any video and in either turn. Tracking takes the passes of
+many videos step by step together. Encoding makes run lengths of masks, in a thread of its own, and
+puts together what belongs to a job. Every queue is bounded, so memory does not depend on how many
+jobs there are, nor on how long the videos are.
+
+Threads and not processes: the models release Python's lock while they compute.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from fiftyone_revseg.batch_size import BatchSize, fitting
+from fiftyone_revseg.engine.channel import Channel, OrderedChannel, Stopped
+from fiftyone_revseg.engine.engine import EngineJob, Report
+from fiftyone_revseg.engine.work import Progressed, Work
+from fiftyone_revseg.pipeline import RevSeg, Segmentation
+from fiftyone_revseg.reasoning.rolling import RollingChain
+from fiftyone_revseg.tracking.lockstep import Ended, Found, Lockstep
+
+logger = logging.getLogger(__name__)
+
+_LOOK = 0.02  # seconds between two looks at whether there is more to track
+_DECODERS = 2  # one video that is slow to open must not hold up the others
+_PATIENCE = 10.0  # seconds that threads get to end when the caller stops early
+
+# About what one takes at full size, with Qwen2.5-VL 7B and SAM2.1 large: a dialogue's keys and
+# values with the vision tower at work on its frames; an object's step, its memory, and the
+# encoder's work on its frame
+_DIALOGUE_BYTES = 2 * 2**30
+_OBJECT_BYTES = 2**30
+_MOST_DIALOGUES, _MOST_OBJECTS = 32, 32
+_DIALOGUES_ON_CPU, _OBJECTS_ON_CPU = 8, 4  # measured: larger batches gain nothing there
+
+
+class LocalEngine:
+    """Runs a pipeline over many videos in this process.
+
+    Answers are those of :meth:`fiftyone_revseg.pipeline.RevSeg.segment`, up to the rounding of
+    batches: with ``objects=1`` masks are the same bit by bit, else in nearly all pixels.
+
+    Args:
+        pipeline: the pipeline
+        dialogues (None): how many dialogues the model continues in one batch. By default, as many
+            as the free memory of the GPU allows; 8 on a CPU
+        objects (None): how many objects are tracked in one step. By default, as many as the free
+            memory of the GPU allows; 4 on a CPU
+        trackers (None): how many threads track, where the tracker can go in lockstep. By default
+            1 on a GPU, and on a CPU as many as torch has threads (each then computes with one)
+
+    Attributes:
+        dialogues: the batch size for reasoning, which shrinks when memory runs out
+        objects: the batch size for tracking, likewise
+
+    Raises:
+        ValueError: if a number is less than 1
+    """
+
+    def __init__(
+        self,
+        pipeline: RevSeg,
+        dialogues: int | None = None,
+        objects: int | None = None,
+        trackers: int | None = None,
+    ):
+        self.pipeline = pipeline
+        reasoner, tracker = pipeline.reasoner, pipeline.tracker
+        self._start_lockstep: Callable[[BatchSize], Lockstep] | None
+        self._start_lockstep = getattr(tracker, "lockstep", None)
+        device = getattr(tracker, "device", None)
+        model_device = getattr(getattr(reasoner, "model", None), "device", None)
+        self._on_cpu = getattr(device, "type", "") == "cpu" and self._start_lockstep is not None
+        if dialogues is None:
+            # A server says itself how many it takes at a time
+            dialogues = getattr(reasoner, "concurrency", None) or fitting(
+                model_device, _DIALOGUE_BYTES, _MOST_DIALOGUES, _DIALOGUES_ON_CPU
+            )
+        if objects is None:
+            objects = fitting(device, _OBJECT_BYTES, _MOST_OBJECTS, _OBJECTS_ON_CPU)
+        if trackers is None:
+            trackers = _threads_of_torch() if self._on_cpu else 1
+        if trackers < 1:
+            raise ValueError(f"{trackers} threads cannot track: give 1 or more")
+        self.dialogues = BatchSize("reasoning", dialogues)
+        self.objects = BatchSize("tracking", objects)
+        self._trackers = trackers if self._start_lockstep is not None else 1
+
+    def run(
+        self, jobs: Iterable[EngineJob], report: Report | None = None
+    ) -> Iterator[tuple[EngineJob, list[Segmentation]]]:
+        """Segments the videos of jobs; see :meth:`fiftyone_revseg.engine.Engine.run`."""
+        run = _Run(self, iter(jobs))
+        try:
+            with _one_thread_each(self._trackers if self._on_cpu else None):
+                run.start()
+                while (news := run.output.get()) is not None:
+                    if isinstance(news, BaseException):
+                        raise news
+                    if isinstance(news, Progressed):
+                        if report is not None:
+                            report(news.job, news.stage, news.done, news.total)
+                        continue
+                    yield news.job, news.answers
+        finally:
+            run.close()
+
+
+@dataclass(eq=False)
+class _Finished:
+    """A job that is done."""
+
+    job: EngineJob
+    answers: list[Segmentation]
+
+
+class _Run:
+    """The threads and queues of one run."""
+
+    def __init__(self, engine: LocalEngine, jobs: Iterator[EngineJob]):
+        self._pipeline = engine.pipeline
+        self._engine = engine
+        self._jobs = jobs
+        self._jobs_lock = threading.Lock()
+        self._stop = threading.Event()
+        # Enough to make whole batches while others are being decoded
+        ahead = max(2, engine.dialogues.size) + _DECODERS
+        self._decoded: OrderedChannel[Work] = OrderedChannel(ahead, self._stop)
+        self._grounded: Channel[Work] = Channel(max(2, engine.objects.size), self._stop)
+        self._tracked: Channel[Work | Progressed | Found | Ended] = Channel(64, self._stop)
+        self.output: Channel[_Finished | Progressed | BaseException] = Channel(64, self._stop)
+        self._lockstep: Lockstep | None = None
+        self._works: dict[int, Work] = {}  # by the identity of their pursuits
+        self._works_lock = threading.Lock()
+        self._open: set[Work] = set()
+        self._threads: list[threading.Thread] = []
+        self._running = _Countdowns()
+
+    def start(self) -> None:
+        engine = self._engine
+        if engine._start_lockstep is not None:
+            self._lockstep = engine._start_lockstep(engine.objects)
+        track = self._track if self._lockstep is None else self._track_together
+        stages: list[tuple[Callable[[], None], int, Any]] = [
+            (self._decode, _DECODERS, self._decoded),
+            (self._reason, 1, self._grounded),
+            (track, engine._trackers, self._tracked),
+            (self._encode, 1, self.output),
+        ]
+        for stage, count, following in stages:
+            self._running.expect(stage.__name__, count)
+            for _ in range(count):
+                thread = threading.Thread(
+                    target=self._stage, args=(stage, following), name="revseg-engine", daemon=True
+                )
+                self._threads.append(thread)
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Ends all threads; the one in a model's step ends with that."""
+        self._stop.set()
+        end = time.monotonic() + _PATIENCE
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        if self._lockstep is not None:
+            self._lockstep.close()
+        for work in self._open:
+            work.close()
+
+    def _stage(self, stage: Callable[[], None], following: Any) -> None:
+        """Runs a stage; the last of its threads says that no more will come."""
+        try:
+            stage()
+        except Stopped:
+            return
+        except BaseException as error:  # of the caller's jobs, or a bug: never in silence
+            try:
+                self.output.put(error)
+            except Stopped:
+                return
+        if self._running.count_down(stage.__name__):
+            following.close()
+
+    def _decode(self) -> None:
+        while True:
+            with self._jobs_lock:  # so that numbers, and what is told, are in the jobs' order
+                number = self._decoded.begin()
+                job = next(self._jobs, None)
+                if job is not None:
+                    frames = self._pipeline.spec.frames
+                    self.output.put(Progressed(job, "decode", 0, frames))
+            if job is None:
+                self._decoded.cancel(number)
+                return
+            work = Work(self._pipeline, job, ahead=0 if self._lockstep is not None else None)
+            with self._works_lock:
+                self._open.add(work)
+            work.open()
+            self.output.put(Progressed(job, "decode", len(work.images), len(work.images) or 1))
+            self._decoded.put(number, work)
+
+    def _reason(self) -> None:
+        pipeline = self._pipeline
+        chain = RollingChain(pipeline.reasoner, pipeline.spec, self._engine.dialogues)
+        while True:
+            while chain.waiting < self._engine.dialogues.size:
+                work = self._decoded.get(wait=not chain.waiting)
+                if work is None:
+                    break
+                self.output.put(Progressed(work.job, "reason", 0, len(work.queries)))
+                if work.failed:
+                    self._grounded.put(work)
+                else:
+                    chain.add(work, work.requests())
+                    self._hand_on(chain.take_finished())
+            if not chain.waiting:
+                return
+            self._hand_on(chain.step())
+
+    def _hand_on(self, reasoned: list[tuple[Any, list[Any]]]) -> None:
+        for work, trajectories in reasoned:
+            work.take(trajectories)
+            count = len(work.queries)
+            self.output.put(Progressed(work.job, "reason", count, count))
+            self._grounded.put(work)
+
+    def _track(self) -> None:
+        """One video after the other, with any tracker."""
+        while (work := self._grounded.get()) is not None:
+
+            def report(stage: str, done: int, total: int, job: EngineJob = work.job) -> None:
+                self._tracked.put(Progressed(job, stage, done, total))
+
+            work.track(report)
+            self._tracked.put(work)
+
+    def _track_together(self) -> None:
+        """Several videos at once, with a tracker that can."""
+        lockstep = self._lockstep
+        assert lockstep is not None
+        while True:
+            while lockstep.wants_more(self._engine._trackers):
+                # Without waiting: another thread may take the next one, and leave a part of it
+                work = self._grounded.get(wait=False)
+                if work is None:
+                    break
+                pursuits = work.pursuits()
+                if not pursuits:
+                    self._tracked.put(work)
+                    continue
+                with self._works_lock:
+                    self._works.update((id(pursuit), work) for pursuit in pursuits)
+                lockstep.add(pursuits)
+            if not lockstep.count and self._grounded.ended:
+                return
+            for result in lockstep.step(_LOOK):
+                self._tracked.put(result)
+
+    def _encode(self) -> None:
+        while (result := self._tracked.get()) is not None:
+            if isinstance(result, Progressed):
+                self.output.put(result)
+                continue
+            work = result
+            if not isinstance(result, Work):
+                with self._works_lock:
+                    work = self._works[id(result.pursuit)]
+                if isinstance(result, Found):
+                    work.found(result)
+                else:
+                    work.ended(result)
+                if work.progress.is_due():
+                    done, total = work.progress.done, work.progress.total
+                    self.output.put(Progressed(work.job, "track", done, total))
+                if not work.is_tracked:
+                    continue
+                with self._works_lock:
+                    for pursuit in work.pursuits():
+                        del self._works[id(pursuit)]
+            answers = work.finish()
+            with self._works_lock:
+                self._open.discard(work)
+            self.output.put(_Finished(work.job, answers))
+
+
+class _Countdowns:
+    """Tells the last of the threads of a stage that it is the last."""
+
+    def __init__(self) -> None:
+        self._left: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def expect(self, name: str, count: int) -> None:
+        self._left[name] = count
+
+    def count_down(self, name: str) -> bool:
+        with self._lock:
+            self._left[name] -= 1
+            return self._left[name] == 0
+
+
+def _threads_of_torch() -> int:
+    import torch
+
+    return max(1, min(torch.get_num_threads(), os.cpu_count() or 1))
+
+
+class _one_thread_each:  # noqa: N801  used as a function
+    """Lets each of several threads compute with its share of the CPU's cores meanwhile."""
+
+    def __init__(self, threads: int | None):
+        self._threads = threads
+
+    def __enter__(self) -> None:
+        torch = sys.modules.get("torch")
+        self._before = None
+        if self._threads is not None and torch is not None:
+            self._before = torch.get_num_threads()
+            torch.set_num_threads(max(1, self._before // self._threads))
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            sys.modules["torch"].set_num_threads(self._before)

@@ -1,0 +1,394 @@
+"""Tracks of many videos, objects and directions, step by step side by side.
+
+A track starts at its key frame and goes both ways at the same time. Wherever several passes are
+ready to go on, they go together: their frames are encoded as one batch, and the model makes one
+step for all objects. A frame that several passes come to is encoded once, as long as its features
+fit into a given amount of memory meanwhile. A pass that waits for its video's decoder keeps nobody
+waiting.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fiftyone_revseg.batch_size import BatchSize, is_out_of_memory
+from fiftyone_revseg.tracking.both_ways import VideoLike
+from fiftyone_revseg.tracking.feed import Feed
+from fiftyone_revseg.tracking.rle import encode_masks
+from fiftyone_revseg.tracking.tracker import FrameMasks
+
+if TYPE_CHECKING:
+    from fiftyone_revseg.tracking.memory import FrameFeatures, Memory
+    from fiftyone_revseg.tracking.sam2_tracker import Sam2Tracker
+
+Key = tuple[int, int]  # which video, which frame
+
+
+@dataclass(eq=False)
+class Pursuit:
+    """Objects to follow both ways from their boxes in one frame.
+
+    Attributes:
+        video: has ``walk``, ``size`` and a length; several pursuits may be through the same one
+        key_frame: the number of the key frame, 0-based
+        boxes_xyxy_px: (N, 4) boxes in pixels of the key frame, N at least 1
+        frames_found: how many frames have been tracked
+    """
+
+    video: VideoLike
+    key_frame: int
+    boxes_xyxy_px: np.ndarray
+    frames_found: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Masks that were found, not encoded yet: :meth:`encode` may be called in another thread.
+
+    Attributes:
+        pursuit: whose objects they are
+        frame: the frame's number in its video, 0-based
+        encode: makes the :class:`~fiftyone_revseg.tracking.tracker.FrameMasks`
+        seconds: its share of the time that the step took
+    """
+
+    pursuit: Pursuit
+    frame: int
+    encode: Callable[[], FrameMasks]
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Ended:
+    """No more masks of a pursuit will be found.
+
+    Attributes:
+        pursuit: the pursuit
+        frames: how many frames were found; those of another thread's last step may still come
+        error: why it was given up; None if it came to both ends of its video
+    """
+
+    pursuit: Pursuit
+    frames: int
+    error: Exception | None = None
+
+
+@dataclass(eq=False)
+class _Pass:
+    """One direction of a pursuit; before its key frame is done, both of them."""
+
+    pursuit: Pursuit
+    memory: Memory
+    feed: Feed
+    step: int  # 1, -1; 0 for the key frame alone
+    frame: int  # the last one that was tracked
+    taken: tuple[int, np.ndarray] | None = None
+    busy: bool = False
+    alone: bool = False
+
+    @property
+    def count(self) -> int:
+        return len(self.pursuit.boxes_xyxy_px)
+
+
+@dataclass(eq=False)
+class _Shared:
+    """The features of one video's frames that will be needed again."""
+
+    features: dict[int, FrameFeatures] = field(default_factory=dict)
+    passes: list[_Pass] = field(default_factory=list)
+
+    def is_needed(self, k: int) -> bool:
+        """Whether a pass has yet to come to frame ``k``."""
+        return any(
+            (p.frame < k and p.step >= 0) or (p.frame > k and p.step <= 0) or p.step == 0
+            for p in self.passes
+        )
+
+
+class Lockstep:
+    """Follows objects through many videos side by side, with one SAM2 tracker.
+
+    Several threads may call :meth:`step`; passes that one of them works on are left alone by the
+    others.
+
+    Args:
+        tracker: the tracker
+        objects: how many objects to track in one step, at most; a pass with more goes alone. 1
+            for results that are bit by bit those of the tracker itself
+        held_bytes (256 MiB): the most memory for features that are kept for another pass
+        ahead (4): how many frames of each pass are decoded ahead
+    """
+
+    def __init__(
+        self,
+        tracker: Sam2Tracker,
+        objects: BatchSize,
+        held_bytes: int = 256 * 2**20,
+        ahead: int = 4,
+    ):
+        self._tracker = tracker
+        self._objects = objects
+        self._room = held_bytes
+        self._ahead = ahead
+        self._changed = threading.Condition()
+        self._passes: deque[_Pass] = deque()
+        self._videos: dict[int, _Shared] = defaultdict(_Shared)
+
+    @property
+    def count(self) -> int:
+        """How many passes there are."""
+        return len(self._passes)
+
+    def wants_more(self, threads: int = 1) -> bool:
+        """Returns whether more pursuits would fill the steps of that many threads better."""
+        with self._changed:
+            # A pass at its key frame will be two
+            objects = sum(one.count * (1 if one.step else 2) for one in self._passes)
+        return objects < threads * self._objects.size + 1
+
+    def add(self, pursuits: Sequence[Pursuit]) -> None:
+        """Starts pursuits; those through one video are best added together."""
+        for pursuit in pursuits:
+            feed = self._feed(pursuit.video, pursuit.key_frame, 1)
+            start = _Pass(pursuit, self._tracker._new_memory(), feed, 0, pursuit.key_frame)
+            with self._changed:
+                self._add(start)
+
+    def step(self, seconds: float = 0.1) -> list[Found | Ended]:
+        """Takes one step with those passes that are ready and can go together.
+
+        Args:
+            seconds (0.1): how long to wait until one is ready
+
+        Returns:
+            what came of it, in the order of the pursuits; empty if none was ready. What fails is
+            in it, too; a step that does not fit into memory is tried again with fewer objects
+        """
+        results: list[Found | Ended] = []
+        with self._changed:
+            self._changed.wait_for(lambda: any(map(_is_ready, self._passes)), seconds)
+            chosen = self._choose(results)
+        try:
+            if chosen:
+                results += self._go_on(chosen)
+        except Exception as error:
+            results += self._failed(chosen, error)
+        finally:
+            with self._changed:
+                for one in chosen:
+                    one.busy = False
+                self._changed.notify_all()
+        return results
+
+    def _failed(self, chosen: list[_Pass], error: Exception) -> list[Ended]:
+        """Nothing is lost: the frames were taken, but no memory was changed."""
+        count = sum(one.count for one in chosen)
+        if is_out_of_memory(error):
+            self._objects.halve(count)
+        else:
+            for one in chosen:
+                one.alone = True  # so that it shows whose fault it is
+        if len(chosen) > 1:
+            return []
+        with self._changed:
+            return [self._end(chosen[0].pursuit, error)]
+
+    def close(self) -> None:
+        """Stops decoding."""
+        with self._changed:
+            for one in self._passes:
+                one.feed.close()
+            self._passes.clear()
+            self._videos.clear()
+
+    def _feed(self, video: VideoLike, start: int, step: int) -> Feed:
+        return Feed(video.walk(start, step), self._ahead, self._changed)
+
+    def _add(self, one: _Pass) -> None:
+        self._passes.append(one)
+        self._videos[id(one.pursuit.video)].passes.append(one)
+
+    def _choose(self, results: list[Found | Ended]) -> list[_Pass]:
+        """Takes the next frame of every pass that is ready, and those that are most together."""
+        from fiftyone_revseg.tracking.side_by_side import can_go_together, form_of
+
+        groups: dict[int, list[_Pass]] = defaultdict(list)
+        for one in list(self._passes):
+            if one.busy or one not in self._passes or not self._take(one, results):
+                continue  # gone: another pass of its pursuit failed
+            groups[form_of(self._tracker.model, one.memory)].append(one)
+        if not groups:
+            return []
+        together = can_go_together(self._tracker.model)
+        most = self._objects.size if together else 1
+        # The furthest behind go first among equals, so that all come together again
+        group = groups[max(groups, key=lambda form: (min(most, len(groups[form])), -form))]
+        chosen: list[_Pass] = []
+        for one in group:
+            full = sum(p.count for p in chosen) + one.count > most
+            if chosen and (full or one.alone or chosen[0].alone):
+                break
+            chosen.append(one)
+        for one in chosen:
+            one.busy = True
+        return chosen
+
+    def _take(self, one: _Pass, results: list[Found | Ended]) -> bool:
+        """Whether the pass has a frame to go on with; ends it at the end of its video."""
+        if one.taken is not None:
+            return True
+        if not one.feed.ready:
+            return False
+        try:
+            one.taken = one.feed.take()
+            if one.taken is not None:
+                _check(*one.taken, one.pursuit.video.size)
+                return True
+        except Exception as error:
+            results.append(self._end(one.pursuit, error))
+            return False
+        pursuit = one.pursuit
+        self._remove(one)
+        if not any(other.pursuit is pursuit for other in self._passes):
+            results.append(Ended(pursuit, pursuit.frames_found))
+        return False
+
+    def _end(self, pursuit: Pursuit, error: Exception) -> Ended:
+        for one in [one for one in self._passes if one.pursuit is pursuit]:
+            self._remove(one)
+        return Ended(pursuit, pursuit.frames_found, error)
+
+    def _remove(self, one: _Pass) -> None:
+        one.feed.close()
+        self._passes.remove(one)
+        shared = self._videos[id(one.pursuit.video)]
+        shared.passes.remove(one)
+        self._forget(shared)
+        if not shared.passes:
+            del self._videos[id(one.pursuit.video)]
+
+    def _go_on(self, chosen: list[_Pass]) -> list[Found | Ended]:
+        from fiftyone_revseg.tracking.frame_by_frame import _scores
+
+        started = time.perf_counter()
+        features = self._features(chosen)
+        outputs = self._tracker._step_together(
+            features,
+            [one.memory for one in chosen],
+            [one.pursuit.boxes_xyxy_px for one in chosen],
+            [one.pursuit.video.size for one in chosen],
+        )
+        found: list[Found | Ended] = []
+        seconds = (time.perf_counter() - started) / len(chosen)
+        scores = [_scores(out) for out in outputs]
+        with self._changed:
+            for one, out, sure in zip(chosen, outputs, scores, strict=True):
+                if one not in self._passes:  # another pass of its pursuit failed meanwhile
+                    continue
+                width, height = one.pursuit.video.size
+                one.frame, one.taken = (one.taken or (one.frame, None))[0], None
+                encode = _Encode(self._tracker, one.frame, (height, width), out.mask_logits, sure)
+                found.append(Found(one.pursuit, one.frame, encode, seconds))
+                one.pursuit.frames_found += 1
+                if one.step == 0:
+                    self._part(one)
+                self._forget(self._videos[id(one.pursuit.video)])
+        return found
+
+    def _part(self, one: _Pass) -> None:
+        """Goes on from the key frame in both directions."""
+        from fiftyone_revseg.tracking.side_by_side import fork
+
+        if one.frame > 0:
+            feed = self._feed(one.pursuit.video, one.frame - 1, -1)
+            self._add(_Pass(one.pursuit, fork(one.memory), feed, -1, one.frame))
+        one.step = 1
+
+    def _features(self, chosen: list[_Pass]) -> list[FrameFeatures]:
+        """The features of each pass's frame; a frame that nobody encoded yet is encoded now."""
+        wanted: dict[Key, tuple[np.ndarray, FrameFeatures | None]] = {}
+        keys = []
+        with self._changed:
+            for one in chosen:
+                k, frame = one.taken  # type: ignore[misc]
+                key = (id(one.pursuit.video), k)
+                keys.append(key)
+                wanted[key] = (frame, self._videos[key[0]].features.get(k))
+        ready = {key: features for key, (_, features) in wanted.items() if features is not None}
+        missing = [key for key in wanted if key not in ready]
+        # Frames of one size go together
+        by_size: dict[tuple[int, ...], list[Key]] = defaultdict(list)
+        for key in missing:
+            by_size[wanted[key][0].shape].append(key)
+        for group in by_size.values():
+            encoded = self._tracker._encode([wanted[key][0] for key in group])
+            ready.update(zip(group, encoded, strict=True))
+        with self._changed:
+            for key in missing:
+                self._keep(key, ready[key], chosen)
+        return [ready[key] for key in keys]
+
+    def _keep(self, key: Key, features: FrameFeatures, chosen: list[_Pass]) -> None:
+        """Keeps features that another pass will come to, if there is room."""
+        video, k = key
+        shared = self._videos.get(video)
+        if shared is None:
+            return
+        others = [p for p in shared.passes if p not in chosen or (p.taken or (-1,))[0] != k]
+        if not _Shared(passes=others).is_needed(k):
+            return
+        size = _bytes_of(features)
+        if size <= self._room:
+            self._room -= size
+            shared.features[k] = _own(features)
+
+    def _forget(self, shared: _Shared) -> None:
+        for k in [k for k in shared.features if not shared.is_needed(k)]:
+            self._room += _bytes_of(shared.features.pop(k))
+
+
+@dataclass(frozen=True, eq=False)
+class _Encode:
+    """Makes masks of logits, at the size of the video, and run lengths of masks."""
+
+    tracker: Sam2Tracker
+    frame: int
+    size: tuple[int, int]
+    logits: Any
+    scores: np.ndarray
+
+    def __call__(self) -> FrameMasks:
+        masks = self.tracker._at_size(self.logits, self.size)
+        return FrameMasks(self.frame, encode_masks(masks), self.scores)
+
+
+def _is_ready(one: _Pass) -> bool:
+    return not one.busy and (one.taken is not None or one.feed.ready)
+
+
+def _check(k: int, frame: np.ndarray, size: tuple[int, int]) -> None:
+    if frame.shape != (size[1], size[0], 3) or frame.dtype != np.uint8:
+        raise ValueError(
+            f"frame {k} is {frame.dtype} of {frame.shape}: give (H, W, 3) uint8 RGB frames of one "
+            f"size, here {size[::-1]}"
+        )
+
+
+def _bytes_of(features: FrameFeatures) -> int:
+    return sum(m.numel() * m.element_size() for m in features.maps)
+
+
+def _own(features: FrameFeatures) -> FrameFeatures:
+    """A copy that does not keep the batch in memory that the frame was encoded in."""
+    from fiftyone_revseg.tracking.memory import FrameFeatures as Features
+
+    coarsest = features.positions[-1][:, :1]  # the model looks at no others
+    return Features([m.clone() for m in features.maps], [coarsest.clone()], features.sizes)
