@@ -165,16 +165,19 @@ class ChainTrainer(GRPOTrainer):
                 messages[0]["tool_calls"] = [{"type": "function", "function": call}]
         turn1 = [len(ids) for ids in completion_ids]
         result = super()._tool_call_loop(prompts, prompt_ids, completion_ids, completions, *rest)
+        self._sampler = None  # and the keys and values that it holds
         tool_mask, _, completion_ids = result[:3]
         for environment, ids, mask, first in zip(
             self.environments, completion_ids, tool_mask, turn1, strict=True
         ):
-            environment.rollout.tokens = sum(mask)
+            rollout = environment.rollout
+            rollout.tokens = sum(mask)
             if len(mask) > first:
                 written = ids[len(mask) - mask[::-1].index(0) :] if mask[-1] else []
-                hear_turn2(
-                    environment.rollout, self._text(written), self._ended(written), self.task.spec
-                )
+                hear_turn2(rollout, self._text(written), self._ended(written), self.task.spec)
+            elif rollout.shown is not None:
+                rollout.ending = "overlong"
+                rollout.error = "turn 2 did not fit into max_completion_length"
         return result
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:

@@ -313,6 +313,21 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, lora_rank, variety_pays):
         train_grpo(rows([]), tmp_path / "parts", config, resume=tmp_path / "elsewhere")
 
 
+def test_a_key_frame_that_does_not_fit_is_counted_as_overlong(tmp_path):
+    model, _ = tiny(tmp_path / "model")
+    trainer = build_trainer(world_rows(2), tmp_path / "run", settings(model))
+    scripted(trainer)
+    trainer.max_completion_length = 100  # turn 1 alone takes about as many
+    rollouts_of(trainer)
+    rollouts = [environment.rollout for environment in trainer.environments]
+    assert {len(rollout.replies) for rollout in rollouts} == {1}
+    assert [rollout.ending for rollout in rollouts[:4]] == ["overlong"] * 2 + [
+        "malformed",
+        "refused",
+    ]
+    assert trainer._sampler is None
+
+
 @pytest.mark.slow
 def test_unreadable_videos_and_overlong_replies_do_not_stop_a_run(tmp_path):
     class Broken:
