@@ -18,6 +18,7 @@ from fiftyone_revseg.cli.install import install
 from fiftyone_revseg.cli.models import models
 from fiftyone_revseg.cli.report import report
 from fiftyone_revseg.cli.segment import segment
+from fiftyone_revseg.cli.share import share
 from fiftyone_revseg.cli.status import status
 from fiftyone_revseg.cli.submit import load_predictions, submit, validate
 from fiftyone_revseg.cli.train import train
@@ -61,6 +62,7 @@ _COMMANDS = (
     install,
     doctor,
     train,
+    share,
 )
 for command in _COMMANDS:
     main.add_command(command)

@@ -1,0 +1,128 @@
+"""The card of a trained checkpoint: where it comes from, how it was trained, what came out."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from fiftyone_revseg.presets import PRESETS, resolve
+from fiftyone_revseg.training.run_folder import RunFolder
+
+#: What the hub shows of a repository
+FILE_NAME = "README.md"
+
+_CURVES = ("format", "temporal", "spatial", "total", "turns", "tokens", "kl")
+_SETTINGS = (
+    *("steps", "prompts", "rollouts", "learning_rate", "beta", "temporal", "temperature"),
+    *("lora_rank", "seed"),
+)
+
+
+def write_card(
+    directory: str | Path,
+    run: str | Path,
+    name: str | None = None,
+    license: str | None = None,
+) -> Path:
+    """Writes the model card of a checkpoint, in the form that the Hugging Face hub reads.
+
+    Args:
+        directory: the checkpoint's
+        run: the folder of the run that made it, with ``run.json`` and ``curves.csv``; what is
+            missing there is left out
+        name (None): what to call it. By default, as its directory
+        license (None): the licence's name. By default, that of what it was trained from, if known
+
+    Returns:
+        the path of the card
+    """
+    path = Path(directory) / FILE_NAME
+    made = _read(Path(run) / "run.json")
+    config = made.get("config", {})
+    name = name or path.parent.name
+    base = str(config.get("model") or "")
+    license = license or _license(base)
+    lines = ["---"]
+    if license:
+        lines.append(f"license: {license.lower()}")
+    if base and not Path(base).expanduser().exists():  # a folder of this machine says nobody much
+        lines.append(f"base_model: {PRESETS[base].reasoner if _on_hub(base) else base}")
+    lines += [
+        "library_name: transformers",
+        "pipeline_tag: image-text-to-text",
+        "tags: [revseg, reasoning-video-segmentation, grpo]",
+        "---",
+        "",
+        f"# {name}",
+        "",
+        "A vision-language model that answers ReVSeg's two turns (arXiv 2512.02835): it picks the "
+        "key frame of a video in which what a query describes is easiest to segment, and boxes it "
+        "there. `revseg.json` says how it wants to be asked.",
+        "",
+        "```python",
+        "import fiftyone_revseg as revseg",
+        "",
+        f'model = revseg.load_model("/path/to/{name}", query="the dog that jumps last")',
+        'dataset.apply_model(model, label_field="revseg")',
+        "```",
+        "",
+        "## Training",
+        "",
+    ]
+    if config:
+        lines.append(
+            f"By GRPO from `{Path(base).name if Path(base).is_absolute() else base}`, on "
+            f"{made.get('rows', 'some')} (video, query) pairs, with "
+            "`revseg train grpo`:"
+        )
+        lines += ["", "| setting | value |", "|---|---|"]
+        lines += [f"| {key} | {config[key]} |" for key in _SETTINGS if key in config]
+        lines.append("")
+    lines += _curves(Path(run))
+    partial = path.with_suffix(".partial")
+    partial.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def _curves(run: Path) -> list[str]:
+    rows = RunFolder(run, 0).curves() if (run / "curves.csv").is_file() else []
+    names = [name for name in _CURVES if rows and name in rows[0] and name in rows[-1]]
+    if not names:
+        return []
+    few = max(1, min(10, len(rows) // 4))
+
+    def mean(part: list[dict[str, float]], name: str) -> float:
+        values = [row[name] for row in part if name in row]
+        return sum(values) / len(values) if values else float("nan")
+
+    return [
+        f"On its own training rows, means over the first and last {few} of {len(rows)} steps; "
+        "they are no evaluation:",
+        "",
+        "| curve | first | last |",
+        "|---|---:|---:|",
+        *(f"| {n} | {mean(rows[:few], n):.3f} | {mean(rows[-few:], n):.3f} |" for n in names),
+        "",
+    ]
+
+
+def _license(base: str) -> str:
+    try:
+        return resolve(base).license
+    except ValueError:
+        return ""
+
+
+def _on_hub(base: str) -> bool:
+    return base in PRESETS and not PRESETS[base].embedded
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
