@@ -216,7 +216,7 @@ def build_trainer(rows: Sequence[Row], out: Path, config: GrpoConfig) -> ChainTr
     trainer.remove_callback(PrinterCallback)  # the curves are printed, and easier to read
     trainer.add_callback(KeepSpec(checkpoint, spec))
     trainer.add_callback(tensorboard(out / "tensorboard"))
-    trainer.add_callback(Curves(out, config.steps, config.save_every))
+    trainer.add_callback(Curves(out, config.steps, max(config.save_every, 10)))
     return trainer
 
 
