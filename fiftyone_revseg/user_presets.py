@@ -90,12 +90,9 @@ def register_preset(
             f"'{folder}' holds no checkpoint: give a directory with config.json and weights in "
             "safetensors"
         )
+    if not overwrite:
+        check_free(name, folder)
     entries = _read()
-    if not overwrite and name in entries and entries[name].path != str(folder):
-        raise ValueError(
-            f"The name {name!r} stands for '{entries[name].path}' already: choose another one, or "
-            f"forget that one first (revseg models --forget {name})"
-        )
     origin = find_base(base)
     entries[name] = _Entry(
         str(folder),
@@ -164,6 +161,26 @@ def check_name(name: str) -> None:
         )
     if name in PRESETS:
         raise ValueError(f"{name!r} is a model of this package: choose another name")
+
+
+def check_free(name: str, path: str | Path) -> None:
+    """Checks that a name may be given to a checkpoint, and is not that of another one.
+
+    Args:
+        name: the name
+        path: the checkpoint's directory, which need not exist yet
+
+    Raises:
+        ValueError: if it may not
+    """
+    check_name(name)
+    folder = str(Path(path).expanduser().resolve())
+    entry = _read().get(name)
+    if entry is not None and entry.path != folder:
+        raise ValueError(
+            f"The name {name!r} stands for '{entry.path}' already: choose another one, or forget "
+            f"that one first (revseg models --forget {name})"
+        )
 
 
 def find_base(base: str | None) -> Preset | None:

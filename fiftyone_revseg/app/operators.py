@@ -11,6 +11,7 @@ from fiftyone_revseg.app.propagate import Propagate
 from fiftyone_revseg.app.reground import Reground
 from fiftyone_revseg.app.review import Accept, Reject
 from fiftyone_revseg.app.segment import Segment, Stop
+from fiftyone_revseg.app.train import Train
 from fiftyone_revseg.app.views import Views
 
 OPERATORS = [
@@ -25,5 +26,6 @@ OPERATORS = [
     Evaluate,
     Export,
     Filter,
+    Train,
 ]
 PANELS = [ReasoningPanel]

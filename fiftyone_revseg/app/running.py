@@ -182,7 +182,7 @@ def stop_runs(dataset: fo.Dataset, keys: list[str] | None = None) -> list[str]:
 
 def describe(progress: RunProgress) -> str:
     """Says in one line how far a run is."""
-    parts = [f"{progress.done} of {progress.total} videos"]
+    parts = [f"{progress.done} of {progress.total} {progress.unit}s"]
     if progress.video:
         parts.append(progress.video)
     if progress.stage:
@@ -191,7 +191,8 @@ def describe(progress: RunProgress) -> str:
         parts.append(f"{stage} {progress.stage_done}/{progress.stage_total}" if counted else stage)
     rate = progress.rate
     if rate:
-        parts.append(f"{rate:.1f} videos/s" if rate >= 1 else f"{1 / rate:.1f} s per video")
+        unit = progress.unit
+        parts.append(f"{rate:.1f} {unit}s/s" if rate >= 1 else f"{1 / rate:.1f} s per {unit}")
     if progress.remaining:
         parts.append(f"about {duration(progress.remaining)} left")
     return " · ".join(parts)

@@ -20,13 +20,14 @@ class RunProgress:
     """How far a run is.
 
     Attributes:
-        done: how many videos are done
+        done: how many videos, or other units, are done
         total: how many are to be done
-        video: the name of the video that is worked on; "" at the end
+        video: the name of the video that is worked on, or what else is to be said; "" at the end
         stage: "decode", "reason", "track" or "write"
         stage_done: how much of the stage is done
         stage_total: of how much
         seconds: since the start
+        unit: what is counted
     """
 
     done: int
@@ -36,6 +37,7 @@ class RunProgress:
     stage_done: int = 0
     stage_total: int = 0
     seconds: float = 0.0
+    unit: str = "video"
 
     @property
     def rate(self) -> float:

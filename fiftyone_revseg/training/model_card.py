@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,31 +81,44 @@ def write_card(
         lines += ["", "| setting | value |", "|---|---|"]
         lines += [f"| {key} | {config[key]} |" for key in _SETTINGS if key in config]
         lines.append("")
-    lines += _curves(Path(run))
+    lines += _table(Path(run))
     partial = path.with_suffix(".partial")
     partial.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     os.replace(partial, path)
     return path
 
 
-def _curves(run: Path) -> list[str]:
-    rows = RunFolder(run, 0).curves() if (run / "curves.csv").is_file() else []
-    names = [name for name in _CURVES if rows and name in rows[0] and name in rows[-1]]
-    if not names:
+def summarize_curves(curves: Sequence[dict[str, float]]) -> dict[str, list[float]]:
+    """Says of each curve where it began and where it ended.
+
+    Args:
+        curves: a dict of values for each logged step
+
+    Returns:
+        name -> its means over the first and the last quarter of the steps, at most ten
+    """
+    few = max(1, min(10, len(curves) // 4))
+    found = {}
+    for name in _CURVES:
+        values = [row[name] for row in curves if name in row]
+        if values:
+            ends = values[:few], values[-few:]
+            found[name] = [sum(end) / len(end) for end in ends]
+    return found
+
+
+def _table(run: Path) -> list[str]:
+    curves = RunFolder(run, 0).curves() if (run / "curves.csv").is_file() else []
+    ends = summarize_curves(curves)
+    if not ends:
         return []
-    few = max(1, min(10, len(rows) // 4))
-
-    def mean(part: list[dict[str, float]], name: str) -> float:
-        values = [row[name] for row in part if name in row]
-        return sum(values) / len(values) if values else float("nan")
-
     return [
-        f"On its own training rows, means over the first and last {few} of {len(rows)} steps; "
+        f"On its own training rows, means over the beginning and the end of {len(curves)} steps; "
         "they are no evaluation:",
         "",
-        "| curve | first | last |",
+        "| curve | beginning | end |",
         "|---|---:|---:|",
-        *(f"| {n} | {mean(rows[:few], n):.3f} | {mean(rows[-few:], n):.3f} |" for n in names),
+        *(f"| {name} | {first:.3f} | {last:.3f} |" for name, (first, last) in ends.items()),
         "",
     ]
 

@@ -1,0 +1,324 @@
+"""The operator ``train``: a model learns from the true objects of a view."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
+from fiftyone_revseg.app import forms
+from fiftyone_revseg.app.running import Report, duration, run_delegated, stream
+from fiftyone_revseg.app.targets import (
+    choice_input,
+    detections_to_choose,
+    execute,
+    find_videos,
+    videos_input,
+)
+from fiftyone_revseg.dataset.train import TrainingSummary, train_view
+from fiftyone_revseg.dataset.training_runs import list_training_runs
+from fiftyone_revseg.presets import preset_names, resolve
+from fiftyone_revseg.training.grpo import GrpoConfig
+from fiftyone_revseg.user_presets import check_free, home
+
+_TRUTH = "ground_truth"
+_DEFAULT_MODEL = "revseg-nano"
+_NUMBERS = {
+    "steps": (20, "Steps", "Updates of the weights"),
+    "prompts": (8, "Queries a step", "The paper has 128"),
+    "rollouts": (8, "Rollouts", "Answers to each query, which are compared; the paper has 8"),
+    "lora_rank": (0, "LoRA rank", "Trains adapters of this rank, merged at the end; 0 trains all"),
+}
+
+
+class Train(foo.Operator):
+    """Trains a model by reinforcement on the labelled videos of a view."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        return foo.OperatorConfig(
+            name="train",
+            label="ReVSeg: train a model on true masks",
+            description="Improves a model by reinforcement on the labelled videos of a view, and "
+            "keeps the new checkpoint under a name",
+            icon="school",
+            dynamic=True,
+            execute_as_generator=True,
+            allow_immediate_execution=True,
+            allow_delegated_execution=True,
+            default_choice_to_delegated=True,
+            risk_level=types.RiskLevel.HIGH,
+        )
+
+    def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
+        inputs = types.Object()
+        form = types.Property(
+            inputs, view=types.PromptView(label="ReVSeg: train", submit_button_label="Train")
+        )
+        inputs.view_target(ctx, action_description="Learn from")
+        videos = videos_input(inputs, ctx)
+        if videos is None:
+            return form
+        names = _fields_to_choose(ctx, videos)
+        if not names:
+            forms.refuse(
+                inputs, "no_truth", "There are no detections to learn from: label or import first"
+            )
+            return form
+        gt_field = choice_input(
+            inputs, ctx, "gt_field", dict.fromkeys(names, ""), label="Field with the true objects"
+        )
+        _queries_input(inputs, ctx)
+        _model_input(inputs, ctx)
+        _checkpoint_inputs(inputs, ctx)
+        if gt_field is not None:
+            _settings_inputs(inputs, ctx)
+        return form
+
+    def execute(self, ctx: foo.ExecutionContext) -> Any:
+        videos = find_videos(ctx)
+        gt_field = forms.text(ctx, "gt_field") or next(iter(_fields_to_choose(ctx, videos)), "")
+        query_field = forms.text(ctx, "query_field") or None
+        name, folder = _name(ctx), _folder(ctx)
+        config = _config(ctx)
+        check_free(name, folder / "checkpoint")
+
+        def work(report: Report) -> dict[str, Any]:
+            summary = train_view(
+                videos, folder, config, gt_field, query_field, name, progress=report
+            )
+            return {**summary.to_dict(), "summary": _in_words(summary)}
+
+        return (run_delegated if ctx.delegated else stream)(ctx, work, self.resolve_run_name(ctx))
+
+    def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property:
+        outputs = types.Object()
+        if ctx.results:
+            outputs.md(ctx.results["summary"], name="words")
+        return types.Property(outputs, view=types.View(label="ReVSeg: train"))
+
+    def resolve_run_name(self, ctx: foo.ExecutionContext) -> str:
+        return f"ReVSeg: train {_name(ctx)}"
+
+    def __call__(
+        self,
+        sample_collection: Any,
+        name: str,
+        gt_field: str = _TRUTH,
+        query_field: str | None = None,
+        model: str = _DEFAULT_MODEL,
+        folder: str | Path | None = None,
+        steps: int = 20,
+        prompts: int = 8,
+        rollouts: int = 8,
+        learning_rate: float | None = None,
+        lora_rank: int = 0,
+        group_slice: str | None = None,
+        delegate: bool = True,
+    ) -> Any:
+        """Trains a model on the labelled videos of a collection.
+
+        Example::
+
+            import fiftyone.operators as foo
+            import fiftyone_revseg as revseg
+
+            train = foo.get_operator("fiftyone_revseg/train")
+            train(labelled_view, "my-checkpoint", steps=50)  # scheduled
+            model = revseg.load_model("my-checkpoint")  # when that is done
+
+        Args:
+            sample_collection: a :class:`fiftyone.core.collections.SampleCollection`; videos
+                without labels or query, and those that the data filter dropped, are left out
+            name: of the new checkpoint, under which every command and form knows it then
+            gt_field ("ground_truth"): the field with the true objects
+            query_field (None): the field with each sample's query or queries. By default, the
+                expressions, else "query"
+            model ("revseg-nano"): what to train: a preset, a hub id or a path
+            folder (None): where the run and its checkpoint go. By default, into the folder
+                ``checkpoints`` of :func:`fiftyone_revseg.user_presets.home`
+            steps (20): how many updates
+            prompts (8): queries a step
+            rollouts (8): answers to each query
+            learning_rate (None): by default, what suits the size of the model
+            lora_rank (0): of adapters; 0 trains all weights
+            group_slice (None): the slice with the videos, if the dataset is grouped
+            delegate (True): whether to schedule this rather than to do it now
+
+        Returns:
+            if it was delegated, the :class:`fiftyone.operators.executor.ExecutionResult`; else a
+            dict with "state", "summary" (Markdown), "checkpoint", "name", "rows", "skipped"
+            (reason -> number), "curves" and "run_key"
+        """
+        params = {
+            "name": name,
+            "gt_field": gt_field.removeprefix("frames."),
+            "query_field": query_field,
+            "model": model,
+            "folder": None if folder is None else str(folder),
+            "steps": steps,
+            "prompts": prompts,
+            "rollouts": rollouts,
+            "learning_rate": learning_rate,
+            "lora_rank": lora_rank,
+            "group_slice": group_slice,
+        }
+        return execute(self.uri, sample_collection, params, delegate)
+
+
+def _in_words(summary: TrainingSummary) -> str:
+    """How it went, as Markdown."""
+    lines = [f"**{summary.name}** can be chosen as a model now. It is in `{summary.folder}`.\n"]
+    if summary.checkpoint is None:
+        lines = [f"**Stopped.** Train with the same form to go on in `{summary.folder}`.\n"]
+    left_out = sum(summary.skipped.values())
+    lines.append(f"{summary.rows} queries to learn from; {left_out} are left out\n")
+    lines += [f"* {n} x {reason}" for reason, n in summary.skipped.items()]
+    rewards = {"format", "temporal", "spatial", "total"} & set(summary.curves)
+    if rewards:
+        lines += ["\n| reward | beginning | end |", "|---|---:|---:|"]
+        for name, (first, last) in summary.curves.items():
+            if name in rewards:
+                lines.append(f"| {name} | {first:.2f} | {last:.2f} |")
+        lines.append("\nThese are on what it learned from: *evaluate* on other videos says more.")
+    return "\n".join(lines)
+
+
+def _fields_to_choose(ctx: foo.ExecutionContext, videos: Any) -> list[str]:
+    """The label fields with detections, the usual name of true ones first, and results last."""
+    names = detections_to_choose(ctx, videos)
+    results = forms.label_fields(ctx.dataset)
+    return sorted(names, key=lambda name: (name != _TRUTH, name in results))
+
+
+def _queries_input(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
+    names = forms.text_fields(ctx.dataset)
+    prop = inputs.str(
+        "query_field",
+        label="Field of queries",
+        description="By default, the expressions of each sample, or its query",
+        view=forms.suggest(names),
+    )
+    chosen = forms.text(ctx, "query_field")
+    known = ctx.dataset.has_field("expressions") or "query" in names
+    message = None
+    if chosen and chosen not in names:
+        message = f"There is no field '{chosen}' with text: there is {', '.join(names) or 'none'}"
+    elif not chosen and not known:
+        message = "Name the field with the queries that the true objects answer"
+    forms.check(prop, message)
+
+
+def _model_input(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
+    prop = inputs.str(
+        "model",
+        default=_DEFAULT_MODEL,
+        label="Model",
+        description="What to train: a preset, a Hugging Face hub id, or a checkpoint's path",
+        view=forms.suggest(preset_names()),
+    )
+    name = forms.text(ctx, "model") or _DEFAULT_MODEL
+    if forms.check(prop, forms.problem(resolve, name)):
+        forms._tell_of(inputs, resolve(name))
+
+
+def _checkpoint_inputs(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
+    prop = inputs.str(
+        "name",
+        default=_default_name(ctx),
+        label="Name of the new checkpoint",
+        description="Under which every form and command knows it then",
+    )
+    name, folder = _name(ctx), _folder(ctx)
+    forms.check(prop, forms.problem(check_free, name, folder / "checkpoint"))
+    prop = inputs.str(
+        "folder",
+        label="Folder",
+        description=f"Where the run and its checkpoint go. By default, {_home(name)}",
+    )
+    message = None
+    if folder.exists() and not folder.is_dir():
+        message = f"'{folder}' is a file: choose another folder"
+    elif folder.is_dir() and any(folder.iterdir()):
+        if (folder / "run.json").is_file():
+            label = "There is a run in this folder: with the same settings it goes on"
+            inputs.view("resumes", types.Notice(label=label))
+        else:
+            message = f"'{folder}' is not empty, and holds no run: choose another folder"
+    forms.check(prop, message)
+
+
+def _settings_inputs(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
+    for name, (default, label, description) in _NUMBERS.items():
+        least = {"rollouts": 2, "lora_rank": 0}.get(name, 1)
+        prop = inputs.int(name, default=default, min=least, label=label, description=description)
+    prop = inputs.float(
+        "learning_rate",
+        label="Learning rate",
+        description="By default, what suits the size of the model: 1e-4 for the embedded one, for "
+        "large ones 1e-6 as in the paper, or 1e-5 with adapters",
+    )
+    message = forms.problem(_config, ctx)
+    if not forms.check(prop, message):
+        return
+    config = _config(ctx)
+    each = config.prompts * config.rollouts
+    parts = [f"{config.steps} steps of {each} answers", _expected_time(ctx.dataset, config)]
+    inputs.view(
+        "cost",
+        types.Warning(
+            label="Training takes long and all of the machine: " + " · ".join(filter(None, parts)),
+            description="Schedule it, unless the model and the number of steps are small: what is "
+            "not scheduled stops when this window is closed",
+        ),
+    )
+
+
+def _expected_time(dataset: fo.Dataset, config: GrpoConfig) -> str:
+    """How long it takes, judged by the last run on the dataset with that model."""
+    for run in reversed(list_training_runs(dataset)):
+        made = run["settings"]
+        if run["state"] == "done" and made["model"] == config.model:
+            each = run["seconds"] / (made["steps"] * made["prompts"] * made["rollouts"])
+            total = each * config.steps * config.prompts * config.rollouts
+            return f"about {duration(total)}, as the last run here took"
+    return "a small model on a CPU takes seconds a step, a large one on a GPU minutes"
+
+
+def _config(ctx: foo.ExecutionContext) -> GrpoConfig:
+    given = {name: ctx.params.get(name) for name in _NUMBERS}
+    numbers = {
+        name: _NUMBERS[name][0] if value is None else int(value) for name, value in given.items()
+    }
+    model, rate = forms.text(ctx, "model") or _DEFAULT_MODEL, ctx.params.get("learning_rate")
+    small = 0 < resolve(model).size < 10**9
+    if rate is None:
+        rate = 1e-4 if small else 1e-5 if numbers["lora_rank"] else 1e-6
+    return GrpoConfig(
+        model=model,
+        batch=numbers["rollouts"] if small else 1,
+        learning_rate=float(rate),
+        gradient_checkpointing=not small,
+        save_every=min(10, max(1, numbers["steps"])),
+        **numbers,
+    )
+
+
+def _default_name(ctx: foo.ExecutionContext) -> str:
+    return f"{Path(forms.text(ctx, 'model') or _DEFAULT_MODEL).name}-grpo"
+
+
+def _name(ctx: foo.ExecutionContext) -> str:
+    return forms.text(ctx, "name") or _default_name(ctx)
+
+
+def _home(name: str) -> Path:
+    return home() / "checkpoints" / name
+
+
+def _folder(ctx: foo.ExecutionContext) -> Path:
+    given = forms.text(ctx, "folder")
+    return Path(given).expanduser() if given else _home(_name(ctx))
