@@ -23,9 +23,7 @@ from fiftyone_revseg.training.environment import (
     ChainEnvironment,
     Rewards,
     Task,
-    hear_turn1,
     hear_turn2,
-    score,
 )
 from fiftyone_revseg.training.rollout_log import RolloutLog
 from fiftyone_revseg.training.sampling import Decoding, Sampler
@@ -160,7 +158,7 @@ class ChainTrainer(GRPOTrainer):
         ):
             reply = self._text(ids)
             messages[0] = {"role": "assistant", "content": reply}
-            if hear_turn1(environment.rollout, reply, self._ended(ids)):
+            if self.task.hear(environment.rollout, reply, self._ended(ids)):
                 call = {"name": "keyframe", "arguments": {"reply": reply}}
                 messages[0]["tool_calls"] = [{"type": "function", "function": call}]
         turn1 = [len(ids) for ids in completion_ids]
@@ -246,7 +244,7 @@ class ChainTrainer(GRPOTrainer):
     def _calculate_rewards(self, inputs: list, *rest: Any) -> Any:
         rollouts = [environment.rollout for environment in self.environments]
         for environment in self.environments:
-            environment.rewards = score(environment.rollout, self.task.spec, self.task.variant)
+            environment.rewards = self.task.score(environment.rollout)
         rewards = [environment.rewards for environment in self.environments]
         step = self.state.global_step + 1
         group = self.num_generations if self.model.training else self.num_generations_eval

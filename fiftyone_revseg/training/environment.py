@@ -110,8 +110,24 @@ class Task:
             problem = f"{type(e).__name__}: {e}"
             scene = _blank(self.spec)
         request = _request(row, scene)
-        asked = first_turn(request, self.spec)
-        return scene, request, asked, _blocks(asked.messages[-1]), problem
+        asked = self.ask(request)
+        return scene, request, asked, _blocks(self.message(asked)), problem
+
+    def ask(self, request: ChainRequest) -> Conversation:
+        """Makes the dialogue that the model continues."""
+        return first_turn(request, self.spec)
+
+    def message(self, asked: Conversation) -> Message:
+        """The message of that dialogue that an environment shows."""
+        return asked.messages[-1]
+
+    def hear(self, rollout: Rollout, reply: str, ended: bool) -> bool:
+        """Takes turn 1's reply, see :func:`hear_turn1`."""
+        return hear_turn1(rollout, reply, ended)
+
+    def score(self, rollout: Rollout) -> Rewards | None:
+        """Rewards a rollout, see :func:`score`."""
+        return score(rollout, self.spec, self.variant)
 
 
 class ChainEnvironment:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fiftyone_revseg.reasoning.spec import ChainSpec
     from fiftyone_revseg.training.chain_trainer import ChainTrainer
     from fiftyone_revseg.training.data import Row
+    from fiftyone_revseg.training.environment import Task
 
 VLLM_MODES = ("colocate", "server")
 
@@ -119,6 +120,7 @@ def train_grpo(
     out: str | Path,
     config: GrpoConfig | None = None,
     resume: bool | str | Path = True,
+    task_type: type[Task] | None = None,
 ) -> Path:
     """Trains a checkpoint on the two-turn chain.
 
@@ -131,6 +133,7 @@ def train_grpo(
         config: the settings
         resume (True): whether to go on from the newest ``checkpoint-N/`` in the folder, or the
             path of the one to go on from
+        task_type: how rows are asked and rewarded; None for the chain
 
     Returns:
         the path of the checkpoint
@@ -146,7 +149,7 @@ def train_grpo(
     out = Path(out)
     start = _resume_point(out, resume)
     _same_run(out, config, len(rows), start is not None)
-    trainer = build_trainer(rows, out, config)
+    trainer = build_trainer(rows, out, config, task_type)
     _write_json(out / "run.json", {"rows": len(rows), "config": asdict(config)})
     trainer.train(resume_from_checkpoint=str(start) if start else None)
     path = out / "checkpoint"
@@ -156,7 +159,9 @@ def train_grpo(
     return path
 
 
-def build_trainer(rows: Sequence[Row], out: Path, config: GrpoConfig) -> ChainTrainer:
+def build_trainer(
+    rows: Sequence[Row], out: Path, config: GrpoConfig, task_type: type[Task] | None = None
+) -> ChainTrainer:
     """Makes the trainer of a run, after checking that everything fits together.
 
     Raises:
@@ -194,7 +199,7 @@ def build_trainer(rows: Sequence[Row], out: Path, config: GrpoConfig) -> ChainTr
             "set prompts lower"
         )
     processor = training_processor(checkpoint)
-    task = Task(rows, spec, config.temporal)
+    task = (task_type or Task)(rows, spec, config.temporal)
     length = completion_length(
         processor, spec, config.max_turn_tokens, config.max_completion_length
     )
