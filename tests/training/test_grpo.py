@@ -198,7 +198,7 @@ def test_greedy_rollouts_are_the_chains_of_inference(tmp_path):
 def variety_pays(monkeypatch):
     """Rewards the variety of characters: all that random weights write is else worth the same."""
     monkeypatch.setattr(
-        "fiftyone_revseg.training.chain_trainer.score",
+        "fiftyone_revseg.training.environment.score",
         lambda rollout, *_: Rewards(len(set(rollout.replies[0])), 0, 0),
     )
 
