@@ -73,8 +73,12 @@ def plot_runs(
                 shortest = min((steps for steps, _ in known), key=len)
                 mean = np.mean([values[: len(shortest)] for _, values in known], axis=0)
                 axis.plot(shortest, mean, color=f"C{i}", linewidth=2, label=variant)
+    for axis, name in zip(axes, panels, strict=False):
+        # From 0, and shares to 1, or chance would look like a trend
+        share = name in ("format", "temporal", "spatial", "refused")
+        axis.set_ylim(0, 1.02 if share else None)
     if runs:
-        axes[0].legend(fontsize=8)
+        axes[0].legend(fontsize=8, loc="lower right")
     figure.supxlabel(f"step (means over {window} steps)", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
