@@ -47,11 +47,11 @@ def test_a_dataset_and_a_saved_view_of_it(called, tmp_path):
         dataset.save_view("two", dataset.limit(2))
         said = run("-o", tmp_path / "run", "--dataset", dataset.name, "--lora-rank", 4)
         assert "3 queries to learn from; 0 are left out" in said
-        run("-o", tmp_path / "run", "--dataset", dataset.name, "--saved-view", "two")
+        run("-o", tmp_path / "run", "--dataset", dataset.name, "--view", "two")
         assert [len(rows) for rows, _, _ in called] == [3, 2]
         assert called[0][1].lora_rank == 4
         said = run(
-            *("-o", tmp_path / "run", "--dataset", dataset.name, "--prompt-field", "ask"),
+            *("-o", tmp_path / "run", "--dataset", dataset.name, "--query-field", "ask"),
             exit_code=1,
         )
         assert "ask" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -104,18 +105,16 @@ def tracker(out, seed, steps, resume, threads) -> None:
     metavar="NAME",
     help="Learn from a FiftyOne dataset with true objects.  [default: made-up worlds]",
 )
+@click.option("--view", metavar="NAME", help="Learn from this saved view of the dataset only.")
 @click.option(
-    "--saved-view", metavar="NAME", help="Learn from this saved view of the dataset only."
-)
-@click.option(
-    "--label-field",
+    "--gt",
     default="ground_truth",
     show_default=True,
     metavar="FIELD",
     help="The true objects, detections on frames.",
 )
 @click.option(
-    "--prompt-field",
+    "--query-field",
     metavar="FIELD",
     help="The sample field with the queries.  [default: expressions, else query]",
 )
@@ -167,6 +166,22 @@ def tracker(out, seed, steps, resume, threads) -> None:
     metavar="N",
     help="Steps between two checkpoints to resume from.  [default: 10]",
 )
+@click.option("--name", help="Give the new checkpoint this name, for all commands and the App.")
+@click.option(
+    "--dry-run", is_flag=True, help="Say what the run would be and take, and train nothing."
+)
+@click.option(
+    "--accelerate",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="With --dry-run: the configuration that accelerate would launch the run with.",
+)
+@click.option(
+    "--gpu-memory",
+    type=click.FloatRange(0, min_open=True),
+    metavar="GB",
+    help="With --dry-run: what a GPU has.  [default: that of the GPU here, else 80]",
+)
 def grpo(
     out,
     seed,
@@ -174,10 +189,14 @@ def grpo(
     resume,
     threads,
     dataset,
-    saved_view,
-    label_field,
-    prompt_field,
+    view,
+    gt,
+    query_field,
     worlds,
+    name,
+    dry_run,
+    accelerate,
+    gpu_memory,
     **settings,
 ) -> None:
     """Trains a model on the two-turn chain by GRPO, rewarded as in ReVSeg.
@@ -185,7 +204,8 @@ def grpo(
     \b
     Examples:
       revseg train grpo -o runs/grpo --steps 200
-      revseg train grpo -o runs/mine --dataset my-videos --lora-rank 16 --steps 50
+      revseg train grpo -o runs/mine --dataset my-videos --lora-rank 16 --steps 50 --name mine
+      revseg train grpo --dataset my-videos --model revseg-qwen2.5-vl-7b --dry-run
       revseg segment clip.mp4 "the red star" --model runs/grpo/checkpoint --tracker sam2-nano
     """
     from fiftyone_revseg.training.grpo import GrpoConfig, train_grpo
@@ -195,16 +215,50 @@ def grpo(
         config = GrpoConfig(**{name: value for name, value in given.items() if value is not None})
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    _claim(out, resume)
-    rows = _rows(dataset, saved_view, label_field, prompt_field, worlds, seed)
+    if not dry_run:
+        _claim(out, resume)
+        _check_name(name, out / "checkpoint")
+    rows = _rows(dataset, view, gt, query_field, worlds, seed)
+    if dry_run:
+        _say(rows, config, accelerate, gpu_memory)
+        return
     _run(lambda out, config: train_grpo(rows, out, config, resume), out, config)
+    if name and os.environ.get("RANK", "0") == "0":  # of several processes, one
+        from fiftyone_revseg.user_presets import register_preset
+
+        register_preset(name, out / "checkpoint", base=config.model)
+        click.echo(f"It is known as {name} now: revseg models")
+
+
+def _check_name(name: str | None, checkpoint: Path) -> None:
+    """Refuses a name that could not be given at the end."""
+    from fiftyone_revseg.user_presets import check_free
+
+    try:
+        if name is not None:
+            check_free(name, checkpoint)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _say(rows: list, config, accelerate: Path | None, gpu_memory: float | None) -> None:
+    """Says what a run would be."""
+    from fiftyone_revseg.training.dry_run import Launch, dry_run, read_launch
+
+    try:
+        launch = read_launch(accelerate) if accelerate else Launch()
+        memory = None if gpu_memory is None else round(gpu_memory * 1e9)
+        found = dry_run(rows, config, launch, memory)
+    except (ImportError, OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(str(found))
 
 
 def _rows(
     name: str | None,
     saved_view: str | None,
-    label_field: str,
-    prompt_field: str | None,
+    gt_field: str,
+    query_field: str | None,
     worlds: int,
     seed: int,
 ) -> list:
@@ -217,7 +271,7 @@ def _rows(
     try:
         if saved_view is not None:
             view = view.load_saved_view(saved_view)
-        rows, skipped = view_rows(view, label_field, prompt_field)
+        rows, skipped = view_rows(view, gt_field, query_field)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{len(rows)} queries to learn from; {len(skipped)} are left out")

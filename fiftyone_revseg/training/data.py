@@ -218,7 +218,8 @@ def view_rows(
     The queries of a video are, with ``prompt_field``, the string or strings in that field, each
     answered by the detections whose ``query`` is this one, or by all of them where they have
     none. Without it they are the video's ``expressions``, each with the objects that it names, as
-    the importers of benchmarks write them; else those in the field ``query``.
+    the importers of benchmarks write them; else those in the field ``query``. Videos that the data
+    filter dropped (``data_filter_keep`` is False) are left out.
 
     Args:
         view: a :class:`fiftyone.core.collections.SampleCollection` of videos or clips
@@ -245,13 +246,20 @@ def view_rows(
             f"There is no field '{prompt_field}' with the queries: name the one to learn from"
         )
     asked: dict[str, Any] = {}
-    for sample in view.select_fields([prompt_field or EXPRESSIONS]).iter_samples():
+    dropped = set()
+    wanted = [prompt_field or EXPRESSIONS, *filter(view.has_field, ["data_filter_keep"])]
+    for sample in view.select_fields(wanted).iter_samples():
         asked[sample.id] = sample[prompt_field] if prompt_field else expressions_of(sample)
+        if "data_filter_keep" in wanted and sample["data_filter_keep"] is False:
+            dropped.add(sample.id)
     rows: list[VideoRow] = []
     skipped: list[Skipped] = []
     for video in iter_videos(check_collection(view), [name]):
         if isinstance(video, Unusable):
             skipped.append(Skipped(video.id, "", video.reason))
+            continue
+        if video.id in dropped:
+            skipped.append(Skipped(video.id, "", "the data filter dropped it"))
             continue
         labels = [(number, found[name]) for number, found in video.frames([name])]
         labels = [(number, found) for number, found in labels if found is not None]

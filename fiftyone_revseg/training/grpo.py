@@ -121,6 +121,7 @@ def train_grpo(
     config: GrpoConfig | None = None,
     resume: bool | str | Path = True,
     task_type: type[Task] | None = None,
+    callbacks: Sequence[Any] = (),
 ) -> Path:
     """Trains a checkpoint on the two-turn chain.
 
@@ -129,11 +130,13 @@ def train_grpo(
             the seed fixes, each once before any is drawn again
         out: the run's folder: ``checkpoint-N/`` to resume from, ``curves.csv`` and ``curves.png``,
             ``tensorboard/``, ``rollouts/`` to read, and at the end ``checkpoint/``, the model in
-            the ordinary format with its ``revseg.json``
+            the ordinary format with its ``revseg.json`` and a model card
         config: the settings
         resume (True): whether to go on from the newest ``checkpoint-N/`` in the folder, or the
             path of the one to go on from
         task_type: how rows are asked and rewarded; None for the chain
+        callbacks (()): more callbacks of the trainer, see
+            :mod:`fiftyone_revseg.training.step_progress`
 
     Returns:
         the path of the checkpoint
@@ -150,12 +153,13 @@ def train_grpo(
     start = _resume_point(out, resume)
     _same_run(out, config, len(rows), start is not None)
     trainer = build_trainer(rows, out, config, task_type)
-    _write_json(out / "run.json", {"rows": len(rows), "config": asdict(config)})
+    for callback in callbacks:
+        trainer.add_callback(callback)
+    if trainer.accelerator.is_main_process:
+        _write_json(out / "run.json", {"rows": len(rows), "config": asdict(config)})
     trainer.train(resume_from_checkpoint=str(start) if start else None)
     path = out / "checkpoint"
-    if trainer.accelerator.is_main_process:
-        save_checkpoint(trainer, path)
-    trainer.accelerator.wait_for_everyone()
+    save_checkpoint(trainer, path)
     return path
 
 
@@ -230,13 +234,14 @@ def checkpoint_of(model: str) -> tuple[str, ChainSpec]:
 
     Returns:
         its path or id, and how it wants to be asked
+
+    Raises:
+        ValueError: if there is no such model
     """
-    from fiftyone_revseg.presets import PRESETS
+    from fiftyone_revseg.presets import resolve
     from fiftyone_revseg.reasoning.local import checkpoint_spec
 
-    checkpoint = PRESETS[model].reasoner if model in PRESETS else str(Path(model).expanduser())
-    if not Path(checkpoint).is_dir():
-        checkpoint = PRESETS[model].reasoner if model in PRESETS else model
+    checkpoint = resolve(model).reasoner
     return checkpoint, checkpoint_spec(checkpoint)
 
 
@@ -306,19 +311,29 @@ def trl_arguments(
 
 
 def save_checkpoint(trainer: Any, directory: Path) -> None:
-    """Writes the model with its processor and ``revseg.json``; adapters are merged."""
+    """Writes the model with its processor, ``revseg.json`` and card; adapters are merged.
+
+    All processes call it, as each may hold a part of the weights; one of them writes.
+    """
     from fiftyone_revseg.training.callbacks import KeepSpec
+    from fiftyone_revseg.training.model_card import write_card
+    from fiftyone_revseg.training.sharing import merge_in_place
 
     partial = directory.with_name(directory.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
-    model.save_pretrained(partial)
-    (keep,) = (c for c in trainer.callback_handler.callbacks if isinstance(c, KeepSpec))
-    keep.write(partial)
-    shutil.rmtree(directory, ignore_errors=True)
-    partial.rename(directory)
+    main = trainer.accelerator.is_main_process
+    if main:
+        shutil.rmtree(partial, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    trainer.save_model(str(partial))
+    if main:
+        (partial / "training_args.bin").unlink(missing_ok=True)
+        merge_in_place(partial)
+        (keep,) = (c for c in trainer.callback_handler.callbacks if isinstance(c, KeepSpec))
+        keep.write(partial)
+        write_card(partial, directory.parent, directory.parent.name)
+        shutil.rmtree(directory, ignore_errors=True)
+        partial.rename(directory)
+    trainer.accelerator.wait_for_everyone()
 
 
 def _lora(config: GrpoConfig) -> Any:

@@ -83,6 +83,20 @@ def share_checkpoint(
     return directory
 
 
+def merge_in_place(directory: Path) -> None:
+    """Puts the merged model in the place of adapters; does nothing where there are none.
+
+    Args:
+        directory: with ``adapter_config.json``
+    """
+    if not (directory / _ADAPTERS).is_file():
+        return
+    merged = merge_adapters(directory)
+    for path in directory.glob("adapter_*"):
+        path.unlink()
+    merged.save_pretrained(directory)
+
+
 def merge_adapters(source: str | Path) -> Any:
     """Loads the model that adapters were trained for, with the adapters merged into its weights.
 
