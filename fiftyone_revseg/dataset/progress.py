@@ -118,7 +118,7 @@ class InWork:
     """Tells of the one video, of several in work, that was begun first.
 
     An instance is what ``engine.run(..., report=)`` calls. Bars that showed all of them would jump
-    to and fro.
+    to and fro. What a video went through before its turn came is told then.
 
     Args:
         reporter: what to tell
@@ -126,16 +126,24 @@ class InWork:
 
     def __init__(self, reporter: Reporter):
         self._reporter = reporter
-        self._jobs: dict[int, EngineJob] = {}  # in the order in which they were begun
+        # By job, in the order in which they were begun: stage -> (done, total)
+        self._jobs: dict[int, tuple[str, dict[str, tuple[int, int]]]] = {}
 
     def __call__(self, job: EngineJob, stage: str, done: int, total: int) -> None:
         """Says how far a video is."""
-        self._jobs.setdefault(id(job), job)
-        if job is next(iter(self._jobs.values())):
-            self._reporter.start(name_of_video(job.key))
+        name, stages = self._jobs.setdefault(id(job), (name_of_video(job.key), {}))
+        stages[stage] = (done, total)
+        if id(job) == next(iter(self._jobs)):
+            self._reporter.start(name)
             self._reporter(stage, done, total)
 
     def finish(self, job: EngineJob) -> None:
         """Says that a video is done."""
+        was_shown = id(job) == next(iter(self._jobs), None)
         self._jobs.pop(id(job), None)
         self._reporter.finish()
+        if was_shown and self._jobs:
+            name, stages = next(iter(self._jobs.values()))
+            self._reporter.start(name)
+            for stage, (done, total) in stages.items():
+                self._reporter(stage, done, total)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -139,7 +139,7 @@ class Lockstep:
         self._room = held_bytes
         self._ahead = ahead
         self._changed = threading.Condition()
-        self._passes: deque[_Pass] = deque()
+        self._passes: list[_Pass] = []  # the oldest first
         self._videos: dict[int, _Shared] = defaultdict(_Shared)
 
     @property
@@ -220,17 +220,18 @@ class Lockstep:
         """Takes the next frame of every pass that is ready, and those that are most together."""
         from fiftyone_revseg.tracking.side_by_side import can_go_together, form_of
 
-        groups: dict[int, list[_Pass]] = defaultdict(list)
+        ready = []
         for one in list(self._passes):
-            if one.busy or one not in self._passes or not self._take(one, results):
-                continue  # gone: another pass of its pursuit failed
-            groups[form_of(self._tracker.model, one.memory)].append(one)
-        if not groups:
+            # It may be gone by now: another pass of its pursuit failed
+            if not one.busy and one in self._passes and self._take(one, results):
+                ready.append(one)
+        if not ready:
             return []
-        together = can_go_together(self._tracker.model)
-        most = self._objects.size if together else 1
-        # The furthest behind go first among equals, so that all come together again
-        group = groups[max(groups, key=lambda form: (min(most, len(groups[form])), -form))]
+        model = self._tracker.model
+        # The oldest first, so that videos are done one after the other, not all at the end
+        form = form_of(model, ready[0].memory)
+        group = [one for one in ready if form_of(model, one.memory) == form]
+        most = self._objects.size if can_go_together(model) else 1
         chosen: list[_Pass] = []
         for one in group:
             full = sum(p.count for p in chosen) + one.count > most
@@ -309,7 +310,9 @@ class Lockstep:
 
         if one.frame > 0:
             feed = self._feed(one.pursuit.video, one.frame - 1, -1)
-            self._add(_Pass(one.pursuit, fork(one.memory), feed, -1, one.frame))
+            back = _Pass(one.pursuit, fork(one.memory), feed, -1, one.frame)
+            self._passes.insert(self._passes.index(one) + 1, back)
+            self._videos[id(one.pursuit.video)].passes.append(back)
         one.step = 1
 
     def _features(self, chosen: list[_Pass]) -> list[FrameFeatures]:
