@@ -235,4 +235,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ValueError as error:  # of what was asked for, in a sentence
+        raise SystemExit(str(error)) from error

@@ -107,12 +107,14 @@ class Answers:
             the seconds that a pair took; 0 if there was none to follow
         """
         missing = [row for row in rows if "jf" not in self.pairs[row.id]]
+        if not missing:
+            return 0.0
         started = time.perf_counter()
         for i, row in enumerate(tqdm(missing, desc=f"tracking {self.checkpoint} {self.mode}")):
             self.pairs[row.id]["jf"] = _tracked(row, self.pairs[row.id]["boxes"], tracker)
             if i % 10 == 9 or i == len(missing) - 1:
                 self._save()
-        return (time.perf_counter() - started) / max(len(missing), 1)
+        return (time.perf_counter() - started) / len(missing)
 
     def _save(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
