@@ -165,11 +165,16 @@ class RevSeg:
         tracker: a :class:`fiftyone_revseg.tracking.Tracker`
         spec (None): how to ask the model, a :class:`fiftyone_revseg.reasoning.ChainSpec`. By
             default, the reasoner's own
+
+    Attributes:
+        spec: how the model is asked
+        device: where the tracker runs, "" if it does not say
     """
 
     def __init__(self, reasoner: Reasoner, tracker: Tracker, spec: ChainSpec | None = None):
         self._parts: tuple[Reasoner, Tracker] | None = (reasoner, tracker)
         self.spec = spec or getattr(reasoner, "spec", None) or ChainSpec()
+        self.device = str(getattr(tracker, "device", ""))
         self._names = (_display_name(reasoner), _display_name(tracker))
         self._server = dict(getattr(reasoner, "settings", {}))
         self._weights = digest_texts(

@@ -143,7 +143,7 @@ class Run:
             started=now.isoformat(timespec="seconds"),
             model=pipeline.name,
             settings=settings,
-            device=str(getattr(pipeline.tracker, "device", "")),
+            device=pipeline.device,
             versions=versions(),
             **_counts_of(summary),
         )
