@@ -275,8 +275,9 @@ class _Run:
             if isinstance(result, Progressed):
                 self.output.put(result)
                 continue
-            work = result
-            if not isinstance(result, Work):
+            if isinstance(result, Work):
+                work = result
+            else:
                 with self._works_lock:
                     work = self._works[id(result.pursuit)]
                 if isinstance(result, Found):

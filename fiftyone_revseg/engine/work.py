@@ -90,7 +90,7 @@ class Work:
         self.images: list[np.ndarray] = []
         self.progress = _Counter()
         self._pipeline = pipeline
-        self._options = {} if ahead is None else {"ahead": ahead}
+        self._options: dict[str, Any] = {} if ahead is None else {"ahead": ahead}
         self._video: Video | None = None
         self._table: FrameTable | None = None
         self._failure: Exception | None = None

@@ -158,6 +158,8 @@ class RollingChain:
             return
         for one, reply in zip(batch, replies, strict=True):
             try:
+                if isinstance(reply, Exception):
+                    raise reply
                 one.dialogue.take(reply, self._spec.retries)
             except Exception as error:
                 one.dialogue.crash(error)

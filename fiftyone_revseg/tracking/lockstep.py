@@ -217,7 +217,7 @@ class Lockstep:
         self._videos[id(one.pursuit.video)].passes.append(one)
 
     def _choose(self, results: list[Found | Ended]) -> list[_Pass]:
-        """Takes the next frame of every pass that is ready, and those that are most together."""
+        """Takes the next frame of every pass that is ready, and those to go on with."""
         from fiftyone_revseg.tracking.side_by_side import can_go_together, form_of
 
         ready = []
@@ -251,7 +251,7 @@ class Lockstep:
         try:
             one.taken = one.feed.take()
             if one.taken is not None:
-                _check(*one.taken, one.pursuit.video.size)
+                _check(one.taken, one.pursuit.video.size)
                 return True
         except Exception as error:
             results.append(self._end(one.pursuit, error))
@@ -377,7 +377,8 @@ def _is_ready(one: _Pass) -> bool:
     return not one.busy and (one.taken is not None or one.feed.ready)
 
 
-def _check(k: int, frame: np.ndarray, size: tuple[int, int]) -> None:
+def _check(taken: tuple[int, np.ndarray], size: tuple[int, int]) -> None:
+    k, frame = taken
     if frame.shape != (size[1], size[0], 3) or frame.dtype != np.uint8:
         raise ValueError(
             f"frame {k} is {frame.dtype} of {frame.shape}: give (H, W, 3) uint8 RGB frames of one "
