@@ -40,8 +40,8 @@ TRAIN = [
     "trl>=1.16,<1.17",
 ]
 SERVER = ["openai>=1.60"]  # a served model instead of a local one
-RAY = ["ray[data]>=2.40"]  # many GPUs
-TEST = ["hypothesis>=6.100", "playwright>=1.49", "pytest>=8", *TRAIN, *SERVER]
+RAY = ["ray>=2.40"]  # many GPUs
+TEST = ["hypothesis>=6.100", "playwright>=1.49", "pytest>=8", *TRAIN, *SERVER, *RAY]
 DEV = ["mypy>=1.11", "ruff>=0.17,<0.18", *TEST]  # a formatter's output depends on its version
 
 setup(

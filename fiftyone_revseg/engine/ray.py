@@ -1,0 +1,357 @@
+"""Many videos on many GPUs or machines: workers of Ray, each with the models and a local engine.
+
+::
+
+                       +-> worker: LocalEngine -+
+    jobs -> the caller +-> worker: LocalEngine -+-> the caller
+                       +-> ...                 -+
+
+Jobs go out as paths and queries, a few to each worker at a time; answers come back as run lengths.
+Only the caller writes them anywhere.
+
+A worker that dies or hangs is replaced. Which of its jobs was to blame is not known, so each of
+them runs again with a worker to itself; one that takes that along, too, again and again, ends as
+an error.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fiftyone_revseg.engine.engine import EngineJob, Report
+from fiftyone_revseg.engine.ray_cluster import Cluster, import_ray, reason_of
+from fiftyone_revseg.engine.ray_pool import Member, Pool, Task
+from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline
+
+logger = logging.getLogger(__name__)
+
+_LOOK = 0.2  # seconds between two looks at the clock
+_ASK = 0.5  # seconds between two questions how far a worker is
+
+Answer = tuple[EngineJob, list[Segmentation]]
+
+
+class RayEngine:
+    """Runs a pipeline over many videos on workers of Ray; a
+    :class:`fiftyone_revseg.engine.Engine`.
+
+    Answers are those of :class:`fiftyone_revseg.engine.LocalEngine`. Paths must lead to the same
+    files on all machines. The key of a server of models is not sent: workers find it in the
+    environment that Ray was started in there.
+
+    Example::
+
+        import fiftyone_revseg as revseg
+        from fiftyone_revseg.engine.ray import RayEngine
+
+        with RayEngine("revseg-nano", workers=2) as engine:
+            revseg.segment_view(dataset, queries="the red circle", engine=engine)
+
+    Args:
+        model: a preset, hub id or path; or a function that loads a pipeline in each worker, such
+            as ``functools.partial(load_pipeline, "revseg-nano", spec={"frames": 8})``; or a
+            pipeline of parts that can be pickled, such as a model on a server
+        workers (2): how many workers there are
+        max_workers (None): up to how many to ask for while there are jobs, which makes clusters
+            grow that can; those beyond ``workers`` end when there is nothing left for them. By
+            default, as many as ``workers``
+        gpus_per_worker (None): GPUs of each worker, may be a fraction such as 0.5. By default 1,
+            or 0 if there are none
+        cpus_per_worker (None): CPUs of each worker, and how many threads torch computes with
+            there. By default, an equal share without GPUs, else 1
+        address (None): the address of a Ray cluster. By default, the one that this process is
+            connected to or that ``RAY_ADDRESS`` names, else Ray is started on this machine
+        attempts (3): after how many workers lost to it a video is given up, as an error
+        timeout (1800.0): the seconds that a worker with jobs may take without getting on with any
+            of them before it counts as hanging, and is ended
+
+    Raises:
+        ValueError: if a number is not valid, there is no such cluster, or no GPU
+        ImportError: if Ray is not installed
+    """
+
+    def __init__(
+        self,
+        model: str | Path | RevSeg | Callable[[], RevSeg] = "revseg-nano",
+        workers: int = 2,
+        max_workers: int | None = None,
+        gpus_per_worker: float | None = None,
+        cpus_per_worker: int | None = None,
+        address: str | None = None,
+        attempts: int = 3,
+        timeout: float = 1800.0,
+    ):
+        max_workers = workers if max_workers is None else max_workers
+        for what, number in (("workers", workers), ("attempts", attempts)):
+            if number < 1:
+                raise ValueError(f"{what} must be 1 or more, got {number}")
+        if max_workers < workers:
+            raise ValueError(f"max_workers must be {workers} or more, got {max_workers}")
+        if not timeout > 0:
+            raise ValueError(f"timeout must be a number of seconds > 0, got {timeout}")
+        if cpus_per_worker is not None and cpus_per_worker < 1:
+            raise ValueError(f"cpus_per_worker must be 1 or more, got {cpus_per_worker}")
+        _check_gpus(gpus_per_worker)
+        model = _to_load(model)
+        self._ray = import_ray()
+        self._workers, self._max_workers = workers, max_workers
+        self._attempts, self._timeout = attempts, timeout
+        self._cluster = Cluster(address, cpus=max_workers * (cpus_per_worker or 1))
+        try:
+            gpus, cpus = self._shares(gpus_per_worker, cpus_per_worker)
+            self._pool = Pool(model, cpus, gpus, attempts)
+        except BaseException:
+            self._cluster.close()
+            raise
+
+    @property
+    def pipeline(self) -> RevSeg:
+        """What workers run, without the models: its name and settings.
+
+        Waits until the first worker has loaded it.
+
+        Raises:
+            ValueError: if it cannot be loaded
+        """
+        return self._pool.wait_for_first()
+
+    def run(self, jobs: Iterable[EngineJob], report: Report | None = None) -> Iterator[Answer]:
+        """Segments the videos of jobs; see :meth:`fiftyone_revseg.engine.Engine.run`.
+
+        Raises:
+            RuntimeError: if workers cannot be started
+        """
+        run = _Run(self, iter(jobs), report)
+        try:
+            yield from run.answers()
+        finally:
+            run.close()
+
+    def close(self) -> None:
+        """Ends the workers, and Ray, if it was started for them."""
+        self._pool.close()
+        self._cluster.close()
+
+    def __enter__(self) -> RayEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _shares(self, gpus: float | None, cpus: int | None) -> tuple[float, int]:
+        there = self._cluster.resource("GPU")
+        if gpus is None:
+            gpus = 1.0 if there else 0.0
+        if gpus > there and self._cluster.is_own:  # other clusters may grow
+            raise ValueError(
+                f"A worker is to have {gpus:g} GPUs, and this machine has {there:g}: give fewer, "
+                "or the address of a cluster that has them"
+            )
+        if cpus is None:
+            cores = os.cpu_count() if self._cluster.is_own else self._cluster.resource("CPU")
+            cpus = 1 if gpus else max(1, int(cores or 1) // self._workers)
+        return gpus, cpus
+
+
+class _Run:
+    """The jobs of one run: waiting, with a worker, or done."""
+
+    def __init__(self, engine: RayEngine, jobs: Iterator[EngineJob], report: Report | None):
+        self._engine = engine
+        self._pool = engine._pool
+        self._ray = engine._ray
+        self._jobs: Iterator[EngineJob] | None = jobs
+        self._report = report
+        self._waiting: deque[Task] = deque()  # a few, to know when the end is near
+        self._suspects: deque[Task] = deque()
+        self._count = 0
+        self._looked = time.monotonic()
+
+    def answers(self) -> Iterator[Answer]:
+        """Does all jobs."""
+        self._look_ahead()
+        while self._waiting or self._suspects or self._busy():
+            self._adjust_workers()
+            self._hand_out()
+            yield from self._collect()
+            yield from self._end_hanging()
+            self._pool.say_what_is_missing()
+            self._look_ahead()
+
+    def close(self) -> None:
+        """Ends what is still at work, for a caller that stops early."""
+        for member in self._busy():
+            self._pool.drop(member)
+
+    def _busy(self) -> list[Member]:
+        return [member for member in self._pool.members if member.tasks]
+
+    def _look_ahead(self) -> None:
+        windows = [member.window for member in self._pool.members]
+        enough = max(windows, default=0) * len(windows) + self._engine._max_workers
+        while self._jobs is not None and len(self._waiting) < enough:
+            job = next(self._jobs, None)
+            if job is None:
+                self._jobs = None
+                return
+            self._waiting.append(Task(self._count, job))
+            self._count += 1
+
+    def _adjust_workers(self) -> None:
+        """Asks for as many workers as there is something for, and gives others back."""
+        members, most = self._pool.members, self._engine._max_workers
+        if self._jobs is None:
+            running = sum(len(member.tasks) for member in members)
+            left = len(self._waiting) + len(self._suspects) + running
+            most = max(1, min(most, left))
+            for member in [member for member in members if not member.tasks]:
+                if len(members) > max(most, self._engine._workers):
+                    self._pool.drop(member)
+        self._pool.grow(most)
+
+    def _hand_out(self) -> None:
+        ready = [member for member in self._pool.members if member.is_ready]
+        for member in ready:
+            if self._suspects and not member.tasks:
+                self._give(member, self._suspects.popleft())
+        # One each in turn, so that all have something; and near the end so few at a time that
+        # none is left with much while others have nothing to do
+        while self._waiting:
+            room = max(2, math.ceil(len(self._waiting) / max(1, len(ready))))
+            free = [
+                member
+                for member in ready
+                if len(member.tasks) < min(member.window, room) and not member.is_alone
+            ]
+            if not free:
+                return
+            least = min(free, key=lambda member: len(member.tasks))
+            self._give(least, self._waiting.popleft())
+
+    def _give(self, member: Member, task: Task) -> None:
+        if not member.tasks:
+            member.sign = time.monotonic()
+        ref = member.actor.segment.remote(task.number, _travelling(task.job))
+        member.tasks[ref] = task
+
+    def _collect(self) -> Iterator[Answer]:
+        """Takes what has come from workers."""
+        self._ask()
+        members = list(self._pool.members)
+        refs = [ref for m in members for ref in (m.opening, m.news, *m.tasks) if ref is not None]
+        if not refs:
+            time.sleep(_LOOK)
+            return
+        ready, _ = self._ray.wait(refs, num_returns=1, timeout=_LOOK)
+        if ready:
+            ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
+        came = set(ready)
+        for member in members:
+            if member.opening in came:
+                self._pool.opened(member)
+                continue
+            error: BaseException | None = None
+            for ref in [ref for ref in member.tasks if ref in came]:
+                try:
+                    answers = self._ray.get(ref)
+                except Exception as failed:
+                    error = failed
+                    continue
+                member.sign = time.monotonic()
+                yield member.tasks.pop(ref).job, answers
+            if error is None and member.news in came:
+                error = self._take_news(member)
+            if error is not None:
+                yield from self._lost(member, reason_of(error))
+
+    def _ask(self) -> None:
+        now = time.monotonic()
+        for member in self._busy():
+            if member.news is None and now - member.asked >= _ASK:
+                member.asked, member.news = now, member.actor.news.remote()
+
+    def _take_news(self, member: Member) -> BaseException | None:
+        try:
+            news = self._ray.get(member.news)
+        except Exception as error:
+            return error
+        member.news = None
+        tasks = {task.number: task for task in member.tasks.values()}
+        for number, stage, done, total in news:
+            member.sign = time.monotonic()
+            if self._report is not None and number in tasks:
+                self._report(tasks[number].job, stage, done, total)
+        return None
+
+    def _end_hanging(self) -> Iterator[Answer]:
+        now = time.monotonic()
+        away, self._looked = now - self._looked, now
+        if away > 10 * _LOOK:  # with the caller, or asleep: what workers did meanwhile is not known
+            for member in self._pool.members:
+                member.sign += away
+        for member in self._busy():
+            if now - member.sign > self._engine._timeout:
+                timeout = f"{self._engine._timeout:g} s"
+                yield from self._lost(member, f"its worker did not get on for {timeout}")
+
+    def _lost(self, member: Member, why: str) -> Iterator[Answer]:
+        """Sees to the jobs of a worker that is to be replaced."""
+        tasks = list(member.tasks.values())
+        self._pool.drop(member)
+        if tasks:
+            logger.warning("A worker was lost with %d videos: %s", len(tasks), why)
+        for task in tasks:
+            task.tries += 1
+            if len(tasks) > 1:
+                # Nobody is given up for what another may have done
+                task.tries = min(task.tries, self._engine._attempts - 1)
+            if task.tries >= self._engine._attempts:
+                yield task.job, self._given_up(task, why)
+            else:
+                task.suspect = True
+                self._suspects.append(task)
+
+    def _given_up(self, task: Task, why: str) -> list[Segmentation]:
+        tries = "1 attempt" if task.tries == 1 else f"{task.tries} attempts"
+        error = VideoGivenUp(f"after {tries}, the last one alone with a worker, {why}")
+        failed = self._engine.pipeline.failed
+        return [failed(task.job.path, query, error) for query in task.job.queries]
+
+
+class VideoGivenUp(RuntimeError):  # noqa: N818  read by people in a status
+    """A video took its workers along."""
+
+
+def _to_load(model: str | Path | RevSeg | Callable[[], RevSeg]) -> RevSeg | Callable[[], RevSeg]:
+    if isinstance(model, (str, Path)):
+        # Workers have another working directory
+        name = str(Path(model).resolve()) if Path(model).exists() else str(model)
+        return partial(load_pipeline, name)
+    return model
+
+
+def _check_gpus(gpus: float | None) -> None:
+    if gpus is not None and not (gpus >= 0 and (gpus <= 1 or gpus == int(gpus))):
+        raise ValueError(
+            f"gpus_per_worker must be a fraction such as 0.5, or a whole number, got {gpus:g}"
+        )
+
+
+def _travelling(job: EngineJob) -> EngineJob:
+    """A job without what only the caller understands."""
+
+    def absolute(path: Any) -> str:
+        return str(path) if "://" in str(path) else os.path.abspath(path)
+
+    video = job.video
+    video = tuple(map(absolute, video)) if isinstance(video, tuple) else absolute(video)
+    return replace(job, video=video, key=None)
