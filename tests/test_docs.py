@@ -362,6 +362,10 @@ def test_apply_to_a_dataset(my_videos, my_cameras, my_frames, tmp_path):
         assert "revseg_" in said
         assert "own_" in said
 
+    def several_at_once(names, said):
+        assert names["dataset"].values("batched_status")[4] == "unreadable"
+        assert (names["engine"].dialogues.size, names["engine"].objects.size) == (4, 2)
+
     def clips(names, said):
         statuses = names["clips"].values("clipped_status")
         assert len(statuses) == 2
@@ -401,6 +405,7 @@ def test_apply_to_a_dataset(my_videos, my_cameras, my_frames, tmp_path):
             "In Python": in_python,
             "Through apply_model": through_apply_model,
             "Interrupt, resume, redo": resume,
+            "Several videos at once": several_at_once,
             "Clips": clips,
             "Grouped datasets": grouped,
             "Images that are frames": images,
