@@ -24,16 +24,28 @@ def encode_masks(masks: np.ndarray) -> list[RLE | None]:
     Returns:
         N RLEs; None where a mask is empty
     """
+    return [_encode(mask) for mask in np.asarray(masks, bool)]
+
+
+def _encode(mask: np.ndarray) -> RLE | None:
     from pycocotools import mask as coco
 
-    # COCO counts down the columns. This memory order needs one copy of the masks, not two.
-    columns = np.ascontiguousarray(np.asarray(masks, np.uint8).transpose(0, 2, 1))
-    return [
-        {"size": [int(v) for v in rle["size"]], "counts": rle["counts"].decode("ascii")}
-        if mask.any()
-        else None
-        for rle, mask in zip(coco.encode(columns.transpose(2, 1, 0)), columns, strict=True)
-    ]
+    height, width = mask.shape
+    filled = np.flatnonzero(mask.any(axis=0))
+    if not len(filled):
+        return None
+    # COCO counts down the columns. Most are empty, and only the others are looked at: turning
+    # and going through a whole frame takes several times as long
+    first, last = int(filled[0]), int(filled[-1])
+    inside = np.zeros((last - first + 1) * height + 2, bool)
+    inside[1:-1].reshape(-1, height)[:] = mask[:, first : last + 1].T
+    changes = np.flatnonzero(inside[1:] != inside[:-1]) + first * height
+    runs = np.diff(changes, prepend=0, append=height * width)
+    if not runs[-1]:  # the last pixel is of the mask
+        runs = runs[:-1]
+    size = [height, width]
+    packed = coco.frPyObjects({"size": size, "counts": runs.tolist()}, height, width)
+    return {"size": size, "counts": packed["counts"].decode("ascii")}
 
 
 def decode_masks(rles: Sequence[RLE | None], size: tuple[int, int]) -> np.ndarray:
