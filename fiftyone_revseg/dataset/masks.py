@@ -11,18 +11,17 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.labels as fol
-import fiftyone.core.utils as fou
 import numpy as np
 
 from fiftyone_revseg.dataset.jobs import is_clips, is_image_groups
 from fiftyone_revseg.dataset.progress import OnProgress, RunProgress
 from fiftyone_revseg.dataset.schema import valid_label_field
+from fiftyone_revseg.dataset.stored_detection import StoredDetection
 from fiftyone_revseg.video import open_video
 
 _SAMPLE_FIELDS = ("answers", "status", "trajectory")  # what is read beside the masks
@@ -72,42 +71,6 @@ class LabelledVideo:
         if self.images:
             return open_video(list(self.images))
         return open_video(self.filepath, (self.numbers.start - 1, self.numbers.stop - 1))
-
-
-class StoredDetection:
-    """A detection as the database holds it, of which only what is asked for is decoded.
-
-    It reads like a :class:`fiftyone.core.labels.Detection`, which takes ten times as long to make:
-    hours, for the frames of a benchmark. Whatever is not plain is left to such a one.
-    """
-
-    _PLAIN = ("label", "index", "confidence", "bounding_box", "mask_path")
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        self._values = values
-
-    def __getattr__(self, name: str) -> Any:
-        if name in self._PLAIN:
-            return self._values.get(name)
-        return getattr(self._whole, name)
-
-    def __getitem__(self, name: str) -> Any:
-        value = self._values.get(name)
-        return value if isinstance(value, (str, int, float)) else self._whole[name]
-
-    def has_field(self, name: str) -> bool:
-        """Whether the detection has such a field."""
-        return name in self._values or self._whole.has_field(name)
-
-    @cached_property
-    def mask(self) -> np.ndarray | None:
-        """The mask inside the box."""
-        stored = self._values.get("mask")
-        return None if stored is None else fou.deserialize_numpy_array(stored)
-
-    @cached_property
-    def _whole(self) -> fol.Detection:
-        return fol.Detection.from_dict(self._values)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import fiftyone as fo
 import numpy as np
 import pytest
 
-from fiftyone_revseg.dataset.masks import StoredDetection
+from fiftyone_revseg.dataset.stored_detection import StoredDetection
 
 
 @pytest.fixture
