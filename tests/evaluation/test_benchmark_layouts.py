@@ -221,6 +221,13 @@ def test_all_forms_of_run_length_codes():
     np.testing.assert_array_equal(found, expected)
     with pytest.raises(BrokenVideoError, match="here holds something that is no mask"):
         mask_dictionary.check_masks([{"size": [height, width]}], 1, SIZE, "here")
+    # Runs that end too early or too late: pycocotools joins the former forever
+    for counts in ([10, 5], [0, height * width + 7], [], [-3, height * width + 3]):
+        broken = {"size": [height, width], "counts": counts}
+        short = coco.frPyObjects(broken, height, width) if min(counts, default=0) >= 0 else broken
+        for mask in (broken, short, [text, broken], [broken, broken]):
+            with pytest.raises(BrokenVideoError, match="here holds something that is no mask"):
+                mask_dictionary.check_masks([mask], 1, SIZE, "here")
 
 
 @pytest.mark.parametrize(("name", "split"), [(n, s) for n, all_ in SPLITS.items() for s in all_])

@@ -22,6 +22,7 @@ from fiftyone_revseg.evaluation.benchmarks.layout import (
     objects_kind,
     text_of,
 )
+from fiftyone_revseg.evaluation.bit_masks import checked_runs
 from fiftyone_revseg.evaluation.expressions import Expression
 from fiftyone_revseg.tracking.rle import RLE
 
@@ -187,14 +188,12 @@ def _one_rle(mask: Any, size: tuple[int, int], where: str) -> RLE | None:
                     f"{where} has a mask of {width} x {height} in a video of"
                     f" {size[0]} x {size[1]} pixels"
                 )
-        if len(parts) == 1 and isinstance(parts[0]["counts"], str):
-            rle = parts[0]
-        else:
-            packed = [
-                coco.frPyObjects(p, *p["size"]) if isinstance(p["counts"], list) else p
-                for p in parts
-            ]
-            rle = coco.merge(packed) if len(packed) > 1 else packed[0]
+        packed = [
+            coco.frPyObjects(p, *p["size"]) if isinstance(p["counts"], list) else p for p in parts
+        ]
+        for part in packed:
+            checked_runs(part)
+        rle = coco.merge(packed) if len(packed) > 1 else packed[0]
         if not coco.area(rle):
             return None
     except BrokenVideoError:
