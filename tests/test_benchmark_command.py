@@ -16,8 +16,8 @@ from fake_models import BoxTracker, ScriptedReasoner
 from miniatures import write_miniature
 
 from fiftyone_revseg.cli import main
+from fiftyone_revseg.evaluation.benchmark_run import run_benchmark
 from fiftyone_revseg.evaluation.results import Evaluation
-from fiftyone_revseg.evaluation.run_benchmark import run_benchmark
 from fiftyone_revseg.pipeline import RevSeg
 
 # The box of the first object in the first frame, in the 100 x 100 key frame: 2 to 10 of 48 pixels

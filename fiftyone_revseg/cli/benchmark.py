@@ -84,8 +84,8 @@ def benchmark(
     list_datasets()  # before anything else imports FiftyOne, see there
 
     from fiftyone_revseg.dataset import load_model
+    from fiftyone_revseg.evaluation.benchmark_run import SYNTHETIC, run_benchmark
     from fiftyone_revseg.evaluation.benchmarks import BENCHMARKS, open_benchmark
-    from fiftyone_revseg.evaluation.run_benchmark import SYNTHETIC, run_benchmark
     from fiftyone_revseg.evaluation.tables import to_text
 
     try:

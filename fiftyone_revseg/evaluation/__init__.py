@@ -1,4 +1,12 @@
-"""Numbers: how well predicted masks agree with the true ones."""
+"""Numbers: how well predicted masks agree with the true ones.
+
+What needs FiftyOne is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from fiftyone_revseg.evaluation.metrics import (
     boundaries,
@@ -7,4 +15,61 @@ from fiftyone_revseg.evaluation.metrics import (
     region_similarity,
 )
 
-__all__ = ["boundaries", "contour_accuracy", "j_and_f", "region_similarity"]
+if TYPE_CHECKING:
+    from fiftyone_revseg.evaluation.backend import load_evaluation
+    from fiftyone_revseg.evaluation.benchmark_run import run_benchmark
+    from fiftyone_revseg.evaluation.benchmarks import import_benchmark
+    from fiftyone_revseg.evaluation.evaluate import evaluate_view
+    from fiftyone_revseg.evaluation.expressions import Expression, expression_values
+    from fiftyone_revseg.evaluation.predictions import load_predictions
+    from fiftyone_revseg.evaluation.report import write_report
+    from fiftyone_revseg.evaluation.results import Evaluation, ExpressionScore
+    from fiftyone_revseg.evaluation.submission import validate_submission, write_submission
+    from fiftyone_revseg.evaluation.tables import to_markdown, to_text, write_table
+
+# Name -> the module of this package that defines it
+_HOMES = {
+    "Evaluation": "results",
+    "Expression": "expressions",
+    "ExpressionScore": "results",
+    "evaluate_view": "evaluate",
+    "expression_values": "expressions",
+    "import_benchmark": "benchmarks",
+    "load_evaluation": "backend",
+    "load_predictions": "predictions",
+    "run_benchmark": "benchmark_run",
+    "to_markdown": "tables",
+    "to_text": "tables",
+    "validate_submission": "submission",
+    "write_report": "report",
+    "write_submission": "submission",
+    "write_table": "tables",
+}
+
+__all__ = [
+    "Evaluation",
+    "Expression",
+    "ExpressionScore",
+    "boundaries",
+    "contour_accuracy",
+    "evaluate_view",
+    "expression_values",
+    "import_benchmark",
+    "j_and_f",
+    "load_evaluation",
+    "load_predictions",
+    "region_similarity",
+    "run_benchmark",
+    "to_markdown",
+    "to_text",
+    "validate_submission",
+    "write_report",
+    "write_submission",
+    "write_table",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,19 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from fiftyone_revseg.evaluation.expressions import Expression, answered_by
 from fiftyone_revseg.types import Status
 
 #: A video that ended like that was not answered, whatever there may be on its frames
 FAILED = (str(Status.UNREADABLE), str(Status.ERROR))
 
 
-def answers_to(values: Mapping[str, Any], pred_field: str, query: str) -> list[Any] | None:
-    """Lists the answers to a query; None if the predictions come without a list of answers."""
+def answers_to(
+    values: Mapping[str, Any], pred_field: str, expression: Expression
+) -> list[Any] | None:
+    """Lists the answers to an expression; None if the predictions come without such a list."""
     stored = values.get(f"{pred_field}_answers")
     if stored is None and not values.get(f"{pred_field}_trajectory"):
         return None
     classifications = stored.classifications if stored is not None else []
-    return [c for c in classifications if _value(c, "query") == query]
+    return [c for c in classifications if answered_by(c) in expression.answered]
 
 
 def status_and_reason(answers: Sequence[Any]) -> tuple[str, str]:

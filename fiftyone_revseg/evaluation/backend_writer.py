@@ -155,17 +155,22 @@ class EvaluationRun:
 
     def _write_expressions(self, videos: Sequence[ScoredVideo]) -> None:
         """Writes J&F to the labels that samples have of their expressions."""
-        own = {v.id: v for v in videos if any(q.position is not None for q in v.questions)}
-        if not own:
+        scored = {
+            question.label_id: score.jf
+            for video in videos
+            for question, score in zip(video.questions, video.scores, strict=True)
+            if question.label_id is not None
+        }
+        if not scored:
             return
-        view = select_by_id(self._dataset, list(own))
+        # A view may show a part of the labels, and all have a place in what is stored
+        view = select_by_id(self._dataset, [video.id for video in videos])
         ids, labels = view.values(["id", f"{EXPRESSIONS}.{LABELS}.id"])
-        values = {}
-        for i, known in zip(ids, labels, strict=True):
-            values[i] = [None] * len(known)
-            for question, score in zip(own[i].questions, own[i].scores, strict=True):
-                if question.position is not None:
-                    values[i][question.position] = score.jf
+        values = {
+            i: [scored.get(label_id) for label_id in known]
+            for i, known in zip(ids, labels, strict=True)
+            if known
+        }
         view.set_values(f"{EXPRESSIONS}.{LABELS}.{self._key}_jf", values, key_field="id")
 
     def _write_frames(self, videos: Sequence[ScoredVideo]) -> None:
@@ -195,7 +200,8 @@ class EvaluationRun:
     def _save_results(
         self, videos: Sequence[ScoredVideo], labels: dict[str, Any], evaluation: Evaluation
     ) -> None:
-        matches, label_ids = [], []
+        matches: list[tuple[Any, ...]] = []
+        label_ids = []
         for video in videos:
             for score, truth, answer in zip(video.scores, *labels[video.id], strict=True):
                 kind = _kind(score)

@@ -27,14 +27,14 @@ class SharedMasks:
     Attributes:
         video: the name of the video
         annotator: the annotator
-        queries: the texts of the expressions
+        expressions: the ids of the expressions
         j: (expressions, objects) float, the mean J over the frames
         f: (expressions, objects) float, the mean F over the frames
     """
 
     video: str
     annotator: str
-    queries: tuple[str, ...]
+    expressions: tuple[str, ...]
     j: np.ndarray
     f: np.ndarray
 
@@ -77,11 +77,11 @@ def assign(shared: Iterable[SharedMasks], scores: Sequence[ExpressionScore]) -> 
     """
     from scipy.optimize import linear_sum_assignment
 
-    missing = {(s.video, s.annotator, s.query) for s in scores if s.missing}
+    missing = {(s.video, s.expression_id) for s in scores if s.missing}
     found, measured = [], set()
     for masks in shared:
         measured.add((masks.video, masks.annotator))
-        is_there = [(masks.video, masks.annotator, q) not in missing for q in masks.queries]
+        is_there = [(masks.video, i) not in missing for i in masks.expressions]
         j, f = (values * np.array(is_there, float)[:, None] for values in (masks.j, masks.f))
         figures = np.zeros((masks.j.shape[1], 2))
         rows, columns = linear_sum_assignment(-(j + f))

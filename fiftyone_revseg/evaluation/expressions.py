@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 EXPRESSIONS = "expressions"  # the sample field with everything that is known about them
 QUERIES = "queries"  # the sample field with their texts, for ``prompt_field``
+
+#: What a label answers: a query, and the id of the one expression that is meant where several
+#: expressions of a video have the same text
+Answered = tuple["str | None", "str | None"]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,11 @@ class Expression:
     kind: str = ""
     annotator: str = ""
 
+    @property
+    def answered(self) -> tuple[Answered, Answered]:
+        """What :func:`answered_by` says of its answers: of its own, or those to its text."""
+        return (self.text, self.id), (self.text, None)
+
     def to_label(self) -> Any:
         """Returns a ``fiftyone.core.labels.Classification`` that holds it."""
         import fiftyone as fo
@@ -44,13 +54,13 @@ class Expression:
     @classmethod
     def from_label(cls, label: Any) -> Expression:
         """Loads an expression from :meth:`to_label`'s output."""
-        objects = label["objects"] if label.has_field("objects") else None
+        objects = _value(label, "objects")
         return cls(
             id=label["expression_id"],
             text=label.label,
             objects=None if objects is None else tuple(objects),
-            kind=(label["kind"] if label.has_field("kind") else None) or "",
-            annotator=(label["annotator"] if label.has_field("annotator") else None) or "",
+            kind=_value(label, "kind") or "",
+            annotator=_value(label, "annotator") or "",
         )
 
 
@@ -76,3 +86,18 @@ def expressions_of(sample: Any) -> list[Expression]:
 def distinct_texts(expressions: Iterable[Expression]) -> list[str]:
     """Returns the texts of expressions in their order, each once."""
     return list(dict.fromkeys(expression.text for expression in expressions))
+
+
+def answered_by(label: Any) -> Answered:
+    """Returns what a predicted detection, or an answer, is about."""
+    return _value(label, "query"), _value(label, "expression_id")
+
+
+def answer_in(known: Mapping[Answered, _T], expression: Expression) -> _T | None:
+    """Returns what is known under an expression, or else under its text; None if nothing is."""
+    own, by_text = expression.answered
+    return known.get(own, known.get(by_text))
+
+
+def _value(label: Any, name: str) -> Any:
+    return label[name] if label.has_field(name) else None

@@ -7,14 +7,13 @@ which the servers take them, so that published results can be scored and looked 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.labels as fol
-import numpy as np
 
 from fiftyone_revseg.dataset.jobs import Job, check_collection, source_dataset
 from fiftyone_revseg.dataset.labels import SampleLabels, status_of
@@ -46,8 +45,6 @@ class LoadedPredictions:
         missing: "video/expression" of those without a file; they stay without a prediction
         gaps: "video/expression" -> how many frames have no file; they have no mask
         unused: how many files are of no expression or frame in the dataset
-        shared: "video/expression" of those with the text of another one but other masks, which
-            cannot be kept: what answers a text is told by the text alone
         skipped: video -> why nothing was loaded for it, in words
     """
 
@@ -59,7 +56,6 @@ class LoadedPredictions:
     missing: list[str] = field(default_factory=list)
     gaps: dict[str, int] = field(default_factory=dict)
     unused: int = 0
-    shared: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -70,7 +66,6 @@ class LoadedPredictions:
         notes = [
             ("MISSING: {n} expressions have no files, so no prediction", self.missing),
             ("{n} expressions lack the files of some frames, which have no mask", self.gaps),
-            ("{n} expressions have the text of another one, whose masks they get", self.shared),
         ]
         for text, names in notes:
             if names:
@@ -95,7 +90,8 @@ def load_predictions(
     The fields are those of a run of our own, without key frames and reasoning, which files of
     masks do not tell: ``frames.<label_field>`` with the ``query`` on each detection,
     ``<label_field>_answers`` and ``<label_field>_status``. So all that works on results works on
-    them: the App, :func:`fiftyone_revseg.evaluation.evaluate.evaluate_view`, exports.
+    them: the App, :func:`fiftyone_revseg.evaluation.evaluate.evaluate_view`, exports. Where several
+    expressions of a video have the same text, ``expression_id`` tells their answers apart.
 
     Files are found as ``VIDEO/EXPRESSION/FRAME.png``, with or without folders around them, such as
     "Annotations". All that is not the background is the object. A mask of another size than its
@@ -136,7 +132,7 @@ def load_predictions(
     with MaskSource(source) as files:
         found = _Files(files, samples)
         loaded = LoadedPredictions(label_field, str(files.path))
-        declare_fields(dataset, label_field)
+        _declare(dataset, label_field, any(found.shared(i) for i in found.names))
         writer = LabelWriter(dataset, label_field)
         # No field of masks: only the size and the frames of the videos are of interest
         for video in with_progress(iter_videos(samples, []), len(samples), progress, "Loading"):
@@ -146,14 +142,22 @@ def load_predictions(
             except ValueError as error:  # what is wrong with one video must not stop the rest
                 loaded.skipped[name] = str(error)
                 continue
-            if answers.records:
+            if answers.expressions:
                 writer.write(Job(video.id, video.filepath, ()), answers.labels())
                 loaded.videos += 1
                 loaded.expressions += answers.expressions
                 loaded.masks += answers.masks
         loaded.unused = len(files.names) - found.used
-    declare_fields(dataset, label_field)
     return loaded
+
+
+def _declare(dataset: fo.Dataset, label_field: str, by_expression: bool) -> None:
+    declare_fields(dataset, label_field)
+    if by_expression:
+        attribute = "expression_id"
+        dataset.add_frame_field(f"{label_field}.detections.{attribute}", fo.StringField)
+        answers = f"{label_field}_answers.classifications"
+        dataset.add_sample_field(f"{answers}.{attribute}", fo.StringField)
 
 
 class _Files:
@@ -177,6 +181,11 @@ class _Files:
         self.source = source
         self.used = 0
         self._by_expression = _by_expression(source, set(names))
+
+    def shared(self, sample_id: str) -> set[str]:
+        """Returns the texts that several expressions of a video have."""
+        counts = Counter(expression.text for expression in self.expressions[sample_id])
+        return {text for text, count in counts.items() if count > 1}
 
     def of(self, sample_id: str, expression: Expression) -> dict[int, str] | None:
         """Maps frame numbers to the names of files; None if there is none for the expression."""
@@ -231,7 +240,7 @@ def _read(
     if isinstance(video, Unusable):
         raise ValueError(video.reason)
     name = found.names[video.id]
-    answers = _Answers(video, model)
+    answers = _Answers(video, model, found.shared(video.id))
     for expression in found.expressions[video.id]:
         full_name = f"{name}/{expression.id}"
         files = found.of(video.id, expression)
@@ -248,8 +257,7 @@ def _read(
                 raise ValueError(f"{file}: {error}") from error
             if mask.any():
                 masks[number] = fol.Detection.from_mask(mask, label=expression.text)
-        if not answers.add(expression.text, masks):
-            loaded.shared.append(full_name)
+        answers.add(expression, masks)
     return answers
 
 
@@ -259,48 +267,47 @@ class _Answers:
     Args:
         video: the video
         model: the name of the method
+        shared: the texts that several expressions have
     """
 
-    def __init__(self, video: LabelledVideo, model: str):
-        self.records: list[dict[str, Any]] = []
+    def __init__(self, video: LabelledVideo, model: str, shared: Collection[str]):
         self.expressions = 0
         self.masks = 0
         self._video = video
         self._model = model
+        self._shared = shared
+        self._statuses: dict[str, Status] = {}
         self._answers: list[fol.Classification] = []
         self._frames = {number: fol.Detections() for number in video.numbers}
-        self._by_text: dict[str, dict[int, fol.Detection]] = {}
 
-    def add(self, text: str, masks: dict[int, fol.Detection]) -> bool:
-        """Adds the masks of an expression.
-
-        Returns:
-            False if there are other masks for the same text already, which stay: what answers a
-            text is told by the text alone
-        """
+    def add(self, expression: Expression, masks: dict[int, fol.Detection]) -> None:
+        """Adds the masks of an expression."""
         self.expressions += 1
-        if text in self._by_text:
-            return _same(masks, self._by_text[text])
-        self._by_text[text] = masks
-        index, instance = len(self._by_text), fo.Instance()
+        text, index, instance = expression.text, self.expressions, fo.Instance()
+        about = {"query": text}
+        if text in self._shared:
+            about["expression_id"] = expression.id
         for number, detection in masks.items():
-            detection.index, detection.instance, detection["query"] = index, instance, text
+            detection.index, detection.instance = index, instance
+            for name, value in about.items():
+                detection[name] = value
             if number in self._frames:
                 self._frames[number].detections.append(detection)
         self.masks += len(masks)
-        self.records.append(self._record(text, Status.OK if masks else Status.NO_TARGET))
-        self._answers.append(self._answer(text, index if masks else None))
-        return True
+        if masks or text not in self._statuses:
+            self._statuses[text] = Status.OK if masks else Status.NO_TARGET
+        self._answers.append(self._answer(text, index if masks else None, about))
 
     def labels(self) -> SampleLabels:
         """Returns the labels of the sample."""
+        records = [self._record(text, status) for text, status in self._statuses.items()]
         return SampleLabels(
             frames=self._frames,
             answers=fol.Classifications(classifications=self._answers),
             keyframes=fol.TemporalDetections(),
             reasoning="",
-            status=status_of(self.records),
-            trajectory={"segmentations": self.records},
+            status=status_of(records),
+            trajectory={"segmentations": records},
         )
 
     def _record(self, text: str, status: Status) -> dict[str, Any]:
@@ -316,11 +323,10 @@ class _Answers:
         )
         return make_record(segmentation, {"loaded": self._model}, None)
 
-    def _answer(self, text: str, index: int | None) -> fol.Classification:
+    def _answer(self, text: str, index: int | None, about: Mapping[str, str]) -> fol.Classification:
         status = Status.NO_TARGET if index is None else Status.OK
         return fol.Classification(
             label=str(status) if index is None else text,
-            query=text,
             reasoning="",
             index=index,
             keyframe=None,
@@ -329,12 +335,5 @@ class _Answers:
             reason=_EMPTY if index is None else "",
             model=self._model,
             corrected=False,
+            **about,
         )
-
-
-def _same(some: Mapping[int, fol.Detection], others: Mapping[int, fol.Detection]) -> bool:
-    return some.keys() == others.keys() and all(
-        detection.bounding_box == others[number].bounding_box
-        and np.array_equal(detection.mask, others[number].mask)
-        for number, detection in some.items()
-    )

@@ -19,12 +19,12 @@ class Question:
         expression: the expression; without a text where nothing says what was asked
         by_query: whether the expression does not name its objects: then the true objects are
             those whose own ``query`` is its text, or all where the truth has no ``query``
-        position: which of the sample's ``expressions`` it is; None if it is none of them
+        label_id: the id of its label in the sample's ``expressions``; None if it has none
     """
 
     expression: Expression
     by_query: bool = False
-    position: int | None = None
+    label_id: str | None = None
 
 
 class Questions:
@@ -68,7 +68,7 @@ class Questions:
         """
         stored = _first(self._expressions, ids)
         labels = stored.classifications if stored is not None else []
-        own = [Question(Expression.from_label(c), position=i) for i, c in enumerate(labels)]
+        own = [Question(Expression.from_label(c), label_id=c.id) for c in labels]
         if own and not self._only:
             return own
         texts = list(self._texts)

@@ -16,7 +16,7 @@ from PIL import Image
 from fiftyone_revseg import pictures
 from fiftyone_revseg.evaluation.results import Evaluation
 from fiftyone_revseg.evaluation.summary import COLUMNS, headline, summarize
-from fiftyone_revseg.evaluation.tables import _INTERVAL, _SHARES, _for_people
+from fiftyone_revseg.evaluation.tables import INTERVAL, SHARES, table_cells
 from fiftyone_revseg.version import __version__
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def write_report(
     directory = Path(directory).expanduser()
     notes = list(evaluation.notes)
     table = list(evaluation.table) or summarize(evaluation.scores, evaluation.benchmark)
-    titles, rows = _for_people(table)
+    titles, rows = table_cells(table)
     plots = _plots(evaluation, notes)
     groups = _cases(evaluation, samples, worst, best, progress, notes)
     contents = {
@@ -183,11 +183,11 @@ def _shown(case: Case, name: str) -> _Shown:
 def _legend(head: Sequence[str]) -> list[str]:
     """What the heads of a table mean."""
     meanings = []
-    for name, title in _SHARES.items():
+    for name, title in SHARES.items():
         if title in head:
             meanings.append(f"{title}: {COLUMNS[name].removeprefix(title).lstrip(':, ')}")
-    if _INTERVAL in head:
-        meanings.append(f"{_INTERVAL}: of J&F, over the choice of videos")
+    if INTERVAL in head:
+        meanings.append(f"{INTERVAL}: of J&F, over the choice of videos")
     return meanings
 
 

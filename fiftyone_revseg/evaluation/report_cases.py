@@ -144,7 +144,9 @@ def _case(
     said = [e for e in explain(sample, evaluation.pred_field) if e.query == score.query]
     thought = next((e.thought for e in said if e.thought), "")
     answer = "; ".join(dict.fromkeys(e.description for e in said if e.description))
-    predicted = masks.predicted.get(score.query, masks.predicted.get(None, masks.nothing()))
+    asked = Expression(score.expression_id, score.query, None)
+    unnamed = masks.predicted.get((None, None))
+    predicted = masks.prediction(asked) or unnamed or masks.nothing()
     truth = masks.union(masks.targets(question))
     try:
         picture = _picture(video, predicted, truth, masks.annotated, score, said)

@@ -128,8 +128,8 @@ class Scorer:
         annotators = {}
         if self._per_annotator:
             annotators = by_annotator(_known(self._questions.of(video.ids, ())))
-        texts = {a: [q.expression.text for q in own] for a, own in annotators.items()}
-        masks = read_masks(video, self._pred_field, self._gt_field, texts, self._more)
+        sharing = {a: [q.expression for q in own] for a, own in annotators.items()}
+        masks = read_masks(video, self._pred_field, self._gt_field, sharing, self._more)
         questions = self._questions.of(video.ids, self._answered(video, masks))
         self._untrue += len(questions) - len(_known(questions))
         questions = _known(questions)
@@ -155,7 +155,7 @@ class Scorer:
             )
             about["no_target"] = not any(rle is not None for rle in truth)
             scored.questions.append(question)
-            scored.confidences.append(masks.confidence(question.expression.text))
+            scored.confidences.append(masks.confidence(question.expression))
             job = _Job(name, scored, question, about, foreground)
             yield Pair(job, [predicted[k] for k in counted], truth, masks.size)
         for annotator, own in annotators.items():
@@ -172,9 +172,9 @@ class Scorer:
     ) -> Iterator[Pair]:
         """The pairs of each expression of an annotator with each object that they describe."""
         objects = objects_of(own)
-        texts = tuple(question.expression.text for question in own)
+        ids = tuple(question.expression.id for question in own)
         j, f = np.zeros((2, len(own), len(objects)))
-        shared = SharedMasks(name, annotator, texts, j, f)
+        shared = SharedMasks(name, annotator, ids, j, f)
         self.shared.append(shared)
         size = masks.size
         for row, track in enumerate(masks.exclusive[annotator]):
@@ -187,18 +187,19 @@ class Scorer:
         stored = video.values.get(f"{self._pred_field}_answers")
         labels = stored.classifications if stored is not None else []
         asked = [label["query"] for label in labels if label.has_field("query")]
-        return list(dict.fromkeys([*asked, *masks.predicted]))
+        return list(dict.fromkeys([*asked, *(query for query, _ in masks.predicted)]))
 
     def _prediction(
         self, video: LabelledVideo, masks: VideoMasks, question: Question, single: bool
     ) -> tuple[Track, dict[str, Any]]:
         """The predicted masks of an expression, and what is known about them."""
-        text = question.expression.text
-        answers = answers_to(video.values, self._pred_field, text)
+        answers = answers_to(video.values, self._pred_field, question.expression)
         status, reason = status_and_reason(answers or [])
         self.models |= models_of(answers or [])
-        unnamed = masks.predicted.get(None)
-        track = masks.predicted.get(text, unnamed if single else None)
+        unnamed = masks.predicted.get((None, None))
+        track = masks.prediction(question.expression)
+        if track is None and single:
+            track = unnamed
         missing = True
         if not masks.labelled and not answers:
             reason = f"there are no labels in '{self._pred_field}'"

@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fiftyone_revseg.evaluation.answers import FAILED
-from fiftyone_revseg.evaluation.expressions import EXPRESSIONS, Expression
+from fiftyone_revseg.evaluation.expressions import (
+    EXPRESSIONS,
+    Answered,
+    Expression,
+    answer_in,
+    answered_by,
+)
 from fiftyone_revseg.evaluation.submission_check import validate_submission
 from fiftyone_revseg.evaluation.submission_files import (
     ROOTS,
@@ -157,7 +163,7 @@ class _About:
     name: str
     frame_names: tuple[str, ...]
     expressions: tuple[Expression, ...]
-    answered: frozenset[str]
+    answered: frozenset[Answered]
 
     @property
     def only_text(self) -> str | None:
@@ -197,7 +203,7 @@ def _abouts(samples: Any, pred_field: str) -> dict[str, _About]:
             tuple(frames or ()),
             tuple(map(Expression.from_label, found.classifications if found else ())),
             frozenset(
-                answer["query"]
+                answered_by(answer)
                 for answer in (given.classifications if given else ())
                 if answer["status"] not in FAILED
             ),
@@ -230,33 +236,30 @@ def _add_video(
     """Writes the masks of all expressions of one video, one frame after the other."""
     from fiftyone_revseg.dataset.masks import union
 
-    ids = defaultdict(list)
-    for expression in about.expressions:
-        ids[expression.text].append(expression.id)
+    asked = {key for expression in about.expressions for key in expression.answered}
     empty = encode_mask(np.zeros(video.size[::-1], bool))
-    predicted: set[str] = set()
-    visible: set[str] = set()
+    predicted: set[Answered] = set()
+    visible: set[Answered] = set()
 
-    def write(number: int, masks: Mapping[str, bytes]) -> None:
-        for text, its_ids in ids.items():
-            for i in its_ids:
-                name = f"{ROOTS[summary.benchmark]}{about.name}/{i}/{frames[number]}.png"
-                archive.add(name, masks.get(text, empty))
+    def write(number: int, masks: Mapping[Answered, bytes]) -> None:
+        for expression in about.expressions:
+            folder = f"{ROOTS[summary.benchmark]}{about.name}/{expression.id}"
+            archive.add(f"{folder}/{frames[number]}.png", answer_in(masks, expression) or empty)
 
     # In the order of the frames, whether or not they have labels: it decides the bytes
     left = deque(sorted(frames))
     for number, found in video.frames([pred_field]):
-        by_query = _by_query(found[pred_field] or (), pred_field, about)
-        predicted.update(by_query)
+        answers = _by_answered(found[pred_field] or (), pred_field, about)
+        predicted.update(answers)
         while left and left[0] < number:
             write(left.popleft(), {})
         if not left or left[0] != number:
             continue
         masks = {}
-        for text, detections in by_query.items():
-            mask = union(detections, video.size) if text in ids else None
-            if mask is not None and mask.any():
-                masks[text] = encode_mask(mask)
+        for key in answers.keys() & asked:
+            mask = union(answers[key], video.size)
+            if mask.any():
+                masks[key] = encode_mask(mask)
         visible.update(masks)
         write(left.popleft(), masks)
     for number in left:
@@ -264,21 +267,24 @@ def _add_video(
 
     summary.videos += 1
     summary.expressions += len(about.expressions)
-    for text, its_ids in ids.items():
-        if text not in predicted | about.answered:
-            summary.missing += [f"{about.name}/{i}" for i in its_ids]
-        elif text not in visible:
-            summary.empty += len(its_ids)
+    for expression in about.expressions:
+        if (predicted | about.answered).isdisjoint(expression.answered):
+            summary.missing.append(f"{about.name}/{expression.id}")
+        elif visible.isdisjoint(expression.answered):
+            summary.empty += 1
 
 
-def _by_query(detections: Iterable[Any], pred_field: str, about: _About) -> dict[str, list[Any]]:
-    found = defaultdict(list)
+def _by_answered(
+    detections: Iterable[Any], pred_field: str, about: _About
+) -> dict[Answered, list[Any]]:
+    found: dict[Answered, list[Any]] = defaultdict(list)
     for detection in detections:
-        query = getattr(detection, "query", None) or about.only_text
+        query, expression_id = answered_by(detection)
+        query = query or about.only_text
         if query is None:
             raise ValueError(
                 f"Detections in '{pred_field}' of video '{about.name}' have no query, so that it"
                 " is not known which expression they answer: choose a field that was segmented into"
             )
-        found[query].append(detection)
+        found[query, expression_id].append(detection)
     return found

@@ -12,9 +12,9 @@ from typing import Any
 from fiftyone_revseg.evaluation.results import Evaluation
 from fiftyone_revseg.evaluation.summary import COLUMNS
 
-# Column -> its head in tables for people, in per cent where it is a share
 _COUNTS = {"videos": "videos", "expressions": "expressions", "missing": "missing"}
-_SHARES = {
+#: Column that is a share -> its head in tables for people, which have it in per cent
+SHARES = {
     "jf": "J&F",
     "j": "J",
     "f": "F",
@@ -24,12 +24,13 @@ _SHARES = {
     "found": "found",
     "false_presence": "false presence",
 }
-_INTERVAL = "95 % interval"
+#: The head of the column with the confidence interval of J&F
+INTERVAL = "95 % interval"
 
 
 def to_markdown(evaluation: Evaluation) -> str:
     """Writes an evaluation as Markdown: a table in per cent, its notes and its protocol."""
-    head, rows = _for_people(evaluation.table)
+    head, rows = table_cells(evaluation.table)
     lines = [
         f"| {' | '.join(head)} |",
         f"|{'|'.join(['---', *['---:'] * (len(head) - 1)])}|",
@@ -42,7 +43,7 @@ def to_markdown(evaluation: Evaluation) -> str:
 
 def to_text(evaluation: Evaluation) -> str:
     """Writes an evaluation for a terminal: the table, its notes and its protocol."""
-    head, rows = _for_people(evaluation.table)
+    head, rows = table_cells(evaluation.table)
     widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
     lines = [
         "  ".join(
@@ -114,13 +115,13 @@ def check_path(path: str | Path) -> Path:
 _WRITERS: dict[str, Callable[[Evaluation], str]] = {".md": to_markdown, ".csv": to_csv}
 
 
-def _for_people(table: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """The head and the rows as text, without columns in which there is nothing."""
-    shown = [name for name in _SHARES if any(row.get(name) is not None for row in table)]
+def table_cells(table: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Returns the head and the rows as text, without columns in which there is nothing."""
+    shown = [name for name in SHARES if any(row.get(name) is not None for row in table)]
     has_interval = any(row.get("jf_low") is not None for row in table)
     head = ["", *_COUNTS.values()]
     for name in shown:
-        head += [_SHARES[name], *([_INTERVAL] if name == "jf" and has_interval else [])]
+        head += [SHARES[name], *([INTERVAL] if name == "jf" and has_interval else [])]
     rows = []
     for row in table:
         cells = [row["name"], *(str(row[name]) for name in _COUNTS)]

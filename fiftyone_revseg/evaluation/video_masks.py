@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fiftyone_revseg.evaluation.expressions import (
+    Answered,
+    Expression,
+    answer_in,
+    answered_by,
+)
 from fiftyone_revseg.evaluation.questions import Question
 from fiftyone_revseg.evaluation.scoring import union_rles
 from fiftyone_revseg.tracking.rle import RLE, encode_masks
@@ -31,14 +37,13 @@ class VideoMasks:
     Attributes:
         size: the (width, height) in pixels
         numbers: the frame numbers, 1-based
-        predicted: query -> T masks, all of its objects together; the key None is that of
-            detections without a ``query``
-        exclusive: name -> a list with the T masks of each of its queries, where a pixel belongs
-            to the query of the highest confidence, or to none if all are 0.1 or less
+        predicted: what is answered -> T masks, all of its objects together
+        exclusive: name -> a list with the T masks of each of its expressions, where a pixel belongs
+            to the expression of the highest confidence, or to none if all are 0.1 or less
         truth: (index, query) of a true object -> T masks
         boxes: (index, query) of a true object -> (T,) float, the areas of its boxes as shares of
             the frame
-        confidences: query -> those of its detections
+        confidences: what is answered -> those of the detections
         foreground: T masks of all true objects; None if it is the union of :attr:`truth`
         labelled: whether any frame has a value in the field with the predictions
         annotated: (T,) bool, the frames that have a value in the field with the truth, be it empty
@@ -46,11 +51,11 @@ class VideoMasks:
 
     size: tuple[int, int]
     numbers: range
-    predicted: dict[str | None, Track] = field(default_factory=dict)
+    predicted: dict[Answered, Track] = field(default_factory=dict)
     exclusive: dict[str, list[Track]] = field(default_factory=dict)
     truth: dict[tuple[int | None, str | None], Track] = field(default_factory=dict)
     boxes: dict[tuple[int | None, str | None], np.ndarray] = field(default_factory=dict)
-    confidences: dict[str | None, list[float]] = field(default_factory=dict)
+    confidences: dict[Answered, list[float]] = field(default_factory=dict)
     foreground: Track | None = None
     labelled: bool = False
     annotated: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
@@ -59,9 +64,13 @@ class VideoMasks:
         """Returns T times no mask."""
         return [None] * len(self.numbers)
 
-    def confidence(self, query: str) -> float | None:
-        """Returns the mean confidence of the detections that answer a query."""
-        values = self.confidences.get(query)
+    def prediction(self, expression: Expression) -> Track | None:
+        """Returns the T masks that answer an expression; None if nothing does."""
+        return answer_in(self.predicted, expression)
+
+    def confidence(self, expression: Expression) -> float | None:
+        """Returns the mean confidence of the detections that answer an expression."""
+        values = answer_in(self.confidences, expression)
         return float(np.mean(values)) if values else None
 
     def targets(self, question: Question) -> list[tuple[int | None, str | None]]:
@@ -86,7 +95,7 @@ def read_masks(
     video: LabelledVideo,
     pred_field: str,
     gt_field: str,
-    exclusive: Mapping[str, Sequence[str]] | None = None,
+    exclusive: Mapping[str, Sequence[Expression]] | None = None,
     more: Sequence[str] = (),
 ) -> VideoMasks:
     """Reads the masks of a video, one frame after the other.
@@ -95,7 +104,7 @@ def read_masks(
         video: a :class:`fiftyone_revseg.dataset.masks.LabelledVideo`
         pred_field: the label field with the predictions
         gt_field: the label field with the truth
-        exclusive (None): name -> queries that share the pixels between them
+        exclusive (None): name -> expressions that share the pixels between them
         more (()): which of :data:`VOID` and :data:`FOREGROUND` there are
 
     Returns:
@@ -108,7 +117,7 @@ def read_masks(
     masks.annotated = np.zeros(len(video.numbers), bool)
     masks.foreground = masks.nothing() if FOREGROUND in more else None
     masks.exclusive = {
-        name: [masks.nothing() for _ in queries] for name, queries in (exclusive or {}).items()
+        name: [masks.nothing() for _ in sharing] for name, sharing in (exclusive or {}).items()
     }
     for number, found in video.frames([pred_field, gt_field, *more]):
         if number not in video.numbers:
@@ -118,19 +127,19 @@ def read_masks(
         predicted, true = found[pred_field] or (), found[gt_field] or ()
         masks.labelled |= found[pred_field] is not None
         masks.annotated[k] = found[gt_field] is not None
-        _add(masks.predicted, k, predicted, canvas, masks, _query)
+        _add(masks.predicted, k, predicted, canvas, masks, answered_by)
         _add(masks.truth, k, true, canvas, masks, _object)
         if masks.foreground is not None:
             masks.foreground[k] = canvas.encode(found[FOREGROUND] or ())
         for detection in predicted:
             if detection.confidence is not None:
-                values = masks.confidences.setdefault(_query(detection), [])
+                values = masks.confidences.setdefault(answered_by(detection), [])
                 values.append(float(detection.confidence))
         for detection in true:
             areas = masks.boxes.setdefault(_object(detection), np.zeros(len(video.numbers)))
             areas[k] += _area(detection)
-        for name, queries in (exclusive or {}).items():
-            shared = canvas.share(predicted, queries)
+        for name, sharing in (exclusive or {}).items():
+            shared = canvas.share(predicted, sharing)
             for track, rle in zip(masks.exclusive[name], shared, strict=True):
                 track[k] = rle
     return masks
@@ -147,18 +156,20 @@ class _Canvas:
         """Returns the union of detections."""
         return self._encode(self._draw(detections)[None])[0]
 
-    def share(self, detections: Sequence[Any], queries: Sequence[str]) -> list[RLE | None]:
-        """Gives each pixel to the query of the most confident detection."""
+    def share(
+        self, detections: Sequence[Any], expressions: Sequence[Expression]
+    ) -> list[RLE | None]:
+        """Gives each pixel to the expression of the most confident detection."""
         owner = np.zeros((self._size[1], self._size[0]), np.int32)  # 0 is the background
         best = np.full(owner.shape, _BACKGROUND, np.float32)
-        for number, query in enumerate(queries, start=1):
+        for number, expression in enumerate(expressions, start=1):
             for detection in detections:
-                if _query(detection) != query:
+                if answered_by(detection) not in expression.answered:
                     continue
                 confidence = 1.0 if detection.confidence is None else float(detection.confidence)
                 won = self._draw([detection]) & (confidence > best)  # of equals, the first
                 owner[won], best[won] = number, confidence
-        return self._encode(owner == np.arange(1, len(queries) + 1)[:, None, None])
+        return self._encode(owner == np.arange(1, len(expressions) + 1)[:, None, None])
 
     def _draw(self, detections: Iterable[Any]) -> np.ndarray:
         from fiftyone_revseg.dataset.masks import union
@@ -185,12 +196,8 @@ def _add(
         tracks.setdefault(name, masks.nothing())[k] = canvas.encode(group)
 
 
-def _query(detection: Any) -> str | None:
-    return detection["query"] if detection.has_field("query") else None
-
-
 def _object(detection: Any) -> tuple[int | None, str | None]:
-    return detection.index, _query(detection)
+    return detection.index, answered_by(detection)[0]
 
 
 def _area(detection: Any) -> float:

@@ -71,6 +71,13 @@ def test_the_figures_are_fields(dataset):
     assert dataset.app_config.sidebar_groups[-1].name == "ev"
 
 
+def test_a_view_of_some_expressions(dataset):
+    evaluation = evaluate(dataset[:2].filter_labels("expressions", F("kind") == "hard"))
+    assert [score.query for score in evaluation.scores] == ["the dog", "the dog"]
+    values = dataset[:2].values("expressions.classifications.ev_jf")
+    assert values == [[None, score.jf, None] for score in evaluation.scores]
+
+
 def test_the_panel_shows_it(dataset):
     evaluation = evaluate(dataset[:2])
     data, _ = panel_data(dataset, key="ev")

@@ -17,6 +17,7 @@ from png_predictions import stored_masks, write_predictions
 from fiftyone_revseg.evaluation.benchmarks import import_benchmark
 from fiftyone_revseg.evaluation.evaluate import evaluate_view
 from fiftyone_revseg.evaluation.predictions import load_predictions
+from fiftyone_revseg.evaluation.submission import write_submission
 
 WITH_TRUTH = [name for name in SPLITS if name != "lv-vis"]  # its texts are rewritten on import
 
@@ -157,12 +158,26 @@ def test_what_cannot_be_loaded(imported, tmp_path):
     other.delete()
 
 
-def test_expressions_with_one_text_get_the_masks_of_the_first(imported, tmp_path):
+def test_expressions_with_one_text_keep_their_own_masks(imported, tmp_path):
     miniature, dataset = imported("mevis")
+    first, _ = miniature.videos
     for sample in dataset:
-        sample.expressions.classifications[1].label = sample.expressions.classifications[0].label
+        for expression in sample.expressions.classifications:
+            expression.label = "an object that moves"
         sample.save()
-    loaded = load_predictions(dataset, write_predictions(miniature, tmp_path / "out"), "theirs")
-    assert loaded.shared == [f"{name}/1" for name in miniature.videos]
-    assert "2 expressions have the text of another one, whose masks they get" in str(loaded)
-    assert len(dataset.first().theirs_answers.classifications) == 2
+    folder = write_predictions(miniature, tmp_path / "out", miniature.union, [f"{first}/1"])
+    loaded = load_predictions(dataset, folder, "theirs")
+    assert loaded.missing == [f"{first}/1"]
+    scores = evaluate_view(dataset, "theirs", workers=1).scores
+    found = {(score.video, score.expression_id): (score.jf, score.missing) for score in scores}
+    assert found.pop((first, "1")) == (0, True)
+    assert set(found.values()) == {(1.0, False)}
+
+    summary = write_submission(dataset, "theirs", "mevis", tmp_path / "out.zip")
+    assert summary.missing == [f"{first}/1"]
+    again = load_predictions(dataset, tmp_path / "out.zip", "again")
+    assert again.masks == loaded.masks
+    scores = evaluate_view(dataset, "again", workers=1).scores
+    assert {s.jf for s in scores if (s.video, s.expression_id) != (first, "1")} == {1.0}
+    # So that the App can filter on it
+    assert dataset.get_field("frames.theirs.detections.expression_id") is not None

@@ -103,7 +103,7 @@ def score(pred, gt):
     return score_rles(encode_masks(pred), encode_masks(gt), gt.shape[:0:-1])
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(clips())
 @example((np.ones((1, 1, 1), bool), np.zeros((1, 1, 1), bool)))
 @example((np.ones((1, 5, 7), bool), np.zeros((1, 5, 7), bool)))
@@ -122,7 +122,7 @@ def test_equals_the_definition(clip):
     assert found.accuracy == pytest.approx((pred == gt).mean((1, 2)), abs=1e-9)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(clips((100, 180), (130, 320)))
 def test_equals_the_definition_at_larger_radii(clip):
     pred, gt = clip

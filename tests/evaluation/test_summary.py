@@ -93,11 +93,11 @@ def test_ref_davis_by_hand():
 def test_predicted_objects_are_assigned_to_true_ones():
     j = np.array([[0.1, 0.9], [0.8, 0.7]])
     shared = SharedMasks("a", "0", ("x", "y"), j, j / 2)
-    found = assign([shared], [score(0, query="x"), score(0, query="y")])
+    found = assign([shared], [score(0, expression_id="x"), score(0, expression_id="y")])
     assert [(o.j, o.f) for o in found] == [(0.8, 0.4), (0.9, 0.45)]
     # A missing one fits nothing, and an unreadable video counts as zero
     scores = [
-        score(0, query="y", annotator="0", missing=True),
+        score(0, expression_id="y", annotator="0", missing=True),
         score(0, video="b", annotator="0", missing=True),
     ]
     found = assign([shared], scores)

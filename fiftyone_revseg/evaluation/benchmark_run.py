@@ -70,7 +70,7 @@ def run_benchmark(
 
     Examples::
 
-        from fiftyone_revseg.evaluation.run_benchmark import run_benchmark
+        from fiftyone_revseg.evaluation import run_benchmark
 
         run = run_benchmark("reasonvos", "/data/ReasonVOS", "revseg-qwen2.5-vl-7b")
         print(run.evaluation.table[-1]["jf"])
