@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+sys.path.insert(0, str(Path(__file__).parent))
+from fake_models import BoxTracker
+
 from fiftyone_revseg.cli import main
+from fiftyone_revseg.dataset import data_filter
 from fiftyone_revseg.dataset.data_filter import DROPPED
 from fiftyone_revseg.synthetic import make_dataset as make_world_dataset
 
@@ -29,6 +34,7 @@ def run(*arguments, exit_code=0):
     return result.output
 
 
+@pytest.mark.slow  # the embedded tracker walks over a whole video
 def test_filter(dataset):
     said = run(dataset.name, "--gt-field", "objects", "--starts", 1, "--device", "cpu")
     assert "1 of 1 kept" in said
@@ -56,7 +62,8 @@ def test_what_is_wrong_is_said_in_one_sentence(dataset):
     assert "1 of 1 could not be measured" in said
 
 
-def test_the_code_of_the_page(dataset, capsys):
+def test_the_code_of_the_page(dataset, capsys, monkeypatch):
+    monkeypatch.setattr(data_filter, "load_tracker", lambda _: BoxTracker())
     (code,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     names: dict = {}
     exec(compile(code, PAGE.name, "exec"), names)
