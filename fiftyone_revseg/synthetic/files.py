@@ -70,7 +70,7 @@ def render(
         frames, masks = world.render()
         if not path.exists():
             write_video(path, frames, world.fps)
-        records.append(_record(path.name, world, masks, _chosen_queries(world, queries)))
+        records.append(_record(path.name, world, masks, chosen_queries(world, queries)))
     partial = directory / f".{ANNOTATIONS}.partial"
     partial.write_text(json.dumps(records))
     os.replace(partial, directory / ANNOTATIONS)
@@ -132,7 +132,7 @@ def make_dataset(
     return dataset
 
 
-def _chosen_queries(world: World, count: int) -> list[Query]:
+def chosen_queries(world: World, count: int) -> list[Query]:
     """The first one of the kind whose turn it is, where the world has one."""
     available = pick_queries(world, 100)
     turn = KINDS[world.seed % len(KINDS)]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fiftyone_revseg.synthetic.files import _chosen_queries
+from fiftyone_revseg.synthetic.files import chosen_queries
 from fiftyone_revseg.synthetic.world import make_world
 from fiftyone_revseg.tracking.rle import RLE, encode_masks
 
@@ -66,7 +66,7 @@ def write_mevis(
                 "anno_id": [anno_ids[target] for target in query.targets],
                 "kind": query.kind,
             }
-            for i, query in enumerate(_chosen_queries(world, queries))
+            for i, query in enumerate(chosen_queries(world, queries))
         }
         videos[name] = {
             "expressions": expressions,
