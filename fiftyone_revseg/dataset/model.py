@@ -93,6 +93,7 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
 
     def __init__(self, config: RevSegModelConfig, pipeline: RevSeg | None = None):
         self.config = config
+        self.has_own_pipeline = pipeline is not None  # which is not the one that the config names
         self.pipeline = pipeline or load_pipeline(
             config.name_or_path,
             tracker=config.tracker,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fiftyone_revseg.dataset.engines import open_engine
 from fiftyone_revseg.dataset.jobs import (
     Job,
     check_collection,
@@ -30,6 +31,7 @@ from fiftyone_revseg.dataset.runs import Run, RunSummary
 from fiftyone_revseg.dataset.schema import declare_fields, valid_label_field
 from fiftyone_revseg.dataset.writer import LabelWriter
 from fiftyone_revseg.engine import Engine, LocalEngine
+from fiftyone_revseg.engine.shards import Shard
 from fiftyone_revseg.pipeline import Progress, RevSeg, Segmentation
 
 logger = logging.getLogger(__name__)
@@ -47,7 +49,9 @@ def segment_view(
     group_slice: str | None = None,
     masks_dir: str | Path | None = None,
     progress: bool | OnProgress | None = None,
-    engine: Engine | None = None,
+    engine: Engine | str | None = None,
+    workers: int | None = None,
+    shard: Shard | str | None = None,
 ) -> RunSummary:
     """Segments the videos of a collection and writes the answers to its samples.
 
@@ -66,6 +70,9 @@ def segment_view(
         # Each sample's own query, with other settings than before
         model = revseg.load_model("revseg-nano", spec={"frames": 8})
         revseg.segment_view(view, model, prompt_field="query", overwrite="changed")
+
+        # On two workers of Ray, each with the model
+        revseg.segment_view(view, "revseg-nano", queries="the red circle", workers=2)
 
     Args:
         samples: a :class:`fiftyone.core.dataset.Dataset` or view: videos, clips, or ordered
@@ -88,9 +95,13 @@ def segment_view(
         progress (None): whether to show a progress bar; or a function that is called with a
             :class:`fiftyone_revseg.dataset.progress.RunProgress`. By default, as FiftyOne is
             configured
-        engine (None): what runs the model over the videos, a
-            :class:`fiftyone_revseg.engine.Engine`. By default, a
-            :class:`fiftyone_revseg.engine.LocalEngine` with the model's pipeline
+        engine (None): what runs the model over the videos: "local" for this process; "ray" for
+            workers of Ray, each of which loads the model; or an
+            :class:`fiftyone_revseg.engine.Engine`, whose own pipeline is then the one that
+            answers. By default, "ray" if a number of workers is given, else "local"
+        workers (None): how many workers of Ray. By default, one for each GPU, 2 without GPUs
+        shard (None): do only a part of the samples, such as "2/8", the second of eight; a
+            :class:`fiftyone_revseg.engine.shards.Shard`. Others may do other parts meanwhile
 
     Returns:
         a :class:`RunSummary`; ``print`` it
@@ -102,7 +113,30 @@ def segment_view(
     label_field = valid_label_field(label_field)
     check_overwrite(overwrite)
     samples = check_collection(samples, group_slice)
-    model = model if isinstance(model, RevSegModel) else load_model(model, label_field=label_field)
+    shard = Shard.parse(shard) if isinstance(shard, str) else shard
+    if isinstance(engine, str) or (engine is None and workers is not None):
+        with open_engine(engine, workers, model) as opened:
+            return segment_view(
+                samples,
+                model,
+                queries=queries,
+                prompt_field=prompt_field,
+                label_field=label_field,
+                overwrite=overwrite,
+                confidence_thresh=confidence_thresh,
+                classes=classes,
+                group_slice=group_slice,
+                masks_dir=masks_dir,
+                progress=progress,
+                engine=opened,
+                shard=shard,
+            )
+    if engine is not None and workers is not None:
+        raise ValueError("workers are those of the engine that is given: leave them out here")
+    pipeline = getattr(engine, "pipeline", None)
+    if not isinstance(model, RevSegModel):
+        model = load_model(pipeline or model, label_field=label_field)
+    pipeline = pipeline or model.pipeline
     if confidence_thresh is None:
         confidence_thresh = model.config.confidence_thresh
     jobs = make_jobs(
@@ -110,6 +144,9 @@ def segment_view(
         model.config.query if queries is None else queries,
         prompt_field or model.needs_fields.get("prompt_field"),
     )
+    if shard is not None:
+        # Clips of one video go together, as they are written to one sample
+        jobs = [job for job in jobs if shard.holds(job.sample_id)]
     if not jobs:
         return RunSummary(label_field=label_field)
     if not any(query.strip() for job in jobs for query in job.queries):
@@ -117,7 +154,7 @@ def segment_view(
             "There is nothing to segment: give queries, or name the field that holds them, "
             'segment_view(..., prompt_field="query")'
         )
-    settings = settings_of(model.pipeline, confidence_thresh, classes, masks_dir)
+    settings = settings_of(pipeline, confidence_thresh, classes, masks_dir)
 
     dataset = source_dataset(samples)
     dataset.reload()  # another process may have added fields since
@@ -136,10 +173,10 @@ def segment_view(
     )
     if not left.todo:
         return summary
-    run = Run(dataset, summary, settings, model.pipeline)
+    run = Run(dataset, summary, settings, pipeline)
     files = MaskFiles(masks_dir, dataset.values("filepath")) if masks_dir else None
     writer = _Writer(
-        pipeline=model.pipeline,
+        pipeline=pipeline,
         writer=LabelWriter(dataset, label_field, clips, files),
         label_options={
             "confidence_thresh": confidence_thresh,
@@ -148,7 +185,7 @@ def segment_view(
         },
         summary=summary,
     )
-    engine = engine or LocalEngine(model.pipeline)
+    engine = engine or LocalEngine(pipeline)
     with run, Reporter(progress, len(left.todo)) as reporter:
         in_work = InWork(reporter)
         answered = engine.run(map(engine_job, left.todo), in_work)

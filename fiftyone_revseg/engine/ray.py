@@ -35,6 +35,7 @@ from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline
 logger = logging.getLogger(__name__)
 
 _LOOK = 0.2  # seconds between two looks at the clock
+_WITHOUT_GPUS = 2  # workers
 _ASK = 0.5  # seconds between two questions how far a worker is
 
 Answer = tuple[EngineJob, list[Segmentation]]
@@ -60,7 +61,7 @@ class RayEngine:
         model: a preset, hub id or path; or a function that loads a pipeline in each worker, such
             as ``functools.partial(load_pipeline, "revseg-nano", spec={"frames": 8})``; or a
             pipeline of parts that can be pickled, such as a model on a server
-        workers (2): how many workers there are
+        workers (None): how many workers there are. By default, one for each GPU, 2 without GPUs
         max_workers (None): up to how many to ask for while there are jobs, which makes clusters
             grow that can; those beyond ``workers`` end when there is nothing left for them. By
             default, as many as ``workers``
@@ -82,7 +83,7 @@ class RayEngine:
     def __init__(
         self,
         model: str | Path | RevSeg | Callable[[], RevSeg] = "revseg-nano",
-        workers: int = 2,
+        workers: int | None = None,
         max_workers: int | None = None,
         gpus_per_worker: float | None = None,
         cpus_per_worker: int | None = None,
@@ -90,24 +91,28 @@ class RayEngine:
         attempts: int = 3,
         timeout: float = 1800.0,
     ):
-        max_workers = workers if max_workers is None else max_workers
-        for what, number in (("workers", workers), ("attempts", attempts)):
-            if number < 1:
+        numbers = {"workers": workers, "cpus_per_worker": cpus_per_worker, "attempts": attempts}
+        for what, number in numbers.items():
+            if number is not None and number < 1:
                 raise ValueError(f"{what} must be 1 or more, got {number}")
-        if max_workers < workers:
-            raise ValueError(f"max_workers must be {workers} or more, got {max_workers}")
+        if max_workers is not None and max_workers < (workers or 1):
+            raise ValueError(f"max_workers must be {workers or 1} or more, got {max_workers}")
         if not timeout > 0:
             raise ValueError(f"timeout must be a number of seconds > 0, got {timeout}")
-        if cpus_per_worker is not None and cpus_per_worker < 1:
-            raise ValueError(f"cpus_per_worker must be 1 or more, got {cpus_per_worker}")
         _check_gpus(gpus_per_worker)
-        model = _to_load(model)
+        if isinstance(model, (str, Path)):
+            model = loading(model)
         self._ray = import_ray()
-        self._workers, self._max_workers = workers, max_workers
         self._attempts, self._timeout = attempts, timeout
-        self._cluster = Cluster(address, cpus=max_workers * (cpus_per_worker or 1))
+        most = max_workers or workers or _WITHOUT_GPUS
+        self._cluster = Cluster(address, cpus=most * (cpus_per_worker or 1))
         try:
-            gpus, cpus = self._shares(gpus_per_worker, cpus_per_worker)
+            gpus = self._gpus(gpus_per_worker)
+            if workers is None:
+                there = self._cluster.resource("GPU")
+                workers = max(1, int(there / gpus)) if gpus else min(most, _WITHOUT_GPUS)
+            self._workers, self._max_workers = workers, max(workers, max_workers or 1)
+            cpus = cpus_per_worker or self._cpus(gpus)
             self._pool = Pool(model, cpus, gpus, attempts)
         except BaseException:
             self._cluster.close()
@@ -147,19 +152,23 @@ class RayEngine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _shares(self, gpus: float | None, cpus: int | None) -> tuple[float, int]:
+    def _gpus(self, gpus: float | None) -> float:
         there = self._cluster.resource("GPU")
         if gpus is None:
-            gpus = 1.0 if there else 0.0
+            return 1.0 if there else 0.0
         if gpus > there and self._cluster.is_own:  # other clusters may grow
             raise ValueError(
                 f"A worker is to have {gpus:g} GPUs, and this machine has {there:g}: give fewer, "
                 "or the address of a cluster that has them"
             )
-        if cpus is None:
-            cores = os.cpu_count() if self._cluster.is_own else self._cluster.resource("CPU")
-            cpus = 1 if gpus else max(1, int(cores or 1) // self._workers)
-        return gpus, cpus
+        return gpus
+
+    def _cpus(self, gpus: float) -> int:
+        if gpus:
+            return 1
+        # Of this machine, Ray may have been told of more CPUs than it has
+        cores = os.cpu_count() if self._cluster.is_own else self._cluster.resource("CPU")
+        return max(1, int(cores or 1) // self._max_workers)
 
 
 class _Run:
@@ -331,12 +340,20 @@ class VideoGivenUp(RuntimeError):  # noqa: N818  read by people in a status
     """A video took its workers along."""
 
 
-def _to_load(model: str | Path | RevSeg | Callable[[], RevSeg]) -> RevSeg | Callable[[], RevSeg]:
-    if isinstance(model, (str, Path)):
-        # Workers have another working directory
-        name = str(Path(model).resolve()) if Path(model).exists() else str(model)
-        return partial(load_pipeline, name)
-    return model
+def loading(model: str | Path, **options: Any) -> Callable[[], RevSeg]:
+    """Returns a function that loads a pipeline in a worker, which has another working directory.
+
+    Args:
+        model: a preset, hub id or path
+        **options: of :func:`fiftyone_revseg.pipeline.load_pipeline`
+    """
+    if options.get("tracker") is not None:
+        options["tracker"] = _from_anywhere(options["tracker"])
+    return partial(load_pipeline, _from_anywhere(model), **options)
+
+
+def _from_anywhere(model: str | Path) -> str:
+    return str(Path(model).resolve()) if Path(model).exists() else str(model)
 
 
 def _check_gpus(gpus: float | None) -> None:
