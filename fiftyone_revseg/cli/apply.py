@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,35 @@ _INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended: 128 + S
 )
 @options.device
 @click.option("--dtype", help="bfloat16, float16 or float32.  [default: what suits the device]")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    help="Run in this process, or on workers of Ray, each with the model.  [default: local, or ray"
+    " with any of the next options]",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="How many workers.  [default: one for each GPU, 2 without GPUs]",
+)
+@click.option(
+    "--gpus-per-worker",
+    type=click.FloatRange(0),
+    metavar="X",
+    help="GPUs of each worker, such as 1 or 0.5.  [default: 1, or 0 if there are none]",
+)
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="The Ray cluster with the workers.  [default: RAY_ADDRESS, else this machine]",
+)
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Only a part of the videos, such as 2/8, the second of eight; for schedulers that start"
+    " a command several times.",
+)
 def apply(
     dataset_name,
     view,
@@ -94,6 +124,11 @@ def apply(
     masks_dir,
     device,
     dtype,
+    engine,
+    workers,
+    gpus_per_worker,
+    address,
+    shard,
 ) -> None:
     """Segments the videos of the FiftyOne dataset DATASET, and writes the answers into it.
 
@@ -115,6 +150,8 @@ def apply(
       revseg apply my-videos --query "the object that appears last"
       revseg apply my-videos --query-field query --model revseg-qwen2.5-vl-7b
       revseg apply my-images --query "the dog" --group-by scene --order-by frame_number
+      revseg apply my-videos --query-field query --workers 4
+      revseg apply my-videos --query-field query --shard 2/8
     """
     if not queries and not query_field:
         raise click.UsageError("There is nothing to ask: give --query TEXT or --query-field FIELD")
@@ -122,6 +159,17 @@ def apply(
         raise click.UsageError("A --query is empty: say what to look for")
     if bool(group_by) != bool(order_by):
         raise click.UsageError("--group-by and --order-by go together")
+    of_ray = [workers, gpus_per_worker, address]
+    if engine == "local" and of_ray != [None, None, None]:
+        raise click.UsageError("--workers, --gpus-per-worker and --address go with --engine ray")
+    on_ray = engine == "ray" or of_ray != [None, None, None]
+    if shard is not None:
+        from fiftyone_revseg.engine.shards import Shard
+
+        try:
+            shard = Shard.parse(shard)
+        except ValueError as error:
+            raise click.UsageError(f"--shard: {error}") from error
 
     from fiftyone_revseg.cli.datasets import open_collection
     from fiftyone_revseg.cli.progress import RunBars
@@ -140,18 +188,34 @@ def apply(
         if not make_jobs(check_collection(samples, group_slice).limit(1), None, query_field):
             click.echo("There are no videos, so there is nothing to do")
             return
-        loaded = load_model(
-            model,
-            query=list(queries) or None,
-            prompt_field=query_field,
-            label_field=label_field,
-            tracker=tracker,
-            device=device,
-            dtype=dtype,
-            spec=options.settings(spec, frames),
-            server=server,
-        )
-        with RunBars() as bars:
+        asked = {"query": list(queries) or None, "prompt_field": query_field}
+        how = {
+            "tracker": tracker,
+            "device": device,
+            "dtype": dtype,
+            "spec": options.settings(spec, frames),
+            "server": server,
+        }
+        with ExitStack() as stack:
+            ray_engine = None
+            if on_ray:
+                from fiftyone_revseg.engine.ray import RayEngine, loading
+
+                if gpus_per_worker is None and device == "cpu":
+                    gpus_per_worker = 0.0
+                ray_engine = stack.enter_context(
+                    RayEngine(
+                        loading(model, **how),
+                        workers,
+                        gpus_per_worker=gpus_per_worker,
+                        address=address,
+                    )
+                )
+                # Workers have the models, and this process only knows of them
+                loaded = load_model(ray_engine.pipeline, label_field=label_field, **asked)
+            else:
+                loaded = load_model(model, label_field=label_field, **asked, **how)
+            bars = stack.enter_context(RunBars())
             summary = segment_view(
                 samples,
                 loaded,
@@ -161,6 +225,8 @@ def apply(
                 group_slice=group_slice,
                 masks_dir=masks_dir,
                 progress=bars,
+                engine=ray_engine,
+                shard=shard,
             )
     except (ValueError, RuntimeError, ImportError, OSError) as error:
         raise click.ClickException(str(error)) from error
