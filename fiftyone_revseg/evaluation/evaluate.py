@@ -12,7 +12,7 @@ from fiftyone_revseg.evaluation.results import Evaluation
 from fiftyone_revseg.evaluation.scored_videos import Scorer
 from fiftyone_revseg.evaluation.scoring import score_many
 from fiftyone_revseg.evaluation.summary import protocol_of, summarize
-from fiftyone_revseg.evaluation.video_masks import FOREGROUND, VOID
+from fiftyone_revseg.evaluation.video_masks import beside_truth
 
 if TYPE_CHECKING:
     from fiftyone_revseg.dataset.progress import OnProgress
@@ -91,12 +91,7 @@ def evaluate_view(
             expressions are missing, with the reason
     """
     from fiftyone_revseg.dataset.jobs import check_collection, source_dataset
-    from fiftyone_revseg.dataset.masks import (
-        detection_fields,
-        iter_videos,
-        masks_path,
-        with_progress,
-    )
+    from fiftyone_revseg.dataset.masks import iter_videos, masks_path, with_progress
     from fiftyone_revseg.dataset.schema import valid_label_field
 
     pred_field, gt_field = valid_label_field(pred_field), valid_label_field(gt_field)
@@ -120,9 +115,7 @@ def evaluate_view(
         raise ValueError(
             f"There is no benchmark {benchmark!r}: choose from {', '.join(BENCHMARKS)}"
         )
-    # Elsewhere, fields of these names may be anything
-    more = [n for n in (VOID, FOREGROUND) if imported and n in detection_fields(samples)]
-
+    more = beside_truth(samples)
     scorer = Scorer(samples, pred_field, gt_field, queries, more, benchmark == REF_DAVIS)
     found = iter_videos(samples, [pred_field, gt_field, *more])
     videos = with_progress(found, len(samples), progress, "Evaluating")

@@ -15,7 +15,7 @@ from fiftyone_revseg.evaluation.expressions import Expression
 from fiftyone_revseg.evaluation.metrics import region_similarity
 from fiftyone_revseg.evaluation.questions import Question, Questions
 from fiftyone_revseg.evaluation.results import Evaluation, ExpressionScore
-from fiftyone_revseg.evaluation.video_masks import Track, VideoMasks, read_masks
+from fiftyone_revseg.evaluation.video_masks import Track, VideoMasks, beside_truth, read_masks
 from fiftyone_revseg.tracking.rle import decode_masks
 from fiftyone_revseg.video.sampling import uniform_indices
 
@@ -107,14 +107,15 @@ def make_cases(
     questions = Questions(samples)
     if not is_image_groups(samples):
         samples = samples.select([i for i in wanted if i in set(samples.values("id"))])
-    for video in iter_videos(samples, [evaluation.pred_field, evaluation.gt_field]):
+    compared, more = (evaluation.pred_field, evaluation.gt_field), beside_truth(samples)
+    for video in iter_videos(samples, [*compared, *more]):
         own = wanted.pop(video.id, [])
         if not own:
             continue
         if isinstance(video, Unusable):
             yield from (Case(score, note=video.reason) for score in own)
             continue
-        masks = read_masks(video, evaluation.pred_field, evaluation.gt_field)
+        masks = read_masks(video, *compared, more=more)
         sample = source_dataset(samples)[video.id] if video.images else samples[video.id]
         asked = questions.of(video.ids, [score.query for score in own])
         for score in own:

@@ -91,6 +91,19 @@ class VideoMasks:
         return [union_rles([rle for rle in rles if rle is not None]) for rles in joined]
 
 
+def beside_truth(samples: Any) -> list[str]:
+    """Lists which of :data:`VOID` and :data:`FOREGROUND` there are: in imported benchmarks only.
+
+    Elsewhere, fields of these names may be anything.
+    """
+    from fiftyone_revseg.dataset.jobs import source_dataset
+    from fiftyone_revseg.dataset.masks import detection_fields
+
+    imported = source_dataset(samples).info.get("benchmark")
+    names = detection_fields(samples) if imported else []
+    return [name for name in (VOID, FOREGROUND) if name in names]
+
+
 def read_masks(
     video: LabelledVideo,
     pred_field: str,

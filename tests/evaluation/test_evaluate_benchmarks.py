@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fiftyone_revseg as revseg
-from fiftyone_revseg.evaluation import j_and_f
+from fiftyone_revseg.evaluation import j_and_f, report_cases
 from fiftyone_revseg.evaluation.benchmarks import import_benchmark
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -156,7 +156,7 @@ def test_davis_by_hand(imported):
     assert rows["every expression"]["jf"] == 1
 
 
-def test_void_pixels_do_not_count(imported):
+def test_void_pixels_do_not_count(imported, monkeypatch):
     dataset, miniature = imported("ref-davis17")
 
     def guess(video, expression):
@@ -166,3 +166,12 @@ def test_void_pixels_do_not_count(imported):
 
     predict(dataset, miniature, guess)
     assert evaluate(dataset).table[-1]["jf"] == 1
+
+    # Nor in the pictures of a report
+    shown = []
+    monkeypatch.setattr(
+        report_cases, "_picture", lambda _, pred, truth, *__: shown.append(pred == truth)
+    )
+    evaluation = evaluate(dataset)
+    list(report_cases.make_cases(evaluation, dataset, evaluation.scores))
+    assert shown == [True] * len(evaluation.scores)
