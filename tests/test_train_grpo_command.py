@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
@@ -81,3 +83,47 @@ def test_too_few_rows_are_refused_and_nothing_is_left(tmp_path):
     said = run("-o", tmp_path / "run", "--worlds", 4, "--model", model, exit_code=1)
     assert "fewer than the 8" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_trains_nothing(called, tmp_path):
+    recipe = Path(__file__).parents[1] / "recipes" / "grpo_7b_8gpus" / "accelerate.yaml"
+    out = tmp_path / "run"
+    said = run("-o", out, "--worlds", 20, "--dry-run", "--accelerate", recipe, "--gpu-memory", 1)
+    assert "rows: 20, each seen 80.0 times" in said
+    assert "8 processes, ZeRO stage 3" in said
+    assert "does NOT fit in 1 GB" in said
+    assert not called
+    assert not out.exists()
+    said = run("-o", out, "--worlds", 4, "--dry-run", exit_code=1)
+    assert "fewer than the 8" in said
+
+
+def test_what_the_data_filter_dropped_is_left_out_aloud(called, tmp_path):
+    dataset = make_world_dataset(tmp_path, count=3, name="revseg-train-filtered")
+    try:
+        dataset.set_values("data_filter_keep", [True, False, None])
+        said = run("-o", tmp_path / "run", "--dataset", dataset.name)
+        assert "2 queries to learn from; 1 are left out" in said
+        assert "1 x the data filter dropped it" in said
+    finally:
+        dataset.delete()
+
+
+def test_the_new_checkpoint_gets_a_name(monkeypatch, tmp_path):
+    import shutil
+
+    from fiftyone_revseg.presets import CHECKPOINTS, resolve
+
+    monkeypatch.setenv("REVSEG_HOME", str(tmp_path / "home"))
+    out = tmp_path / "run"
+
+    def train_grpo(rows, out, config, resume):
+        return shutil.copytree(CHECKPOINTS / "revseg-nano", out / "checkpoint")
+
+    monkeypatch.setattr(grpo, "train_grpo", train_grpo)
+    said = run("-o", out, "--worlds", 8, "--name", "revseg-nano", exit_code=1)
+    assert "a model of this package" in said
+    assert not out.exists()
+    assert "known as mine now" in run("-o", out, "--worlds", 8, "--name", "mine")
+    assert resolve("mine").reasoner == str(out / "checkpoint")
+    assert resolve("mine").tracker == "sam2-nano"

@@ -8,7 +8,7 @@ import click
 
 
 @click.command(short_help="Make a folder of a trained checkpoint that others can use.")
-@click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("checkpoint", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "-o",
     "--out",
