@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,23 @@ def test_the_new_checkpoint_gets_a_name(monkeypatch, tmp_path):
     assert "known as mine now" in run("-o", out, "--worlds", 8, "--name", "mine")
     assert resolve("mine").reasoner == str(out / "checkpoint")
     assert resolve("mine").tracker == "sam2-nano"
+
+
+def test_an_imported_benchmark(called, tmp_path):
+    from fiftyone_revseg.evaluation.benchmarks import import_benchmark
+
+    sys.path.insert(0, str(Path(__file__).parent / "evaluation"))
+    from miniatures import write_miniature
+
+    miniature = write_miniature("mevis", tmp_path / "MeViS", "valid_u")
+    dataset = import_benchmark("mevis", miniature.root, "valid_u", "revseg-train-mevis")
+    try:
+        said = run("-o", tmp_path / "run", "--dataset", dataset.name)
+        ((rows, _, _),) = called
+        assert f"{len(rows)} queries to learn from" in said
+        texts = {text for texts in dataset.values("queries") for text in texts}
+        assert rows
+        assert {row.query for row in rows} <= texts
+        assert len(rows[0].load(2).frames) == 2
+    finally:
+        dataset.delete()

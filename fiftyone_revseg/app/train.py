@@ -290,7 +290,7 @@ def _expected_time(dataset: fo.Dataset, config: GrpoConfig) -> str:
 
 def _config(ctx: foo.ExecutionContext) -> GrpoConfig:
     given = {name: ctx.params.get(name) for name in _NUMBERS}
-    numbers = {
+    numbers: dict[str, Any] = {
         name: _NUMBERS[name][0] if value is None else int(value) for name, value in given.items()
     }
     model, rate = forms.text(ctx, "model") or _DEFAULT_MODEL, ctx.params.get("learning_rate")

@@ -170,7 +170,8 @@ def shape_of(config: Any) -> ModelShape:
     import torch
     from transformers import AutoModelForImageTextToText
 
-    text, vision = config.get_text_config(), getattr(config, "vision_config", None)
+    text: Any = config.get_text_config()
+    vision: Any = getattr(config, "vision_config", None)
     merge = getattr(vision, "spatial_merge_size", None)
     if merge is None:
         raise ValueError(
