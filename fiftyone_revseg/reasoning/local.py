@@ -17,6 +17,7 @@ from fiftyone_revseg.digests import digest_files
 from fiftyone_revseg.weights import share, stamp
 
 from .backend import Conversation, Image, Message, Reply, VideoFrames
+from .seen_images import SeenImages
 from .spec import FILE_NAME, ChainSpec, complete_settings, read_settings
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class LocalReasoner:
         self.digest: str | None = None
         self._weights: _Weights | None = None
         self._lock = threading.Lock()
+        self._seen = SeenImages(model)
         self._stop = _stop_tokens(model, processor.tokenizer)
         pad = processor.tokenizer.pad_token_id
         self._pad = self._stop[0] if pad is None else pad
@@ -143,7 +145,9 @@ class LocalReasoner:
         if spec.temperature > 0:
             decoding = {"do_sample": True, "temperature": float(spec.temperature)}
             decoding.update(top_k=0, top_p=1.0)  # the whole distribution
-        with torch.inference_mode():
+        images = [part.pixels for part in _parts(conversations) if isinstance(part, Image)]
+        seen = self._seen.used(inputs.get("pixel_values"), images)
+        with torch.inference_mode(), seen:
             sequences = self.model.generate(
                 **inputs,
                 max_new_tokens=spec.max_new_tokens,
@@ -384,6 +388,10 @@ class _ProbabilityRecorder:
     def _record(self, sequences: torch.Tensor) -> None:
         if self._scores is not None:
             self._steps.append(self._scores.gather(1, sequences[:, -1:].long()).squeeze(1))
+
+
+def _parts(conversations: Sequence[Conversation]) -> list[Any]:
+    return [part for c in conversations for m in c.messages for part in m.content]
 
 
 def _pieces(tokenizer: Any, ids: list[int]) -> list[str]:

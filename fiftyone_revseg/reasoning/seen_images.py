@@ -1,0 +1,144 @@
+"""Has the vision tower look at an image once, however often it is shown.
+
+A dialogue shows the same frames in turn 2 as in turn 1, and all queries about a video show them
+again. What the tower makes of an image does not depend on the images around it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+_HELD_ON_GPU = 2**30  # with Qwen2.5-VL 7B, the images of 30 videos with 16 frames of 448 pixels
+_HELD_ON_CPU = 64 * 2**20
+
+
+class SeenImages:
+    """What the vision tower of a Qwen-VL model made of the images that it saw last.
+
+    Other families are left alone.
+
+    Args:
+        model: a transformers model
+        held_bytes (None): the most memory for what is remembered, on the model's device. By
+            default 1 GiB on a GPU, 64 MiB on a CPU
+    """
+
+    def __init__(self, model: Any, held_bytes: int | None = None):
+        self._model = model
+        self._held_bytes = held_bytes
+        self._features: OrderedDict[bytes, list[torch.Tensor]] = OrderedDict()  # oldest first
+        self._bytes = 0
+        self._weights: tuple[int, ...] = ()
+
+    @contextmanager
+    def used(
+        self, pixel_values: torch.Tensor | None, images: Sequence[np.ndarray]
+    ) -> Iterator[None]:
+        """Lets the model use what is remembered, and remember more, meanwhile.
+
+        Args:
+            pixel_values: the patches of all images, as the model is going to get them
+            images: the images, (H, W, 3) uint8, in the same order
+        """
+        import torch
+
+        inner: Any = getattr(self._model, "model", None)
+        encode = getattr(inner, "get_image_features", None)
+        tower = getattr(inner, "visual", None)
+        if encode is None or tower is None or pixel_values is None:
+            yield
+            return
+        if "image_grid_thw" not in inspect.signature(encode).parameters:
+            yield
+            return
+        # Weights that were trained or loaded since make other features
+        weights = tuple(p._version for p in tower.parameters())
+        if weights != self._weights:
+            self.forget()
+            self._weights = weights
+        names = [_digest(image) for image in images]
+
+        def get_image_features(
+            pixel_values: torch.Tensor, image_grid_thw: torch.Tensor | None = None, **kwargs: Any
+        ) -> Any:
+            is_these = pixel_values.data_ptr() == shown  # and not a video
+            if not is_these or image_grid_thw is None or len(image_grid_thw) != len(names):
+                return encode(pixel_values, image_grid_thw, **kwargs)
+            return self._look(encode, names, pixel_values, image_grid_thw, kwargs)
+
+        shown = pixel_values.data_ptr()
+        inner.get_image_features = get_image_features
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            self.forget()  # a smaller batch may need the room
+            raise
+        finally:
+            del inner.get_image_features
+
+    def forget(self) -> None:
+        """Frees the memory of all that is remembered."""
+        self._features.clear()
+        self._bytes = 0
+
+    def _look(
+        self,
+        encode: Any,
+        names: Sequence[bytes],
+        pixel_values: torch.Tensor,
+        grids: torch.Tensor,
+        kwargs: dict[str, Any],
+    ) -> Any:
+        import torch
+        from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+        known = {name: self._features[name] for name in names if name in self._features}
+        new = list(dict.fromkeys(name for name in names if name not in known))
+        if new:
+            at = [names.index(name) for name in new]
+            pieces = pixel_values.split(grids.prod(dim=1).tolist())
+            found = encode(torch.cat([pieces[i] for i in at]), grids[at], **kwargs)
+            deep = getattr(found, "deepstack_features", None) or []
+            columns = zip(found.pooler_output, *deep, strict=True)
+            known.update(zip(new, map(list, columns), strict=True))
+        pooled: Any = tuple(known[n][0] for n in names)
+        output: Any = BaseModelOutputWithPooling(pooler_output=pooled)
+        layers = len(known[names[0]]) - 1
+        output.deepstack_features = [tuple(known[n][i + 1] for n in names) for i in range(layers)]
+        self._remember({name: known[name] for name in dict.fromkeys(names)}, set(new))
+        return output
+
+    def _remember(self, features: dict[bytes, list[torch.Tensor]], new: set[bytes]) -> None:
+        for name, layers in features.items():
+            if name in new:
+                # A copy: a part of a batch would keep all of it
+                self._features[name] = [layer.clone() for layer in layers]
+                self._bytes += _bytes_of(layers)
+            else:
+                self._features.move_to_end(name)
+        limit = self._held_bytes
+        if limit is None:
+            limit = _HELD_ON_CPU if self._model.device.type == "cpu" else _HELD_ON_GPU
+        while self._bytes > limit:
+            _, layers = self._features.popitem(last=False)
+            self._bytes -= _bytes_of(layers)
+
+
+def _digest(image: np.ndarray) -> bytes:
+    import numpy as np
+
+    pixels = np.ascontiguousarray(image)
+    return hashlib.blake2b(pixels.data, digest_size=16).digest() + str(pixels.shape).encode()
+
+
+def _bytes_of(layers: Sequence[torch.Tensor]) -> int:
+    return sum(layer.numel() * layer.element_size() for layer in layers)
