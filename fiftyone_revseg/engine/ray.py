@@ -68,7 +68,7 @@ class RayEngine:
         gpus_per_worker (None): GPUs of each worker, may be a fraction such as 0.5. By default 1,
             or 0 if there are none
         cpus_per_worker (None): CPUs of each worker, and how many threads torch computes with
-            there. By default, an equal share without GPUs, else 1
+            there. By default 1, or an equal share of them where Ray is started here and has no GPU
         address (None): the address of a Ray cluster. By default, the one that this process is
             connected to or that ``RAY_ADDRESS`` names, else Ray is started on this machine
         attempts (3): after how many workers lost to it a video is given up, as an error
@@ -164,11 +164,9 @@ class RayEngine:
         return gpus
 
     def _cpus(self, gpus: float) -> int:
-        if gpus:
+        if gpus or not self._cluster.is_own:  # of those of others, no more may ever be free
             return 1
-        # Of this machine, Ray may have been told of more CPUs than it has
-        cores = os.cpu_count() if self._cluster.is_own else self._cluster.resource("CPU")
-        return max(1, int(cores or 1) // self._max_workers)
+        return max(1, (os.cpu_count() or 1) // self._max_workers)
 
 
 class _Run:

@@ -20,11 +20,15 @@ FAULTS = ("poison", "die once", "hang", "full disk")
 class FaultyReasoner(ScriptedReasoner):
     """Answers as a cat does, unless the query is one of ``FAULTS``."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, seconds=0.0):
         super().__init__({**ANSWERS, **{fault: ANSWERS["the cat"] for fault in FAULTS}})
         self.folder = Path(folder)
+        self.seconds = seconds
+        with (self.folder / "workers").open("a") as log:
+            log.write(f"{os.getpid()}\n")
 
     def generate(self, conversations, spec):
+        time.sleep(self.seconds * len(conversations))
         replies = super().generate(conversations, spec)
         for i, conversation in enumerate(conversations):
             text = next(m.text for m in conversation.messages if m.role == "user")
@@ -42,9 +46,9 @@ class FaultyReasoner(ScriptedReasoner):
         return replies
 
 
-def load(folder):
-    """What a worker loads."""
-    return RevSeg(FaultyReasoner(folder), BoxTracker())
+def load(folder, seconds=0.0):
+    """What a worker loads; each reply takes so many seconds."""
+    return RevSeg(FaultyReasoner(folder, seconds), BoxTracker())
 
 
 def load_nothing():
