@@ -61,13 +61,16 @@ class LocalEngine:
             memory of the GPU allows; 4 on a CPU
         trackers (None): how many threads track, where the tracker can go in lockstep. By default
             1 on a GPU, and on a CPU as many as torch has threads (each then computes with one)
+        patience (600): after how many seconds without a frame a video is given up, so that a disk
+            or a decoder that hangs does not keep a run from ending. A tracker that cannot go in
+            lockstep walks by itself, without this limit. None to wait however long it takes
 
     Attributes:
         dialogues: the batch size for reasoning, which shrinks when memory runs out
         objects: the batch size for tracking, likewise
 
     Raises:
-        ValueError: if a number is less than 1
+        ValueError: if a number is less than 1, or the patience is not more than 0
     """
 
     def __init__(
@@ -76,10 +79,11 @@ class LocalEngine:
         dialogues: int | None = None,
         objects: int | None = None,
         trackers: int | None = None,
+        patience: float | None = 600.0,
     ):
         self.pipeline = pipeline
         reasoner, tracker = pipeline.reasoner, pipeline.tracker
-        self._start_lockstep: Callable[[BatchSize], Lockstep] | None
+        self._start_lockstep: Callable[..., Lockstep] | None
         self._start_lockstep = getattr(tracker, "lockstep", None)
         device = getattr(tracker, "device", None)
         model_device = getattr(getattr(reasoner, "model", None), "device", None)
@@ -95,8 +99,11 @@ class LocalEngine:
             trackers = _threads_of_torch() if self._on_cpu else 1
         if trackers < 1:
             raise ValueError(f"{trackers} threads cannot track: give 1 or more")
+        if patience is not None and not patience > 0:
+            raise ValueError(f"A patience of {patience} seconds is none: give more, or None")
         self.dialogues = BatchSize("reasoning", dialogues)
         self.objects = BatchSize("tracking", objects)
+        self._patience = patience
         self._trackers = trackers if self._start_lockstep is not None else 1
 
     def run(
@@ -152,7 +159,7 @@ class _Run:
     def start(self) -> None:
         engine = self._engine
         if engine._start_lockstep is not None:
-            self._lockstep = engine._start_lockstep(engine.objects)
+            self._lockstep = engine._start_lockstep(engine.objects, patience=engine._patience)
         track = self._track if self._lockstep is None else self._track_together
         stages: list[tuple[Callable[[], None], int, Any]] = [
             (self._decode, _DECODERS, self._decoded),
@@ -178,7 +185,13 @@ class _Run:
             thread.join(max(0.0, end - time.monotonic()))
         if self._lockstep is not None:
             self._lockstep.close()
-        for work in self._open:
+        # In a thread, as a video does not close while a decoder hangs
+        closing = threading.Thread(target=self._close_videos, name="revseg-close", daemon=True)
+        closing.start()
+        closing.join(max(1.0, end - time.monotonic()))
+
+    def _close_videos(self) -> None:
+        for work in list(self._open):
             work.close()
 
     def _stage(self, stage: Callable[[], None], following: Any) -> None:
@@ -209,7 +222,7 @@ class _Run:
             work = Work(self._pipeline, job, ahead=0 if self._lockstep is not None else None)
             with self._works_lock:
                 self._open.add(work)
-            work.open()
+            work.open(self._engine._patience)
             self.output.put(Progressed(job, "decode", len(work.images), len(work.images) or 1))
             self._decoded.put(number, work)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from fiftyone_revseg.pipeline import (
 from fiftyone_revseg.reasoning import ChainRequest, Trajectory
 from fiftyone_revseg.tracking import MaskTrack
 from fiftyone_revseg.tracking.lockstep import Ended, Found, Pursuit
-from fiftyone_revseg.video import open_video
+from fiftyone_revseg.video import VideoError, open_video
 
 if TYPE_CHECKING:
     from fiftyone_revseg.tracking.rle import RLE
@@ -99,14 +100,34 @@ class Work:
         self._trackings: dict[int, _Tracking] = {}  # by key frame
         self._seconds: dict[str, float] = {}
         self._about: dict[str, Any] = {}
+        self._given_up = False
 
     @property
     def failed(self) -> bool:
         """Whether the video could not be read."""
         return self._failure is not None
 
-    def open(self) -> None:
-        """Opens the video and reads the frames that the model is shown."""
+    def open(self, patience: float | None = None) -> None:
+        """Opens the video and reads the frames that the model is shown.
+
+        Args:
+            patience (None): after how many seconds to give the video up. What hangs in a decoder
+                cannot be stopped: it is left behind. By default, however long it takes
+        """
+        if patience is None:
+            self._open()
+            return
+        thread = threading.Thread(target=self._open, name="revseg-open", daemon=True)
+        thread.start()
+        thread.join(patience)
+        if thread.is_alive():
+            self._given_up = True
+            self._failure = VideoError(
+                f"{self.job.path} could not be read within {patience:g} seconds: check the disk "
+                "or the network that it is on"
+            )
+
+    def _open(self) -> None:
         started = time.perf_counter()
         job, pipeline = self.job, self._pipeline
         try:
@@ -123,6 +144,9 @@ class Work:
         except Exception as error:
             self._failure = error
         self._seconds["decode"] = time.perf_counter() - started
+        if self._given_up:  # in time for nobody
+            self._given_up = False
+            self.close()
 
     def requests(self) -> list[ChainRequest]:
         """Returns what to run the dialogue for."""
@@ -215,7 +239,7 @@ class Work:
 
     def close(self) -> None:
         """Lets go of the video."""
-        if self._video is not None:
+        if self._video is not None and not self._given_up:  # or it would wait for what hangs
             self._video.close()
 
     def _answer(self, q: int) -> Segmentation:

@@ -92,6 +92,7 @@ class _Pass:
     taken: tuple[int, np.ndarray] | None = None
     busy: bool = False
     alone: bool = False
+    since: float = field(default_factory=time.monotonic)  # when it began to wait for a frame
 
     @property
     def count(self) -> int:
@@ -125,6 +126,8 @@ class Lockstep:
             for results that are bit by bit those of the tracker itself
         held_bytes (256 MiB): the most memory for features that are kept for another pass
         ahead (4): how many frames of each pass are decoded ahead
+        patience (None): for how many seconds a pass waits for a frame, before it is given up. By
+            default, however long it takes
     """
 
     def __init__(
@@ -133,11 +136,13 @@ class Lockstep:
         objects: BatchSize,
         held_bytes: int = 256 * 2**20,
         ahead: int = 4,
+        patience: float | None = None,
     ):
         self._tracker = tracker
         self._objects = objects
         self._room = held_bytes
         self._ahead = ahead
+        self._patience = patience
         self._changed = threading.Condition()
         self._passes: list[_Pass] = []  # the oldest first
         self._videos: dict[int, _Shared] = defaultdict(_Shared)
@@ -247,6 +252,8 @@ class Lockstep:
         if one.taken is not None:
             return True
         if not one.feed.ready:
+            if self._patience is not None and time.monotonic() - one.since > self._patience:
+                results.append(self._end(one.pursuit, _stalled(one, self._patience)))
             return False
         try:
             one.taken = one.feed.take()
@@ -296,6 +303,7 @@ class Lockstep:
                     continue
                 width, height = one.pursuit.video.size
                 one.frame, one.taken = (one.taken or (one.frame, None))[0], None
+                one.since = time.monotonic()
                 encode = _Encode(self._tracker, one.frame, (height, width), out.mask_logits, sure)
                 found.append(Found(one.pursuit, one.frame, encode, seconds))
                 one.pursuit.frames_found += 1
@@ -384,6 +392,14 @@ def _check(taken: tuple[int, np.ndarray], size: tuple[int, int]) -> None:
             f"frame {k} is {frame.dtype} of {frame.shape}: give (H, W, 3) uint8 RGB frames of one "
             f"size, here {size[::-1]}"
         )
+
+
+def _stalled(one: _Pass, seconds: float) -> TimeoutError:
+    after = f"frame {one.frame}" if one.step else "its key frame was asked for"
+    return TimeoutError(
+        f"the video gave no frame for {seconds:g} seconds after {after}: check the disk or the "
+        "network that it is on"
+    )
 
 
 def _bytes_of(features: FrameFeatures) -> int:

@@ -143,15 +143,16 @@ class Sam2Tracker(FrameByFrameTracker):
         with torch.inference_mode(), self._autocast():
             return track_frame(self.model, features, memory, count, prompt)
 
-    def lockstep(self, objects: BatchSize) -> Lockstep:
+    def lockstep(self, objects: BatchSize, patience: float | None = None) -> Lockstep:
         """Returns what follows objects through many videos side by side.
 
         Args:
             objects: how many objects to track in one step, at most
+            patience (None): for how many seconds to wait for a frame, before its video is given up
         """
         from fiftyone_revseg.tracking.lockstep import Lockstep
 
-        return Lockstep(self, objects)
+        return Lockstep(self, objects, patience=patience)
 
     def _step_together(
         self,

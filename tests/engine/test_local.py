@@ -259,6 +259,45 @@ def test_a_video_that_hangs_holds_up_nobody(monkeypatch):
     assert answered[-1] == 0
 
 
+def test_videos_that_hang_for_good_are_given_up(monkeypatch):
+    go_on = threading.Event()
+
+    def open_slowly(path, *_, **__):
+        if str(path) in ("0.mp4", "1.mp4", "2.mp4"):  # more than there are threads that decode
+            go_on.wait(60)
+        return FakeVideo(str(path))
+
+    monkeypatch.setattr(work_module, "open_video", open_slowly)
+    answered = run(engine(patience=0.3), jobs(8))
+    for key, (answer,) in answered.items():
+        assert str(answer.status) == ("unreadable" if key < 3 else "ok")
+    assert "could not be read within 0.3 seconds" in answered[0][0].reason
+    go_on.set()
+    end = time.monotonic() + 10
+    while FakeVideo.opened and time.monotonic() < end:  # what comes too late is closed
+        time.sleep(0.01)
+    assert FakeVideo.opened == 0
+
+
+def test_the_caller_may_stop_while_a_video_does_not_close(monkeypatch):
+    from fiftyone_revseg.engine import local
+
+    def stop(job, stage, done, total):
+        if stage == "reason":
+            raise KeyboardInterrupt
+
+    go_on, closed = threading.Event(), []
+    monkeypatch.setattr(local, "_PATIENCE", 0.2)
+    monkeypatch.setattr(FakeVideo, "close", lambda self: closed.append(go_on.wait(60)))
+    with pytest.raises(KeyboardInterrupt):
+        run(engine(), jobs(10), report=stop)
+    assert not closed
+    go_on.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("revseg"):
+            thread.join(10)
+
+
 @pytest.mark.parametrize("count", [20, 400])
 def test_what_is_open_does_not_grow_with_the_number_of_videos(count):
     run(engine(dialogues=4, objects=2), jobs(count))
@@ -296,6 +335,8 @@ def test_numbers_below_one_are_refused():
     for options in ({"dialogues": 0}, {"objects": -1}, {"trackers": 0}):
         with pytest.raises(ValueError, match="give 1 or more"):
             engine(**options)
+    with pytest.raises(ValueError, match="patience of 0"):
+        engine(patience=0)
 
 
 def test_channels_end_when_the_engine_stops():

@@ -212,6 +212,26 @@ def test_nobody_waits_for_a_decoder_that_hangs():
     assert lockstep.count == 0
 
 
+def test_a_video_that_gives_no_more_frames_is_given_up():
+    go_on = threading.Event()
+
+    class Hanging(Noise):
+        def walk(self, start, step=1):
+            for item in super().walk(start, step):
+                if item[0] == 5:
+                    go_on.wait(60)
+                yield item
+
+    lockstep = Lockstep(pocket_tracker(), BatchSize("tracking", 8), patience=0.3)
+    pursuits = [Pursuit(Hanging(8), 3, ONE), Pursuit(Noise(8, seed=1), 3, ONE)]
+    found, ended = follow(lockstep, pursuits)
+    assert isinstance(ended[0], TimeoutError)
+    assert "no frame for 0.3 seconds after frame 4" in str(ended[0])
+    assert ended[1] is None
+    assert sorted(found[1]) == list(range(8))
+    go_on.set()
+
+
 def test_threads_share_the_work():
     tracker = pocket_tracker()
     lockstep = Lockstep(tracker, BatchSize("tracking", 2))
