@@ -59,7 +59,7 @@ def own_ray():
 @pytest.fixture(scope="module")
 def engine(own_ray, folder):
     load = partial(ray_models.load, str(folder))
-    with RayEngine(load, 2, cpus_per_worker=1, attempts=2, timeout=10) as engine:
+    with RayEngine(load, 2, cpus_per_worker=1, attempts=2, timeout=6) as engine:
         yield engine
 
 
@@ -127,7 +127,7 @@ def test_a_hanging_video_is_given_up(engine, folder):
     found = {job.key: answers[0] for job, answers in engine.run(jobs)}
     assert [found[key].status for key in (1, 2)] == [Status.OK, Status.OK]
     assert found[0].status is Status.ERROR
-    assert "did not get on for 10 s" in found[0].reason
+    assert "did not get on for 6 s" in found[0].reason
 
 
 @pytest.mark.slow
