@@ -1,7 +1,7 @@
 # `make demo` and `make test` are all that a newcomer needs. Both set up .venv first, which takes
 # minutes once and no time afterwards (see scripts/setup.sh).
 BIN := .venv/bin
-CORE := $(addprefix fiftyone_revseg/,types.py video reasoning tracking pipeline.py presets.py user_presets.py weights.py digests.py devices.py hub.py)
+CORE := $(addprefix fiftyone_revseg/,types.py video reasoning tracking pipeline.py presets.py user_presets.py weights.py digests.py devices.py hub.py batch_size.py engine evaluation training/rewards.py training/data.py training/environment.py)
 
 .PHONY: help setup demo test lint clean
 
@@ -15,7 +15,7 @@ demo: setup  ## Segment a small sample dataset with the embedded model (ARGS="--
 	@$(BIN)/python -m fiftyone_revseg.cli demo $(ARGS)
 
 test: setup  ## Run the tests (ARGS="-m 'not slow'" skips the slow ones)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: setup  ## Check style, format, and the types of the core
 	$(BIN)/python -m ruff check .

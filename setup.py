@@ -41,7 +41,15 @@ TRAIN = [
 ]
 SERVER = ["openai>=1.60"]  # a served model instead of a local one
 RAY = ["ray>=2.40"]  # many GPUs
-TEST = ["hypothesis>=6.100", "playwright>=1.49", "pytest>=8", *TRAIN, *SERVER, *RAY]
+TEST = [
+    "hypothesis>=6.100",
+    "playwright>=1.49",
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    *TRAIN,
+    *SERVER,
+    *RAY,
+]
 DEV = ["mypy>=1.11", "ruff>=0.17,<0.18", *TEST]  # a formatter's output depends on its version
 
 setup(

@@ -19,7 +19,8 @@ from fiftyone_revseg.doctor import find_mongod
 os.environ["FIFTYONE_DO_NOT_TRACK"] = "true"
 os.environ["FIFTYONE_SHOW_PROGRESS_BARS"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault("OMP_NUM_THREADS", "2")  # more threads than cores are far slower
+# More threads than cores are far slower, and the workers of pytest-xdist share the cores
+os.environ["OMP_NUM_THREADS"] = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
 
 _FOLDER = tempfile.mkdtemp(prefix="revseg-tests-db-")
 os.environ["FIFTYONE_DATABASE_DIR"] = _FOLDER
