@@ -63,6 +63,22 @@ _QWEN2_5_VL_3B: dict[str, Any] = {
     "tie_word_embeddings": True,
 }
 
+# That of Qwen2.5-VL-7B-Instruct, which differs in the language model
+_QWEN2_5_VL_7B: dict[str, Any] = {
+    "text": {
+        **_QWEN2_5_VL_3B["text"],
+        "vocab_size": 152064,
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "max_window_layers": 28,
+    },
+    "vision": {**_QWEN2_5_VL_3B["vision"], "out_hidden_size": 3584},
+    "tie_word_embeddings": False,
+}
+
 # A few ten thousand parameters each, for tests; wide enough weights that inputs make a difference
 _TINY_TEXT = {
     "vocab_size": 320,
@@ -121,6 +137,7 @@ _TINY_3: dict[str, Any] = {
 }
 ARCHITECTURES = {
     "qwen2.5-vl-3b": ("qwen2_5_vl", _QWEN2_5_VL_3B),
+    "qwen2.5-vl-7b": ("qwen2_5_vl", _QWEN2_5_VL_7B),
     "tiny-qwen2.5-vl": ("qwen2_5_vl", _TINY_2_5),
     "tiny-qwen3-vl": ("qwen3_vl", _TINY_3),
 }
@@ -139,8 +156,8 @@ def save_random_checkpoint(
 
     Args:
         directory: where to write; created if needed
-        architecture ("qwen2.5-vl-3b"): "qwen2.5-vl-3b" for the published sizes, or
-            "tiny-qwen2.5-vl" or "tiny-qwen3-vl"
+        architecture ("qwen2.5-vl-3b"): "qwen2.5-vl-3b" or "qwen2.5-vl-7b" for the published
+            sizes, or "tiny-qwen2.5-vl" or "tiny-qwen3-vl"
         text_layers (None): fewer layers in the language model than published
         vision_layers (None): fewer layers in the vision tower than published
         spec (None): the settings for its ``revseg.json``; by default those of its family

@@ -5,12 +5,15 @@ from transformers import AutoModelForImageTextToText
 from fiftyone_revseg.reasoning.random_weights import build, save_random_checkpoint
 
 
-def test_the_3b_model_has_the_published_number_of_parameters():
-    config, _ = build("qwen2.5-vl-3b")
+# the published indices of their weights say so many bytes of bfloat16
+@pytest.mark.parametrize(
+    ("name", "size"), [("qwen2.5-vl-3b", 7_509_245_952), ("qwen2.5-vl-7b", 16_584_333_312)]
+)
+def test_models_have_the_published_number_of_parameters(name, size):
+    config, _ = build(name)
     with torch.device("meta"):  # shapes only, no memory
         model = AutoModelForImageTextToText.from_config(config)
-    # the published index of its weights says 7,509,245,952 bytes of bfloat16
-    assert sum(p.numel() for p in model.parameters()) == 7_509_245_952 // 2
+    assert sum(p.numel() for p in model.parameters()) == size // 2
 
 
 def test_the_depth_can_be_reduced():
