@@ -14,6 +14,9 @@ where the engine's time goes and what memory it takes.
     python benchmarks/engine.py --videos 8 --repeats 1            # in miniature
     python benchmarks/engine.py --scaling --memory                # and how it scales
     python benchmarks/engine.py --device cuda --full-size         # sizes of Qwen2.5-VL 7B, SAM2.1 L
+    python benchmarks/engine.py --full-size --tiny --videos 2     # the same, to see that it works
+
+What no engine can do without is counted by ``engine_floor.py``.
 """
 
 from __future__ import annotations
@@ -21,8 +24,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import resource
-import subprocess
 import sys
 import tempfile
 import threading
@@ -201,9 +202,8 @@ def agreement(ours, theirs, sizes):
 
     same_status = same_boxes = 0
     ious = []
-    for (status, boxes, masks), (other, other_boxes, other_masks), size in zip(
-        ours, theirs, sizes, strict=True
-    ):
+    compared = [three for three in zip(ours, theirs, sizes, strict=True) if three[1] is not None]
+    for (status, boxes, masks), (other, other_boxes, other_masks), size in compared:
         same_status += status == other
         same_boxes += boxes == other_boxes
         for track, other_track in zip(masks, other_masks, strict=False):
@@ -215,7 +215,7 @@ def agreement(ours, theirs, sizes):
                 a, b = decode_masks([rle, other_rle], size)
                 ious.append((a & b).sum() / (a | b).sum())
     return {
-        "answers": len(ours),
+        "answers": len(compared),
         "same status": same_status,
         "same boxes": same_boxes,
         "masks": len(ious),
@@ -265,9 +265,15 @@ def compare(pipeline, folder, args):
     totals = {name: [0.0, 0.0] for name in runs}
     answers = {name: [] for name in runs}
     forwards, engine_cpu, engine_wall = Forwards(), 0.0, 0.0
-    for start in range(0, len(jobs), chunk):
+    compared = 0
+    for i, start in enumerate(range(0, len(jobs), chunk)):
         part = jobs[start : start + chunk]
+        among = i % args.loops_every == 0
+        compared += among * len(part)
         for name, run in runs.items():
+            if name != "engine" and not among:
+                answers[name] += [None] * sum(len(queries) for _, queries in part)
+                continue
             if name == "engine":
                 with forwards.of(pipeline):
                     found, wall, cpu = measure(lambda run=run, part=part: run(part))
@@ -275,16 +281,19 @@ def compare(pipeline, folder, args):
             else:
                 found, wall, cpu = measure(lambda run=run, part=part: run(part))
             answers[name] += found
-            totals[name][0] += wall
-            totals[name][1] += cpu
+            if among:
+                totals[name][0] += wall
+                totals[name][1] += cpu
             print(f"  videos {start}-{start + len(part) - 1}: {name} {wall:.1f} s, CPU {cpu:.1f} s")
     threads = torch.get_num_threads()
-    print(f"\n{len(jobs)} videos, {len(sizes)} answers, {threads} threads\n")
+    print(f"\n{len(jobs)} videos, {len(sizes)} answers, {threads} threads")
+    print(f"the engine alone: {engine_wall:.1f} s, {3600 * len(jobs) / engine_wall:.0f} videos/h")
+    print(f"all three, with {compared} of the videos\n")
     print(f"{'':12}{'clock':>9}{'CPU':>9}{'videos/h':>10}{'clock x':>9}{'CPU x':>9}")
     base = totals["sequential"]
     for name, (wall, cpu) in totals.items():
         print(
-            f"{name:12}{wall:8.1f}s{cpu:8.1f}s{3600 * len(jobs) / wall:10.0f}"
+            f"{name:12}{wall:8.1f}s{cpu:8.1f}s{3600 * compared / wall:10.0f}"
             f"{base[0] / wall:9.2f}{base[1] / cpu:9.2f}"
         )
     print("\nthe engine's CPU time")
@@ -331,118 +340,6 @@ def scale(pipeline, folder):
     return results
 
 
-# ---- memory -----------------------------------------------------------------------------------
-
-_ANSWER = '<think>t</think><answer>[{"frame_idx": 1, "object description": "a"}]</answer>'
-
-
-class Scripted:
-    """Always answers the same: memory is what is measured, and the model's is its own."""
-
-    name = "scripted"
-
-    def generate(self, conversations, spec):
-        from fiftyone_revseg.reasoning import Reply
-
-        return [
-            Reply(_ANSWER if len(c.messages) == 1 else '[{"bbox_2d": [20, 20, 60, 60]}]')
-            for c in conversations
-        ]
-
-
-def small_tracker():
-    """SAM2 at 64 pixels with random weights: ten thousand frames take minutes."""
-    import torch
-
-    from fiftyone_revseg.tracking import Sam2Tracker
-    from fiftyone_revseg.tracking.checkpoints import EMBEDDED, build_model, read_config
-
-    torch.manual_seed(0)
-    config = read_config(EMBEDDED / "sam2-nano" / "config.yaml") | {"image_size": 64}
-    config["image_encoder"]["trunk"] |= {"window_spec": [8, 4, 4, 2]}
-    for part in ("self_attention", "cross_attention"):
-        config["memory_attention"]["layer"][part]["feat_sizes"] = [4, 4]
-    return Sam2Tracker(build_model(config), "small", "cpu")
-
-
-def peak_memory(videos, frames):
-    """The peak of this process in MiB; run in a process of its own."""
-    import torch
-
-    from fiftyone_revseg.engine import EngineJob, LocalEngine
-    from fiftyone_revseg.pipeline import RevSeg
-    from fiftyone_revseg.reasoning import ChainSpec
-    from fiftyone_revseg.synthetic import write_video
-
-    torch.set_num_threads(2)
-    spec = ChainSpec(frames=4, frame_size=56, key_frame_size=112)
-    pipeline = RevSeg(Scripted(), small_tracker(), spec)
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "video.mp4")
-        shades = (np.full((240, 320, 3), k % 200, np.uint8) for k in range(frames))
-        write_video(path, _Lazy(shades, frames), 25)
-        jobs = (EngineJob(path, ("the star",), key=i) for i in range(videos))
-        done = sum(1 for _ in LocalEngine(pipeline).run(jobs))
-    print(
-        json.dumps({"done": done, "MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
-    )
-
-
-class _Lazy:
-    """Frames that are made when they are written; the first one tells their size."""
-
-    def __init__(self, frames, count):
-        self._frames, self._first = frames, next(frames)
-
-    def __getitem__(self, i):
-        return self._first
-
-    def __iter__(self):
-        yield self._first
-        yield from self._frames
-
-
-def memory():
-    results = []
-    for videos, frames in ((10, 24), (1000, 24), (1, 200), (1, 10_000)):
-        command = [sys.executable, __file__, "--peak", str(videos), str(frames)]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        peak = json.loads(output.splitlines()[-1])["MiB"]
-        results.append((videos, frames, peak))
-        print(f"  {videos:5} videos of {frames:6} frames: {peak:7.0f} MiB")
-    return results
-
-
-# ---- full size --------------------------------------------------------------------------------
-
-
-def full_size_pipeline(device, new_tokens):
-    """Random weights at the published sizes; the model's replies are replaced by readable ones."""
-    import sam2
-    import torch
-    from full_size import StandIn
-
-    from fiftyone_revseg.pipeline import RevSeg
-    from fiftyone_revseg.reasoning import LocalReasoner
-    from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
-    from fiftyone_revseg.tracking import Sam2Tracker
-    from fiftyone_revseg.tracking.checkpoints import build_model, read_config
-
-    folder = tempfile.mkdtemp()
-    save_random_checkpoint(folder, size="7b")
-    reasoner = LocalReasoner.load(folder, device=device)
-    reasoner._stop = []  # every reply has the same length
-    stand_in = StandIn(reasoner)
-    stand_in.model = reasoner.model
-    spec = reasoner.spec.replace(max_new_tokens=new_tokens)
-    config = Path(sam2.__file__).parent / "configs" / "sam2.1" / "sam2.1_hiera_l.yaml"
-    torch.manual_seed(0)
-    model = build_model(read_config(config)).eval()
-    with torch.no_grad():
-        model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(50.0)
-    return RevSeg(stand_in, Sam2Tracker(model, "sam2.1-large (random)", device), spec)
-
-
 def plot(results, path):
     import matplotlib
 
@@ -470,23 +367,23 @@ def main():
     parser.add_argument("--videos", type=int, default=64)
     parser.add_argument("--queries", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=4, help="parts that take turns")
+    parser.add_argument("--loops-every", type=int, default=1, help="do every n-th part with loops")
     parser.add_argument("--threads", type=int, default=2, help="of the CPU, in every run")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--full-size", action="store_true")
+    parser.add_argument("--tiny", action="store_true", help="with --full-size: in miniature")
     parser.add_argument("--new-tokens", type=int, default=128, help="with --full-size")
     parser.add_argument("--scaling", action="store_true")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("engine-benchmark"))
-    parser.add_argument("--peak", nargs=2, type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.peak:
-        peak_memory(*args.peak)
-        return
     import torch
 
     torch.set_num_threads(args.threads)
     if args.full_size:
-        pipeline = full_size_pipeline(args.device, args.new_tokens)
+        from engine_full_size import make_pipeline
+
+        pipeline = make_pipeline(args.device, args.new_tokens, args.tiny)
     else:
         import fiftyone_revseg as revseg
 
@@ -498,6 +395,8 @@ def main():
             results["scaling"] = scale(pipeline, folder)
     if args.memory:
         print("\npeak memory of the process")
+        from engine_memory import memory
+
         results["memory"] = memory()
     (args.out / "engine.json").write_text(json.dumps(results, indent=2))
     plot(results, args.out / "engine.png")

@@ -1,0 +1,51 @@
+"""A pipeline of the published sizes with random weights, or the same in miniature.
+
+The language model writes as many tokens as it may in each turn; its replies are then replaced by
+readable ones (:mod:`full_size`), so that turn 2 and the tracker have their work. Masks mean
+nothing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+
+def make_pipeline(device, new_tokens, tiny=False):
+    """Qwen2.5-VL 7B and SAM2.1 large; ``tiny`` for models with which a CPU shows that it works."""
+    from full_size import StandIn
+
+    from fiftyone_revseg.pipeline import RevSeg
+    from fiftyone_revseg.reasoning import LocalReasoner
+    from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
+
+    on_gpu = str(device).startswith("cuda")
+    with tempfile.TemporaryDirectory() as folder:
+        name = "tiny-qwen2.5-vl" if tiny else "qwen2.5-vl-7b"
+        save_random_checkpoint(folder, name, dtype="bfloat16" if on_gpu else "float32")
+        reasoner = LocalReasoner.load(folder, device)
+    reasoner._stop = [2**30]  # no token of the model: every reply has the same length
+    stand_in = StandIn(reasoner)
+    stand_in.model = reasoner.model
+    spec = reasoner.spec.replace(max_new_tokens=new_tokens)
+    if tiny:
+        spec = spec.replace(frames=3, frame_size=56)
+    return RevSeg(stand_in, _tracker(device, tiny), spec)
+
+
+def _tracker(device, tiny):
+    import sam2
+    import torch
+
+    from fiftyone_revseg.tracking import Sam2Tracker
+    from fiftyone_revseg.tracking.checkpoints import EMBEDDED, build_model, read_config
+
+    name = "sam2.1-large (random)"
+    config = Path(sam2.__file__).parent / "configs" / "sam2.1" / "sam2.1_hiera_l.yaml"
+    if tiny:
+        name, config = "sam2-nano (random)", EMBEDDED / "sam2-nano" / "config.yaml"
+    torch.manual_seed(0)
+    model = build_model(read_config(config)).eval()
+    with torch.no_grad():  # or it would say that there is nothing to see
+        model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(50.0)
+    return Sam2Tracker(model, name, device)
