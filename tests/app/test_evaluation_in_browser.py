@@ -1,0 +1,54 @@
+"""An evaluation in FiftyOne's own Model Evaluation panel, in a browser."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+import fiftyone_revseg as revseg
+
+sys.path.insert(0, str(Path(__file__).parent))
+import browser
+from browser import cy, keep_picture
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no chromium on this machine"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("playwright") is None, reason="playwright is not installed"
+    ),
+]
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    from fiftyone_revseg.synthetic import make_dataset
+
+    dataset = make_dataset(str(tmp_path), count=5, seed=7)
+    revseg.segment_view(dataset, "revseg-nano", prompt_field="query", progress=False)
+    yield dataset
+    dataset.delete()
+
+
+def test_the_model_evaluation_panel_shows_j_and_f(dataset, tmp_path):
+    evaluation = revseg.evaluate_view(dataset, "revseg", "ground_truth", eval_key="nano")
+    server = browser.Server()
+    try:
+        with browser.open_page() as page:
+            browser.open_dataset(page, server, dataset)
+            try:
+                cy(page, "new-panel-btn").click()
+                page.get_by_text("Model Evaluation", exact=True).click()
+                panel = cy(page, "panel-content-model_evaluation_panel_builtin")
+                panel.get_by_text("nano", exact=True).click()
+                panel.get_by_text("J&F", exact=True).first.wait_for()
+                shown = panel.inner_text()
+                jf = evaluation.table[-1]["jf"]
+                assert f"{jf:.3f}"[:4] in shown or f"{100 * jf:.1f}" in shown, shown
+                keep_picture(page, "model-evaluation")
+            finally:
+                page.screenshot(path=tmp_path / "last.png")
+            assert page.errors == []
+    finally:
+        server.kill()
