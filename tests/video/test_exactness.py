@@ -156,3 +156,14 @@ def test_recordings_joined_without_new_times_are_counted(make_video, bars, tmp_p
         codes = [bars.read(frame) for _, frame in video.walk(0)]
         assert codes[: bars.count] == list(range(bars.count))
         assert [bars.read(x) for _, x in video.walk(len(video) - 1, -1)] == codes[::-1]
+
+
+def test_decord_does_not_walk_through_what_it_might_decode_all_ahead_of(make_video, monkeypatch):
+    from fiftyone_revseg.video import decord_reader
+
+    pytest.importorskip("decord")
+    with open_video(make_video("h264.mp4")[0], decoder="decord") as video:
+        assert isinstance(video._source.open(forward=True), decord_reader.DecordCursor)
+        width, height = video.size
+        monkeypatch.setattr(decord_reader, "_AHEAD_BYTES", 3 * width * height * len(video) - 1)
+        assert not isinstance(video._source.open(forward=True), decord_reader.DecordCursor)
