@@ -317,6 +317,9 @@ def test_stopped_by_the_operator(fake_model, dataset, monkeypatch):
     thread = threading.Thread(target=lambda: found.extend(messages(generator)))
     thread.start()
     assert paused.reached.wait(30)
+    deadline = time.monotonic() + 30
+    while statuses(dataset)[0] is None and time.monotonic() < deadline:  # while the second goes on
+        time.sleep(0.05)
     result = foo.execute_operator("fiftyone_revseg/stop", {"dataset": dataset}).result
     assert result == {"stopped": ["ReVSeg: segment the cat"]}
     paused.go_on.set()
