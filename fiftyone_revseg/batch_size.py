@@ -45,7 +45,7 @@ class BatchSize:
         if failed <= 1:
             return False
         with self._lock:
-            half = failed // 2
+            half = (failed + 1) // 2  # of three, two may well fit
             if half < self._size:
                 logger.warning(
                     "Out of memory with %d in a batch for %s: %d from now on",
