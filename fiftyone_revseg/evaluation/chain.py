@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fiftyone_revseg.boxes import box_around, box_iou
 from fiftyone_revseg.evaluation.metrics import j_and_f
 from fiftyone_revseg.pipeline import RevSeg, Segmentation
 from fiftyone_revseg.tracking import track_both_ways
@@ -159,23 +160,6 @@ def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def box_of(mask: np.ndarray) -> tuple[int, int, int, int] | None:
-    """Returns the ``(x1, y1, x2, y2)`` box around a (H, W) mask, or None if it is empty."""
-    rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
-    if not len(rows):
-        return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
-def box_iou(a: Sequence[float], b: Sequence[float]) -> float:
-    """Returns the intersection over union of two ``(x1, y1, x2, y2)`` boxes."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    intersection = max(width, 0) * max(height, 0)
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - intersection
-    return intersection / union if union > 0 else 0.0
-
-
 def _score(
     case: Case, question: Question, answer: Segmentation, tracked: dict[int, np.ndarray]
 ) -> Score:
@@ -220,7 +204,7 @@ def _boxed_share(targets: np.ndarray, answer: Segmentation) -> float:
         if grounding is None:
             continue
         for t, masks in enumerate(targets):
-            true_box = box_of(masks[answer.trajectory.key_frames[i]])
+            true_box = box_around(masks[answer.trajectory.key_frames[i]])
             if true_box is not None:
                 pairs.append((box_iou(grounding.box_xyxy_px, true_box), i, t))
     boxes, met = set(), set()
@@ -234,7 +218,7 @@ def _boxed_share(targets: np.ndarray, answer: Segmentation) -> float:
 def _track_from_truth(tracker: Tracker, video: Video, masks: np.ndarray) -> np.ndarray:
     """Tracks one object, (T, H, W) bool, from its true box where it is largest."""
     key_frame = int(masks.sum(axis=(1, 2)).argmax())
-    box = box_of(masks[key_frame])
+    box = box_around(masks[key_frame])
     if box is None:
         raise ValueError(f"a target is visible in no frame of {video.path}")
     (track,) = track_both_ways(tracker, video, key_frame, np.array([box], float))

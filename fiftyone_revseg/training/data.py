@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from fiftyone_revseg.boxes import box_around
 from fiftyone_revseg.types import FrameTable
 from fiftyone_revseg.video.sampling import uniform_indices
 
@@ -106,7 +107,7 @@ class WorldRow:
         boxes = np.full((len(self.targets), len(indices), 4), np.nan)
         for t, (_, masks) in enumerate(drawn):
             for i, body in enumerate(self.targets):
-                boxes[i, t] = _box_around(masks[body])
+                boxes[i, t] = box_around(masks[body]) or np.nan
         table = FrameTable(
             indices,
             tuple(k / world.fps for k in indices),
@@ -337,13 +338,6 @@ def _identity(detection: Any) -> Any:
 
 def _nowhere(length: int) -> np.ndarray:
     return np.full((length, 4), np.nan, np.float32)
-
-
-def _box_around(mask: np.ndarray) -> tuple[float, float, float, float]:
-    rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
-    if not len(rows):
-        return (np.nan,) * 4
-    return float(columns[0]), float(rows[0]), float(columns[-1]) + 1, float(rows[-1]) + 1
 
 
 def _scene(

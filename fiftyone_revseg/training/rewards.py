@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fiftyone_revseg.boxes import box_iou
 from fiftyone_revseg.reasoning.parse import ParseError, parse_boxes, parse_choices
 
 TEMPORAL_VARIANTS = ("soft", "binary", "none")
@@ -162,15 +163,6 @@ def total_reward(
         a value in [0, 3]
     """
     return format + (temporal if turn1_ok else 0.0) + (spatial if turn1_ok and turn2_ok else 0.0)
-
-
-def box_iou(a: Sequence[float], b: Sequence[float]) -> float:
-    """Returns the intersection over union of two ``(x1, y1, x2, y2)`` boxes of any one space."""
-    width = max(min(a[2], b[2]) - max(a[0], b[0]), 0.0)
-    height = max(min(a[3], b[3]) - max(a[1], b[1]), 0.0)
-    intersection = width * height
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - intersection
-    return float(intersection / union) if union > 0 else 0.0
 
 
 def _tagged(reply: str, tag: str) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fiftyone_revseg.boxes import box_around
 from fiftyone_revseg.synthetic.world import World, make_world
 
 MIN_AREA = 24  # visible source pixels below which an object is neither prompted nor judged
@@ -61,16 +62,11 @@ def random_clip(
     drawn = [world.draw(k) for k in order]
     frames = np.stack([f for f, _ in drawn])
     masks = np.stack([m[chosen] for _, m in drawn], axis=1)
-    boxes = np.stack([jitter_box(rng, mask_box(m), world.width, world.height) for m in masks[:, 0]])
+    true_boxes = [np.array(box_around(mask), float) for mask in masks[:, 0]]
+    boxes = np.stack([jitter_box(rng, box, world.width, world.height) for box in true_boxes])
     if length > 2 and rng.random() < (0.4 if meetings else 0.25):
         _cover(rng, frames, masks)
     return Clip(_recolour(rng, frames), masks, boxes)
-
-
-def mask_box(mask: np.ndarray) -> np.ndarray:
-    """The box (x0, y0, x1, y1) around a (H, W) bool mask, its far ends exclusive."""
-    ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1], np.float32)
 
 
 def jitter_box(
@@ -135,9 +131,10 @@ def _cover(rng: np.random.Generator, frames: np.ndarray, masks: np.ndarray) -> N
     start = int(rng.integers(1, len(frames) - 1))
     longest = max(2, len(frames) // 2)
     for t in range(start, min(start + int(rng.integers(1, longest + 1)), len(frames))):
-        if not masks[n, t].any():
+        box = box_around(masks[n, t])
+        if box is None:
             continue
-        x0, y0, x1, y1 = mask_box(masks[n, t]).astype(int)
+        x0, y0, x1, y1 = box
         margin = int(rng.integers(2, 10))
         area = (slice(max(y0 - margin, 0), y1 + margin), slice(max(x0 - margin, 0), x1 + margin))
         frames[t][area] = rng.integers(40, 200, 3) + rng.normal(0, 6, frames[t][area].shape)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fiftyone_revseg.boxes import box_around
 from fiftyone_revseg.synthetic.world import World, make_world
-from fiftyone_revseg.training.tracker_clips import MIN_AREA, mask_box
+from fiftyone_revseg.training.tracker_clips import MIN_AREA
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +83,7 @@ def evaluate_tracker(
             key = int(area.argmax())
             if area[key] < MIN_AREA:
                 continue
-            box = mask_box(truth[key])[None]
+            box = np.array([box_around(truth[key])], np.float32)
             (track,) = track_both_ways(tracker, WorldVideo(world, frames), key, box)
             found = track.masks()
             results.append(

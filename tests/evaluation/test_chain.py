@@ -134,24 +134,3 @@ def test_wrong_truth_is_refused(case):
     cut = Case(case.path, case.masks[:, :-1], case.questions)
     with pytest.raises(ValueError, match="its masks"):
         scores(cut, RIGHT_ANSWERS)
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "iou"),
-    [
-        ((0, 0, 2, 2), (0, 0, 2, 2), 1),
-        ((0, 0, 2, 2), (1, 0, 3, 2), 1 / 3),
-        ((0, 0, 1, 1), (1, 1, 2, 2), 0),
-        ((0, 0, 1, 1), (3, 3, 4, 4), 0),
-        ((1, 1, 1, 1), (1, 1, 1, 1), 0),
-    ],
-)
-def test_box_iou_by_hand(a, b, iou):
-    assert chain.box_iou(a, b) == pytest.approx(iou)
-
-
-def test_box_of_a_mask():
-    mask = np.zeros((5, 6), bool)
-    assert chain.box_of(mask) is None
-    mask[1:3, 2:6] = True
-    assert chain.box_of(mask) == (2, 1, 6, 3)

@@ -6,6 +6,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from fiftyone_revseg.boxes import box_around
 from fiftyone_revseg.tracking import FrameMasks, Sam2Tracker, encode_masks
 from fiftyone_revseg.tracking.checkpoints import EMBEDDED, build_model, read_config
 from fiftyone_revseg.training.tracker import (
@@ -19,7 +20,6 @@ from fiftyone_revseg.training.tracker_clips import (
     MIN_AREA,
     _cover,
     jitter_box,
-    mask_box,
     random_clip,
 )
 from fiftyone_revseg.training.tracker_report import evaluate_tracker, summarize, write_model_card
@@ -69,7 +69,7 @@ def test_clips_are_what_they_say(length):
             x0, y0, x1, y1 = box
             assert 0 <= x0 < x1 <= width
             assert 0 <= y0 < y1 <= height
-            true = mask_box(mask)
+            true = np.array(box_around(mask))
             overlap = np.minimum(box, true)[2:] - np.maximum(box, true)[:2]
             assert (overlap >= 0.45 * (true[2:] - true[:2])).all()
 
@@ -106,12 +106,6 @@ def test_meetings_show_two_objects_that_cross():
             apart[meeting.frame] < 1 < apart[max(a.first, b.first) : min(a.last, b.last) + 1].max()
         )
     assert found >= 5
-
-
-def test_mask_box_has_exclusive_ends():
-    mask = np.zeros((6, 8), bool)
-    mask[2:4, 3:7] = True
-    assert mask_box(mask).tolist() == [3, 2, 7, 4]
 
 
 def test_jitter_moves_boxes_but_not_out_of_the_frame():
@@ -246,7 +240,7 @@ def test_evaluation_gives_the_truth_100_and_nothing_0():
     frames, masks = make_world(0, "test").render()
     truth = {}
     for m in masks:
-        box = tuple(mask_box(m[int(m.sum(axis=(1, 2)).argmax())]))
+        box = box_around(m[int(m.sum(axis=(1, 2)).argmax())])
         truth |= {(f.tobytes(), box): mask for f, mask in zip(frames, m, strict=True)}
     results = evaluate_tracker(Oracle(truth), worlds=1)
     assert len(results) == len(masks)
