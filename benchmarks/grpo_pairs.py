@@ -7,7 +7,6 @@ figures are kept in a file for each checkpoint: what is known is not measured ag
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 from fiftyone_revseg.digests import digest_files
 from fiftyone_revseg.evaluation.metrics import j_and_f
+from fiftyone_revseg.files import write_json
 from fiftyone_revseg.presets import PRESETS
 from fiftyone_revseg.reasoning import ChainRequest, LocalReasoner, run_chain
 from fiftyone_revseg.reasoning.parse import ParseError
@@ -117,11 +117,8 @@ class Answers:
         return (time.perf_counter() - started) / len(missing)
 
     def _save(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
         content = {"checkpoint": str(self.checkpoint), "mode": self.mode, "pairs": self.pairs}
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, self.path)
+        write_json(self.path, content, indent=1)
 
 
 class DrawnVideo:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fiftyone_revseg.files import replacing
+
 # Column of curves.csv -> title
 PANELS = {
     "format": "format reward",
@@ -80,7 +82,5 @@ def plot_runs(
     if runs:
         axes[0].legend(fontsize=8, loc="lower right")
     figure.supxlabel(f"step (means over {window} steps)", fontsize=9)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    figure.savefig(partial, dpi=110, format="png")
-    partial.replace(path)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=110, format="png")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 from grpo_pairs import Answers, base_checkpoint, held_out
 from grpo_statistics import Estimate, column, difference, estimate
+
+from fiftyone_revseg.files import replacing, write_text
 
 HEADING = "## Reinforcement learning"
 ROWS = {
@@ -62,8 +63,9 @@ def ship(out: Path, run: Path, pairs: int, target: Path | None = None) -> str:
         )
     card = target / "MODEL_CARD.md"
     text = with_section(card.read_text(encoding="utf-8"), section)
-    _replace(target / "model.safetensors", (rounded / "model.safetensors").read_bytes())
-    _replace(card, text.encode())
+    with replacing(target / "model.safetensors") as partial:
+        shutil.copyfile(rounded / "model.safetensors", partial)
+    write_text(card, text)
     return section
 
 
@@ -137,9 +139,3 @@ def with_section(card: str, section: str) -> str:
         if not found:
             head = head.rstrip("\n") + "\n\n"
     return head + section + "\n" + ("\n" + tail if tail else "")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)

@@ -10,6 +10,7 @@ import fiftyone.operators.types as types
 from fiftyone_revseg.app import forms
 from fiftyone_revseg.app.running import Report, run_delegated, stream
 from fiftyone_revseg.app.targets import (
+    GT_FIELD,
     choice_input,
     detections_to_choose,
     execute,
@@ -20,8 +21,6 @@ from fiftyone_revseg.dataset.jobs import is_clips
 from fiftyone_revseg.evaluation.backend_writer import EvaluationRun
 from fiftyone_revseg.evaluation.evaluate import evaluate_view
 from fiftyone_revseg.evaluation.tables import to_markdown
-
-_TRUTH = "ground_truth"
 
 
 class Evaluate(foo.Operator):
@@ -136,7 +135,7 @@ class Evaluate(foo.Operator):
         self,
         sample_collection: Any,
         pred_field: str = "revseg",
-        gt_field: str = _TRUTH,
+        gt_field: str = GT_FIELD,
         eval_key: str | None = None,
         query_field: str | None = None,
         group_slice: str | None = None,
@@ -176,7 +175,7 @@ class Evaluate(foo.Operator):
 
 def _defaults(names: list[str]) -> tuple[str, str]:
     """The label fields that are likely meant: for the predictions, and for the truth."""
-    truth = _TRUTH if _TRUTH in names else names[-1]
+    truth = GT_FIELD if GT_FIELD in names else names[-1]
     return next((name for name in names if name != truth), truth), truth
 
 

@@ -11,16 +11,16 @@ import fiftyone.operators.types as types
 from fiftyone_revseg.app import forms, models
 from fiftyone_revseg.app.running import Report, run_delegated, stream
 from fiftyone_revseg.app.targets import (
+    GT_FIELD,
     choice_input,
-    detections_to_choose,
     execute,
     find_videos,
+    truth_to_choose,
     videos_input,
 )
 from fiftyone_revseg.dataset.data_filter import DROPPED, check_filter, filter_view
 from fiftyone_revseg.training.data_filter import THRESHOLD
 
-_DEFAULT_FIELD = "ground_truth"
 _DEFAULT_TRACKER = "sam2-nano"
 
 
@@ -52,7 +52,7 @@ class Filter(foo.Operator):
         videos = videos_input(inputs, ctx)
         if videos is None:
             return form
-        names = _fields_to_choose(ctx, videos)
+        names = truth_to_choose(ctx, videos)
         if not names:
             forms.refuse(
                 inputs,
@@ -70,10 +70,10 @@ class Filter(foo.Operator):
             default=_DEFAULT_TRACKER,
             label="Tracker",
             description="A SAM 2 checkpoint: a name, a hub id or a path",
-            view=forms.suggest(forms._trackers()),
+            view=forms.suggest(forms.known_trackers()),
         )
         name = forms.text(ctx, "tracker") or _DEFAULT_TRACKER
-        forms.check(tracker, forms.problem(forms._check_tracker, name))
+        forms.check(tracker, forms.problem(forms.check_tracker, name))
         threshold = inputs.float(
             "threshold",
             default=THRESHOLD,
@@ -100,7 +100,7 @@ class Filter(foo.Operator):
 
     def execute(self, ctx: foo.ExecutionContext) -> Any:
         videos = find_videos(ctx)
-        gt_field = forms.text(ctx, "gt_field") or next(iter(_fields_to_choose(ctx, videos)), "")
+        gt_field = forms.text(ctx, "gt_field") or next(iter(truth_to_choose(ctx, videos)), "")
         threshold, starts = _numbers(ctx)
         check_filter(videos, gt_field, threshold, starts)
         tracker = forms.text(ctx, "tracker") or _DEFAULT_TRACKER
@@ -144,7 +144,7 @@ class Filter(foo.Operator):
     def __call__(
         self,
         sample_collection: Any,
-        gt_field: str = _DEFAULT_FIELD,
+        gt_field: str = GT_FIELD,
         tracker: str | Path = _DEFAULT_TRACKER,
         threshold: float = THRESHOLD,
         starts: int | None = None,
@@ -185,13 +185,6 @@ class Filter(foo.Operator):
             "group_slice": group_slice,
         }
         return execute(self.uri, sample_collection, params, delegate)
-
-
-def _fields_to_choose(ctx: foo.ExecutionContext, videos: Any) -> list[str]:
-    """The label fields with detections, the usual name of true masks first, and results last."""
-    names = detections_to_choose(ctx, videos)
-    results = forms.label_fields(ctx.dataset)
-    return sorted(names, key=lambda name: (name != _DEFAULT_FIELD, name in results))
 
 
 def _numbers(ctx: foo.ExecutionContext) -> tuple[float, int | None]:

@@ -205,9 +205,9 @@ def model_inputs(inputs: types.Object, ctx: Any) -> bool:
         label="Tracker",
         description="A SAM 2 checkpoint: a name, a hub id or a path. By default "
         + (preset.tracker if preset else "the model's"),
-        view=suggest(_trackers()),
+        view=suggest(known_trackers()),
     )
-    valid &= check(prop, problem(_check_tracker, tracker) if tracker else None)
+    valid &= check(prop, problem(check_tracker, tracker) if tracker else None)
     inputs.int(
         "frames",
         min=1,
@@ -216,7 +216,7 @@ def model_inputs(inputs: types.Object, ctx: Any) -> bool:
         description="How many frames of a video the model is shown. By default, what it expects",
     )
     if preset is not None:
-        _tell_of(inputs, preset)
+        tell_of(inputs, preset)
     return valid
 
 
@@ -269,13 +269,14 @@ def _taken(dataset: fo.Dataset, name: str) -> str | None:
     return f"The field '{name}' holds something else than results of ReVSeg: choose a new name"
 
 
-def _trackers() -> list[str]:
+def known_trackers() -> list[str]:
+    """Lists the names of trackers that a form suggests."""
     from fiftyone_revseg.tracking.checkpoints import OFFICIAL_PRESETS
 
     return ["sam2-nano", *OFFICIAL_PRESETS]
 
 
-def _check_tracker(name: str) -> None:
+def check_tracker(name: str) -> None:
     """Raises a ``ValueError`` if a tracker is neither here nor can be on the hub."""
     from pathlib import Path
 
@@ -296,7 +297,7 @@ def _check_tracker(name: str) -> None:
         find(name)
 
 
-def _tell_of(inputs: types.Object, preset: Any) -> None:
+def tell_of(inputs: types.Object, preset: Any) -> None:
     """Says what should be known of a model before the button is pressed."""
     from fiftyone_revseg.hub import is_on_disk
 

@@ -253,7 +253,7 @@ def _made_with(stored: StoredObject) -> dict[str, str]:
     settings = made_with(stored)
     name, tracker = settings.get("model") or "", settings.get("tracker") or ""
     server = settings.get("server")
-    if forms.problem(forms._check_tracker, tracker):
+    if forms.problem(forms.check_tracker, tracker):
         return {}
     if server:
         return {"model": name, "tracker": tracker, "server": server}

@@ -15,6 +15,9 @@ from fiftyone_revseg.app.running import result_of
 from fiftyone_revseg.dataset.jobs import check_collection, is_clips, is_image_groups
 from fiftyone_revseg.dataset.masks import detection_fields
 
+#: Where the true objects are, unless the form names another field
+GT_FIELD = "ground_truth"
+
 
 def find_videos(ctx: foo.ExecutionContext) -> Any:
     """Returns the videos that an operator is about.
@@ -54,6 +57,13 @@ def detections_to_choose(ctx: foo.ExecutionContext, videos: Any) -> list[str]:
     found = detection_fields(videos)
     results = [name for name in forms.label_fields(ctx.dataset) if name in found]
     return [*results, *(name for name in found if name not in results)]
+
+
+def truth_to_choose(ctx: foo.ExecutionContext, videos: Any) -> list[str]:
+    """Lists the label fields with detections, :data:`GT_FIELD` first, and results last."""
+    names = detections_to_choose(ctx, videos)
+    results = forms.label_fields(ctx.dataset)
+    return sorted(names, key=lambda name: (name != GT_FIELD, name in results))
 
 
 def choice_input(

@@ -12,10 +12,11 @@ import fiftyone.operators.types as types
 from fiftyone_revseg.app import forms
 from fiftyone_revseg.app.running import Report, duration, run_delegated, stream
 from fiftyone_revseg.app.targets import (
+    GT_FIELD,
     choice_input,
-    detections_to_choose,
     execute,
     find_videos,
+    truth_to_choose,
     videos_input,
 )
 from fiftyone_revseg.dataset.train import TrainingSummary, train_view
@@ -24,7 +25,6 @@ from fiftyone_revseg.presets import preset_names, resolve
 from fiftyone_revseg.training.grpo import GrpoConfig
 from fiftyone_revseg.user_presets import check_free, home
 
-_TRUTH = "ground_truth"
 _DEFAULT_MODEL = "revseg-nano"
 _NUMBERS = {
     "steps": (20, "Steps", "Updates of the weights"),
@@ -62,7 +62,7 @@ class Train(foo.Operator):
         videos = videos_input(inputs, ctx)
         if videos is None:
             return form
-        names = _fields_to_choose(ctx, videos)
+        names = truth_to_choose(ctx, videos)
         if not names:
             forms.refuse(
                 inputs, "no_truth", "There are no detections to learn from: label or import first"
@@ -80,7 +80,7 @@ class Train(foo.Operator):
 
     def execute(self, ctx: foo.ExecutionContext) -> Any:
         videos = find_videos(ctx)
-        gt_field = forms.text(ctx, "gt_field") or next(iter(_fields_to_choose(ctx, videos)), "")
+        gt_field = forms.text(ctx, "gt_field") or next(iter(truth_to_choose(ctx, videos)), "")
         query_field = forms.text(ctx, "query_field") or None
         name, folder = _name(ctx), _folder(ctx)
         config = _config(ctx)
@@ -107,7 +107,7 @@ class Train(foo.Operator):
         self,
         sample_collection: Any,
         name: str,
-        gt_field: str = _TRUTH,
+        gt_field: str = GT_FIELD,
         query_field: str | None = None,
         model: str = _DEFAULT_MODEL,
         folder: str | Path | None = None,
@@ -187,13 +187,6 @@ def _in_words(summary: TrainingSummary) -> str:
     return "\n".join(lines)
 
 
-def _fields_to_choose(ctx: foo.ExecutionContext, videos: Any) -> list[str]:
-    """The label fields with detections, the usual name of true ones first, and results last."""
-    names = detections_to_choose(ctx, videos)
-    results = forms.label_fields(ctx.dataset)
-    return sorted(names, key=lambda name: (name != _TRUTH, name in results))
-
-
 def _queries_input(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
     names = forms.text_fields(ctx.dataset)
     prop = inputs.str(
@@ -222,7 +215,7 @@ def _model_input(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
     )
     name = forms.text(ctx, "model") or _DEFAULT_MODEL
     if forms.check(prop, forms.problem(resolve, name)):
-        forms._tell_of(inputs, resolve(name))
+        forms.tell_of(inputs, resolve(name))
 
 
 def _checkpoint_inputs(inputs: types.Object, ctx: foo.ExecutionContext) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from fiftyone_revseg import pictures
 from fiftyone_revseg.evaluation.results import Evaluation
 from fiftyone_revseg.evaluation.summary import COLUMNS, headline, summarize
 from fiftyone_revseg.evaluation.tables import INTERVAL, SHARES, table_cells
+from fiftyone_revseg.files import replacing
 from fiftyone_revseg.version import __version__
 
 if TYPE_CHECKING:
@@ -226,13 +226,8 @@ def _write(directory: Path, files: Mapping[str, bytes]) -> None:
     """Writes each file as a whole, the pages last, and removes pictures of an earlier report."""
     (directory / _PICTURES).mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
-        path = directory / name
-        partial = path.with_name(f".{path.name}.partial")
-        try:
+        with replacing(directory / name) as partial:
             partial.write_bytes(data)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
     for path in (directory / _PICTURES).iterdir():
         ours = re.fullmatch(r"(plot|worst|best)-\d+\.(png|jpg)", path.name)
         if ours and f"{_PICTURES}/{path.name}" not in files:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from fiftyone_revseg.files import write_json
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,7 @@ class Evaluation:
     def save(self, path: str | Path) -> Path:
         """Writes a JSON file, wholly or not at all."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        write_json(path, self.to_dict(), indent=1)
         return path
 
     @classmethod

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from fiftyone_revseg.evaluation.results import Evaluation
 from fiftyone_revseg.evaluation.summary import COLUMNS
+from fiftyone_revseg.files import write_text
 
 _COUNTS = {"videos": "videos", "expressions": "expressions", "missing": "missing"}
 #: Column that is a share -> its head in tables for people, which have it in per cent
@@ -93,10 +93,7 @@ def write_table(evaluation: Evaluation, path: str | Path) -> Path:
     path = check_path(path)
     if path.suffix == ".json":
         return evaluation.save(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(_WRITERS[path.suffix](evaluation).rstrip("\n") + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, _WRITERS[path.suffix](evaluation).rstrip("\n") + "\n")
     return path
 
 

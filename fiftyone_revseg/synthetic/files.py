@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fiftyone_revseg.files import replacing, write_json
 from fiftyone_revseg.synthetic.queries import KINDS, Query, pick_queries
 from fiftyone_revseg.synthetic.world import World, make_world
 from fiftyone_revseg.tracking.rle import decode_masks, encode_masks
@@ -28,9 +28,8 @@ def write_video(path: str | Path, frames: Sequence[np.ndarray], fps: float) -> N
     import av
 
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
     height, width = frames[0].shape[:2]
-    with av.open(str(partial), "w", format="mp4") as container:
+    with replacing(path) as partial, av.open(str(partial), "w", format="mp4") as container:
         stream = container.add_stream(
             "libx264", rate=round(fps), options={"crf": "16", "threads": "1"}
         )
@@ -39,7 +38,6 @@ def write_video(path: str | Path, frames: Sequence[np.ndarray], fps: float) -> N
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    os.replace(partial, path)
 
 
 def render(
@@ -71,9 +69,7 @@ def render(
         if not path.exists():
             write_video(path, frames, world.fps)
         records.append(_record(path.name, world, masks, chosen_queries(world, queries)))
-    partial = directory / f".{ANNOTATIONS}.partial"
-    partial.write_text(json.dumps(records))
-    os.replace(partial, directory / ANNOTATIONS)
+    write_json(directory / ANNOTATIONS, records)
     return records
 
 

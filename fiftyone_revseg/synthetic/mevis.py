@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fiftyone_revseg.files import write_json
 from fiftyone_revseg.synthetic.files import chosen_queries
 from fiftyone_revseg.synthetic.world import make_world
 from fiftyone_revseg.tracking.rle import RLE, encode_masks
@@ -76,8 +76,8 @@ def write_mevis(
         }
         if progress is not None:
             progress("write", len(videos), count)
-    _write_json(folder / "mask_dict.json", masks)
-    _write_json(folder / "meta_expressions.json", {"videos": videos})
+    write_json(folder / "mask_dict.json", masks)
+    write_json(folder / "meta_expressions.json", {"videos": videos})
     return Path(directory)
 
 
@@ -94,9 +94,3 @@ def _write_images(folder: Path, pictures: np.ndarray) -> None:
         # Colors tell the bodies apart, so they are kept at full resolution
         Image.fromarray(picture).save(partial / f"{k:05d}.jpg", quality=95, subsampling=0)
     os.replace(partial, folder)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value), encoding="utf-8")
-    os.replace(partial, path)

@@ -1,4 +1,4 @@
-"""How many tokens a run needs, found out before it starts.
+"""Whether a run's settings fit together, and how many tokens it needs, found out before it starts.
 
 A completion holds the tokens of the key frame too. Where there are too few, TRL leaves turn 2 out
 and says nothing.
@@ -6,9 +6,47 @@ and says nothing.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from fiftyone_revseg.reasoning.spec import ChainSpec
+
+if TYPE_CHECKING:
+    from fiftyone_revseg.training.data import Row
+    from fiftyone_revseg.training.grpo import GrpoConfig
+
+
+def check_settings(
+    rows: Sequence[Row], config: GrpoConfig, spec: ChainSpec, checkpoint: str, processes: int
+) -> None:
+    """Checks that rows, settings, checkpoint and processes fit together.
+
+    Args:
+        rows: what to learn from
+        config: the settings
+        spec: how the checkpoint is asked
+        checkpoint: a directory, or the id of a repository on the Hugging Face hub
+        processes: one for each device
+
+    Raises:
+        ValueError: if they do not
+    """
+    if spec.frame_encoding != "images":
+        raise ValueError(
+            "the trainer takes frames as images: set frame_encoding to 'images' in the "
+            f"revseg.json of '{checkpoint}'"
+        )
+    if len(rows) < config.prompts:
+        raise ValueError(
+            f"{len(rows)} rows are fewer than the {config.prompts} of a step: give more rows, or "
+            "set prompts lower"
+        )
+    rollouts = config.prompts * config.rollouts
+    if rollouts % (config.batch * processes):
+        raise ValueError(
+            f"{rollouts} rollouts a step are no whole number of batches of {config.batch} on "
+            f"{processes} devices"
+        )
 
 
 def completion_length(

@@ -144,7 +144,12 @@ def dry_run(
     import torch
     from transformers import AutoConfig
 
-    from fiftyone_revseg.training.budgets import check_context, completion_length, image_tokens
+    from fiftyone_revseg.training.budgets import (
+        check_context,
+        check_settings,
+        completion_length,
+        image_tokens,
+    )
     from fiftyone_revseg.training.chat_template import training_processor
     from fiftyone_revseg.training.grpo import checkpoint_of
 
@@ -208,32 +213,6 @@ def dry_run(
         gpu_memory=gpu_memory,
         notes=tuple(_notes(rows, config, spec, launch)),
     )
-
-
-def check_settings(
-    rows: Sequence[Row], config: GrpoConfig, spec: ChainSpec, checkpoint: str, processes: int
-) -> None:
-    """Checks that rows, settings, checkpoint and processes fit together.
-
-    Raises:
-        ValueError: if they do not
-    """
-    if spec.frame_encoding != "images":
-        raise ValueError(
-            "the trainer takes frames as images: set frame_encoding to 'images' in the "
-            f"revseg.json of '{checkpoint}'"
-        )
-    if len(rows) < config.prompts:
-        raise ValueError(
-            f"{len(rows)} rows are fewer than the {config.prompts} of a step: give more rows, or "
-            "set prompts lower"
-        )
-    rollouts = config.prompts * config.rollouts
-    if rollouts % (config.batch * processes):
-        raise ValueError(
-            f"{rollouts} rollouts a step are no whole number of batches of {config.batch} on "
-            f"{processes} devices"
-        )
 
 
 def prompt_length(processor: Any, spec: ChainSpec, frame_tokens: int) -> int:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fiftyone_revseg.files import write_json
 from fiftyone_revseg.training.rewards import TEMPORAL_VARIANTS
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def train_grpo(
     for callback in callbacks:
         trainer.add_callback(callback)
     if trainer.accelerator.is_main_process:
-        _write_json(out / "run.json", {"rows": len(rows), "config": asdict(config)})
+        write_json(out / "run.json", {"rows": len(rows), "config": asdict(config)}, indent=2)
     trainer.train(resume_from_checkpoint=str(start) if start else None)
     path = out / "checkpoint"
     save_checkpoint(trainer, path)
@@ -184,7 +185,7 @@ def build_trainer(
 
     from transformers import PrinterCallback
 
-    from fiftyone_revseg.training.budgets import check_context, completion_length
+    from fiftyone_revseg.training.budgets import check_context, check_settings, completion_length
     from fiftyone_revseg.training.callbacks import Curves, KeepSpec, tensorboard
     from fiftyone_revseg.training.chain_trainer import ChainTrainer
     from fiftyone_revseg.training.chat_template import training_processor
@@ -192,16 +193,7 @@ def build_trainer(
     from fiftyone_revseg.training.rollout_log import RolloutLog
 
     checkpoint, spec = checkpoint_of(config.model)
-    if spec.frame_encoding != "images":
-        raise ValueError(
-            "the trainer takes frames as images: set frame_encoding to 'images' in the "
-            f"revseg.json of '{checkpoint}'"
-        )
-    if len(rows) < config.prompts:
-        raise ValueError(
-            f"{len(rows)} rows are fewer than the {config.prompts} of a step: give more rows, or "
-            "set prompts lower"
-        )
+    check_settings(rows, config, spec, checkpoint, _processes())
     processor = training_processor(checkpoint)
     task = (task_type or Task)(rows, spec, config.temporal)
     length = completion_length(
@@ -254,14 +246,8 @@ def trl_arguments(
 
     turn = config.max_turn_tokens or spec.max_new_tokens
     gpu = torch.cuda.is_available()
-    processes = int(os.environ.get("WORLD_SIZE", 1))
-    together = config.batch * processes
+    together = config.batch * _processes()
     rollouts = config.prompts * config.rollouts
-    if rollouts % together:
-        raise ValueError(
-            f"{rollouts} rollouts a step are no whole number of batches of {config.batch} on "
-            f"{processes} devices"
-        )
     # A sampled picture would have no pixels
     ids = processor.tokenizer.convert_tokens_to_ids
     pictures = [ids(t) for t in ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>")]
@@ -336,6 +322,11 @@ def save_checkpoint(trainer: Any, directory: Path) -> None:
     trainer.accelerator.wait_for_everyone()
 
 
+def _processes() -> int:
+    """How many processes train together: each launcher sets this for its processes."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 def _lora(config: GrpoConfig) -> Any:
     if not config.lora_rank:
         return None
@@ -378,10 +369,3 @@ def _same_run(out: Path, config: GrpoConfig, rows: int, resumed: bool) -> None:
             f"The run in '{out}' was made with other settings ({', '.join(changed)}); "
             "choose another folder, or the same settings"
         )
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fiftyone_revseg.files import write_text
 from fiftyone_revseg.presets import PRESETS, resolve
 from fiftyone_revseg.training.run_folder import RunFolder
 
@@ -82,9 +82,7 @@ def write_card(
         lines += [f"| {key} | {config[key]} |" for key in _SETTINGS if key in config]
         lines.append("")
     lines += _table(Path(run))
-    partial = path.with_suffix(".partial")
-    partial.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, "\n".join(lines).rstrip() + "\n")
     return path
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from fiftyone_revseg.files import write_text
 from fiftyone_revseg.training.environment import ENDINGS, Rewards, Rollout
 
 
@@ -73,11 +73,7 @@ class RolloutLog:
             if i % group == 0:
                 lines += ["", "=" * 80, *_heading(rollout)]
             lines += ["", "-" * 80, *_telling(rollout, earned)]
-        self.directory.mkdir(parents=True, exist_ok=True)
-        path = self.directory / f"step_{step:06d}.txt"
-        partial = path.with_suffix(".partial")
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        write_text(self.directory / f"step_{step:06d}.txt", "\n".join(lines) + "\n")
 
 
 def _heading(rollout: Rollout) -> list[str]:

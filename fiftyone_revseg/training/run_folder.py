@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+
+from fiftyone_revseg.files import replacing
 
 
 class RunFolder:
@@ -40,9 +41,8 @@ class RunFolder:
         """Replaces the saved state; an interruption leaves the old one whole."""
         import torch
 
-        partial = self._state.with_suffix(".partial")
-        torch.save(dict(state), partial)
-        os.replace(partial, self._state)
+        with replacing(self._state) as partial:
+            torch.save(dict(state), partial)
 
     def load(self) -> dict[str, Any] | None:
         """The saved state, or None where there is none."""
@@ -74,12 +74,10 @@ class RunFolder:
         rows = [r for r in rows if r["step"] < row["step"]]  # a resumed run repeats a few steps
         rows.append(dict(row))
         names = list(dict.fromkeys(name for r in rows for name in r))
-        partial = self._curves.with_suffix(".partial")
-        with open(partial, "w", newline="") as file:
+        with replacing(self._curves) as partial, open(partial, "w", newline="") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(partial, self._curves)
 
     def curves(self) -> list[dict[str, float]]:
         """The rows logged so far."""

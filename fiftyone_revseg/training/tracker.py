@@ -11,13 +11,14 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from fiftyone_revseg.files import replacing
 
 if TYPE_CHECKING:
     import torch
@@ -341,11 +342,15 @@ class _Run:
             "seconds": self.seconds,
             "rows": self.rows,
         }
-        _write(directory / "resume.pt", lambda path: torch.save(state, path))
         average = {k: v.detach().cpu().contiguous() for k, v in self.average.items()}
-        _write(directory / "model.safetensors", lambda path: save_file(average, path))
-        _write(directory / "curve.csv", lambda path: _write_csv(path, self.rows))
-        _write(directory / "curve.png", lambda path: _plot(path, self.rows, self.settings))
+        with replacing(directory / "resume.pt") as path:
+            torch.save(state, path)
+        with replacing(directory / "model.safetensors") as path:
+            save_file(average, path)
+        with replacing(directory / "curve.csv") as path:
+            _write_csv(path, self.rows)
+        with replacing(directory / "curve.png") as path:
+            _plot(path, self.rows, self.settings)
 
 
 def _claim(directory: Path, settings: TrackerTraining, config: Path) -> None:
@@ -356,13 +361,6 @@ def _claim(directory: Path, settings: TrackerTraining, config: Path) -> None:
         raise ValueError(f"'{directory}' holds a run with other settings: choose another directory")
     path.write_text(json.dumps(wanted, indent=2))
     (directory / "config.yaml").write_text(config.read_text())
-
-
-def _write(path: Path, write: Any) -> None:
-    """Writes a file beside its place and moves it there, so that a crash leaves the old one."""
-    new = path.with_name(f"new-{path.name}")
-    write(new)
-    os.replace(new, path)
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -394,4 +392,4 @@ def _plot(path: Path, rows: list[dict[str, Any]], settings: TrackerTraining) -> 
             axis.axvline(start, color="grey", linewidth=0.5)
         axis.set_xlabel("step")
         axis.legend(keys)
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=100, format="png")
