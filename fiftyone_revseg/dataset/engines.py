@@ -49,13 +49,6 @@ def open_engine(
         gpus = 0.0 if config.device == "cpu" else None
         source = model.pipeline
         if not model.has_own_pipeline:
-            source = loading(
-                config.name_or_path,
-                tracker=config.tracker,
-                device=config.device,
-                dtype=config.dtype,
-                spec=config.spec,
-                server=config.server,
-            )
+            source = loading(config.name_or_path, **config.loading)
     with RayEngine(source, workers, gpus_per_worker=gpus) as engine:
         yield engine

@@ -62,6 +62,12 @@ class RevSegModelConfig(foc.Config):
             self.server = check_url(self.server)
         self.label_field = valid_label_field(self.label_field)
 
+    @property
+    def loading(self) -> dict[str, Any]:
+        """What :func:`fiftyone_revseg.pipeline.load_pipeline` takes besides the name."""
+        names = ("tracker", "device", "dtype", "spec", "server")
+        return {name: getattr(self, name) for name in names}
+
 
 class RevSegModel(fom.SamplesMixin, fom.Model):
     """Segments what queries describe in videos.
@@ -94,14 +100,7 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
     def __init__(self, config: RevSegModelConfig, pipeline: RevSeg | None = None):
         self.config = config
         self.has_own_pipeline = pipeline is not None  # which is not the one that the config names
-        self.pipeline = pipeline or load_pipeline(
-            config.name_or_path,
-            tracker=config.tracker,
-            device=config.device,
-            dtype=config.dtype,
-            spec=config.spec,
-            server=config.server,
-        )
+        self.pipeline = pipeline or load_pipeline(config.name_or_path, **config.loading)
         self._fields: dict[str, str] = {}
         self._written: tuple[Any, int] | None = None  # the last sample, and a frame of it
 

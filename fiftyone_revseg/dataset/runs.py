@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import secrets
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from typing import Any
 import fiftyone as fo
 
 from fiftyone_revseg.dataset.jobs import Job
+from fiftyone_revseg.dataset.registered_runs import RegisteredRun, list_registered
 from fiftyone_revseg.pipeline import RevSeg, Segmentation
 from fiftyone_revseg.types import Status
 
@@ -114,10 +112,8 @@ class RunSummary:
         return "\n".join(lines)
 
 
-class Run:
-    """One run as its dataset remembers it, from before the first sample is touched.
-
-    Use it as a context: however that ends is how the run ended.
+class Run(RegisteredRun):
+    """One run over a collection, see :class:`RegisteredRun`.
 
     Args:
         dataset: the :class:`fiftyone.core.dataset.Dataset`
@@ -133,38 +129,25 @@ class Run:
         settings: dict[str, Any],
         pipeline: RevSeg,
     ):
-        self._dataset = dataset
-        self._summary = summary
-        now = datetime.now(timezone.utc)
-        self._started = time.perf_counter()
-        self._config = dataset.init_run(
-            method=_METHOD,
-            state="running",
-            started=now.isoformat(timespec="seconds"),
+        super().__init__(
+            dataset,
+            _METHOD,
+            summary.label_field,
             model=pipeline.name,
             settings=settings,
             device=pipeline.device,
             versions=versions(),
             **_counts_of(summary),
         )
-        # Unique across processes that start within the same second
-        summary.run_key = f"{summary.label_field}_{now:%Y%m%d_%H%M%S}_{secrets.token_hex(2)}"
-        dataset.register_run(summary.run_key, self._config)
+        self._summary = summary
+        summary.run_key = self.run_key
 
-    def __enter__(self) -> Run:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._summary.seconds = time.perf_counter() - self._started
-        state = "done" if kind is None else "failed"
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
-            state = "interrupted"
-        self._config.state = state
-        for name, value in _counts_of(self._summary).items():
-            setattr(self._config, name, value)
-        self._dataset.update_run_config(self._summary.run_key, self._config)
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
+        self._summary.seconds = self.seconds
+        self.remember(**_counts_of(self._summary))
+        super().__exit__(kind, *details)
         if kind is not None:
-            logger.warning("The run was %s: %s", state, self._summary)
+            logger.warning("The run was %s: %s", self.state, self._summary)
 
 
 def list_runs(dataset: fo.Dataset) -> list[dict[str, Any]]:
@@ -179,12 +162,7 @@ def list_runs(dataset: fo.Dataset) -> list[dict[str, Any]]:
         "settings", "versions", "started", "seconds", "timings", "total", "skipped", "counts",
         "failures" (reason -> number of samples) and more
     """
-    dataset.reload()  # other processes may have registered some
-    runs = []
-    for key in dataset.list_runs(method=_METHOD):
-        config = dataset.get_run_info(key).config.serialize()
-        runs.append({"run_key": key, **config})
-    return sorted(runs, key=lambda run: str(run.get("started")))
+    return list_registered(dataset, _METHOD)
 
 
 def count_statuses(dataset: Any, label_field: str = "revseg") -> dict[str, int]:
@@ -225,7 +203,7 @@ def versions() -> dict[str, str]:
 
 def _counts_of(summary: RunSummary) -> dict[str, Any]:
     d = summary.to_dict()
-    del d["run_key"]
+    del d["run_key"], d["seconds"]
     # Reasons, not ids: the samples say themselves what happened to them
     d["failures"] = [[reason, len(ids)] for reason, ids in summary.failures.items()]
     d["changed"] = [[what, n] for what, n in summary.changed.items()]

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from typing import Any
 
 import fiftyone as fo
 
+from fiftyone_revseg.dataset.registered_runs import RegisteredRun, list_registered
 from fiftyone_revseg.dataset.runs import versions
 from fiftyone_revseg.training.model_card import summarize_curves
 
 _METHOD = "revseg_train"
 
 
-class TrainingRun:
-    """One training run as its dataset remembers it, from before the first step.
-
-    Use it as a context: however that ends is how the run ended.
+class TrainingRun(RegisteredRun):
+    """One training run, see :class:`RegisteredRun`.
 
     Args:
         dataset: the :class:`fiftyone.core.dataset.Dataset`
@@ -27,21 +23,15 @@ class TrainingRun:
         settings: a JSON-serializable dict of what the run depends on
         rows: how many (video, query) pairs there are to learn from
         skipped: how many were left out
-
-    Attributes:
-        run_key: the key under which the dataset remembers the run
     """
 
     def __init__(
         self, dataset: fo.Dataset, name: str, settings: dict[str, Any], rows: int, skipped: int
     ) -> None:
-        self._dataset = dataset
-        now = datetime.now(timezone.utc)
-        self._started = time.perf_counter()
-        self._config = dataset.init_run(
-            method=_METHOD,
-            state="running",
-            started=now.isoformat(timespec="seconds"),
+        super().__init__(
+            dataset,
+            _METHOD,
+            "train",
             name=name,
             settings=settings,
             rows=rows,
@@ -49,11 +39,7 @@ class TrainingRun:
             versions=versions(),
             checkpoint=None,
             curves={},
-            seconds=0.0,
         )
-        # Unique across processes that start within the same second
-        self.run_key = f"train_{now:%Y%m%d_%H%M%S}_{secrets.token_hex(2)}"
-        dataset.register_run(self.run_key, self._config)
 
     def finish(self, checkpoint: str, curves: Sequence[dict[str, float]]) -> dict[str, list[float]]:
         """Notes what came out.
@@ -65,19 +51,9 @@ class TrainingRun:
         Returns:
             what is remembered of the curves
         """
-        self._config.checkpoint = checkpoint
-        self._config.curves = summarize_curves(curves)
-        return self._config.curves
-
-    def __enter__(self) -> TrainingRun:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._config.seconds = time.perf_counter() - self._started
-        self._config.state = "done" if kind is None else "failed"
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
-            self._config.state = "interrupted"
-        self._dataset.update_run_config(self.run_key, self._config)
+        kept = summarize_curves(curves)
+        self.remember(checkpoint=checkpoint, curves=kept)
+        return kept
 
 
 def list_training_runs(dataset: fo.Dataset) -> list[dict[str, Any]]:
@@ -93,9 +69,4 @@ def list_training_runs(dataset: fo.Dataset) -> list[dict[str, Any]]:
         :func:`fiftyone_revseg.training.model_card.summarize_curves`), "started", "seconds" and
         "versions"
     """
-    dataset.reload()  # other processes may have registered some
-    runs = []
-    for key in dataset.list_runs(method=_METHOD):
-        config = dataset.get_run_info(key).config.serialize()
-        runs.append({"run_key": key, **config})
-    return sorted(runs, key=lambda run: str(run.get("started")))
+    return list_registered(dataset, _METHOD)

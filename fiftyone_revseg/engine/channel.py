@@ -16,7 +16,23 @@ class Stopped(BaseException):
     """The engine stops: threads unwind with this. Nobody outside sees it."""
 
 
-class Channel(Generic[T]):
+class _Stoppable:
+    """Threads that wait for a change, and unwind when the engine stops."""
+
+    def __init__(self, stop: threading.Event):
+        self._stop = stop
+        self._changed = threading.Condition()
+
+    def _wait(self) -> None:
+        self._check()
+        self._changed.wait(_LOOK)
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise Stopped
+
+
+class Channel(_Stoppable, Generic[T]):
     """A queue with a limited number of places.
 
     Args:
@@ -25,10 +41,9 @@ class Channel(Generic[T]):
     """
 
     def __init__(self, size: int, stop: threading.Event):
+        super().__init__(stop)
         self._size = size
-        self._stop = stop
         self._items: deque[T] = deque()
-        self._changed = threading.Condition()
         self._closed = False
 
     def put(self, item: T) -> None:
@@ -78,16 +93,8 @@ class Channel(Generic[T]):
         with self._changed:
             return self._closed and not self._items
 
-    def _wait(self) -> None:
-        self._check()
-        self._changed.wait(_LOOK)
 
-    def _check(self) -> None:
-        if self._stop.is_set():
-            raise Stopped
-
-
-class OrderedChannel(Generic[T]):
+class OrderedChannel(_Stoppable, Generic[T]):
     """A queue of what several threads make, given out in order, but not at any price.
 
     A thread takes a place before it begins, so that what is in the making counts, too. What is
@@ -100,14 +107,13 @@ class OrderedChannel(Generic[T]):
     """
 
     def __init__(self, size: int, stop: threading.Event, patience: float = 0.5):
+        super().__init__(stop)
         self._size = size
-        self._stop = stop
         self._patience = patience
         self._begun: set[int] = set()
         self._made: dict[int, tuple[T, float]] = {}
         self._next = 0
         self._closed = False
-        self._changed = threading.Condition()
 
     def begin(self) -> int:
         """Takes a place.
@@ -171,11 +177,3 @@ class OrderedChannel(Generic[T]):
         """Whether nothing is in it and nothing will come."""
         with self._changed:
             return self._closed and not self._begun and not self._made
-
-    def _wait(self) -> None:
-        self._check()
-        self._changed.wait(_LOOK)
-
-    def _check(self) -> None:
-        if self._stop.is_set():
-            raise Stopped

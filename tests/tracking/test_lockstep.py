@@ -11,8 +11,8 @@ import torch
 from fiftyone_revseg.batch_size import BatchSize
 from fiftyone_revseg.tracking import Sam2Tracker, track_both_ways
 from fiftyone_revseg.tracking.checkpoints import build_model
-from fiftyone_revseg.tracking.feed import Feed
 from fiftyone_revseg.tracking.lockstep import Ended, Lockstep, Pursuit
+from fiftyone_revseg.video.prefetch import Feed
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_sam2_tracker import HEIGHT, WIDTH, pocket_config, pocket_tracker

@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -269,8 +270,19 @@ def read_json(path: Path) -> Any:
     Raises:
         LayoutError: if there is none, or it is no JSON
     """
-    try:
+    with reading_json(path):
         return json.loads(path.read_bytes())
+
+
+@contextmanager
+def reading_json(path: Path) -> Iterator[None]:
+    """Says in a sentence what is wrong with a JSON file that is read inside.
+
+    Raises:
+        LayoutError: if there is none, or it is no JSON
+    """
+    try:
+        yield
     except FileNotFoundError:
         raise LayoutError(f"There is no file '{path}'") from None
     except (OSError, ValueError) as error:

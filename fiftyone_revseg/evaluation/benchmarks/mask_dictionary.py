@@ -18,8 +18,8 @@ from fiftyone_revseg.evaluation.benchmarks.layout import (
     BenchmarkVideo,
     BrokenVideoError,
     FrameTruth,
-    LayoutError,
     objects_kind,
+    reading_json,
     text_of,
 )
 from fiftyone_revseg.evaluation.bit_masks import checked_runs
@@ -44,14 +44,8 @@ class JsonEntries(Mapping[str, Any]):
 
     def __init__(self, path: Path):
         self.path = path
-        try:
+        with reading_json(path):
             self._places = dict(_places(path))
-        except FileNotFoundError:
-            raise LayoutError(f"There is no file '{path}'") from None
-        except (OSError, ValueError) as error:
-            raise LayoutError(
-                f"'{path}' cannot be read as JSON ({error}): download or extract it again"
-            ) from error
 
     def __getitem__(self, key: str) -> Any:
         start, stop = self._places[key]

@@ -1,0 +1,81 @@
+"""What all runs have in common that a dataset remembers: a key, a state, and how they ended."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+import fiftyone as fo
+
+
+class RegisteredRun:
+    """A run as its dataset remembers it, from before it begins.
+
+    Use it as a context: however that ends is how the run ended.
+
+    Args:
+        dataset: the :class:`fiftyone.core.dataset.Dataset`
+        method: the kind of run
+        prefix: of its key
+        **config: what is remembered, JSON-serializable
+
+    Attributes:
+        run_key: the key under which the dataset remembers the run
+        state: "running", "done", "interrupted" or "failed"
+    """
+
+    def __init__(self, dataset: fo.Dataset, method: str, prefix: str, **config: Any) -> None:
+        self.state = "running"
+        self._dataset = dataset
+        now = datetime.now(timezone.utc)
+        self._started = time.perf_counter()
+        self._config = dataset.init_run(
+            method=method,
+            state=self.state,
+            started=now.isoformat(timespec="seconds"),
+            seconds=0.0,
+            **config,
+        )
+        # Unique across processes that start within the same second
+        self.run_key = f"{prefix}_{now:%Y%m%d_%H%M%S}_{secrets.token_hex(2)}"
+        dataset.register_run(self.run_key, self._config)
+
+    def remember(self, **config: Any) -> None:
+        """Notes values, which are written when the run ends."""
+        for name, value in config.items():
+            setattr(self._config, name, value)
+
+    @property
+    def seconds(self) -> float:
+        """The wall time since the run began, in seconds."""
+        return time.perf_counter() - self._started
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.state = "done" if kind is None else "failed"
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self.state = "interrupted"
+        self.remember(state=self.state, seconds=self.seconds)
+        self._dataset.update_run_config(self.run_key, self._config)
+
+
+def list_registered(dataset: fo.Dataset, method: str) -> list[dict[str, Any]]:
+    """Lists the runs of a kind that a dataset remembers.
+
+    Args:
+        dataset: the :class:`fiftyone.core.dataset.Dataset`
+        method: the kind
+
+    Returns:
+        a list of dicts, the oldest first: "run_key" and what is remembered
+    """
+    dataset.reload()  # other processes may have registered some
+    runs = []
+    for key in dataset.list_runs(method=method):
+        config = dataset.get_run_info(key).config.serialize()
+        runs.append({"run_key": key, **config})
+    return sorted(runs, key=lambda run: str(run.get("started")))
