@@ -4,7 +4,7 @@
     python benchmarks/grpo.py --steps 60          # all runs to step 60 first
     python benchmarks/grpo.py --evaluate          # before and after, boxes and masks
     python benchmarks/grpo.py --evaluate --cheap  # without tracking
-    python benchmarks/grpo.py --ship soft-0       # makes a run's model the embedded one
+    python benchmarks/grpo.py --ship soft-0,soft-1  # makes their mean the embedded model
 
 A run is a variant and a seed: the chain with the soft, the 0-1 ("binary") or no temporal reward
 ("none"), or the answer without the chain ("direct"). Runs come one after another, all variants of
@@ -194,7 +194,7 @@ def main() -> None:
     add("--plot", action="store_true", help="only draw the curves")
     add("--images", type=Path, default=IMAGES, help="where pictures go")
     add("--page", type=Path, help="a page to put the results into, between its marks")
-    add("--ship", metavar="RUN", help="make a run's model the embedded one, if it is better")
+    add("--ship", metavar="RUNS", help="make the mean of runs the embedded model, if it is better")
     args = parser.parse_args()
 
     runs = matrix(args.variants.split(","), [int(seed) for seed in args.seeds.split(",")])
@@ -204,7 +204,7 @@ def main() -> None:
     if args.ship:
         from grpo_ship import ship
 
-        ship(args.out, args.out / args.ship, args.pairs)
+        ship(args.out, [args.out / run for run in args.ship.split(",")], args.pairs)
         return
     if args.evaluate:
         if not (args.out / "base").is_dir():

@@ -93,7 +93,7 @@ def test_weights_are_rounded_as_the_embedded_ones(tmp_path):
     learned = {n: t.float() + 1e-4 for n, t in weights.items() if n != "lm_head.weight"}
     (tmp_path / "learned").mkdir()
     save_file(learned, tmp_path / "learned" / "model.safetensors")
-    made = grpo_ship.round_weights(tmp_path / "learned", base, tmp_path / "shipped")
+    made = grpo_ship.round_weights([tmp_path / "learned"], base, tmp_path / "shipped")
     ours = load_file(made / "model.safetensors")
     assert ours.keys() == weights.keys()
     assert {t.dtype for t in ours.values()} == {torch.bfloat16}
@@ -101,6 +101,10 @@ def test_weights_are_rounded_as_the_embedded_ones(tmp_path):
     assert torch.equal(ours[name], learned[name].to(torch.bfloat16))
     assert torch.equal(ours["lm_head.weight"], ours[name])
     assert (made / "revseg.json").is_file()
+
+    made = grpo_ship.round_weights([tmp_path / "learned", base], base, tmp_path / "mean")
+    mean = load_file(made / "model.safetensors")[name]
+    assert torch.equal(mean, ((learned[name] + weights[name].float()) / 2).to(torch.bfloat16))
 
 
 def test_a_gain_that_is_not_clear_is_not_shipped(tmp_path, monkeypatch):
@@ -127,10 +131,10 @@ def test_a_gain_that_is_not_clear_is_not_shipped(tmp_path, monkeypatch):
     grpo.keep_base(tmp_path, "revseg-nano")
     before = (base / "model.safetensors").stat().st_mtime_ns
     with pytest.raises(ValueError, match="no clear gain"):
-        grpo_ship.ship(tmp_path, run, 2)
+        grpo_ship.ship(tmp_path, [run], 2)
     assert (base / "model.safetensors").stat().st_mtime_ns == before
     with pytest.raises(ValueError, match="no checkpoint"):
-        grpo_ship.ship(tmp_path, tmp_path / "none-0", 2)
+        grpo_ship.ship(tmp_path, [tmp_path / "none-0"], 2)
 
 
 @pytest.mark.slow
