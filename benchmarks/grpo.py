@@ -48,7 +48,7 @@ def settings(variant: str, seed: int, **changes: Any) -> GrpoConfig:
         "prompts": 8,
         "rollouts": 8,
         "batch": 8,
-        "learning_rate": 1e-4,
+        "learning_rate": 5e-5,
         "warmup": 3,
         "bf16": True,
         "save_every": 10,
@@ -184,7 +184,7 @@ def main() -> None:
     add("--model", default="revseg-nano", help="a preset or a path")
     add("--prompts", type=int, default=8, help="rows a step (8)")
     add("--rollouts", type=int, default=8, help="of each row (8)")
-    add("--learning-rate", type=float, default=1e-4, help="(1e-4)")
+    add("--learning-rate", type=float, default=5e-5, help="(5e-5)")
     add("--beta", type=float, default=1e-3, help="weight of the KL term (1e-3)")
     add("--out", type=Path, default=Path("runs/grpo"), help="folder of the runs (runs/grpo)")
     add("--evaluate", action="store_true", help="measure instead of training")

@@ -251,7 +251,7 @@ def _settings_inputs(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
     prop = inputs.float(
         "learning_rate",
         label="Learning rate",
-        description="By default, what suits the size of the model: 1e-4 for the embedded one, for "
+        description="By default, what suits the size of the model: 5e-5 for the embedded one, for "
         "large ones 1e-6 as in the paper, or 1e-5 with adapters",
     )
     message = forms.problem(_config, ctx)
@@ -289,7 +289,7 @@ def _config(ctx: foo.ExecutionContext) -> GrpoConfig:
     model, rate = forms.text(ctx, "model") or _DEFAULT_MODEL, ctx.params.get("learning_rate")
     small = 0 < resolve(model).size < 10**9
     if rate is None:
-        rate = 1e-4 if small else 1e-5 if numbers["lora_rank"] else 1e-6
+        rate = 5e-5 if small else 1e-5 if numbers["lora_rank"] else 1e-6
     return GrpoConfig(
         model=model,
         batch=numbers["rollouts"] if small else 1,

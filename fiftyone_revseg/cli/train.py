@@ -145,7 +145,7 @@ def tracker(out, seed, steps, resume, threads) -> None:
     metavar="N",
     help="Rollouts that pass through a device at a time.  [default: 8]",
 )
-@click.option("--learning-rate", type=float, metavar="X", help="[default: 1e-4; for 7B, 1e-6]")
+@click.option("--learning-rate", type=float, metavar="X", help="[default: 5e-5; for 7B, 1e-6]")
 @click.option("--beta", type=float, metavar="X", help="Weight of the KL term.  [default: 1e-3]")
 @click.option(
     "--lora-rank",

@@ -68,7 +68,7 @@ class GrpoConfig:
     prompts: int = 8
     rollouts: int = 8
     batch: int = 8
-    learning_rate: float = 1e-4
+    learning_rate: float = 5e-5
     warmup: int = 3
     beta: float = 1e-3
     temporal: str = "soft"

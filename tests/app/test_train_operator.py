@@ -94,7 +94,7 @@ def test_from_a_script(annotated, trainer):
     assert [row.query for row in rows] == ["the cat"]
     assert folder == home() / "checkpoints" / "mine"
     assert (config.steps, config.rollouts, config.lora_rank) == (4, 4, 2)
-    assert config.learning_rate == 1e-4
+    assert config.learning_rate == 5e-5
     preset = resolve("mine")
     assert preset.reasoner == result["checkpoint"] == str(folder / "checkpoint")
     assert preset.tracker == "sam2-nano"
