@@ -17,11 +17,13 @@ from fiftyone_revseg.digests import digest_files
 from fiftyone_revseg.weights import share, stamp
 
 from .backend import Conversation, Image, Message, Reply, VideoFrames
-from .seen_images import SeenImages
+from .seen_images import SeenImages, name_of
 from .spec import FILE_NAME, ChainSpec, complete_settings, read_settings
 
 if TYPE_CHECKING:
     import torch
+
+    from .decoding import Decoder, Drawn, Prompt
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,8 @@ class LocalReasoner:
     def __init__(self, model: Any, processor: Any, spec: ChainSpec, name: str) -> None:
         from transformers import GenerationConfig
 
+        from .decoding import Decoder, can_decode
+
         self.model = model.eval()
         self.processor = processor
         self.spec = spec
@@ -63,6 +67,9 @@ class LocalReasoner:
         self._weights: _Weights | None = None
         self._lock = threading.Lock()
         self._seen = SeenImages(model)
+        self._decoder: Decoder | None = None
+        if can_decode(model):
+            self._decoder = Decoder(model, _held_bytes(model), self._seen.used)
         self._stop = _stop_tokens(model, processor.tokenizer)
         pad = processor.tokenizer.pad_token_id
         self._pad = self._stop[0] if pad is None else pad
@@ -133,21 +140,50 @@ class LocalReasoner:
             return self._generate(conversations, spec)
 
     def _generate(self, conversations: Sequence[Conversation], spec: ChainSpec) -> list[Reply]:
-        import torch
-        from transformers import LogitsProcessorList
-
         started = time.perf_counter()
         inputs = self.encode(conversations)
         prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
         self._check_length(max(prompt_tokens))
+        if self._decoder is None or "pixel_values_videos" in inputs:
+            drawn = self._drawn_by_transformers(conversations, inputs, spec)
+        else:
+            drawn = self._drawn(self._decoder, conversations, inputs, spec)
+        seconds = (time.perf_counter() - started) / len(conversations)
+        return [
+            self._reply(reply.tokens, reply.probabilities, seconds, read)
+            for reply, read in zip(drawn, prompt_tokens, strict=True)
+        ]
+
+    def _drawn(
+        self, decoder: Decoder, conversations: Sequence[Conversation], inputs: Any, spec: ChainSpec
+    ) -> list[Drawn]:
+        import torch
+
+        from .decoding import Decoding
+
+        decoding = Decoding(spec.max_new_tokens, tuple(self._stop), self._pad, spec.temperature)
+        try:
+            with torch.inference_mode():
+                return decoder.reply(_prompts(conversations, inputs), decoding)
+        except torch.OutOfMemoryError:
+            decoder.forget()  # a smaller batch may need the room
+            raise
+
+    def _drawn_by_transformers(
+        self, conversations: Sequence[Conversation], inputs: Any, spec: ChainSpec
+    ) -> list[Drawn]:
+        import torch
+        from transformers import LogitsProcessorList
+
+        from .decoding import Drawn
+
         recorder = _ProbabilityRecorder()
         decoding: dict[str, Any] = {"do_sample": False}
         if spec.temperature > 0:
             decoding = {"do_sample": True, "temperature": float(spec.temperature)}
             decoding.update(top_k=0, top_p=1.0)  # the whole distribution
-        images = [part.pixels for part in _parts(conversations) if isinstance(part, Image)]
-        seen = self._seen.used(inputs.get("pixel_values"), images)
-        with torch.inference_mode(), seen:
+        names = [name_of(part.pixels) for part in _images(conversations)]
+        with torch.inference_mode(), self._seen.used(inputs.get("pixel_values"), names):
             sequences = self.model.generate(
                 **inputs,
                 max_new_tokens=spec.max_new_tokens,
@@ -157,12 +193,7 @@ class LocalReasoner:
                 **decoding,
             )
         written = sequences[:, inputs["input_ids"].shape[1] :].tolist()
-        probabilities = recorder.finish(sequences)
-        seconds = (time.perf_counter() - started) / len(conversations)
-        return [
-            self._reply(ids, row, seconds, read)
-            for ids, row, read in zip(written, probabilities, prompt_tokens, strict=True)
-        ]
+        return [Drawn(*pair) for pair in zip(written, recorder.finish(sequences), strict=True)]
 
     def encode(self, conversations: Sequence[Conversation]) -> Any:
         """Turns conversations into the model's inputs, padded on the left, on its device.
@@ -390,8 +421,44 @@ class _ProbabilityRecorder:
             self._steps.append(self._scores.gather(1, sequences[:, -1:].long()).squeeze(1))
 
 
-def _parts(conversations: Sequence[Conversation]) -> list[Any]:
-    return [part for c in conversations for m in c.messages for part in m.content]
+def _images(conversations: Sequence[Conversation]) -> list[Image]:
+    parts = (part for c in conversations for m in c.messages for part in m.content)
+    return [part for part in parts if isinstance(part, Image)]
+
+
+def _prompts(conversations: Sequence[Conversation], inputs: Any) -> list[Prompt]:
+    """The model's inputs, by conversation."""
+    import torch
+
+    from .decoding import Prompt
+
+    patches: Sequence[torch.Tensor] = ()
+    grids = torch.empty((0, 3), dtype=torch.long)
+    if "pixel_values" in inputs:
+        grids = inputs["image_grid_thw"]
+        patches = inputs["pixel_values"].split(grids.prod(dim=1).tolist())
+    prompts, start = [], 0
+    for conversation, ids, mask in zip(
+        conversations, inputs["input_ids"], inputs["attention_mask"], strict=True
+    ):
+        names = [name_of(image.pixels) for image in _images([conversation])]
+        end = start + len(names)
+        tokens = ids[mask.bool()].tolist()
+        prompts.append(Prompt(tokens, names, patches[start:end], grids[start:end]))
+        start = end
+    return prompts
+
+
+def _held_bytes(model: Any) -> int:
+    """The memory for what dialogues were read into.
+
+    On a GPU of 80 GB it holds 20 dialogues of Qwen2.5-VL 7B with 16 frames of 448 pixels.
+    """
+    import torch
+
+    if model.device.type != "cuda":
+        return 128 * 2**20
+    return torch.cuda.get_device_properties(model.device).total_memory // 16
 
 
 def _pieces(tokenizer: Any, ids: list[int]) -> list[str]:

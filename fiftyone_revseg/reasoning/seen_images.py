@@ -40,14 +40,12 @@ class SeenImages:
         self._weights: tuple[int, ...] = ()
 
     @contextmanager
-    def used(
-        self, pixel_values: torch.Tensor | None, images: Sequence[np.ndarray]
-    ) -> Iterator[None]:
+    def used(self, pixel_values: torch.Tensor | None, names: Sequence[bytes]) -> Iterator[None]:
         """Lets the model use what is remembered, and remember more, meanwhile.
 
         Args:
             pixel_values: the patches of all images, as the model is going to get them
-            images: the images, (H, W, 3) uint8, in the same order
+            names: of the images in the same order, see :func:`name_of`
         """
         import torch
 
@@ -65,7 +63,6 @@ class SeenImages:
         if weights != self._weights:
             self.forget()
             self._weights = weights
-        names = [_digest(image) for image in images]
 
         def get_image_features(
             pixel_values: torch.Tensor, image_grid_thw: torch.Tensor | None = None, **kwargs: Any
@@ -133,7 +130,8 @@ class SeenImages:
             self._bytes -= _bytes_of(layers)
 
 
-def _digest(image: np.ndarray) -> bytes:
+def name_of(image: np.ndarray) -> bytes:
+    """Names an ``(H, W, 3)`` uint8 image by its content."""
     import numpy as np
 
     pixels = np.ascontiguousarray(image)

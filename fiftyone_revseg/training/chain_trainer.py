@@ -5,6 +5,7 @@ The only module that leans on TRL's inside, which is marked experimental: so TRL
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -17,8 +18,9 @@ from trl.trainer.utils import (
     unsplit_pixel_values_by_grid,
 )
 
+from fiftyone_revseg.reasoning.decoding import Decoder, Decoding, Prompt
 from fiftyone_revseg.training.chat_template import keep_sizes
-from fiftyone_revseg.training.distinct_images import see_once
+from fiftyone_revseg.training.distinct_images import name_of, see_once
 from fiftyone_revseg.training.environment import (
     ChainEnvironment,
     Rewards,
@@ -26,7 +28,6 @@ from fiftyone_revseg.training.environment import (
     hear_turn2,
 )
 from fiftyone_revseg.training.rollout_log import RolloutLog
-from fiftyone_revseg.training.sampling import Decoding, Sampler
 from fiftyone_revseg.training.shared_prefix import group_log_probabilities
 
 
@@ -70,8 +71,8 @@ class ChainTrainer(GRPOTrainer):
                 if self.args.bf16 and self.accelerator.device.type == "cpu":
                     # For short sequences on a CPU in bf16 the plain kernel beats the fused one
                     _inner(model).set_attn_implementation({"vision_config": "eager"})
-        self._prompts: tuple[list, dict[str, Any], int] | None = None
-        self._sampler: Sampler | None = None
+        self._alike = False  # whether rollouts come in whole groups that begin alike
+        self._decoder: Decoder | None = None
 
     def _can_share_prefix(self) -> bool:
         """Whether one pass over a group's shared beginning is enough.
@@ -86,7 +87,7 @@ class ChainTrainer(GRPOTrainer):
 
     def _tokenize_prompts(self, prompts: list) -> Any:
         # The rollouts of a group start alike: tokens and patches are made once for each group
-        self._prompts = None
+        self._alike = False
         count = self.num_generations if self.model.training else self.num_generations_eval
         rows = [e.rollout.row for e in self.environments]
         firsts = list(range(0, len(prompts), count))
@@ -105,7 +106,7 @@ class ChainTrainer(GRPOTrainer):
             "mm_token_type_ids",
         }:
             return super()._tokenize_prompts(prompts)
-        self._prompts = (ids, fields, count)
+        self._alike = True
         return (
             [x for x in ids for _ in range(count)],
             [x for x in images for _ in range(count)],
@@ -120,33 +121,46 @@ class ChainTrainer(GRPOTrainer):
         num_generations: int,
         has_tool_images: bool = False,
     ) -> Any:
-        if not self._shares_prefix or self.use_vllm or self._prompts is None:
+        if not self._shares_prefix or self.use_vllm or not self._alike:
             return super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
-        device, training = self.accelerator.device, self.model.training
+        training = self.model.training
         self.model.eval()
         try:
             with torch.no_grad(), self.accelerator.autocast():
-                if has_tool_images and self._sampler is not None:
-                    patches = multimodal_fields["pixel_values"].to(device)
-                    grids = multimodal_fields["image_grid_thw"].to(device)
-                    return self._sampler.second(prompt_ids, patches, grids), None
-                self._sampler = Sampler(_inner(self.model), self._decoding())
-                ids, fields, count = self._prompts
-                patches, grids = fields["pixel_values"], fields["image_grid_thw"]
-                return self._sampler.first(ids, count, patches.to(device), grids.to(device)), None
+                if not has_tool_images or self._decoder is None:
+                    self._decoder = Decoder(_inner(self.model), held_bytes=math.inf)
+                prompts = self._as_prompts(prompt_ids, multimodal_fields)
+                drawn = self._decoder.reply(prompts, self._decoding())
         finally:
             self.model.train(training)
+        return [reply.tokens for reply in drawn], None
+
+    def _as_prompts(self, prompt_ids: list, fields: dict[str, Any]) -> list[Prompt]:
+        grids = fields["image_grid_thw"]
+        sizes = grids.prod(dim=1).tolist()
+        patches = fields["pixel_values"].split(sizes)
+        names = [name_of(piece) for piece in patches]
+        merged = self.processing_class.image_processor.merge_size**2
+        prompts, start = [], 0
+        for ids in prompt_ids:
+            end, left = start, ids.count(self._image_pad_token_id)
+            while left > 0:
+                left -= sizes[end] // merged
+                end += 1
+            part = slice(start, end)
+            prompts.append(Prompt(list(ids), names[part], patches[part], grids[part]))
+            start = end
+        return prompts
 
     def _decoding(self) -> Decoding:
         return Decoding(
             limit=self.generation_kwargs["max_new_tokens"],
-            temperature=self.temperature,
             stop=tuple(self.eos_token_ids),
-            suppressed=tuple(self.generation_kwargs["suppress_tokens"]),
             pad=self._tokenizer.pad_token_id,
-            image=self._image_pad_token_id,
+            temperature=self.temperature,
+            suppressed=tuple(self.generation_kwargs["suppress_tokens"]),
         )
 
     def _tool_call_loop(
@@ -163,7 +177,7 @@ class ChainTrainer(GRPOTrainer):
                 messages[0]["tool_calls"] = [{"type": "function", "function": call}]
         turn1 = [len(ids) for ids in completion_ids]
         result = super()._tool_call_loop(prompts, prompt_ids, completion_ids, completions, *rest)
-        self._sampler = None  # and the keys and values that it holds
+        self._decoder = None  # and the keys and values that it holds
         tool_mask, _, completion_ids = result[:3]
         for environment, ids, mask, first in zip(
             self.environments, completion_ids, tool_mask, turn1, strict=True

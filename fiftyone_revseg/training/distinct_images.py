@@ -26,7 +26,7 @@ def see_once(model: Any) -> None:
             return encode(pixel_values, image_grid_thw, **kwargs)
         pieces = pixel_values.split(image_grid_thw.prod(dim=1).tolist())
         firsts: dict[bytes, int] = {}
-        sources = [firsts.setdefault(_digest(piece), i) for i, piece in enumerate(pieces)]
+        sources = [firsts.setdefault(name_of(piece), i) for i, piece in enumerate(pieces)]
         distinct = sorted(set(sources))
         found = encode(torch.cat([pieces[i] for i in distinct]), image_grid_thw[distinct], **kwargs)
         at = [distinct.index(source) for source in sources]
@@ -40,6 +40,7 @@ def see_once(model: Any) -> None:
     model.model.get_image_features = get_image_features
 
 
-def _digest(piece: torch.Tensor) -> bytes:
-    numbers = piece.detach().contiguous().view(torch.uint8).numpy()
+def name_of(piece: torch.Tensor) -> bytes:
+    """Names an image by its ``(n, d)`` patches."""
+    numbers = piece.detach().cpu().contiguous().view(torch.uint8).numpy()
     return hashlib.blake2b(numbers.data, digest_size=16).digest() + bytes(str(piece.shape), "ascii")

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from fiftyone_revseg.reasoning.decoding import cache_argument
+
 
 def group_log_probabilities(
     model: Any,
@@ -56,12 +58,12 @@ def group_log_probabilities(
     )
     before, after = _split_images(patches, grids, images, int((prompt == image_token).sum()), merge)
     cache = DynamicCache(config=model.config.get_text_config())
+    going_on = {cache_argument(model.model): cache, "use_cache": True}
     start = len(prompt)
     head = model.model(
         input_ids=prompt[None],
         position_ids=positions[:, :1, :start],
-        past_key_values=cache,
-        use_cache=True,
+        **going_on,
         **before,
     ).last_hidden_state
     cache.batch_repeat_interleave(group)
@@ -69,8 +71,7 @@ def group_log_probabilities(
         input_ids=completions,
         attention_mask=seen,
         position_ids=positions[:, :, start:],
-        past_key_values=cache,
-        use_cache=True,
+        **going_on,
         **after,
     ).last_hidden_state
     hidden = torch.cat([head[:, -1:].expand(group, -1, -1), tail[:, :-1]], dim=1)

@@ -325,7 +325,7 @@ def test_a_key_frame_that_does_not_fit_is_counted_as_overlong(tmp_path):
         "malformed",
         "refused",
     ]
-    assert trainer._sampler is None
+    assert trainer._decoder is None
 
 
 @pytest.mark.slow

@@ -1,0 +1,219 @@
+"""Nothing is read twice, and replies are those of transformers' own ``generate``."""
+
+import numpy as np
+import pytest
+import torch
+
+from fiftyone_revseg.reasoning import ChainSpec, Conversation, Image, LocalReasoner
+from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
+
+SPECS = {
+    "tiny-qwen2.5-vl": ChainSpec(frames=3, frame_size=56, key_frame_size=112, max_new_tokens=9),
+    "tiny-qwen3-vl": ChainSpec(
+        frames=3,
+        frame_size=64,
+        key_frame_size=128,
+        box_convention="relative-1000",
+        max_new_tokens=9,
+    ),
+}
+MANY_WORDS = (
+    "this question has so many words that reading it once more would be a waste of time " * 3
+)
+
+
+@pytest.fixture(scope="module", params=SPECS)
+def checkpoint(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    return save_random_checkpoint(folder, request.param, spec=SPECS[request.param])
+
+
+@pytest.fixture
+def reasoner(checkpoint):
+    return LocalReasoner.load(checkpoint, device="cpu")
+
+
+@pytest.fixture
+def plain(checkpoint):
+    """The same model through transformers' ``generate``."""
+    reasoner = LocalReasoner.load(checkpoint, device="cpu")
+    reasoner._decoder = None
+    return reasoner
+
+
+def picture(seed, size):
+    return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+
+def ask(spec, seeds, query):
+    frames = [Image(picture(seed, spec.frame_size)) for seed in seeds]
+    return Conversation().say("user", *frames, query)
+
+
+def go_on(spec, conversation, reply, seed):
+    key_frame = Image(picture(seed, spec.key_frame_size))
+    return conversation.say("assistant", reply).say("user", key_frame, "where?")
+
+
+def tokens_of(reasoner, conversation):
+    return int(reasoner.encode([conversation])["attention_mask"].sum())
+
+
+def assert_same(replies, expected):
+    assert [r.text for r in replies] == [r.text for r in expected]
+    for reply, other in zip(replies, expected, strict=True):
+        assert (reply.tokens, reply.prompt_tokens) == (other.tokens, other.prompt_tokens)
+        assert reply.token_texts == other.token_texts
+        assert reply.token_probabilities == pytest.approx(other.token_probabilities, rel=1e-3)
+
+
+def test_dialogues_of_all_lengths_and_turns(reasoner, plain):
+    spec = reasoner.spec
+    first = [ask(spec, (0, 1, 2), "a?"), ask(spec, (3,), MANY_WORDS), ask(spec, (), "no image?")]
+    replies = reasoner.generate(first, spec)
+    assert_same(replies, plain.generate(first, spec))
+    assert len({reply.text for reply in replies}) > 1
+    second = [
+        go_on(spec, c, r.text, i) for i, (c, r) in enumerate(zip(first, replies, strict=True))
+    ]
+    mixed = [second[2], ask(spec, (5, 6), "new?"), second[0], second[1], second[0]]
+    assert_same(reasoner.generate(mixed, spec), plain.generate(mixed, spec))
+
+
+def test_turn_2_reads_what_follows_only(reasoner):
+    spec = reasoner.spec
+    first = ask(spec, (0, 1, 2), MANY_WORDS)
+    (reply,) = reasoner.generate([first], spec)
+    decoder = reasoner._decoder
+    assert (decoder.read, decoder.reused) == (tokens_of(reasoner, first), 0)
+    second = go_on(spec, first, reply.text, 3)
+    before = decoder.read
+    reasoner.generate([second], spec)
+    # Of the reply, some tokens may be other ones when its text is read
+    assert decoder.reused >= tokens_of(reasoner, first)
+    assert decoder.reused + decoder.read - before == tokens_of(reasoner, second)
+
+
+def test_the_queries_about_a_video_read_its_frames_once(reasoner, plain):
+    spec, frames = reasoner.spec, tuple(range(9))
+    asked = [ask(spec, frames, query) for query in ("a?", "b?", "quite another one?")]
+    asked.insert(1, ask(spec, tuple(range(9, 18)), "a?"))
+    assert_same(reasoner.generate(asked, spec), plain.generate(asked, spec))
+    counts = [tokens_of(reasoner, conversation) for conversation in asked]
+    decoder = reasoner._decoder
+    assert decoder.read < counts[0] + counts[1] + 60  # the queries and their ends
+    later = [ask(spec, frames, "c?")]
+    before = decoder.read
+    assert_same(reasoner.generate(later, spec), plain.generate(later, spec))
+    assert decoder.read - before < 20
+
+
+def test_equal_tokens_of_other_images_are_not_taken_for_them(reasoner, plain):
+    spec = reasoner.spec
+    for seeds in ((0, 1, 2), (0, 1, 3), (4, 1, 2)):
+        asked = [ask(spec, seeds, MANY_WORDS)]
+        assert_same(reasoner.generate(asked, spec), plain.generate(asked, spec))
+
+
+def test_a_reply_that_reads_otherwise(reasoner, plain):
+    """What stands in the dialogue need not be what the model wrote."""
+    spec = reasoner.spec
+    first = ask(spec, (0, 1, 2), "a?")
+    reasoner.generate([first], spec)
+    second = [go_on(spec, first, "something else", 3)]
+    assert_same(reasoner.generate(second, spec), plain.generate(second, spec))
+
+
+def test_the_same_dialogue_again(reasoner, plain):
+    spec = reasoner.spec
+    asked = [ask(spec, (0, 1), "a?")] * 3
+    for _ in range(2):
+        assert_same(reasoner.generate(asked, spec), plain.generate(asked, spec))
+
+
+def test_replies_that_end_at_different_times(reasoner, plain):
+    """Those that are done leave the batch, and are gone on from later all the same."""
+    spec = reasoner.spec
+    asked = [ask(spec, (i,), f"{i}?") for i in range(6)]
+    whole = plain.generate(asked, spec)
+    ids = plain.processor.tokenizer(whole[0].token_texts[3]).input_ids
+    for side in (reasoner, plain):
+        side._stop = [*side._stop, *ids]
+    replies = reasoner.generate(asked, spec)
+    assert_same(replies, plain.generate(asked, spec))
+    assert len({reply.tokens for reply in replies}) > 1
+    second = [go_on(spec, c, r.text, 9) for c, r in zip(asked, replies, strict=True)]
+    before = reasoner._decoder.read
+    assert_same(reasoner.generate(second, spec), plain.generate(second, spec))
+    new = [
+        tokens_of(reasoner, b) - tokens_of(reasoner, a) for a, b in zip(asked, second, strict=True)
+    ]
+    assert reasoner._decoder.read - before <= sum(new)
+
+
+def test_no_more_memory_is_held_than_was_allowed(reasoner, plain):
+    spec = reasoner.spec
+    kept = reasoner._decoder._kept
+    reasoner.generate([ask(spec, (0, 1), "a?")], spec)
+    kept._held_bytes = 2 * kept._bytes
+    for seed in range(4):
+        reasoner.generate([ask(spec, (seed, 1), "a?")], spec)
+        assert 0 < kept._bytes <= kept._held_bytes
+        assert len(kept) <= 2
+    kept._held_bytes = 0
+    kept.forget()
+    asked = [ask(spec, (0, 1, 2), "a?"), ask(spec, (0, 1, 2), "b?")]
+    assert_same(reasoner.generate(asked, spec), plain.generate(asked, spec))
+    assert len(kept) == 0
+
+
+def test_weights_that_changed_are_read_with_anew(reasoner, plain):
+    spec = reasoner.spec
+    asked = [ask(spec, (0, 1, 2), "a?")]
+    reasoner.generate(asked, spec)
+    weight = reasoner.model.get_input_embeddings().weight
+    before = weight.detach().clone()
+    try:
+        with torch.no_grad():
+            weight.mul_(0.5)
+        assert_same(reasoner.generate(asked, spec), plain.generate(asked, spec))
+    finally:
+        with torch.no_grad():
+            weight.copy_(before)
+
+
+def test_memory_is_let_go_of_when_it_runs_out(reasoner, monkeypatch):
+    spec = reasoner.spec
+    reasoner.generate([ask(spec, (0,), "a?")], spec)
+    assert len(reasoner._decoder._kept)
+
+    def too_much(*args, **kwargs):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(reasoner._decoder, "_forward", too_much)
+    with pytest.raises(torch.OutOfMemoryError):
+        reasoner.generate([ask(spec, (0, 1), "a?")], spec)
+    assert not len(reasoner._decoder._kept)
+
+
+def test_a_key_frame_of_several_dialogues_is_looked_at_once(reasoner, monkeypatch):
+    spec, counts = reasoner.spec, []
+    tower = reasoner.model.model.visual
+    forward = tower.forward
+
+    def watched(hidden_states, grid_thw, **kwargs):
+        counts.append(len(grid_thw))
+        return forward(hidden_states, grid_thw=grid_thw, **kwargs)
+
+    monkeypatch.setattr(tower, "forward", watched)
+    for query in ("a?", "b?"):
+        first = ask(spec, (0, 1, 2), query)
+        (reply,) = reasoner.generate([first], spec)
+        reasoner.generate([go_on(spec, first, reply.text, 3)], spec)
+    assert counts == [3, 1]
+
+
+def test_sampling_draws_other_replies(reasoner):
+    spec = ChainSpec.from_dict({**reasoner.spec.to_dict(), "temperature": 1.5})
+    texts = {reasoner.generate([ask(spec, (0, 1), "a?")], spec)[0].text for _ in range(4)}
+    assert len(texts) > 1
