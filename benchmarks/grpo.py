@@ -27,6 +27,7 @@ from typing import Any
 from grpo_pairs import Answers, base_checkpoint, held_out
 from grpo_plots import PANELS, plot_runs
 from grpo_tables import fill_page, order_found, results_of, to_markdown
+from grpo_weights import checkpoints_of, mean_weights, second_half
 
 from fiftyone_revseg.digests import digest_files
 from fiftyone_revseg.training.data import world_rows
@@ -66,17 +67,6 @@ def _multiplies_bf16() -> bool:
     return torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported()
 
 
-def newest(run: Path, step: int | None = None) -> tuple[int, Path] | None:
-    """The newest whole checkpoint of a run, or that of a step; None if there is none."""
-    found = {
-        int(state.parent.name.rpartition("-")[2]): state.parent
-        for state in run.glob("checkpoint-*/trainer_state.json")
-    }
-    if step is not None:
-        found = {number: path for number, path in found.items() if number == step}
-    return max(found.items(), default=None)
-
-
 def train(out: Path, runs: Sequence[tuple[str, int]], rows: int, **changes: Any) -> None:
     """Trains one run after another; what fails is said, and the others go on.
 
@@ -88,11 +78,11 @@ def train(out: Path, runs: Sequence[tuple[str, int]], rows: int, **changes: Any)
     learned = world_rows(rows)
     for variant, seed in runs:
         config, run = settings(variant, seed, **changes), out / f"{variant}-{seed}"
-        at = newest(run)
-        if at is not None and at[0] >= config.steps:
+        at = max(checkpoints_of(run), default=0)
+        if at >= config.steps:
             print(f"{run.name} has its {config.steps} steps")
             continue
-        print(f"{run.name}: from step {at[0] if at else 0} to {config.steps}")
+        print(f"{run.name}: from step {at} to {config.steps}")
         try:
             if variant == "direct":
                 from fiftyone_revseg.training.direct import DirectTask
@@ -129,17 +119,18 @@ def keep_base(out: Path, model: str) -> Path:
 def evaluate(
     out: Path, runs: Sequence[tuple[str, int]], pairs: int, cheap: bool, step: int | None = None
 ) -> dict[str, Any]:
-    """Measures the model before, and after each run that has a checkpoint.
+    """Measures the model before, and after each run: the mean over its second half.
 
     Returns:
         the results, as :func:`grpo_tables.results_of` makes them
     """
     rows = held_out(pairs)
-    checkpoints = {
-        f"{variant}-{seed}": (variant, *found)
-        for variant, seed in runs
-        if (found := newest(out / f"{variant}-{seed}", step)) is not None
-    }
+    checkpoints = {}
+    for variant, seed in runs:
+        name = f"{variant}-{seed}"
+        if found := second_half(out / name, step):
+            mean = mean_weights(list(found.values()), out / "base", out / "means" / name)
+            checkpoints[name] = (variant, max(found), mean)
     asked = {"before": ("soft", 0, out / "base"), **checkpoints}
     if any(variant == "direct" for variant, *_ in checkpoints.values()):
         asked["before, direct"] = ("direct", 0, out / "base")
@@ -197,7 +188,7 @@ def main() -> None:
     add("--evaluate", action="store_true", help="measure instead of training")
     add("--cheap", action="store_true", help="measure without tracking")
     add("--pairs", type=int, default=420, help="to measure on (420)")
-    add("--at", type=int, metavar="STEP", help="measure checkpoints of this step (the newest)")
+    add("--at", type=int, metavar="STEP", help="measure runs as if they ended there (the newest)")
     add("--plot", action="store_true", help="only draw the curves")
     add("--images", type=Path, default=IMAGES, help="where pictures go")
     add("--page", type=Path, help="a page to put the results into, between its marks")

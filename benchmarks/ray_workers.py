@@ -1,16 +1,18 @@
 """How much two workers of Ray do in the time of one.
 
-    python benchmarks/ray_workers.py [--videos 48] [--frames 60]
+    python benchmarks/ray_workers.py [--videos 16] [--frames 60] [--rounds 3]
 
 Two models: a fake one that sleeps, which any number of workers do beside each other, and the
 embedded pair, which computes. Two ideal workers would take half as long as one engine in a process
 of its own; on a machine whose cores are shared, no longer than two plain processes that are each
 given one half of the videos, with one thread each. Starting and loading are left out of all times.
+All is loaded once, and the three take turns: a machine that is slow for a while is so for all.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import subprocess
@@ -80,85 +82,112 @@ def embedded() -> RevSeg:
 LOAD = {"sleeping": partial(sleeping, 0.1), "embedded": embedded}
 
 
-def seconds_of(engine, jobs: list[EngineJob]) -> float:
-    """Runs jobs after a first few, which are not timed, and returns how long they took."""
-    list(engine.run(jobs[:2]))
-    started = time.perf_counter()
-    count = sum(1 for _ in engine.run(jobs))
-    assert count == len(jobs)
-    return time.perf_counter() - started
+class Processes:
+    """Plain processes, each with the models and an engine.
 
+    Args:
+        kind: which model
+        count: how many
+    """
 
-def with_workers(kind: str, jobs: list[EngineJob], workers: int) -> float:
-    """Returns the seconds that workers of Ray take."""
-    with RayEngine(LOAD[kind], workers, cpus_per_worker=1, gpus_per_worker=0) as engine:
-        while sum(member.is_ready for member in engine._pool.members) < workers:
-            list(engine.run(jobs[: 2 * workers]))
-        return seconds_of(engine, jobs)
-
-
-def in_processes(kind: str, jobs: list[EngineJob], count: int) -> float:
-    """Returns the seconds that plain processes take that begin at the same time."""
-    command = [sys.executable, __file__, "--part", kind]
-    processes = []
-    for i in range(count):
-        part = [str(job.video) for job in jobs[i::count]]
+    def __init__(self, kind: str, count: int):
+        command = [sys.executable, __file__, "--process", kind]
         pipe = subprocess.PIPE
-        processes.append(subprocess.Popen([*command, *part], stdin=pipe, stdout=pipe, text=True))
-    for process in processes:
-        process.stdout.readline()  # it is ready
-    started = time.perf_counter()
-    for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    for process in processes:
-        process.communicate()
-    return time.perf_counter() - started
+        self._processes = [
+            subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(count)
+        ]
+        for process in self._processes:
+            process.stdout.readline()  # it is ready
+
+    def seconds(self, paths: list[str], count: int) -> float:
+        """Returns how long the first ``count`` of them take for the videos together."""
+        used = self._processes[:count]
+        started = time.perf_counter()
+        for i, process in enumerate(used):
+            process.stdin.write(json.dumps(paths[i::count]) + "\n")
+            process.stdin.flush()
+        for process in used:
+            process.stdout.readline()
+        return time.perf_counter() - started
+
+    def close(self) -> None:
+        """Ends them."""
+        for process in self._processes:
+            process.kill()
 
 
-def part(kind: str, paths: list[str]) -> None:
-    """One of the plain processes."""
+def process(kind: str) -> None:
+    """One of the plain processes: takes lists of paths, and says when they are done."""
     import torch
 
     torch.set_num_threads(1)
     engine = LocalEngine(LOAD[kind]())
-    jobs = [EngineJob(path, (QUERY,)) for path in paths]
-    list(engine.run(jobs[:2]))
     print("ready", flush=True)
-    sys.stdin.readline()
-    list(engine.run(jobs))
-    sys.stdout.flush()
-    os._exit(0)
+    for line in sys.stdin:
+        for _ in engine.run(jobs_of(json.loads(line))):
+            pass
+        print("done", flush=True)
+
+
+def jobs_of(paths: list[str]) -> list[EngineJob]:
+    """Asks the same about all videos."""
+    return [EngineJob(path, (QUERY,)) for path in paths]
+
+
+def seconds_of(engine: RayEngine, paths: list[str]) -> float:
+    """Returns how long workers of Ray take for the videos."""
+    started = time.perf_counter()
+    count = sum(1 for _ in engine.run(jobs_of(paths)))
+    assert count == len(paths)
+    return time.perf_counter() - started
+
+
+def compare(kind: str, paths: list[str], rounds: int) -> None:
+    """Prints a line."""
+    processes = Processes(kind, 2)
+    with RayEngine(LOAD[kind], 2, cpus_per_worker=1, gpus_per_worker=0) as engine:
+        while sum(member.is_ready for member in engine._pool.members) < 2:
+            seconds_of(engine, paths[:4])
+        processes.seconds(paths[:4], 2)  # what is done only once
+        totals = [0.0, 0.0, 0.0]
+        for _ in range(rounds):
+            totals[0] += processes.seconds(paths, 1)
+            totals[1] += processes.seconds(paths, 2)
+            totals[2] += seconds_of(engine, paths)
+    processes.close()
+    one, two, workers = totals
+    print(f"{kind:>10} {one:>8.1f} s {two:>10.1f} s {workers:>8.1f} s ", end="")
+    print(f"{two / workers:>15.2f} {one / 2 / workers:>11.2f}", flush=True)
 
 
 def main() -> None:
     """Prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--videos", type=int, default=48)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--videos", type=int, default=16)
     parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--models", nargs="*", default=list(LOAD))
-    parser.add_argument("--part", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument("--process", help=argparse.SUPPRESS)
     args = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
-    if args.part:
-        part(args.part[0], args.part[1:])
+    if args.process:
+        process(args.process)
         return
     with tempfile.TemporaryDirectory() as folder:
-        jobs = []
+        paths = []
         for seed in range(args.videos):
             world = make_world(seed % 8, "test")
-            path = Path(folder) / f"{seed:03d}.mp4"
+            paths.append(str(Path(folder) / f"{seed:03d}.mp4"))
             frames = world.render()[0][: args.frames]
-            write_video(path, ((k / world.fps, f) for k, f in enumerate(frames)), world.fps)
-            jobs.append(EngineJob(str(path), (QUERY,)))
-        print(f"{args.videos} videos of up to {args.frames} frames, {os.cpu_count()} cores")
-        print(f"{'model':>10} {'1 process':>10} {'2 processes':>12} {'1 worker':>10} ", end="")
-        print(f"{'2 workers':>10} {'of 2 processes':>15} {'of 2 ideal':>11}")
+            write_video(
+                Path(paths[-1]), ((k / world.fps, f) for k, f in enumerate(frames)), world.fps
+            )
+        print(f"{args.rounds} x {args.videos} videos of up to {args.frames} frames, ", end="")
+        print(f"{os.cpu_count()} cores")
+        print(f"{'model':>10} {'1 process':>10} {'2 processes':>12} {'2 workers':>10} ", end="")
+        print(f"{'of 2 processes':>15} {'of 2 ideal':>11}")
         for kind in args.models:
-            one, two = (in_processes(kind, jobs, count) for count in (1, 2))
-            first, second = (with_workers(kind, jobs, count) for count in (1, 2))
-            print(f"{kind:>10} {one:>8.1f} s {two:>10.1f} s {first:>8.1f} s ", end="")
-            print(f"{second:>8.1f} s {two / second:>15.2f} {one / 2 / second:>11.2f}")
+            compare(kind, paths, args.rounds)
 
 
 if __name__ == "__main__":

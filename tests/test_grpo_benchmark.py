@@ -15,6 +15,7 @@ import grpo_plots
 import grpo_ship
 import grpo_statistics
 import grpo_tables
+import grpo_weights
 
 from fiftyone_revseg.presets import PRESETS
 from fiftyone_revseg.reasoning import ChainSpec
@@ -93,7 +94,7 @@ def test_weights_are_rounded_as_the_embedded_ones(tmp_path):
     learned = {n: t.float() + 1e-4 for n, t in weights.items() if n != "lm_head.weight"}
     (tmp_path / "learned").mkdir()
     save_file(learned, tmp_path / "learned" / "model.safetensors")
-    made = grpo_ship.round_weights([tmp_path / "learned"], base, tmp_path / "shipped")
+    made = grpo_weights.mean_weights([tmp_path / "learned"], base, tmp_path / "shipped")
     ours = load_file(made / "model.safetensors")
     assert ours.keys() == weights.keys()
     assert {t.dtype for t in ours.values()} == {torch.bfloat16}
@@ -102,7 +103,7 @@ def test_weights_are_rounded_as_the_embedded_ones(tmp_path):
     assert torch.equal(ours["lm_head.weight"], ours[name])
     assert (made / "revseg.json").is_file()
 
-    made = grpo_ship.round_weights([tmp_path / "learned", base], base, tmp_path / "mean")
+    made = grpo_weights.mean_weights([tmp_path / "learned", base], base, tmp_path / "mean")
     mean = load_file(made / "model.safetensors")[name]
     assert torch.equal(mean, ((learned[name] + weights[name].float()) / 2).to(torch.bfloat16))
 
@@ -137,6 +138,17 @@ def test_a_gain_that_is_not_clear_is_not_shipped(tmp_path, monkeypatch):
         grpo_ship.ship(tmp_path, [tmp_path / "none-0"], 2)
 
 
+def test_the_second_half_of_a_run(tmp_path):
+    assert grpo_weights.second_half(tmp_path) == {}
+    for step in (2, 4, 6, 8, 10):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+    (tmp_path / "checkpoint-12").mkdir()  # was not written to its end
+    assert [*grpo_weights.second_half(tmp_path)] == [6, 8, 10]
+    assert [*grpo_weights.second_half(tmp_path, 4)] == [4]
+    assert grpo_weights.second_half(tmp_path, 5) == {}
+
+
 @pytest.mark.slow
 def test_runs_go_on_and_are_measured(tmp_path, capsys):
     spec = ChainSpec(
@@ -151,11 +163,10 @@ def test_runs_go_on_and_are_measured(tmp_path, capsys):
     model = str(save_random_checkpoint(tmp_path / "tiny", "tiny-qwen3-vl", spec=spec))
     out = tmp_path / "runs"
     grpo.train(out, RUNS, 4, model=model, steps=1, **FEW)
-    assert [grpo.newest(out / name)[0] for name in ("soft-0", "direct-0")] == [1, 1]
+    assert [[*grpo_weights.checkpoints_of(out / f"{v}-{s}")] for v, s in RUNS] == [[1], [1]]
     grpo.train(out, RUNS[:1], 4, model=model, steps=2, **FEW)
     assert "soft-0: from step 1 to 2" in capsys.readouterr().out
-    assert grpo.newest(out / "soft-0", 1)[0] == 1
-    assert grpo.newest(out / "soft-0")[0] == 2
+    assert [*grpo_weights.checkpoints_of(out / "soft-0")] == [1, 2]
     turns = grpo_plots.read_curves(out / "direct-0" / "curves.csv")["turns"]
     assert turns.tolist() == [1.0]
 
