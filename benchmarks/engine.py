@@ -83,10 +83,11 @@ class Forwards:
     def of(self, pipeline):
         """Watches the models of a pipeline meanwhile."""
         vlm, sam2 = pipeline.reasoner.model, pipeline.tracker.model
-        watched = [(vlm, "forward", "language model"), (sam2, "forward_image", "image encoder")]
-        if hasattr(vlm.model, "visual"):
-            watched.append((vlm.model.visual, "forward", "vision tower"))
-        watched += [
+        watched = [
+            (vlm.model.language_model, "forward", "language model"),
+            (vlm.get_output_embeddings(), "forward", "language model"),
+            (vlm.model.visual, "forward", "vision tower"),
+            (sam2, "forward_image", "image encoder"),
             (sam2, "_track_step", "mask decoder with memory"),
             (sam2, "_encode_memory_in_output", "memory encoder"),
         ]
@@ -136,6 +137,20 @@ def sequential(pipeline, predictor, jobs):
                                 masks[i][k] = rle
             answers.append((str(trajectory.status), boxes_of(trajectory), masks))
     return answers
+
+
+@contextmanager
+def remembering_nothing(reasoner):
+    """Has a reasoner read and look at all of each dialogue meanwhile, by plain ``generate``."""
+    from fiftyone_revseg.reasoning.seen_images import SeenImages
+
+    local = getattr(reasoner, "reasoner", reasoner)  # the model behind stand-in replies
+    kept = local._decoder, local._seen
+    local._decoder, local._seen = None, SeenImages(local.model, held_bytes=0)
+    try:
+        yield
+    finally:
+        local._decoder, local._seen = kept
 
 
 def one_by_one(pipeline, jobs):
@@ -256,7 +271,9 @@ def compare(pipeline, folder, args):
     jobs, sizes = make_jobs(folder, args.videos, args.queries)
     chunk = max(1, args.videos // args.repeats)
     runs = {
-        "sequential": lambda part: sequential(pipeline, predictor, part),
+        "sequential": remembering_nothing(pipeline.reasoner)(
+            lambda part: sequential(pipeline, predictor, part)
+        ),
         "one by one": lambda part: one_by_one(pipeline, part),
         "engine": lambda part: with_engine(pipeline, part),
     }
@@ -320,7 +337,7 @@ def compare(pipeline, folder, args):
 
 
 def scale(pipeline, folder):
-    """Seconds of CPU time per video (or per frame) as one thing grows."""
+    """Seconds per video, on the clock and of CPU time, as one thing grows."""
     results = {}
 
     def run(title, settings):
@@ -346,7 +363,10 @@ def plot(results, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
+    scaling = results.get("scaling", {})
+    rows = 2 if scaling else 1
+    figure = plt.figure(figsize=(13, 3.6 * rows))
+    left, right = (figure.add_subplot(rows, 2, i) for i in (1, 2))
     for column, (what, offset) in enumerate((("clock", -0.2), ("CPU", 0.2))):
         values = [total[column] for total in results["totals"].values()]
         left.bar(np.arange(len(values)) + offset, values, 0.4, label=what)
@@ -357,8 +377,21 @@ def plot(results, path):
     shares["everything else"] = results["engine_cpu"] - sum(shares.values())
     right.barh(list(shares), list(shares.values()))
     right.set_xlabel("seconds of CPU time in the engine")
+    for i, (title, points) in enumerate(scaling.items()):
+        axes = figure.add_subplot(rows, len(scaling), len(scaling) + 1 + i)
+        labels, clock, cpu = zip(*points, strict=True)
+        axes.plot(labels, clock, marker="o", label="clock")
+        axes.plot(labels, cpu, marker="o", label="CPU")
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(labels, labels)
+        axes.minorticks_off()
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel(title)
+        if i == 0:
+            axes.set_ylabel("seconds per video")
+            axes.legend()
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=110)
     print(f"\nplot: {path}")
 
 

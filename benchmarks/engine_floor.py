@@ -29,7 +29,7 @@ class Floor:
     weights: float  # bytes, read for every token that is written, by a whole batch together
     cache: float  # bytes of keys and values, read for every token, by each dialogue
     tokens: int  # written
-    prompts: tuple[int, int]  # tokens read in turn 1 and turn 2
+    prompts: tuple[int, int]  # tokens read in turn 1, and anew in turn 2
 
 
 def vision_flops(vision, patches, merged_width):
@@ -59,7 +59,7 @@ def text_weights(text):
 
 
 def language_floor(config, spec, reply_tokens, words=60):
-    """Counts both turns; the keys and values of turn 1 are read again in turn 2, not kept."""
+    """Counts both turns; turn 2 goes on from the keys and values of turn 1."""
     text, vision = config.get_text_config(), config.vision_config
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     patches = [(size // vision.patch_size) ** 2 for size in (spec.frame_size, spec.key_frame_size)]
@@ -67,12 +67,13 @@ def language_floor(config, spec, reply_tokens, words=60):
     width = text.hidden_size
     seen = [vision_flops(vision, count, width) for count in patches]
     first = spec.frames * (tokens[0] + 8) + words
-    second = first + reply_tokens + tokens[1] + words
+    said = first + reply_tokens
+    second = said + tokens[1] + words
     layers, scores = text_weights(text)
     across = text.num_hidden_layers * text.num_attention_heads * head
 
-    def reading(length):
-        return 2 * (layers * length + across * length**2 + scores)
+    def reading(length, known=0):
+        return 2 * (layers * (length - known) + across * (length**2 - known**2) + scores)
 
     def writing(length):
         return reply_tokens * 2 * (layers + scores + 2 * across * length)
@@ -81,12 +82,12 @@ def language_floor(config, spec, reply_tokens, words=60):
     return Floor(
         images=spec.frames,
         vision=spec.frames * seen[0] + seen[1],
-        prefill=reading(first) + reading(second),
+        prefill=reading(first) + reading(second, said),
         decode=writing(first) + writing(second),
         weights=(layers + scores) * BYTES,
         cache=kept * (first + second) / 2,
         tokens=2 * reply_tokens,
-        prompts=(first, second),
+        prompts=(first, second - said),
     )
 
 
@@ -136,7 +137,11 @@ def report(name, floor, sam2, args, rate, bandwidth):
     print(f"\n{name}: {args.frames} frames, one query, one object")
     rows = [
         (f"vision tower, {floor.images} frames and the key frame", floor.vision, 0.0),
-        (f"reading prompts of {floor.prompts[0]} and {floor.prompts[1]} tokens", floor.prefill, 0),
+        (
+            f"reading prompts of {floor.prompts[0]} and {floor.prompts[1]} more tokens",
+            floor.prefill,
+            0,
+        ),
         (
             f"writing {floor.tokens} tokens, {args.batch} dialogues in a batch",
             floor.decode,
