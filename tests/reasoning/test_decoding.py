@@ -1,11 +1,16 @@
 """Nothing is read twice, and replies are those of transformers' own ``generate``."""
 
-import numpy as np
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
-from fiftyone_revseg.reasoning import ChainSpec, Conversation, Image, LocalReasoner
+from fiftyone_revseg.reasoning import ChainSpec, LocalReasoner
 from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
+
+sys.path.insert(0, str(Path(__file__).parent))
+from dialogues import ask, go_on, watch_tower
 
 SPECS = {
     "tiny-qwen2.5-vl": ChainSpec(frames=3, frame_size=56, key_frame_size=112, max_new_tokens=9),
@@ -41,20 +46,6 @@ def plain(checkpoint):
     return reasoner
 
 
-def picture(seed, size):
-    return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
-
-
-def ask(spec, seeds, query):
-    frames = [Image(picture(seed, spec.frame_size)) for seed in seeds]
-    return Conversation().say("user", *frames, query)
-
-
-def go_on(spec, conversation, reply, seed):
-    key_frame = Image(picture(seed, spec.key_frame_size))
-    return conversation.say("assistant", reply).say("user", key_frame, "where?")
-
-
 def tokens_of(reasoner, conversation):
     return int(reasoner.encode([conversation])["attention_mask"].sum())
 
@@ -73,9 +64,7 @@ def test_dialogues_of_all_lengths_and_turns(reasoner, plain):
     replies = reasoner.generate(first, spec)
     assert_same(replies, plain.generate(first, spec))
     assert len({reply.text for reply in replies}) > 1
-    second = [
-        go_on(spec, c, r.text, i) for i, (c, r) in enumerate(zip(first, replies, strict=True))
-    ]
+    second = [go_on(spec, first[i], i, replies[i].text) for i in range(3)]
     mixed = [second[2], ask(spec, (5, 6), "new?"), second[0], second[1], second[0]]
     assert_same(reasoner.generate(mixed, spec), plain.generate(mixed, spec))
 
@@ -86,7 +75,7 @@ def test_turn_2_reads_what_follows_only(reasoner):
     (reply,) = reasoner.generate([first], spec)
     decoder = reasoner._decoder
     assert (decoder.read, decoder.reused) == (tokens_of(reasoner, first), 0)
-    second = go_on(spec, first, reply.text, 3)
+    second = go_on(spec, first, 3, reply.text)
     before = decoder.read
     reasoner.generate([second], spec)
     # Of the reply, some tokens may be other ones when its text is read
@@ -120,7 +109,7 @@ def test_a_reply_that_reads_otherwise(reasoner, plain):
     spec = reasoner.spec
     first = ask(spec, (0, 1, 2), "a?")
     reasoner.generate([first], spec)
-    second = [go_on(spec, first, "something else", 3)]
+    second = [go_on(spec, first, 3, "something else")]
     assert_same(reasoner.generate(second, spec), plain.generate(second, spec))
 
 
@@ -142,7 +131,7 @@ def test_replies_that_end_at_different_times(reasoner, plain):
     replies = reasoner.generate(asked, spec)
     assert_same(replies, plain.generate(asked, spec))
     assert len({reply.tokens for reply in replies}) > 1
-    second = [go_on(spec, c, r.text, 9) for c, r in zip(asked, replies, strict=True)]
+    second = [go_on(spec, c, 9, r.text) for c, r in zip(asked, replies, strict=True)]
     before = reasoner._decoder.read
     assert_same(reasoner.generate(second, spec), plain.generate(second, spec))
     new = [
@@ -197,19 +186,11 @@ def test_memory_is_let_go_of_when_it_runs_out(reasoner, monkeypatch):
 
 
 def test_a_key_frame_of_several_dialogues_is_looked_at_once(reasoner, monkeypatch):
-    spec, counts = reasoner.spec, []
-    tower = reasoner.model.model.visual
-    forward = tower.forward
-
-    def watched(hidden_states, grid_thw, **kwargs):
-        counts.append(len(grid_thw))
-        return forward(hidden_states, grid_thw=grid_thw, **kwargs)
-
-    monkeypatch.setattr(tower, "forward", watched)
+    spec, counts = reasoner.spec, watch_tower(reasoner, monkeypatch)
     for query in ("a?", "b?"):
         first = ask(spec, (0, 1, 2), query)
         (reply,) = reasoner.generate([first], spec)
-        reasoner.generate([go_on(spec, first, reply.text, 3)], spec)
+        reasoner.generate([go_on(spec, first, 3, reply.text)], spec)
     assert counts == [3, 1]
 
 

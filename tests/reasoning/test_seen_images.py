@@ -1,12 +1,17 @@
 """The vision tower looks at an image once, and nothing else changes."""
 
-import numpy as np
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from fiftyone_revseg.reasoning import ChainSpec, Conversation, Image, LocalReasoner, VideoFrames
 from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 from fiftyone_revseg.reasoning.seen_images import SeenImages, name_of
+
+sys.path.insert(0, str(Path(__file__).parent))
+from dialogues import ask, go_on, picture, watch_tower
 
 SPECS = {
     "tiny-qwen2.5-vl": ChainSpec(frames=3, frame_size=56, key_frame_size=112, max_new_tokens=6),
@@ -35,31 +40,7 @@ def reasoner(checkpoint):
 
 @pytest.fixture
 def looked_at(reasoner, monkeypatch):
-    """How many images or videos each call of the tower was about."""
-    tower, counts = reasoner.model.model.visual, []
-    forward = tower.forward
-
-    def watched(hidden_states, grid_thw, **kwargs):
-        counts.append(len(grid_thw))
-        return forward(hidden_states, grid_thw=grid_thw, **kwargs)
-
-    monkeypatch.setattr(tower, "forward", watched)
-    return counts
-
-
-def picture(seed, size):
-    return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
-
-
-def ask(spec, seeds, query):
-    frames = [Image(picture(seed, spec.frame_size)) for seed in seeds]
-    return Conversation().say("user", *frames, query)
-
-
-def key_frame(spec, conversation, seed):
-    return conversation.say("assistant", "a cat").say(
-        "user", Image(picture(seed, spec.key_frame_size)), "where?"
-    )
+    return watch_tower(reasoner, monkeypatch)
 
 
 def fresh(reasoner, conversations):
@@ -70,7 +51,7 @@ def fresh(reasoner, conversations):
 def test_frames_of_several_queries_and_of_both_turns_are_seen_once(reasoner, looked_at):
     spec = reasoner.spec
     first = [ask(spec, (0, 1, 2), "a?"), ask(spec, (0, 1, 2), "b?")]
-    second = [key_frame(spec, first[0], 7), key_frame(spec, first[1], 8)]
+    second = [go_on(spec, first[0], 7), go_on(spec, first[1], 8)]
     replies = [fresh(reasoner, first), reasoner.generate(second, spec)]
     assert looked_at == [3, 2]
     for conversations, found in zip([first, second], replies, strict=True):
@@ -81,7 +62,7 @@ def test_frames_of_several_queries_and_of_both_turns_are_seen_once(reasoner, loo
 
 
 def test_the_features_are_those_of_the_tower(reasoner):
-    conversation = key_frame(reasoner.spec, ask(reasoner.spec, (3, 1, 3), "a?"), 3)
+    conversation = go_on(reasoner.spec, ask(reasoner.spec, (3, 1, 3), "a?"), 3)
     inputs = reasoner.encode([conversation])
     names = [
         name_of(part.pixels)
@@ -130,7 +111,7 @@ def test_videos_and_images_are_kept_apart(reasoner, looked_at):
     spec = reasoner.spec
     frames = tuple(picture(seed, spec.frame_size) for seed in range(4))
     video = Conversation().say("user", VideoFrames(frames, (0.0, 1.0, 2.0, 3.0)), "a?")
-    both = key_frame(spec, video, 7)
+    both = go_on(spec, video, 7)
     (found,) = fresh(reasoner, [both])
     (again,) = reasoner.generate([both], spec)
     assert found.text == again.text
