@@ -63,6 +63,8 @@ def plot_runs(
     figure = Figure(figsize=(14, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, (len(panels) + 1) // 2).ravel()
+    for unused in axes[len(panels) :]:
+        unused.set_visible(False)
     for i, (variant, files) in enumerate(runs.items()):
         curves = [read_curves(file) for file in files]
         for axis, (name, title) in zip(axes, panels.items(), strict=False):
