@@ -89,8 +89,8 @@ def card_section(before: list[dict], after: list[dict], steps: Sequence[int], ru
         f"GRPO on the chain, {count} steps (runs {runs}; the mean of the",
         "weights over their second half), by `python benchmarks/grpo.py`. Measured on "
         f"{len(before)} pairs of the",
-        "`test` split (worlds from seed 5000 on, kinds in equal parts, frames as drawn, not from a video",
-        "file), in percent, with 95 % intervals over videos:",
+        "`test` split (worlds from seed 5000 on, kinds in equal parts, frames as drawn, not from a",
+        "video file), in percent, with 95 % intervals over videos:",
         "",
         "| | before | after | change |",
         "|---|---:|---:|---:|",

@@ -123,7 +123,7 @@ def test_writes_what_segment_view_and_apply_model_write(make_dataset, videos):
 
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(make_dataset, videos):
-    copies = [*videos, *videos]
+    copies = [*videos] * 4  # enough that some are left when the first is done
     interrupted, whole = (make_dataset(*(fo.Sample(path) for path in copies)) for _ in range(2))
     command = [sys.executable, "-m", "fiftyone_revseg.cli", "apply", interrupted.name]
     command += ["--query", "the star", "--device", "cpu"]
@@ -131,13 +131,13 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(make_dataset, vi
     said = []
     for line in process.stderr:
         said.append(line)
-        if line.startswith("1 of 4 done"):
+        if line.startswith("1 of 8 done"):
             process.send_signal(signal.SIGINT)
     assert process.wait(120) == 130, said
     assert "same command goes on" in said[-1]
     assert "Traceback" not in "".join(said)
     interrupted.reload()
-    assert interrupted.values("revseg_status").count(None) in (1, 2, 3)
+    assert interrupted.values("revseg_status").count(None) in range(1, 8)
     assert [r["state"] for r in list_runs(interrupted)] == ["interrupted"]
 
     assert run(interrupted.name, "--query", "the star", "--device", "cpu").exit_code == 0

@@ -134,20 +134,20 @@ def test_fields(my_videos, videos, tmp_path):
         assert all(n > 0 for sample in counts for n in sample)
         found = names["unsure_boxes"].values("revseg_answers.classifications.confidence")
         assert found
-        assert all(0 < c < 0.85 for sample in found for c in sample)
+        assert all(0 < c < 0.87 for sample in found for c in sample)
         # What the page warns of
-        trap = dataset.filter_labels("revseg_answers", F("confidence") < 0.85)
+        trap = dataset.filter_labels("revseg_answers", F("confidence") < 0.87)
         assert None in trap.values("revseg_answers.classifications.confidence", unwind=True)
 
     def key_frames(names, said):
         keyframes, images = names["keyframes"], names["images"]
-        assert len(keyframes) == 5
+        assert len(keyframes) == 4
         assert keyframes.values(F("support")[0]) == keyframes.values(F("support")[1])
         assert isinstance(keyframes.first().revseg_keyframes, fo.Classification)
         assert keyframes.first().revseg_keyframes.index == 1
         assert keyframes.first().revseg_keyframes.query == "the star"
         where = keyframes.values(["sample_id", F("support")[0]])
-        assert len(images) == len(set(zip(*where, strict=True))) < len(keyframes)
+        assert len(images) == len(set(zip(*where, strict=True))) <= len(keyframes)
         assert all(Path(path).is_file() for path in images.values("filepath"))
         assert Path(images.first().filepath).is_relative_to(tmp_path / "key-frames")
         assert min(images.values(F("revseg.detections").length())) > 0
@@ -167,8 +167,8 @@ def test_fields(my_videos, videos, tmp_path):
         )
 
     def visible(names, said):
-        assert len(names["objects"]) == 5
-        lengths = [int(line.split()[-1]) for line in said.splitlines()[:5]]
+        assert len(names["objects"]) == 4
+        lengths = [int(line.split()[-1]) for line in said.splitlines()[:4]]
         assert lengths[0] == max(names["dataset"].first().frames)
         assert lengths[-1] == names["dataset"].values(names["seen"])[2]
         assert names["partly"].values("id") == [ids[2]]

@@ -75,8 +75,8 @@ def assert_equal(tracker, pursuit, found, exact):
     for n, track in enumerate(tracks):
         for k, masks in found.items():
             assert masks.rles[n] == track.rles[k]
-            if exact:
-                assert float(masks.scores[n]) == track.scores[k]
+            if exact:  # up to the last bit, in which the kernels of some processors differ
+                assert float(masks.scores[n]) == pytest.approx(track.scores[k], abs=1e-6)
             assert masks.scores[n] == pytest.approx(track.scores[k], abs=1e-5)
 
 
