@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from grpo_masks import track_answers
 from grpo_pairs import Answers, base_checkpoint, held_out
 from grpo_plots import PANELS, plot_runs
 from grpo_tables import fill_page, order_found, results_of, to_markdown
@@ -117,14 +118,27 @@ def keep_base(out: Path, model: str) -> Path:
 
 
 def evaluate(
-    out: Path, runs: Sequence[tuple[str, int]], pairs: int, cheap: bool, step: int | None = None
+    out: Path,
+    runs: Sequence[tuple[str, int]],
+    pairs: int,
+    cheap: bool,
+    step: int | None = None,
+    first: int = 0,
 ) -> dict[str, Any]:
     """Measures the model before, and after each run: the mean over its second half.
+
+    Args:
+        out: the folder of all runs
+        runs: variants and seeds; those that were not trained yet are left out
+        pairs: how many held-out pairs are asked
+        cheap: whether their masks are left out
+        step (None): where each run is taken to end; by default at its newest checkpoint
+        first (0): how many held-out pairs to skip
 
     Returns:
         the results, as :func:`grpo_tables.results_of` makes them
     """
-    rows = held_out(pairs)
+    rows = held_out(first + pairs)[first:]
     checkpoints = {}
     for variant, seed in runs:
         name = f"{variant}-{seed}"
@@ -134,20 +148,24 @@ def evaluate(
     asked = {"before": ("soft", 0, out / "base"), **checkpoints}
     if any(variant == "direct" for variant, *_ in checkpoints.values()):
         asked["before, direct"] = ("direct", 0, out / "base")
-    tracker = None
+    answers = {
+        name: Answers(out / "evaluations", checkpoint, "direct" if variant == "direct" else "chain")
+        for name, (variant, _, checkpoint) in asked.items()
+    }
+    for name, of_one in answers.items():
+        if seconds := of_one.think(rows):
+            print(f"{name}: {seconds:.2f} s a pair to think")
     if not cheap:
         from fiftyone_revseg.presets import default_tracker
         from fiftyone_revseg.tracking import load_tracker
 
         tracker = load_tracker(default_tracker("revseg-nano"))
-    measured: dict[str, Any] = {}
-    for name, (variant, at, checkpoint) in asked.items():
-        mode = "direct" if variant == "direct" else "chain"
-        answers = Answers(out / "evaluations", checkpoint, mode)
-        seconds = [answers.think(rows), answers.track(rows, tracker) if tracker else 0.0]
-        if any(seconds):
-            print(f"{name}: {seconds[0]:.2f} s a pair to think, {seconds[1]:.2f} s to track")
-        measured[name] = {"variant": variant, "step": at, "answers": answers.of(rows)}
+        if seconds := track_answers([*answers.values()], rows, tracker):
+            print(f"{seconds:.2f} s a pair and checkpoint to track")
+    measured = {
+        name: {"variant": variant, "step": at, "answers": answers[name].of(rows)}
+        for name, (variant, at, _) in asked.items()
+    }
     return results_of(measured)
 
 
@@ -188,6 +206,7 @@ def main() -> None:
     add("--evaluate", action="store_true", help="measure instead of training")
     add("--cheap", action="store_true", help="measure without tracking")
     add("--pairs", type=int, default=420, help="to measure on (420)")
+    add("--first", type=int, default=0, help="how many held-out pairs to skip (0)")
     add("--at", type=int, metavar="STEP", help="measure runs as if they ended there (the newest)")
     add("--plot", action="store_true", help="only draw the curves")
     add("--images", type=Path, default=IMAGES, help="where pictures go")
@@ -207,7 +226,7 @@ def main() -> None:
     if args.evaluate:
         if not (args.out / "base").is_dir():
             keep_base(args.out, args.model)
-        results = evaluate(args.out, runs, args.pairs, args.cheap, args.at)
+        results = evaluate(args.out, runs, args.pairs, args.cheap, args.at, args.first)
         text = to_markdown(results) + "\n\n" + order_found(results)
         args.out.mkdir(parents=True, exist_ok=True)
         (args.out / "results.md").write_text(text + "\n", encoding="utf-8")

@@ -1,15 +1,14 @@
 """Held-out (video, query) pairs, and what a checkpoint answers to them; answers are kept.
 
-Thinking is cheap and tracking is not, so they are two passes over the pairs, and each pair's
-figures are kept in a file for each checkpoint: what is known is not measured again.
+Thinking is cheap and tracking, see :mod:`grpo_masks`, is not: they are two passes over the pairs.
+Each pair's figures are kept in a file for each checkpoint: what is known is not measured again.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,11 @@ import numpy as np
 from tqdm import tqdm
 
 from fiftyone_revseg.digests import digest_files
-from fiftyone_revseg.evaluation.metrics import j_and_f
 from fiftyone_revseg.files import write_json
 from fiftyone_revseg.presets import PRESETS
 from fiftyone_revseg.reasoning import ChainRequest, LocalReasoner, run_chain
 from fiftyone_revseg.reasoning.parse import ParseError
 from fiftyone_revseg.synthetic import KINDS
-from fiftyone_revseg.synthetic.world import make_world
-from fiftyone_revseg.tracking import Tracker, track_both_ways
 from fiftyone_revseg.training.data import Scene, WorldRow, world_rows
 from fiftyone_revseg.training.direct import direct_turn, read_direct
 from fiftyone_revseg.training.rewards import spatial_reward, temporal_reward_several
@@ -97,46 +93,13 @@ class Answers:
             scenes = [row.load(reasoner.spec.frames) for row in part]
             for row, answer in zip(part, ask(reasoner, part, scenes), strict=True):
                 self.pairs[row.id] = {"query": row.query, "kind": row.kind, **answer}
-            self._save()
+            self.save()
         return (time.perf_counter() - started) / len(missing)
 
-    def track(self, rows: Sequence[WorldRow], tracker: Tracker) -> float:
-        """Follows the boxes that were not followed yet, from their frames both ways.
-
-        Returns:
-            the seconds that a pair took; 0 if there was none to follow
-        """
-        missing = [row for row in rows if "jf" not in self.pairs[row.id]]
-        if not missing:
-            return 0.0
-        started = time.perf_counter()
-        for i, row in enumerate(tqdm(missing, desc=f"tracking {self.checkpoint} {self.mode}")):
-            self.pairs[row.id]["jf"] = _tracked(row, self.pairs[row.id]["boxes"], tracker)
-            if i % 10 == 9 or i == len(missing) - 1:
-                self._save()
-        return (time.perf_counter() - started) / len(missing)
-
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Writes the answers."""
         content = {"checkpoint": str(self.checkpoint), "mode": self.mode, "pairs": self.pairs}
         write_json(self.path, content, indent=1)
-
-
-class DrawnVideo:
-    """A world's frames in memory, as what a tracker walks over."""
-
-    def __init__(self, row: WorldRow) -> None:
-        world = make_world(row.seed, row.split)
-        self.frames, masks = world.render()
-        self.size = (world.width, world.height)
-        self.truth = masks[list(row.targets)].any(axis=0)
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def walk(self, start: int, step: int = 1) -> Iterator[tuple[int, np.ndarray]]:
-        """Iterates over (k, frame) from ``start`` to that direction's end."""
-        for k in range(start, len(self) if step > 0 else -1, step):
-            yield k, self.frames[k]
 
 
 def base_checkpoint(model: str) -> Path:
@@ -245,23 +208,6 @@ def _boxed(
 
     met = hits[linear_sum_assignment(hits, maximize=True)].sum()
     return float(met) / len(row.targets)
-
-
-def _tracked(
-    row: WorldRow, boxes: Sequence[tuple[int, Sequence[float]]], tracker: Tracker
-) -> float:
-    video = _drawn(row)
-    masks = np.zeros_like(video.truth)
-    for k in sorted({k for k, _ in boxes}):
-        together = np.array([box for at, box in boxes if at == k], float)
-        for track in track_both_ways(tracker, video, k, together):
-            masks |= track.masks()
-    return j_and_f(masks, video.truth)
-
-
-@lru_cache(maxsize=4)
-def _drawn(row: WorldRow) -> DrawnVideo:
-    return DrawnVideo(row)
 
 
 def _parts(rows: Sequence[WorldRow], size: int) -> list[Sequence[WorldRow]]:

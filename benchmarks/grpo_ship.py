@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from grpo_masks import track_answers
 from grpo_pairs import Answers, base_checkpoint, held_out
 from grpo_statistics import Estimate, column, difference, estimate
 from grpo_weights import mean_weights, second_half
@@ -59,14 +60,13 @@ def ship(out: Path, runs: Sequence[Path], pairs: int, target: Path | None = None
     rounded = mean_weights(checkpoints, out / "base", out / "shipped")
     names = ", ".join(run.name for run in runs)
     rows, tracker = held_out(pairs), load_tracker(default_tracker("revseg-nano"))
-    told = {}
-    for name, path in (("before", out / "base"), ("after", rounded)):
-        answers = Answers(out / "evaluations", path)
+    asked = [Answers(out / "evaluations", path) for path in (out / "base", rounded)]
+    for answers in asked:
         answers.think(rows)
-        answers.track(rows, tracker)
-        told[name] = answers.of(rows)
-    section = card_section(told["before"], told["after"], sorted(steps), names)
-    gain = difference(column(told["before"], "jf"), column(told["after"], "jf")[None])
+    track_answers(asked, rows, tracker)
+    before, after = (answers.of(rows) for answers in asked)
+    section = card_section(before, after, sorted(steps), names)
+    gain = difference(column(before, "jf"), column(after, "jf")[None])
     if gain is None or gain.low <= 0:
         raise ValueError(
             f"'{names}' is not shipped: its J&F changes by {gain and gain.percent(True)} points, "

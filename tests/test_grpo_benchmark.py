@@ -116,13 +116,11 @@ def test_a_gain_that_is_not_clear_is_not_shipped(tmp_path, monkeypatch):
         def think(self, rows):
             pass
 
-        def track(self, rows, tracker):
-            pass
-
         def of(self, rows):
             return [{"jf": 0.5, "box": None, "temporal": 1.0, "format": 1.0} for _ in rows]
 
     monkeypatch.setattr(grpo_ship, "Answers", Same)
+    monkeypatch.setattr(grpo_ship, "track_answers", lambda *_: 0.0)
     base = Path(PRESETS["revseg-nano"].reasoner)
     run = tmp_path / "soft-0"
     (run / "checkpoint-1").mkdir(parents=True)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .kept_prefixes import KeptPrefixes, Prefix, begin_alike, names_of
+from .kept_prefixes import KeptPrefixes, Prefix, begin_alike, bytes_of, names_of
 
 FAMILIES = ("qwen2_5_vl", "qwen3_vl")
 _WORTH_SHARING = 32  # tokens that two dialogues of a batch begin with, to be read once
@@ -281,9 +281,12 @@ class Decoder:
 
     def _keep(self, batch: _Batch, row: int, names: np.ndarray) -> None:
         at = batch.seen[row].bool()
+        pairs = [(layer.keys, layer.values) for layer in batch.cache.layers]
+        if not self._kept.have_room_for(bytes_of(pairs, len(names))):
+            return  # before it is copied
         layers = [
-            (layer.keys[row][:, at], layer.values[row][:, at])  # copies
-            for layer in batch.cache.layers
+            (keys[row][:, at], values[row][:, at])  # copies
+            for keys, values in pairs
         ]
         self._kept.keep(Prefix(names, layers))
 

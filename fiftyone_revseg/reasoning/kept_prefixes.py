@@ -28,7 +28,7 @@ class Prefix:
     @property
     def bytes(self) -> int:
         """The memory that it takes."""
-        return sum(2 * keys.numel() * keys.element_size() for keys, _ in self.layers)
+        return bytes_of(self.layers, len(self.names))
 
 
 class KeptPrefixes:
@@ -46,9 +46,13 @@ class KeptPrefixes:
     def __len__(self) -> int:
         return len(self._prefixes)
 
+    def have_room_for(self, size: int) -> bool:
+        """Whether a prefix of a size in bytes can be kept, if need be in place of all others."""
+        return size <= self._held_bytes
+
     def keep(self, prefix: Prefix) -> None:
         """Keeps a prefix, in place of those that it begins with; others may have to go."""
-        if prefix.bytes > self._held_bytes:
+        if not self.have_room_for(prefix.bytes):
             return
         for key, known in list(self._prefixes.items()):
             if begin_alike(known.names, prefix.names) == len(known.names):
@@ -84,6 +88,18 @@ class KeptPrefixes:
 
     def _drop(self, key: bytes) -> None:
         self._bytes -= self._prefixes.pop(key).bytes
+
+
+def bytes_of(layers: Sequence[tuple[torch.Tensor, torch.Tensor]], tokens: int) -> int:
+    """The memory that the keys and values of a dialogue take.
+
+    Args:
+        layers: keys and values in each layer, ``(..., heads, any number of tokens, size)``
+        tokens: how many tokens the dialogue has
+    """
+    return sum(
+        2 * keys.shape[-3] * tokens * keys.shape[-1] * keys.element_size() for keys, _ in layers
+    )
 
 
 def begin_alike(one: np.ndarray, other: np.ndarray) -> int:
