@@ -1,14 +1,16 @@
 """Trackers side by side: time and memory by the length of the video, and whether masks agree.
 
     python benchmarks/trackers.py                                  # the embedded tracker, any CPU
-    python benchmarks/trackers.py --tracker facebook/sam2.1-hiera-large \
+    python benchmarks/trackers.py --tracker facebook/sam2.1-hiera-large --compiled --together 8 \
         --tracker transformers:facebook/sam2.1-hiera-large --device cuda --size 1280x720
 
 One object is followed through a made-up video of 200, 1,000 and 3,000 frames, each time in a
 process of its own. sam2's own predictor runs too, on the weights of the first tracker, and is what
-the ratios refer to; it holds the whole video, so only up to --predictor-frames. Times are those of
-tracking alone: frames lie ready in memory, and the predictor's were loaded before. Masks are
-compared with the first tracker's.
+the ratios refer to; with --compiled, that is its compiled one (SAM2VideoPredictorVOS), which takes
+minutes to warm up. It holds the whole video, so only up to --predictor-frames. With --together, the
+first tracker also follows as many such videos side by side, as the engine does. Times are those of
+tracking alone: all is warm, frames lie ready in memory, and the predictor's were loaded before.
+Masks are compared with the first tracker's.
 """
 
 from __future__ import annotations
@@ -21,11 +23,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 PREDICTOR = "predictor:"
+COMPILED = "compiled predictor:"
+TOGETHER = "side by side:"
+WARM = 20  # frames: by then, a memory has its full size
 PERIOD = 48  # the video repeats itself, so that its frames take no memory to speak of
 
 
@@ -49,6 +55,53 @@ def make_frames(size):
     return frames, np.array([box], np.float32)
 
 
+class Repeated:
+    """The made-up video, as what a tracker walks over."""
+
+    def __init__(self, frames, count):
+        self.frames, self.count = frames, count
+        self.size = frames[0].shape[1::-1]
+
+    def __len__(self):
+        return self.count
+
+    def walk(self, start, step=1):
+        """Iterates over (k, frame) from ``start`` to that direction's end."""
+        for k in range(start, self.count if step > 0 else -1, step):
+            yield k, self.frames[k % PERIOD]
+
+
+def run_together(name, count, size, device, dtype, videos):
+    """(masks of the first video as RLE, seconds for each) of videos side by side."""
+    from fiftyone_revseg.batch_size import BatchSize
+    from fiftyone_revseg.tracking import load_tracker
+    from fiftyone_revseg.tracking.lockstep import Ended, Pursuit
+
+    frames, boxes = make_frames(size)
+    tracker = load_tracker(name, device=device, dtype=dtype)
+
+    def follow(count):
+        pursuits = [Pursuit(Repeated(frames, count), 0, boxes) for _ in range(videos)]
+        lockstep = tracker.lockstep(BatchSize("objects", videos))
+        lockstep.add(pursuits)
+        rles = []
+        while lockstep.count:
+            for found in lockstep.step():
+                if isinstance(found, Ended):
+                    if found.error is not None:
+                        raise found.error
+                    continue
+                masks = found.encode()
+                if found.pursuit is pursuits[0]:
+                    rles.append(masks.rles[0])
+        return rles
+
+    follow(WARM)
+    start = time.perf_counter()
+    rles = follow(count)
+    return rles, (time.perf_counter() - start) / videos
+
+
 def run_tracker(name, count, size, device, dtype):
     """(masks as RLE, seconds) of one of ours."""
     from fiftyone_revseg.tracking import load_tracker
@@ -56,17 +109,17 @@ def run_tracker(name, count, size, device, dtype):
     frames, boxes = make_frames(size)
     tracker = load_tracker(name, device=device, dtype=dtype)
 
-    def walk(n):
-        return ((k, frames[k % PERIOD]) for k in range(n))
+    def follow(count):
+        video = Repeated(frames, count)
+        return [found.rles[0] for found in tracker.track(video.walk(0), boxes)]
 
-    for _ in tracker.track(walk(10), boxes):  # kernels are chosen and memory is reserved
-        pass
+    follow(WARM)  # kernels are chosen and memory is reserved
     start = time.perf_counter()
-    rles = [found.rles[0] for found in tracker.track(walk(count), boxes)]
+    rles = follow(count)
     return rles, time.perf_counter() - start
 
 
-def run_predictor(name, count, size, device, dtype):
+def run_predictor(name, count, size, device, dtype, compiled):
     """The same of sam2's own predictor, with its own settings."""
     import torch
     from hydra.utils import instantiate
@@ -85,8 +138,11 @@ def run_predictor(name, count, size, device, dtype):
     path, weights = find_checkpoint(name)
     state_dict = read_weights(weights)
     config = read_config(path or recognize(state_dict, weights))
-    target = "sam2.sam2_video_predictor.SAM2VideoPredictor"
-    predictor = instantiate({**config, "_target_": target}, _recursive_=True)
+    config["_target_"] = "sam2.sam2_video_predictor.SAM2VideoPredictor"
+    if compiled:  # as sam2's own build_sam2_video_predictor(vos_optimized=True)
+        config["_target_"] += "VOS"
+        config["compile_image_encoder"] = True
+    predictor = instantiate(config, _recursive_=True)
     predictor.load_state_dict(state_dict)
     device = choose_device(device)
     dtype = choose_dtype(dtype, device)
@@ -104,13 +160,19 @@ def run_predictor(name, count, size, device, dtype):
         state = predictor.init_state(folder)  # on the device, as it does by default
         for k in range(count):  # the very frames, not what JPEG makes of them
             state["images"][k] = inputs[k % PERIOD]
-        state["cached_features"].clear()
-        predictor.add_new_points_or_box(state, frame_idx=0, obj_id=0, box=boxes[0])
-        rles = []
+
+        def follow(count):
+            state["cached_features"].clear()
+            predictor.reset_state(state)
+            predictor.add_new_points_or_box(state, frame_idx=0, obj_id=0, box=boxes[0])
+            rles = []
+            for _, _, logits in islice(predictor.propagate_in_video(state), count):
+                rles.extend(encode_masks((logits[:, 0] > 0).cpu().numpy()))
+            return rles
+
+        follow(WARM)
         start = time.perf_counter()
-        for _, _, logits in predictor.propagate_in_video(state):
-            rles.extend(encode_masks((logits[:, 0] > 0).cpu().numpy()))
-        return rles, time.perf_counter() - start
+        return follow(count), time.perf_counter() - start
 
 
 def measure(args):
@@ -119,9 +181,15 @@ def measure(args):
 
     torch.set_num_threads(args.threads)
     name, count = args.one, args.frames[0]
-    run = run_predictor if name.startswith(PREDICTOR) else run_tracker
-    name = name.removeprefix(PREDICTOR)
-    rles, seconds = run(name, count, args.size, args.device, args.dtype)
+    settings = (count, args.size, args.device, args.dtype)
+    if name.startswith(TOGETHER):
+        rles, seconds = run_together(name.removeprefix(TOGETHER), *settings, args.together)
+    elif name.startswith((PREDICTOR, COMPILED)):
+        compiled = name.startswith(COMPILED)
+        bare = name.removeprefix(COMPILED).removeprefix(PREDICTOR)
+        rles, seconds = run_predictor(bare, *settings, compiled)
+    else:
+        rles, seconds = run_tracker(name, *settings)
     scale = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kilobytes
     result = {
         "seconds": seconds,
@@ -157,6 +225,8 @@ def main():
     parser.add_argument("--tracker", action="append", help="a name; more than once for more")
     parser.add_argument("--frames", type=int, nargs="+", default=[200, 1000, 3000])
     parser.add_argument("--predictor-frames", type=int, default=1000)
+    parser.add_argument("--compiled", action="store_true", help="compile sam2's own predictor")
+    parser.add_argument("--together", type=int, default=0, help="videos to follow side by side")
     parser.add_argument("--size", type=size, default=(320, 240), help="WIDTHxHEIGHT of the video")
     parser.add_argument("--device")
     parser.add_argument("--dtype")
@@ -172,12 +242,14 @@ def main():
     print("|---|---|---|---|---|---|---|---|")
     for count in args.frames:
         results = {}
-        predictor = [PREDICTOR + trackers[0]] if count <= args.predictor_frames else []
-        for name in predictor + trackers:
+        reference = (COMPILED if args.compiled else PREDICTOR) + trackers[0]
+        predictor = [reference] if count <= args.predictor_frames else []
+        together = [TOGETHER + trackers[0]] if args.together else []
+        for name in predictor + trackers + together:
             with tempfile.NamedTemporaryFile(suffix=".json") as out:
                 command = [sys.executable, __file__, "--one", name, "--out", out.name]
                 command += ["--frames", str(count), "--size", "x".join(map(str, args.size))]
-                command += ["--threads", str(args.threads)]
+                command += ["--threads", str(args.threads), "--together", str(args.together)]
                 command += ["--device", args.device] if args.device else []
                 command += ["--dtype", args.dtype] if args.dtype else []
                 subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
