@@ -82,7 +82,7 @@ class Forwards:
     @contextmanager
     def of(self, pipeline):
         """Watches the models of a pipeline meanwhile."""
-        vlm, sam2 = pipeline.reasoner.model, pipeline.tracker.model
+        vlm, sam2 = model_of(pipeline).model, pipeline.tracker.model
         watched = [
             (vlm.model.language_model, "forward", "language model"),
             (vlm.get_output_embeddings(), "forward", "language model"),
@@ -139,12 +139,16 @@ def sequential(pipeline, predictor, jobs):
     return answers
 
 
+def model_of(pipeline):
+    """The reasoner with the model, which may be behind stand-in replies."""
+    return getattr(pipeline.reasoner, "reasoner", pipeline.reasoner)
+
+
 @contextmanager
-def remembering_nothing(reasoner):
+def remembering_nothing(local):
     """Has a reasoner read and look at all of each dialogue meanwhile, by plain ``generate``."""
     from fiftyone_revseg.reasoning.seen_images import SeenImages
 
-    local = getattr(reasoner, "reasoner", reasoner)  # the model behind stand-in replies
     kept = local._decoder, local._seen
     local._decoder, local._seen = None, SeenImages(local.model, held_bytes=0)
     try:
@@ -154,6 +158,7 @@ def remembering_nothing(reasoner):
 
 
 def one_by_one(pipeline, jobs):
+    model_of(pipeline).forget()  # what another run may have left
     answers = []
     for path, queries in jobs:
         answers += [plain(answer) for answer in pipeline.segment(path, queries)]
@@ -163,6 +168,7 @@ def one_by_one(pipeline, jobs):
 def with_engine(pipeline, jobs, **options):
     from fiftyone_revseg.engine import EngineJob, LocalEngine
 
+    model_of(pipeline).forget()
     engine = LocalEngine(pipeline, **options)
     todo = [EngineJob(path, tuple(queries), key=i) for i, (path, queries) in enumerate(jobs)]
     answered = {job.key: answers for job, answers in engine.run(todo)}
@@ -271,7 +277,7 @@ def compare(pipeline, folder, args):
     jobs, sizes = make_jobs(folder, args.videos, args.queries)
     chunk = max(1, args.videos // args.repeats)
     runs = {
-        "sequential": remembering_nothing(pipeline.reasoner)(
+        "sequential": remembering_nothing(model_of(pipeline))(
             lambda part: sequential(pipeline, predictor, part)
         ),
         "one by one": lambda part: one_by_one(pipeline, part),

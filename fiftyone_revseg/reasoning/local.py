@@ -139,6 +139,13 @@ class LocalReasoner:
         with self._lock:
             return self._generate(conversations, spec)
 
+    def forget(self) -> None:
+        """Frees the memory of what earlier dialogues were read into, and their images."""
+        with self._lock:
+            self._seen.forget()
+            if self._decoder is not None:
+                self._decoder.forget()
+
     def _generate(self, conversations: Sequence[Conversation], spec: ChainSpec) -> list[Reply]:
         started = time.perf_counter()
         inputs = self.encode(conversations)

@@ -185,6 +185,17 @@ def test_memory_is_let_go_of_when_it_runs_out(reasoner, monkeypatch):
     assert not len(reasoner._decoder._kept)
 
 
+def test_nothing_is_remembered_after_forget(reasoner, monkeypatch):
+    spec, counts = reasoner.spec, watch_tower(reasoner, monkeypatch)
+    asked = [ask(spec, (0,), "a?")]
+    reasoner.generate(asked, spec)
+    looked = sum(counts)
+    reasoner.forget()
+    assert not len(reasoner._decoder._kept)
+    reasoner.generate(asked, spec)
+    assert sum(counts) == 2 * looked > 0
+
+
 def test_a_key_frame_of_several_dialogues_is_looked_at_once(reasoner, monkeypatch):
     spec, counts = reasoner.spec, watch_tower(reasoner, monkeypatch)
     for query in ("a?", "b?"):
