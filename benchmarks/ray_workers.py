@@ -21,6 +21,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -31,6 +32,7 @@ from fiftyone_revseg.engine.ray import RayEngine
 from fiftyone_revseg.pictures import write_video
 from fiftyone_revseg.pipeline import RevSeg, load_pipeline
 from fiftyone_revseg.reasoning import ChainSpec, Reply
+from fiftyone_revseg.reasoning.seen_images import SeenImages
 from fiftyone_revseg.synthetic import make_world
 from fiftyone_revseg.tracking import FrameMasks, encode_masks
 
@@ -75,8 +77,11 @@ def sleeping(seconds: float) -> RevSeg:
 
 
 def embedded() -> RevSeg:
-    """The embedded pair."""
-    return load_pipeline("revseg-nano", device="cpu")
+    """The embedded pair, which remembers nothing of the videos that a run before was about."""
+    pipeline = load_pipeline("revseg-nano", device="cpu")
+    local: Any = pipeline.reasoner
+    local._decoder, local._seen = None, SeenImages(local.model, held_bytes=0)
+    return pipeline
 
 
 LOAD = {"sleeping": partial(sleeping, 0.1), "embedded": embedded}
