@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from grpo_pairs import Answers
+from side_by_side import follow
 from tqdm import tqdm
 
-from fiftyone_revseg.batch_size import BatchSize
 from fiftyone_revseg.evaluation.metrics import j_and_f
 from fiftyone_revseg.synthetic.world import make_world
 from fiftyone_revseg.tracking import Sam2Tracker, decode_masks
-from fiftyone_revseg.tracking.lockstep import Ended, Lockstep, Pursuit
+from fiftyone_revseg.tracking.lockstep import Pursuit
 from fiftyone_revseg.training.data import WorldRow
 
 OBJECTS = 16  # followed in one step
@@ -96,17 +96,7 @@ def _masks(
     """The union of the masks that each start leads to, ``(T, H, W)`` bool."""
     pursuits = [Pursuit(video, k, np.array(boxes, float)) for k, boxes in starts]
     masks = {id(pursuit): np.zeros_like(video.truth) for pursuit in pursuits}
-    lockstep: Lockstep = tracker.lockstep(BatchSize("objects to track", OBJECTS))
-    try:
-        lockstep.add(pursuits)
-        while lockstep.count:
-            for found in lockstep.step():
-                if isinstance(found, Ended):
-                    if found.error is not None:
-                        raise found.error
-                    continue
-                visible = decode_masks(found.encode().rles, video.size).any(axis=0)
-                masks[id(found.pursuit)][found.frame] |= visible
-    finally:
-        lockstep.close()
+    for pursuit, found in follow(tracker, pursuits, OBJECTS):
+        visible = decode_masks(found.rles, video.size).any(axis=0)
+        masks[id(pursuit)][found.frame] |= visible
     return [masks[id(pursuit)] for pursuit in pursuits]

@@ -73,32 +73,22 @@ class Repeated:
 
 def run_together(name, count, size, device, dtype, videos):
     """(masks of the first video as RLE, seconds for each) of videos side by side."""
-    from fiftyone_revseg.batch_size import BatchSize
+    from side_by_side import follow
+
     from fiftyone_revseg.tracking import load_tracker
-    from fiftyone_revseg.tracking.lockstep import Ended, Pursuit
+    from fiftyone_revseg.tracking.lockstep import Pursuit
 
     frames, boxes = make_frames(size)
     tracker = load_tracker(name, device=device, dtype=dtype)
 
-    def follow(count):
+    def follow_all(count):
         pursuits = [Pursuit(Repeated(frames, count), 0, boxes) for _ in range(videos)]
-        lockstep = tracker.lockstep(BatchSize("objects", videos))
-        lockstep.add(pursuits)
-        rles = []
-        while lockstep.count:
-            for found in lockstep.step():
-                if isinstance(found, Ended):
-                    if found.error is not None:
-                        raise found.error
-                    continue
-                masks = found.encode()
-                if found.pursuit is pursuits[0]:
-                    rles.append(masks.rles[0])
-        return rles
+        found = follow(tracker, pursuits, videos)
+        return [masks.rles[0] for pursuit, masks in found if pursuit is pursuits[0]]
 
-    follow(WARM)
+    follow_all(WARM)
     start = time.perf_counter()
-    rles = follow(count)
+    rles = follow_all(count)
     return rles, (time.perf_counter() - start) / videos
 
 
