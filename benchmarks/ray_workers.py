@@ -1,12 +1,13 @@
 """How much two workers of Ray do in the time of one.
 
-    python benchmarks/ray_workers.py [--videos 16] [--frames 60] [--rounds 3]
+    python benchmarks/ray_workers.py [--videos 64] [--frames 60] [--rounds 2]
 
 Two models: a fake one that sleeps, which any number of workers do beside each other, and the
 embedded pair, which computes. Two ideal workers would take half as long as one engine in a process
 of its own; on a machine whose cores are shared, no longer than two plain processes that are each
 given one half of the videos, with one thread each. Starting and loading are left out of all times.
 All is loaded once, and the three take turns: a machine that is slow for a while is so for all.
+Each round has videos of its own, so that nobody remembers any from the round before.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -32,7 +32,6 @@ from fiftyone_revseg.engine.ray import RayEngine
 from fiftyone_revseg.pictures import write_video
 from fiftyone_revseg.pipeline import RevSeg, load_pipeline
 from fiftyone_revseg.reasoning import ChainSpec, Reply
-from fiftyone_revseg.reasoning.seen_images import SeenImages
 from fiftyone_revseg.synthetic import make_world
 from fiftyone_revseg.tracking import FrameMasks, encode_masks
 
@@ -76,15 +75,10 @@ def sleeping(seconds: float) -> RevSeg:
     return RevSeg(SleepingReasoner(seconds), EmptyTracker())
 
 
-def embedded() -> RevSeg:
-    """The embedded pair, which remembers nothing of the videos that a run before was about."""
-    pipeline = load_pipeline("revseg-nano", device="cpu")
-    local: Any = pipeline.reasoner
-    local._decoder, local._seen = None, SeenImages(local.model, held_bytes=0)
-    return pipeline
-
-
-LOAD = {"sleeping": partial(sleeping, 0.1), "embedded": embedded}
+LOAD = {
+    "sleeping": partial(sleeping, 0.1),
+    "embedded": partial(load_pipeline, "revseg-nano", device="cpu"),
+}
 
 
 class Processes:
@@ -104,14 +98,13 @@ class Processes:
         for process in self._processes:
             process.stdout.readline()  # it is ready
 
-    def seconds(self, paths: list[str], count: int) -> float:
-        """Returns how long the first ``count`` of them take for the videos together."""
-        used = self._processes[:count]
+    def seconds(self, paths: list[str]) -> float:
+        """Returns how long they take for the videos together."""
         started = time.perf_counter()
-        for i, process in enumerate(used):
-            process.stdin.write(json.dumps(paths[i::count]) + "\n")
+        for i, process in enumerate(self._processes):
+            process.stdin.write(json.dumps(paths[i :: len(self._processes)]) + "\n")
             process.stdin.flush()
-        for process in used:
+        for process in self._processes:
             process.stdout.readline()
         return time.perf_counter() - started
 
@@ -147,30 +140,46 @@ def seconds_of(engine: RayEngine, paths: list[str]) -> float:
     return time.perf_counter() - started
 
 
-def compare(kind: str, paths: list[str], rounds: int) -> None:
-    """Prints a line."""
-    processes = Processes(kind, 2)
+def compare(kind: str, rounds: list[list[str]]) -> None:
+    """Prints a line.
+
+    Args:
+        kind: which model
+        rounds: the paths of the videos of each round; the first one is not measured
+    """
+    alone, together = Processes(kind, 1), Processes(kind, 2)
     with RayEngine(LOAD[kind], 2, cpus_per_worker=1, gpus_per_worker=0) as engine:
         while sum(member.is_ready for member in engine._pool.members) < 2:
-            seconds_of(engine, paths[:4])
-        processes.seconds(paths[:4], 2)  # what is done only once
-        totals = [0.0, 0.0, 0.0]
-        for _ in range(rounds):
-            totals[0] += processes.seconds(paths, 1)
-            totals[1] += processes.seconds(paths, 2)
-            totals[2] += seconds_of(engine, paths)
-    processes.close()
+            seconds_of(engine, rounds[0])
+        for processes in (alone, together):
+            processes.seconds(rounds[0])  # what is done only once
+        totals = np.zeros(3)
+        for paths in rounds[1:]:
+            totals += alone.seconds(paths), together.seconds(paths), seconds_of(engine, paths)
+    alone.close()
+    together.close()
     one, two, workers = totals
     print(f"{kind:>10} {one:>8.1f} s {two:>10.1f} s {workers:>8.1f} s ", end="")
     print(f"{two / workers:>15.2f} {one / 2 / workers:>11.2f}", flush=True)
 
 
+def write_videos(folder: Path, first: int, count: int, frames: int) -> list[str]:
+    """Renders worlds, from a seed on; returns the paths."""
+    paths = []
+    for seed in range(first, first + count):
+        world = make_world(seed, "test")
+        images = world.render()[0][:frames]
+        paths.append(str(folder / f"{seed}.mp4"))
+        write_video(Path(paths[-1]), ((k / world.fps, f) for k, f in enumerate(images)), world.fps)
+    return paths
+
+
 def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--videos", type=int, default=16)
+    parser.add_argument("--videos", type=int, default=64)
     parser.add_argument("--frames", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--models", nargs="*", default=list(LOAD))
     parser.add_argument("--process", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -179,20 +188,16 @@ def main() -> None:
         process(args.process)
         return
     with tempfile.TemporaryDirectory() as folder:
-        paths = []
-        for seed in range(args.videos):
-            world = make_world(seed % 8, "test")
-            paths.append(str(Path(folder) / f"{seed:03d}.mp4"))
-            frames = world.render()[0][: args.frames]
-            write_video(
-                Path(paths[-1]), ((k / world.fps, f) for k, f in enumerate(frames)), world.fps
-            )
+        rounds, first = [], 0
+        for count in (4, *[args.videos] * args.rounds):
+            rounds.append(write_videos(Path(folder), first, count, args.frames))
+            first += count
         print(f"{args.rounds} x {args.videos} videos of up to {args.frames} frames, ", end="")
         print(f"{os.cpu_count()} cores")
         print(f"{'model':>10} {'1 process':>10} {'2 processes':>12} {'2 workers':>10} ", end="")
         print(f"{'of 2 processes':>15} {'of 2 ideal':>11}")
         for kind in args.models:
-            compare(kind, paths, args.rounds)
+            compare(kind, rounds)
 
 
 if __name__ == "__main__":

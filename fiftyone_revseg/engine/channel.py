@@ -42,9 +42,12 @@ class Channel(_Stoppable, Generic[T]):
 
     def __init__(self, size: int, stop: threading.Event):
         super().__init__(stop)
-        self._size = size
+        self.size = size
         self._items: deque[T] = deque()
         self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._items)
 
     def put(self, item: T) -> None:
         """Adds an item once there is room.
@@ -53,7 +56,7 @@ class Channel(_Stoppable, Generic[T]):
             Stopped: if the engine stops meanwhile
         """
         with self._changed:
-            while len(self._items) >= self._size:
+            while len(self._items) >= self.size:
                 self._wait()
             self._check()
             self._items.append(item)

@@ -242,7 +242,19 @@ class _Run:
                     self._hand_on(chain.take_finished())
             if not chain.waiting:
                 return
-            self._hand_on(chain.step())
+            if chain.waiting < self._engine.dialogues.size and self._has_time():
+                self._stop.wait(_LOOK)
+            else:
+                self._hand_on(chain.step())
+
+    def _has_time(self) -> bool:
+        """Whether a fuller batch may come before the tracker has nothing to do."""
+        is_server = getattr(self._pipeline.reasoner, "concurrency", None) is not None
+        if is_server or self._decoded.ended:  # a server makes its own batches
+            return False
+        lockstep = self._lockstep
+        is_full = lockstep is not None and not lockstep.wants_more(self._engine._trackers)
+        return is_full or len(self._grounded) > 0
 
     def _hand_on(self, reasoned: list[tuple[Any, list[Any]]]) -> None:
         for work, trajectories in reasoned:

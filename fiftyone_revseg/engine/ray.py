@@ -230,19 +230,21 @@ class _Run:
         for member in ready:
             if self._suspects and not member.tasks:
                 self._give(member, self._suspects.popleft())
-        # One each in turn, so that all have something; and near the end so few at a time that
-        # none is left with much while others have nothing to do
+        # So few at a time near the end that none is left with much while others have nothing to
+        # do; but several at once to those that have done half of theirs, as dialogues that begin
+        # together go in one batch
+        hungry = [m for m in ready if len(m.tasks) <= self._room(m, ready) // 2 and not m.is_alone]
         while self._waiting:
-            room = max(2, math.ceil(len(self._waiting) / max(1, len(ready))))
-            free = [
-                member
-                for member in ready
-                if len(member.tasks) < min(member.window, room) and not member.is_alone
-            ]
+            free = [m for m in hungry if len(m.tasks) < self._room(m, ready)]
             if not free:
                 return
+            # One each in turn, so that all have something
             least = min(free, key=lambda member: len(member.tasks))
             self._give(least, self._waiting.popleft())
+
+    def _room(self, member: Member, ready: list[Member]) -> int:
+        """How many jobs a worker may have while so many wait."""
+        return min(member.window, max(2, math.ceil(len(self._waiting) / len(ready))))
 
     def _give(self, member: Member, task: Task) -> None:
         if not member.tasks:

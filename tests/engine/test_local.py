@@ -62,6 +62,25 @@ class FakeVideo:
             FakeVideo.opened -= 1
 
 
+class HeldTracker(BoxTracker):
+    """Gives masks only once it is let go."""
+
+    def __init__(self):
+        super().__init__()
+        self.started, self.held = threading.Event(), threading.Event()
+
+    def track(self, frames, boxes):
+        self.started.set()
+        self.held.wait(30)
+        yield from super().track(frames, boxes)
+
+
+def wait_until(is_so, seconds=30):
+    end = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < end:
+        time.sleep(0.01)
+
+
 @pytest.fixture(autouse=True)
 def _fake_videos(monkeypatch, request):
     if request.node.originalname == "test_equals_the_pipeline":
@@ -145,6 +164,28 @@ def test_turns_of_different_videos_share_batches():
     run(engine(reasoner, dialogues=4), jobs(8, ("both",)))
     assert sum(reasoner.batches) == 8 * 3  # turn 1, and turn 2 for each object
     assert max(reasoner.batches) == 4
+
+
+def test_dialogues_wait_for_others_while_there_is_enough_to_track():
+    reasoner, tracker = ScriptedReasoner(ANSWERS), HeldTracker()
+
+    def few_at_a_time():
+        first, second, *others = jobs(6)
+        yield first
+        wait_until(tracker.started.is_set)
+        yield second
+        wait_until(lambda: sum(reasoner.batches) == 4)  # both turns of two dialogues
+        for job in others:
+            yield job
+            time.sleep(0.05)
+        wait_until(lambda: sum(reasoner.batches) > 4)
+        tracker.held.set()
+
+    try:
+        assert len(run(engine(reasoner, tracker, dialogues=4), few_at_a_time())) == 6
+    finally:
+        tracker.held.set()
+    assert reasoner.batches == [1, 1, 1, 1, 4, 4]
 
 
 @pytest.mark.parametrize("name", ["missing.mp4", "broken.mp4"])

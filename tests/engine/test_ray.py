@@ -9,6 +9,8 @@ import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import fiftyone as fo
 import pytest
@@ -19,7 +21,8 @@ import fiftyone_revseg as revseg
 from fiftyone_revseg.cli import main
 from fiftyone_revseg.dataset import segment_view
 from fiftyone_revseg.engine import EngineJob, LocalEngine
-from fiftyone_revseg.engine.ray import RayEngine
+from fiftyone_revseg.engine.ray import RayEngine, _Run
+from fiftyone_revseg.engine.ray_pool import Member
 from fiftyone_revseg.pictures import write_video as write_frames
 from fiftyone_revseg.synthetic import make_world
 from fiftyone_revseg.types import Status
@@ -155,6 +158,26 @@ def test_what_cannot_be_loaded_is_said_at_once(own_ray):
         RayEngine(ray_models.load_nothing, 1) as engine,
     ):
         _ = engine.pipeline
+
+
+def test_jobs_go_out_in_portions_that_shrink_toward_the_end(folder):
+    fast, slow = (Member(actor=Mock(), window=12) for _ in range(2))
+    for member in (fast, slow):
+        member.actor.segment.remote.side_effect = lambda number, job: number
+    pool = SimpleNamespace(members=[fast, slow])
+    engine = SimpleNamespace(_pool=pool, _ray=None, _max_workers=2)
+    run = _Run(engine, (job(folder, "the cat", key) for key in range(24)), None)
+    portions, done = [], []
+    run._look_ahead()
+    while not portions or fast.tasks:
+        before = len(fast.tasks)
+        run._hand_out()
+        if len(fast.tasks) > before:
+            portions.append(len(fast.tasks) - before)
+        done.append(fast.tasks.pop(next(iter(fast.tasks))).number)  # the slow one gets nothing done
+    assert portions == [6, 2, 2, 2, 2, 1, 1, 1, 1]
+    assert len(slow.tasks) <= 6
+    assert sorted([*done, *slow.tasks]) == list(range(24))
 
 
 @pytest.mark.parametrize(
