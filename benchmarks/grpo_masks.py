@@ -40,6 +40,7 @@ def track_answers(
         the seconds that a pair and checkpoint took; 0 if there was nothing to follow
     """
     started, count = time.perf_counter(), 0
+    unsaved: list[Answers] = []
     for i, row in enumerate(tqdm(rows, desc=f"tracking what {len(asked)} checkpoints boxed")):
         missing = [answers for answers in asked if "jf" not in answers.pairs[row.id]]
         if missing:
@@ -47,9 +48,11 @@ def track_answers(
             for answers, jf in zip(missing, _j_and_f(row, boxes, tracker), strict=True):
                 answers.pairs[row.id]["jf"] = jf
         count += len(missing)
-        if count and (i % _SAVE_EVERY == _SAVE_EVERY - 1 or i == len(rows) - 1):
-            for answers in asked:
+        unsaved += [answers for answers in missing if answers not in unsaved]
+        if i % _SAVE_EVERY == _SAVE_EVERY - 1 or i == len(rows) - 1:
+            for answers in unsaved:
                 answers.save()
+            unsaved.clear()
     return (time.perf_counter() - started) / count if count else 0.0
 
 

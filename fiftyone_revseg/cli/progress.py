@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fiftyone_revseg.cli.ctrl_c import CtrlC
+
 if TYPE_CHECKING:
     from fiftyone_revseg.dataset import RunProgress
 
@@ -63,7 +65,8 @@ class RunBars:
     """Shows one bar over all videos, and under it one for each stage of the current video.
 
     An instance is what ``segment_view(..., progress=)`` calls. Where the error stream is no
-    terminal, as in a log file, one line is written for each video instead.
+    terminal, as in a log file, one line is written for each video instead. Within its context,
+    Ctrl-C ends the run even where the exception was swallowed: with the next news of it.
 
     Args:
         title ("Segmenting"): what is done to the videos
@@ -75,8 +78,10 @@ class RunBars:
         self._stages = StageBars(nested=True)
         self._shown = sys.stderr.isatty()
         self._said = 0
+        self._ctrl_c = CtrlC()
 
     def __call__(self, progress: RunProgress) -> None:
+        self._ctrl_c.check()
         if self._shown:
             self._show(progress)
         elif progress.done > self._said:
@@ -96,9 +101,11 @@ class RunBars:
             self._stages.close()
 
     def __enter__(self) -> RunBars:
+        self._ctrl_c.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ctrl_c.__exit__()
         self._stages.close()
         if self._bar is not None:
             self._bar.close()

@@ -108,6 +108,11 @@ def run_scheduled(dataset: fo.Dataset) -> None:
     subprocess.run(command, env=environment(), check=True, timeout=2 * PATIENCE)
 
 
+# The App's router throws this where something asks it for a page that is still on its way, as on a
+# machine that is slow; it goes on when the page is there
+_ASKED_TOO_EARLY = "entry is loading"
+
+
 @contextmanager
 def open_page() -> Iterator[Any]:
     """Opens an empty page in a browser without a screen.
@@ -122,7 +127,12 @@ def open_page() -> Iterator[Any]:
         page = browser.new_page(viewport={"width": 1400, "height": 900})
         page.set_default_timeout(1000 * PATIENCE)
         page.errors = []
-        page.on("pageerror", lambda error: page.errors.append(str(error)))
+
+        def note(error: Any) -> None:
+            if str(error) != _ASKED_TOO_EARLY:
+                page.errors.append(str(error))
+
+        page.on("pageerror", note)
         yield page
         browser.close()
 

@@ -23,7 +23,7 @@ from contents import contents
 from fake_models import write_video
 from run_segment import QUERY, Runner, make_pipeline
 
-VIDEOS, FRAMES = 20, 200
+VIDEOS, FRAMES = 8, 200
 CLIPS = ([1, 90], [111, 190])
 KILLS, MOMENTS = 30, 8  # in all, and in each run that is killed
 # A run, and another one over its results

@@ -63,7 +63,7 @@ def test_the_losses_can_be_learned(tmp_path):
     losses, optimizers = Losses(tokenizer, model, heads), _optimizers(model, heads, TINY)
     batch = next(iter(_batches(TINY, tokenizer, 0)))
     seen = []
-    for _ in range(40):
+    for _ in range(25):
         parts = losses(batch)
         (parts["words"] + parts["dense"]).backward()
         for optimizer in optimizers:
