@@ -371,8 +371,9 @@ def plot(results, path):
 
     scaling = results.get("scaling", {})
     rows = 2 if scaling else 1
-    figure = plt.figure(figsize=(13, 3.6 * rows))
-    left, right = (figure.add_subplot(rows, 2, i) for i in (1, 2))
+    figure = plt.figure(figsize=(13, 3.6 * rows), layout="constrained")
+    parts = figure.subfigures(rows, 1, squeeze=False)[:, 0]
+    left, right = parts[0].subplots(1, 2)
     for column, (what, offset) in enumerate((("clock", -0.2), ("CPU", 0.2))):
         values = [total[column] for total in results["totals"].values()]
         left.bar(np.arange(len(values)) + offset, values, 0.4, label=what)
@@ -383,8 +384,8 @@ def plot(results, path):
     shares["everything else"] = results["engine_cpu"] - sum(shares.values())
     right.barh(list(shares), list(shares.values()))
     right.set_xlabel("seconds of CPU time in the engine")
-    for i, (title, points) in enumerate(scaling.items()):
-        axes = figure.add_subplot(rows, len(scaling), len(scaling) + 1 + i)
+    below = parts[1].subplots(1, len(scaling)) if scaling else []
+    for i, (axes, (title, points)) in enumerate(zip(below, scaling.items(), strict=True)):
         labels, clock, cpu = zip(*points, strict=True)
         axes.plot(labels, clock, marker="o", label="clock")
         axes.plot(labels, cpu, marker="o", label="CPU")
@@ -396,7 +397,6 @@ def plot(results, path):
         if i == 0:
             axes.set_ylabel("seconds per video")
             axes.legend()
-    figure.tight_layout()
     figure.savefig(path, dpi=110)
     print(f"\nplot: {path}")
 
