@@ -5,10 +5,11 @@
     decode -> reason -> track -> encode -> the caller
 
 Decoding opens a video and reads the sampled frames, once for all of its queries. Reasoning makes
-batches of whatever dialogues wait, of any video and in either turn. Tracking takes the passes of
-many videos step by step together. Encoding makes run lengths of masks, in a thread of its own, and
-puts together what belongs to a job. Every queue is bounded, so memory does not depend on how many
-jobs there are, nor on how long the videos are.
+batches of whatever dialogues wait, of any video and in either turn; while the tracker has enough to
+do, it waits until a batch is full. Tracking takes the passes of many videos step by step together.
+Encoding makes run lengths of masks, in a thread of its own, and puts together what belongs to a
+job. Every queue is bounded, so memory does not depend on how many jobs there are, nor on how long
+the videos are.
 
 Threads and not processes: the models release Python's lock while they compute.
 """
