@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from peak_memory import peak
 
 CASES = ((10, 24), (100, 24), (1000, 24), (1, 200), (1, 1000), (1, 10_000))
 ANSWER = '<think>t</think><answer>[{"frame_idx": 1, "object description": "a"}]</answer>'
@@ -83,15 +84,6 @@ def run(videos, frames):
         jobs = (EngineJob(path, ("the star",), key=i) for i in range(videos))
         statuses = [str(a.status) for _, answers in engine.run(jobs) for a in answers]
     print(json.dumps({"done": len(statuses), "statuses": sorted(set(statuses)), "MiB": peak()}))
-
-
-def peak():
-    """The most memory that this process took so far, in MiB.
-
-    ``resource.getrusage`` would count what the process that started this one had at that time.
-    """
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def memory(cases=CASES):

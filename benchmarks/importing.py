@@ -14,13 +14,13 @@ import gc
 import json
 import os
 import platform
-import resource
 import tempfile
 import time
 from pathlib import Path
 
 import fiftyone as fo
 import numpy as np
+from peak_memory import peak
 from PIL import Image
 
 from fiftyone_revseg.evaluation.benchmarks import import_benchmark
@@ -84,11 +84,6 @@ def plain_loop(root, count):
             sample.frames[k + 1] = fo.Frame(ground_truth=fo.Detections(detections=detections))
         dataset.add_sample(sample)
     return time.perf_counter() - started, dataset
-
-
-def peak():
-    """The largest memory that this process has had, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main():

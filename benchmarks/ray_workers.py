@@ -29,10 +29,9 @@ import numpy as np
 
 from fiftyone_revseg.engine import EngineJob, LocalEngine
 from fiftyone_revseg.engine.ray import RayEngine
-from fiftyone_revseg.pictures import write_video
 from fiftyone_revseg.pipeline import RevSeg, load_pipeline
 from fiftyone_revseg.reasoning import ChainSpec, Reply
-from fiftyone_revseg.synthetic import make_world
+from fiftyone_revseg.synthetic import make_world, write_video
 from fiftyone_revseg.tracking import FrameMasks, encode_masks
 
 QUERY = "the object that appears last"
@@ -168,9 +167,8 @@ def write_videos(folder: Path, first: int, count: int, frames: int) -> list[str]
     paths = []
     for seed in range(first, first + count):
         world = make_world(seed, "test")
-        images = world.render()[0][:frames]
         paths.append(str(folder / f"{seed}.mp4"))
-        write_video(Path(paths[-1]), ((k / world.fps, f) for k, f in enumerate(images)), world.fps)
+        write_video(paths[-1], world.render()[0][:frames], world.fps)
     return paths
 
 

@@ -42,7 +42,7 @@ class Channel(_Stoppable, Generic[T]):
 
     def __init__(self, size: int, stop: threading.Event):
         super().__init__(stop)
-        self.size = size
+        self._size = size
         self._items: deque[T] = deque()
         self._closed = False
 
@@ -56,7 +56,7 @@ class Channel(_Stoppable, Generic[T]):
             Stopped: if the engine stops meanwhile
         """
         with self._changed:
-            while len(self._items) >= self.size:
+            while len(self._items) >= self._size:
                 self._wait()
             self._check()
             self._items.append(item)

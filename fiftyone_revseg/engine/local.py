@@ -89,9 +89,11 @@ class LocalEngine:
         device = getattr(tracker, "device", None)
         model_device = getattr(getattr(reasoner, "model", None), "device", None)
         self._on_cpu = getattr(device, "type", "") == "cpu" and self._start_lockstep is not None
+        # A server says itself how many it takes at a time, and makes its own batches
+        on_server = getattr(reasoner, "concurrency", None)
+        self._waits_for_batches = on_server is None
         if dialogues is None:
-            # A server says itself how many it takes at a time
-            dialogues = getattr(reasoner, "concurrency", None) or fitting(
+            dialogues = on_server or fitting(
                 model_device, _DIALOGUE_BYTES, _MOST_DIALOGUES, _DIALOGUES_ON_CPU
             )
         if objects is None:
@@ -250,8 +252,7 @@ class _Run:
 
     def _has_time(self) -> bool:
         """Whether a fuller batch may come before the tracker has nothing to do."""
-        is_server = getattr(self._pipeline.reasoner, "concurrency", None) is not None
-        if is_server or self._decoded.ended:  # a server makes its own batches
+        if not self._engine._waits_for_batches or self._decoded.ended:
             return False
         lockstep = self._lockstep
         is_full = lockstep is not None and not lockstep.wants_more(self._engine._trackers)

@@ -20,6 +20,7 @@ from fiftyone_revseg.types import FrameTable
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fake_models import ANSWERS, SPEC, BoxTracker, ScriptedReasoner
+from waiting import wait_until
 
 QUERIES = ("the cat", "both", "the ghost", "the blur")
 
@@ -73,12 +74,6 @@ class HeldTracker(BoxTracker):
         self.started.set()
         self.held.wait(30)
         yield from super().track(frames, boxes)
-
-
-def wait_until(is_so, seconds=30):
-    end = time.monotonic() + seconds
-    while not is_so() and time.monotonic() < end:
-        time.sleep(0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -172,13 +167,13 @@ def test_dialogues_wait_for_others_while_there_is_enough_to_track():
     def few_at_a_time():
         first, second, *others = jobs(6)
         yield first
-        wait_until(tracker.started.is_set)
+        assert wait_until(tracker.started.is_set, 30)
         yield second
-        wait_until(lambda: sum(reasoner.batches) == 4)  # both turns of two dialogues
+        assert wait_until(lambda: sum(reasoner.batches) == 4, 30)  # both turns of two dialogues
         for job in others:
             yield job
             time.sleep(0.05)
-        wait_until(lambda: sum(reasoner.batches) > 4)
+        assert wait_until(lambda: sum(reasoner.batches) > 4, 30)
         tracker.held.set()
 
     try:

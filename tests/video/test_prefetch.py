@@ -1,18 +1,14 @@
 import gc
+import sys
 import threading
-import time
+from pathlib import Path
 
 import pytest
 
 from fiftyone_revseg.video import prefetch
 
-
-def wait_until(condition):
-    for _ in range(500):
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from waiting import wait_until
 
 
 def test_order_is_kept():
