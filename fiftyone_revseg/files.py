@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,5 +38,33 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any, indent: int | None = None) -> None:
-    """Writes a JSON file."""
-    write_text(path, json.dumps(value, indent=indent) + "\n")
+    """Writes a JSON file, see :func:`to_json`."""
+    write_text(path, to_json(value, indent=indent) + "\n")
+
+
+def to_json(value: Any, **options: Any) -> str:
+    """Makes JSON that every reader takes: a number that is not finite becomes null.
+
+    Python alone writes NaN and Infinity, which the standard does not know.
+
+    Args:
+        value: what to write
+        **options: those of :func:`json.dumps`
+
+    Returns:
+        the text
+    """
+    try:
+        return json.dumps(value, allow_nan=False, **options)
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False, **options)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value

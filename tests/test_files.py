@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from fiftyone_revseg.files import replacing, write_json, write_text
+from fiftyone_revseg.files import replacing, to_json, write_json, write_text
 
 
 def test_a_file_is_written_into_a_new_directory_and_nothing_is_left_beside_it(tmp_path):
@@ -35,3 +35,11 @@ def test_a_value_that_json_does_not_know_writes_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
     write_json(tmp_path / "run.json", {"steps": 3}, indent=2)
     assert json.loads((tmp_path / "run.json").read_text()) == {"steps": 3}
+
+
+def test_numbers_that_are_not_finite_become_null(tmp_path):
+    value = {"a": float("nan"), "b": [1.5, (float("inf"), {"c": -float("inf")})], "d": "NaN"}
+    write_json(tmp_path / "figures.json", value)
+    text = (tmp_path / "figures.json").read_text()
+    assert text == '{"a": null, "b": [1.5, [null, {"c": null}]], "d": "NaN"}\n'
+    assert to_json({"ü": 0.5}, ensure_ascii=False) == '{"ü": 0.5}'

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
 import click
 
+from fiftyone_revseg.files import to_json
 from fiftyone_revseg.presets import PRESETS, Preset
 
 
@@ -51,7 +51,7 @@ def models(as_json, register, add, tracker, forget) -> None:
         _register()
     rows = [describe(name, preset) for name, preset in presets.items()]
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        click.echo(to_json(rows, indent=2))
         return
 
     header = ("MODEL", "SIZE", "LICENCE", "GPU MEMORY", "ON DISK")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fiftyone_revseg import pictures
+from fiftyone_revseg.files import to_json
 
 if TYPE_CHECKING:
     from fiftyone_revseg.pipeline import Segmentation
@@ -63,7 +63,7 @@ def _about(answer: Segmentation) -> str:
     about = answer.to_dict()
     del about["tracks"]  # they have a file of their own
     about["key_frames"] = list(answer.trajectory.key_frames)
-    return json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+    return to_json(about, indent=2, ensure_ascii=False) + "\n"
 
 
 def masks_at(answer: Segmentation, k: int) -> list[np.ndarray | None]:
@@ -96,7 +96,7 @@ def _write_key_frames(directory: Path, video: Video, answer: Segmentation) -> li
 
 def _write_masks(directory: Path, video: Video, answer: Segmentation, png: bool) -> list[Path]:
     tracks = [track and track.to_dict() for track in answer.tracks]
-    (directory / "masks.json").write_text(json.dumps(tracks), encoding="utf-8")
+    (directory / "masks.json").write_text(to_json(tracks), encoding="utf-8")
     width, height = answer.size
 
     def frames() -> Iterator[tuple[float, np.ndarray]]:

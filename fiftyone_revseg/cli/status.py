@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from datetime import datetime
 from typing import Any
 
 import click
 
+from fiftyone_revseg.files import to_json
 from fiftyone_revseg.types import Status
 
 _SHOWN = 20  # reasons; more are listed by --json
@@ -57,7 +57,7 @@ def status(dataset_name, label_field, as_json) -> None:
         "label_fields": {name: describe(dataset, name) for name in names},
     }
     if as_json:
-        click.echo(json.dumps(about, indent=2, ensure_ascii=False, default=str))
+        click.echo(to_json(about, indent=2, ensure_ascii=False, default=str))
         return
     for line in _lines(about):
         click.echo(line)

@@ -30,8 +30,9 @@ from fiftyone_revseg.dataset.masks import (
 )
 from fiftyone_revseg.dataset.progress import OnProgress
 from fiftyone_revseg.dataset.schema import valid_label_field
+from fiftyone_revseg.files import to_json
 from fiftyone_revseg.pictures import save_index_mask
-from fiftyone_revseg.tracking.rle import RLE, encode_masks, rle_box
+from fiftyone_revseg.tracking.rle import RLE, encode_masks, rle_areas, rle_box
 from fiftyone_revseg.version import __version__
 
 _JPEG_QUALITY = 95
@@ -310,10 +311,9 @@ class _Track:
         (self._rles[position],) = encode_masks(canvas)
 
     def to_dict(self) -> dict[str, Any]:
-        from pycocotools import mask as coco
-
         boxes = [None if rle is None else _xywh(rle_box(rle)) for rle in self._rles]
-        areas = [None if rle is None else int(coco.area(rle)) for rle in self._rles]
+        counts = rle_areas(self._rles).tolist()
+        areas = [rle and count for rle, count in zip(self._rles, counts, strict=True)]
         score = float(np.mean(self._scores)) if self._scores else None
         return {
             "segmentations": self._rles,
@@ -532,7 +532,7 @@ def _answer(answer: fol.Classification) -> dict[str, Any]:
 
 def _json(value: Any) -> str:
     # Dates of corrections are no JSON
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return to_json(value, ensure_ascii=False, default=str)
 
 
 def _replace_folder(partial: Path, folder: Path) -> None:

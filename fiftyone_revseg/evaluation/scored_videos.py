@@ -21,6 +21,7 @@ from fiftyone_revseg.evaluation.questions import Question, Questions
 from fiftyone_revseg.evaluation.results import ExpressionScore
 from fiftyone_revseg.evaluation.scoring import FrameScores, Pair
 from fiftyone_revseg.evaluation.video_masks import Track, VideoMasks, read_masks
+from fiftyone_revseg.tracking.rle import rle_areas
 
 if TYPE_CHECKING:
     from fiftyone_revseg.dataset.masks import LabelledVideo, Unusable
@@ -143,7 +144,7 @@ class Scorer:
         scored = ScoredVideo(video.id, video.ids, [video.numbers[int(k)] for k in counted])
         self._videos.append(scored)
         single = len({question.expression.text for question in questions}) == 1
-        foreground = _areas(masks.foreground or masks.union(masks.truth))[counted]
+        foreground = rle_areas(masks.foreground or masks.union(masks.truth))[counted]
         for question in questions:
             targets = masks.targets(question)
             union = masks.union(targets)
@@ -330,9 +331,3 @@ def _share_of(hits: np.ndarray, frames: np.ndarray) -> float | None:
 def _known(questions: list[Question]) -> list[Question]:
     """Those whose truth is known."""
     return [q for q in questions if q.by_query or q.expression.objects is not None]
-
-
-def _areas(track: Track) -> np.ndarray:
-    from pycocotools import mask as coco
-
-    return np.array([0 if rle is None else int(coco.area(rle)) for rle in track])

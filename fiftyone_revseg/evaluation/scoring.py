@@ -20,6 +20,7 @@ import numpy as np
 from fiftyone_revseg.evaluation.bit_masks import Part, checked_runs, f_of_bits, mask_bits
 from fiftyone_revseg.evaluation.metrics import tolerance_radius
 from fiftyone_revseg.evaluation.parallel import Workers, usable_cores
+from fiftyone_revseg.tracking.rle import rle_areas
 
 if TYPE_CHECKING:
     from fiftyone_revseg.tracking import RLE
@@ -102,7 +103,7 @@ def score_rles(
                 f"{[height, width]}"
             )
     pred = [rle and _scaled(rle, size) for rle in pred]
-    pred_area, gt_area = _areas(pred), _areas(gt)
+    pred_area, gt_area = rle_areas(pred), rle_areas(gt)
     intersection = np.zeros(len(gt), np.int64)
     # F is 1 where neither mask has a boundary, and 0 where one of them has none. A mask that
     # covers the whole frame has no boundary either
@@ -194,7 +195,7 @@ def union_rles(rles: Sequence[RLE]) -> RLE | None:
     if not rles:
         return None
     if len(rles) == 1:
-        return rles[0] if coco.area(rles[0]) else None
+        return rles[0] if rle_areas(rles).any() else None
     for rle in rles:
         checked_runs(rle)
     union = coco.merge(list(rles))
@@ -212,16 +213,6 @@ def _naming(pair: Pair) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"{pair.key}: {error}") from error
-
-
-def _areas(rles: Sequence[RLE | None]) -> np.ndarray:
-    from pycocotools import mask as coco
-
-    areas = np.zeros(len(rles), np.int64)
-    there = [k for k, rle in enumerate(rles) if rle is not None]
-    if there:
-        areas[there] = coco.area([rles[k] for k in there])
-    return areas
 
 
 def _scaled(rle: RLE, size: tuple[int, int]) -> RLE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from ..files import to_json
 from ..types import FrameTable, Status
 from .spec import ChainSpec
 
@@ -163,7 +164,7 @@ class Trajectory:
 
     def to_json(self) -> str:
         """Returns the trajectory as a JSON string."""
-        return json.dumps(self.to_dict())
+        return to_json(self.to_dict())
 
     @classmethod
     def from_json(cls, s: str) -> Trajectory:

@@ -74,6 +74,26 @@ def decode_masks(rles: Sequence[RLE | None], size: tuple[int, int]) -> np.ndarra
     return masks
 
 
+def rle_areas(rles: Sequence[RLE | None]) -> np.ndarray:
+    """Counts the pixels of masks.
+
+    Args:
+        rles: N RLEs or None
+
+    Returns:
+        (N,) int64; 0 where there is no mask
+    """
+    from pycocotools import mask as coco
+
+    areas = np.zeros(len(rles), np.int64)
+    there = [k for k, rle in enumerate(rles) if rle is not None]
+    # With numpy 2, pycocotools cannot count more than 255 masks in one call
+    for start in range(0, len(there), 255):
+        part = there[start : start + 255]
+        areas[part] = coco.area([rles[k] for k in part])
+    return areas
+
+
 def rle_box(rle: RLE) -> np.ndarray:
     """The box around a mask.
 
