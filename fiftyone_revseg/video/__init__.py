@@ -8,9 +8,17 @@ for k, frame in video.walk(len(video) - 1, step=-1):
 """
 
 from .errors import VideoError
-from .open import open_video
+from .open import VideoExtent, open_video, video_extent
 from .prefetch import prefetch
 from .sampling import uniform_indices
 from .video import Video
 
-__all__ = ["Video", "VideoError", "open_video", "prefetch", "uniform_indices"]
+__all__ = [
+    "Video",
+    "VideoError",
+    "VideoExtent",
+    "open_video",
+    "prefetch",
+    "uniform_indices",
+    "video_extent",
+]

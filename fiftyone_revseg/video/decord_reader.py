@@ -38,6 +38,7 @@ class DecordSource:
         self.size = exact.size
         self.fps = exact.fps
         self.times = exact.times
+        self.start_offset = exact.start_offset
         self.key_frames = exact.key_frames
         self.frame_bytes = exact.frame_bytes
         self.why = "the packet index shows nothing on which decord is known to be wrong"

@@ -112,6 +112,7 @@ class ImageSource:
 
     decoder = "images"
     why = "an image sequence"
+    start_offset = 0.0
 
     def __init__(self, path: str, files: Sequence[str], fps: float = DEFAULT_FPS):
         self.path = path

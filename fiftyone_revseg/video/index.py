@@ -50,6 +50,7 @@ class PacketIndex:
         key_positions: if counted, the byte positions of the packets at which decoding can start
         key_numbers: if counted, the numbers of the frames in them
         last_stamp: the stamp of the last packet in the file
+        origin: the seconds, on the clock of the stamps, at which a player's clock shows 0
         broken_tail: the stamps (the byte positions if counted) of packets that the end of the file
             cuts off; see :meth:`whole`
         objections: what speaks against decord, in words; empty if nothing does
@@ -66,6 +67,7 @@ class PacketIndex:
     key_positions: tuple[int, ...] = ()
     key_numbers: tuple[int, ...] = ()
     last_stamp: int | None = None
+    origin: float = 0.0
     broken_tail: frozenset[int] = frozenset()
     objections: tuple[str, ...] = ()
 
@@ -83,6 +85,11 @@ class PacketIndex:
     def times(self) -> np.ndarray:
         """(N,) float64 seconds, the first frame at 0."""
         return (self.stamps - self.stamps[0]) * float(self.time_base)
+
+    @property
+    def start_offset(self) -> float:
+        """The seconds that a player's clock shows at the first frame."""
+        return float(self.stamps[0] * self.time_base) - self.origin
 
     def whole(self, packets: Iterable[Any]) -> Iterator[Any]:
         """Leaves out the packets that the end of the file cuts off: they decode to garbage."""
@@ -195,6 +202,7 @@ def build_index(path: str) -> PacketIndex:
         length_size = _nal_length_size(stream)
         packets = _read_packets(container, stream, codec == "h264", length_size)
         format_name = container.format.name
+        origin = _origin(container)
 
     # What the end of the file cut off does not decode, or decodes to garbage
     tail = len(packets.pts)
@@ -210,7 +218,7 @@ def build_index(path: str) -> PacketIndex:
             " download it again."
         )
     if not _stamps_trusted(packets, shown, format_name):
-        return _count_frames(path, codec, format_name, time_base, rate, packets, tail)
+        return _count_frames(path, codec, format_name, time_base, rate, packets, tail, origin)
 
     stamps = np.sort(np.array([packets.pts[i] for i in shown], dtype=np.int64))
     keys = [i for i in range(tail) if packets.key[i]]
@@ -224,9 +232,17 @@ def build_index(path: str) -> PacketIndex:
         np.array([packets.pts[i] for i in keys], dtype=np.int64),
         tuple(packets.dts[i] for i in keys),
         last_stamp=packets.pts[tail - 1],
+        origin=origin,
         broken_tail=broken_tail,
         objections=tuple(objections),
     )
+
+
+def _origin(container: Any) -> float:
+    """Where a player's clock starts: at 0, but with the first packet of a programme stream."""
+    if _OPEN_ENDED & set(container.format.name.split(",")):
+        return (container.start_time or 0) / 1e6
+    return 0.0
 
 
 def _read_packets(container: Any, stream: Any, h264: bool, length_size: int) -> _Packets:
@@ -350,6 +366,7 @@ def _count_frames(
     rate: float | None,
     packets: _Packets,
     tail: int,
+    origin: float,
 ) -> PacketIndex:
     """Numbers the frames by decoding them all, once, in the order in which they come out."""
     stamps: list[Any] = []
@@ -381,6 +398,9 @@ def _count_frames(
         fps = Fraction(rate or 25).limit_denominator(1001)  # 25 is also what FFmpeg assumes
         time_base = 1 / fps
         stamps = list(range(len(stamps)))
+        origin = 0.0
+    elif "avi" in container_name.split(","):
+        origin = float(stamps[0] * time_base)  # what it has is the order of decoding
     return PacketIndex(
         codec,
         container_name,
@@ -391,6 +411,7 @@ def _count_frames(
         key_dts,
         counted=True,
         broken_tail=frozenset(p for p in packets.pos[tail:] if p is not None and p >= 0),
+        origin=origin,
         key_positions=positions,
         key_numbers=tuple(key_numbers),
         objections=("the file does not say when its frames are shown",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from .decord_reader import DecordSource, decord_objections
 from .diagnosis import missing
@@ -72,6 +73,39 @@ def open_video(
     else:
         source = _open_images([os.fspath(file) for file in path], fps)
     return Video(source, frame_range, ahead, held_bytes)
+
+
+@dataclass(frozen=True)
+class VideoExtent:
+    """What a video spans, see :func:`video_extent`.
+
+    Attributes:
+        size: the (width, height) of a frame in pixels, upright
+        length: the number of frames
+    """
+
+    size: tuple[int, int]
+    length: int
+
+
+def video_extent(path: str | os.PathLike | Sequence[str | os.PathLike]) -> VideoExtent:
+    """Tells the size and length that :func:`open_video` finds, without getting ready to read.
+
+    This is the one truth about both: what containers state about themselves, and FiftyOne's
+    metadata repeats, is not the size of a phone's video held upright, nor the number of frames of
+    one that was cut or recorded from a screen.
+
+    Args:
+        path: what :func:`open_video` takes
+
+    Returns:
+        a :class:`VideoExtent`
+
+    Raises:
+        VideoError: as :func:`open_video` does
+    """
+    with open_video(path, decoder="pyav") as video:
+        return VideoExtent(video.size, len(video))
 
 
 def _open_images(files: list[str], fps: float | None) -> Source:

@@ -50,6 +50,7 @@ class PyAVSource:
         if index.open_ended and not index.counted:
             self.index = self._without_cut_frame()
         self.times = self.index.times
+        self.start_offset = self.index.start_offset
         self.key_frames = self.index.key_frames
         self.fps = average_fps(self.times, index.rate)
         self.frame_bytes = sum(plane.buffer_size for plane in first.planes)

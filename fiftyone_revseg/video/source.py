@@ -32,6 +32,7 @@ class Source(Protocol):
         size: the (width, height) of a frame in pixels, upright
         fps: average frames per second
         times: (N,) float array of the seconds at which the frames are shown, the first at 0
+        start_offset: the seconds that a player's clock shows at the first frame
         key_frames: increasing frame numbers at which decoding can start; the first is 0
         frame_bytes: the bytes that one frame takes in the form that ``Cursor.read`` returns
         decoder: "decord", "pyav" or "images"
@@ -42,6 +43,7 @@ class Source(Protocol):
     size: tuple[int, int]
     fps: float
     times: np.ndarray
+    start_offset: float
     key_frames: np.ndarray
     frame_bytes: int
     decoder: str

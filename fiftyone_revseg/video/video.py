@@ -127,6 +127,22 @@ class Video:
         return float(times[self._number(k)] - times[self._start])
 
     @property
+    def times(self) -> np.ndarray:
+        """(N,) float64 seconds at which the frames are shown, the first of the clip at 0."""
+        times = self._source.times[self._start : self._stop]
+        return times - times[0]
+
+    @property
+    def start_offset(self) -> float:
+        """The seconds that a player's clock shows at the first frame of the clip.
+
+        It counts from time zero of the file, as browsers do; it is not 0 where the sound starts
+        before the pictures, or the clip not with the file. Frame ``k`` is on the screen from
+        ``start_offset + times[k]`` on.
+        """
+        return float(self._source.start_offset + self._source.times[self._start])
+
+    @property
     def duration(self) -> float:
         """The seconds that the clip spans, the last frame included."""
         return self.time(len(self) - 1) + 1 / self.fps
