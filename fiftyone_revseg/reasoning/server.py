@@ -18,12 +18,14 @@ from .serving.backoff import Backoff
 from .serving.client import Client, Failure, persist
 from .serving.data_uri import DataUris, ImageEncoding
 from .serving.replies import read_models, read_reply
+from .serving.secret import Secret
 from .serving.served import (
     ServedModel,
     ServerError,
     check_url,
     choose_model,
     find_key,
+    sends_key_in_clear,
     served_spec,
 )
 from .spec import ChainSpec
@@ -124,7 +126,7 @@ class ServerReasoner:
                 f"{self.url} says of itself that it is neither: leave it out"
             )
         self._logprobs = True
-        self._key = find_key(key)
+        self._key = Secret(find_key(key))
         self._lock = threading.Lock()
         self._client: Client | None = None
         _require_openai()
@@ -165,7 +167,14 @@ class ServerReasoner:
         finally:
             probe.close()
         chosen = choose_model(models, model, probe.url)
-        return cls(url, chosen, served_spec(chosen, spec), key, **options)
+        reasoner = cls(url, chosen, served_spec(chosen, spec), key, **options)
+        if reasoner._key and sends_key_in_clear(reasoner.url):
+            logger.warning(
+                "The key and all pictures go unencrypted to %s: who is on the way can read them, "
+                "unless the server has an https address",
+                reasoner.url,
+            )
+        return reasoner
 
     def models(self) -> list[ServedModel]:
         """Lists the models of the server.
@@ -221,7 +230,7 @@ class ServerReasoner:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._encode = DataUris(state["_encode"])
-        self._key, self._lock = find_key(), threading.Lock()
+        self._key, self._lock = Secret(find_key()), threading.Lock()
 
     def _connection(self) -> Client:
         with self._lock:

@@ -50,12 +50,13 @@ class FakeServer:
         key: the key to ask for
         fault: called as ``fault(number, body)`` with the number of the request, from 0; returns a
             :class:`Fault` or None
+        says: a text that is in the status line and a header of every answer
     """
 
     def __init__(
-        self, answer, model="revseg-nano", root="", owner="vllm", key=None, fault=None
+        self, answer, model="revseg-nano", root="", owner="vllm", key=None, fault=None, says=None
     ) -> None:
-        self.answer, self.key, self.fault = answer, key, fault
+        self.answer, self.key, self.fault, self.says = answer, key, fault, says
         self.cards = [{"id": model, "object": "model", "owned_by": owner, "root": root or model}]
         self.bodies, self.headers, self.times = [], [], []
         self.in_flight = self.most_in_flight = 0
@@ -224,8 +225,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _head(self, code, length, kind="application/json", headers=None):
-        self.send_response(code)
+        self.send_response(code, self.fake.says)
         for name, value in {
+            "X-Says": self.fake.says or "nothing",
             "Content-Type": kind,
             "Content-Length": length,
             **(headers or {}),

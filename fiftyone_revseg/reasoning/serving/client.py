@@ -6,15 +6,19 @@ import asyncio
 import json
 import logging
 import os
-import textwrap
 import time
+import urllib.request
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from fiftyone_revseg.escape import one_line
 
 from .backoff import Backoff, retry_after
 from .event_loop import LoopThread
-from .served import KEY_NAME
+from .secret import Secret
+from .served import KEY_NAME, is_here
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +48,7 @@ class Client:
 
     Args:
         url: the server's address
-        key: its key; None to send none that means anything
+        key: its key; without one, none that means anything is sent
         concurrency: how many may ask at the same time; see ``places``
         connect_timeout: the seconds that connecting may take
 
@@ -52,20 +56,28 @@ class Client:
         process: the process that the connections are of: a fork has none
         loop: the :class:`LoopThread`
         places: the semaphore that who asks has to hold
+
+    Raises:
+        ValueError: if the environment names a proxy for the server that cannot be used
     """
 
-    def __init__(self, url: str, key: str | None, concurrency: int, connect_timeout: float):
+    def __init__(self, url: str, key: Secret, concurrency: int, connect_timeout: float):
         import openai
 
         self.url = url
         self.process = os.getpid()
-        self.loop = LoopThread()
-        self.places = asyncio.Semaphore(concurrency)
         self._key = key
         self._connect_timeout = connect_timeout
         # Left to itself, the client would send what the environment has for another service
-        self._openai = openai.AsyncOpenAI(base_url=url, api_key=key or "none", max_retries=0)
+        self._openai = openai.AsyncOpenAI(
+            base_url=url,
+            api_key=key.reveal() or "none",
+            max_retries=0,
+            http_client=_http_client(url),
+        )
         self._openai.organization = self._openai.project = None
+        self.loop = LoopThread()
+        self.places = asyncio.Semaphore(concurrency)
 
     def close(self) -> None:
         """Ends the connections and the thread."""
@@ -111,10 +123,13 @@ class Client:
             status = error.status_code
             passing = status in _PASSING or status >= 500
             wait = retry_after(error.response.headers) if passing else None
+            if 300 <= status < 400:
+                where = error.response.headers.get("location", "")
+                return Failure(self._redirected(status, where), status=status)
             return Failure(self._refused(status, error.body), passing, wait, status)
         try:
-            return json.loads(text)
-        except ValueError:
+            return self._key.hide(json.loads(text))
+        except (ValueError, RecursionError):
             return Failure(
                 f"The server at {self.url} answered with something that is no JSON: "
                 f"'{self.safe(text, 60)}'",
@@ -125,20 +140,38 @@ class Client:
         """Says how a connection failed."""
         cause = error.__cause__ or error
         kind = type(cause).__name__
-        if kind.startswith("Connect"):
+        if kind == "ProxyError":
             return (
-                f"No server answers at {self.url}: start it, or check the address and that it can "
-                f"be reached from here ({self.safe(cause, 100)})"
+                f"The proxy that the environment names does not connect to {self.url}: "
+                f"{self.safe(cause, 100)}. Name the server in NO_PROXY to do without it"
+            )
+        if kind.startswith("Connect"):
+            through = " through the proxy that the environment names" if _proxies(self.url) else ""
+            return (
+                f"No server answers at {self.url}{through}: start it, or check the address and "
+                f"that it can be reached from here ({self.safe(cause, 100)})"
             )
         return (
             f"The server at {self.url} cut the connection before its answer was complete ({kind})"
+        )
+
+    def _redirected(self, status: int, where: str) -> str:
+        """Says where a server sends requests on to; they would take pictures and key along."""
+        try:
+            parts = urlsplit(urljoin(f"{self.url}/", where))
+            host = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        except ValueError:
+            host = "another address"
+        return (
+            f"The server at {self.url} sends requests on to {self.safe(host, 100)} ({status}), "
+            "which would get the pictures and the key: give the address that the server itself has"
         )
 
     def _refused(self, status: int, body: Any) -> str:
         """Says why a server answered with an error."""
         server = f"The server at {self.url}"
         if status in (401, 403):
-            if self._key is None:
+            if not self._key:
                 return f"{server} asks for a key ({status}): put it into {KEY_NAME}"
             return f"{server} does not accept the key in {KEY_NAME} ({status})"
         if status == 413:
@@ -159,9 +192,42 @@ class Client:
 
     def safe(self, text: Any, width: int = 300) -> str:
         """Makes a text of the server's one short line, without the key: some repeat it."""
-        text = str(text)
-        text = text.replace(self._key, "***") if self._key else text
-        return textwrap.shorten(text[: 10 * width], width, placeholder=" ...")
+        text = self._key.hide(str(text)[: 100 * width])[: 10 * width]
+        return one_line(text, width)
+
+
+def _proxies(url: str) -> list[str]:
+    """The variables of the environment that name a proxy for an address.
+
+    In plain HTTP a proxy could read all that is sent, so none is used then, nor on one machine.
+    Over HTTPS it sees the name of the server alone, and may be the only way to it.
+    """
+    host = urlsplit(url).hostname or ""
+    if urlsplit(url).scheme == "http" or is_here(url) or urllib.request.proxy_bypass(host):
+        return []
+    proxies = urllib.request.getproxies()
+    return [f"{name.upper()}_PROXY" for name in ("https", "all") if proxies.get(name)]
+
+
+def _http_client(url: str) -> Any:
+    """The connections below the client of the API, which follow no redirect to somewhere else."""
+    import openai
+
+    plain = urlsplit(url).scheme == "http"
+    mounts = None if _proxies(url) else {"https://": None}
+    try:
+        return openai.DefaultAsyncHttpxClient(
+            follow_redirects=False, trust_env=not plain, mounts=mounts
+        )
+    except OSError as error:
+        raise ValueError(
+            f"The certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read: {error}"
+        ) from None
+    except Exception as error:  # of several kinds; their messages may repeat a proxy's password
+        raise ValueError(
+            "A proxy that the environment names (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be "
+            f"used ({type(error).__name__}): correct it, or take it out of the environment"
+        ) from None
 
 
 async def persist(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from fiftyone_revseg.escape import one_line
 from fiftyone_revseg.presets import PRESETS
 
 from ..spec import ChainSpec, complete_settings, read_settings
+from .secret import Secret
 
 #: The environment variable, and the secret of the plugin, that holds a server's key
 KEY_NAME = "REVSEG_SERVER_KEY"
@@ -54,18 +58,41 @@ def check_url(url: str) -> str:
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is no number
         valid = False
-    if valid and (parts.username is not None or parts.password is not None or parts.query):
+    # A password may itself have a slash, "?" or "#" in it, which then seems to end the host
+    if valid and ("@" in url or "?" in url or "#" in url):
         # Not repeated in the message: messages are logged
         raise ValueError(
             "The address of the server has a user, a password or a query in it, and would be "
             f"stored with every result: leave them out, and put the server's key into {KEY_NAME}"
         )
-    if not valid:
+    if not valid or not url.strip().isprintable() or " " in url.strip():
         shown = url.rpartition("@")[2].partition("?")[0]
+        shown = Secret(os.environ.get(KEY_NAME)).hide(one_line(shown, 100))
         raise ValueError(
             f"'{shown}' is no address of a server: give one such as http://localhost:8000/v1"
         )
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") or "/v1", "", ""))
+
+
+def is_here(url: str) -> bool:
+    """Returns whether an address is of this machine: what is sent there stays on it."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        try:  # such as 127.1, which the system takes for an address, too
+            address = ipaddress.ip_address(socket.inet_aton(host))
+        except (OSError, ValueError):
+            return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return mapped.is_loopback or mapped.is_unspecified
+
+
+def sends_key_in_clear(url: str) -> bool:
+    """Returns whether who listens on the way to a server could read a key."""
+    return urlsplit(url).scheme == "http" and not is_here(url)
 
 
 def find_key(key: str | None = None) -> str | None:
@@ -78,6 +105,11 @@ def find_key(key: str | None = None) -> str | None:
     key = key.strip()  # a file that it was read from ends with a line break
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ValueError(f"{KEY_NAME} holds something else than a key: spaces or odd characters")
+    if key and (len(key) < 4 or (len(key) < 8 and key.isdecimal())):
+        raise ValueError(
+            f"The key in {KEY_NAME} is so short that it could not be told from the words and "
+            "numbers of a reply, in which it must not be shown: give the server a longer one"
+        )
     return key or None
 
 
@@ -97,7 +129,8 @@ def choose_model(models: Sequence[ServedModel], name: str, url: str) -> ServedMo
         for model in models:
             if candidate in (model.id, model.root):
                 return model
-    there = ", ".join(f"'{model.id}'" for model in models[:10]) or "no model at all"
+    there = ", ".join(f"'{one_line(model.id, 100)}'" for model in models[:10])
+    there = there or "no model at all"
     raise ValueError(f"The server at {url} has no model '{name}': it serves {there}")
 
 
@@ -148,10 +181,11 @@ def _known_spec(model: ServedModel, settings: Mapping[str, Any]) -> ChainSpec:
     if "box_convention" in settings:
         return ChainSpec.from_dict(settings)
     raise ValueError(
-        f"In which space does the model '{model.id}' give its boxes? The server does not say which "
-        'checkpoint it is, so say it: load it with spec={"box_convention": "pixels"} (of the '
-        'picture that it is shown) or {"box_convention": "relative-1000"} (0 to 1000 along each '
-        "side), or with its revseg.json (--spec on the command line)"
+        f"In which space does the model '{one_line(model.id, 100)}' give its boxes? The server "
+        "does not say which checkpoint it is, so say it: load it with "
+        'spec={"box_convention": "pixels"} (of the picture that it is shown) or '
+        '{"box_convention": "relative-1000"} (0 to 1000 along each side), or with its revseg.json '
+        "(--spec on the command line)"
     )
 
 
