@@ -15,6 +15,7 @@ REQUIRES = [
     "av>=14",
     "click>=8.1",
     "decord2>=3.0; platform_system != 'Windows'",  # never beside the original decord
+    "filelock>=3.12",
     "fiftyone>=1.22",
     "numpy>=1.26",
     "pillow>=10.1",

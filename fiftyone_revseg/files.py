@@ -1,34 +1,124 @@
-"""Files that are written as a whole or not at all, whatever interrupts the writing."""
+"""Files and folders that are written as a whole or not at all, whatever interrupts the writing.
+
+Each writer works in a folder of its own beside the target, ``.NAME.partial/TOKEN/``, and what it
+wrote takes the place of the old one at the end, at once. A writer holds a lock for as long as it
+lives, so the next one knows what a killed one left behind, and removes it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import errno
 import json
 import math
 import os
+import re
+import secrets
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fiftyone_revseg.names import safe_name
+
+try:
+    import fcntl
+except ImportError:  # Windows: what killed writers leave stays there
+    fcntl = None  # type: ignore[assignment]
+
+_LOCK = ".writer-lock"
+_OLD = ".replaced"
+_TOKEN = re.compile(r"[0-9a-f]{16}")
+_LOCK_TIMEOUT = 60  # seconds; what is done under a lock takes milliseconds
+_EXCHANGE = 2  # the flag of renameat2 on Linux and of renamex_np on macOS
+_HERE = -100  # Linux: paths are relative to the working directory
+
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
     """Gives a path to write to, whose file takes the place of another one at the end.
+
+    Several writers may write to one target: the last one to finish is seen.
 
     Args:
         path: where the file is to be; missing directories are made
+        durable (True): whether the file must be whole after a power cut, too, which takes
+            milliseconds. Not for the many files that can be made again from others
 
     Yields:
-        the path of a hidden file beside it. On an error, it is removed and the old file stays
+        the path of a file of the same name in a hidden folder. On an error, it is removed and the
+        old file stays
+
+    Raises:
+        OSError: if nothing can be written there
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with _workplace(path) as place:
+        partial = place / path.name
         yield partial
+        if durable:
+            _sync(partial)
         os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        if durable:
+            _sync(path.parent)
+
+
+@contextmanager
+def replacing_folder(path: str | Path, durable: bool = False) -> Iterator[Path]:
+    """Gives an empty folder to write to, which takes the place of another one at the end.
+
+    The old folder is removed with all that is in it: see :mod:`fiftyone_revseg.written` for those
+    that may hold a person's own files.
+
+    Args:
+        path: where the folder is to be; missing directories are made
+        durable (False): as for :func:`replacing`
+
+    Yields:
+        the path of a folder of the same name in a hidden one. On an error, it is removed and the
+        old folder stays
+
+    Raises:
+        OSError: if nothing can be written there
+    """
+    path = Path(path)
+    if path.is_file():
+        raise NotADirectoryError(errno.ENOTDIR, "There is a file in its place", str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _workplace(path) as place:
+        partial = place / path.name
+        partial.mkdir()
+        yield partial
+        if durable:
+            for folder, _, names in os.walk(partial):
+                for name in (*names, ""):
+                    _sync(Path(folder, name))
+        _swap(partial, path, place / _OLD)
+        if durable:
+            _sync(path.parent)
+
+
+@contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """Holds others off a file that is read, changed and written again.
+
+    Args:
+        path: the file, which need not exist; a hidden file beside it holds the lock
+
+    Raises:
+        OSError: if there can be no lock, or another process does not let go of it
+    """
+    from filelock import FileLock
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{safe_name(path.name)}.lock")
+    with FileLock(str(lock), timeout=_LOCK_TIMEOUT):
+        yield
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -68,3 +158,126 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return value
+
+
+def is_partial(name: str) -> bool:
+    """Whether a file name is that of the hidden folder in which a file or folder is written."""
+    return name.startswith(".") and name.endswith(".partial")
+
+
+@contextmanager
+def _workplace(path: Path) -> Iterator[Path]:
+    """A folder of this writer's own, on the file system of its target."""
+    shared = path.with_name(f".{safe_name(path.name)}.partial")
+    place, lock = _open_workplace(shared, path)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        os.close(lock)
+        with contextlib.suppress(OSError):  # others are at work there
+            shared.rmdir()
+
+
+def _open_workplace(shared: Path, path: Path) -> tuple[Path, int]:
+    while True:
+        try:
+            shared.mkdir()
+        except FileExistsError:
+            if shared.is_symlink() or shared.is_file():
+                shared.unlink(missing_ok=True)  # of an earlier version
+                continue
+            _remove_stale(shared, path)
+        place = shared / secrets.token_hex(8)
+        try:
+            place.mkdir()
+            lock = os.open(place / _LOCK, os.O_RDWR | os.O_CREAT)
+        except FileNotFoundError:  # another writer has just removed one of the two
+            continue
+        except OSError:
+            for folder in (place, shared):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            raise
+        if _try_lock(lock) is not False and (place / _LOCK).exists():
+            return place, lock
+        os.close(lock)  # another writer took this one for that of a killed one
+
+
+def _remove_stale(shared: Path, path: Path) -> None:
+    """Removes the workplaces of killed writers, and finishes what one of them was about to do."""
+    places: list[Path] = []
+    with contextlib.suppress(FileNotFoundError):  # the last writer has removed it
+        places += shared.iterdir()
+    for place in places:
+        if not _TOKEN.fullmatch(place.name):
+            continue
+        try:
+            lock = os.open(place / _LOCK, os.O_RDWR | os.O_CREAT)
+        except OSError:
+            continue
+        try:
+            if _try_lock(lock):
+                # Killed between the two renames of _swap: what was to be there is whole
+                if (place / _OLD).is_dir() and not os.path.lexists(path):
+                    new = place / path.name
+                    os.rename(new if new.is_dir() else place / _OLD, path)
+                shutil.rmtree(place, ignore_errors=True)
+        finally:
+            os.close(lock)
+
+
+def _try_lock(descriptor: int) -> bool | None:
+    """Locks a file until it is closed; None where files cannot be locked, False if another has."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return False if error.errno in (errno.EWOULDBLOCK, errno.EACCES) else None
+    return True
+
+
+def _swap(new: Path, path: Path, old: Path) -> None:
+    """Puts a folder in the place of another one, which is then at ``new`` or ``old``."""
+    while True:
+        try:
+            os.rename(new, path)  # where there is nothing, or an empty folder
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+        if _exchange(new, path):
+            return
+        shutil.rmtree(old, ignore_errors=True)  # another writer came in between
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path, old)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two paths at once; False where the system cannot."""
+    if sys.platform == "win32":
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    paths = os.fsencode(one), os.fsencode(other)
+    try:
+        if sys.platform == "darwin":
+            return libc.renamex_np(*paths, _EXCHANGE) == 0
+        return libc.renameat2(_HERE, paths[0], _HERE, paths[1], _EXCHANGE) == 0
+    except AttributeError:  # the C library is too old
+        return False
+
+
+def _sync(path: Path) -> None:
+    """Has a file or a folder reach the disk; says so if the disk is full only now."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)

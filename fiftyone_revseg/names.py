@@ -20,6 +20,7 @@ _DIGITS = 10
 # No part of a name on Windows, in a path of FiftyOne (%), or anywhere (control and half characters)
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*%\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')
 _ALTERED = re.compile(rf"~[0-9a-f]{{{_DIGITS}}}$")
+_JUNK = (".ds_store", "thumbs.db", "desktop.ini", "__macosx")
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)", re.IGNORECASE)
 
 
@@ -92,6 +93,16 @@ def inside(folder: str | Path, path: str | Path) -> Path:
     ):
         raise ValueError(f"{text!r} is no path inside of a folder: it is absolute, or leads out")
     return Path(folder) / text
+
+
+def is_junk(path: str) -> bool:
+    """Whether a file is one that macOS or Windows puts beside those of a person.
+
+    Args:
+        path: a name, or a path with slashes, such as that of a member of an archive
+    """
+    *folders, name = path.split("/")
+    return "__MACOSX" in folders or name.startswith("._") or name.lower() in _JUNK
 
 
 def _is_ordinary(name: str) -> bool:
