@@ -132,8 +132,10 @@ def _sample_dataset(out: Path, count: int, fresh: bool, echo: Callable[[str], An
                 f"The dataset {DATASET!r} is not the demo's: rename it, or delete it with "
                 f"`fiftyone datasets delete {DATASET}`"
             )
+        from fiftyone_revseg.dataset.counting import count_samples
+
         whole = all(Path(path).is_file() for path in dataset.values("filepath"))
-        if not fresh and whole and len(dataset) == count and mark == made_from:
+        if not fresh and whole and count_samples(dataset) == count and mark == made_from:
             echo(f"Using the {count} videos in {out / 'videos'}")
             return dataset
         fo.delete_dataset(DATASET)

@@ -14,6 +14,7 @@ from fiftyone_revseg.app import forms
 from fiftyone_revseg.app.running import Report, result_of, run_delegated, stream
 from fiftyone_revseg.dataset import RunProgress
 from fiftyone_revseg.dataset.correct import Correction, made_with
+from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.jobs import is_clips, is_image_groups
 from fiftyone_revseg.dataset.objects import StoredObject, find_object, find_place, list_objects
 from fiftyone_revseg.pipeline import Progress
@@ -222,7 +223,7 @@ def call(uri: str, samples: Any, delegate: bool, params: dict[str, Any]) -> Any:
     params = {name: value for name, value in params.items() if value is not None}
     if isinstance(params.get("index"), str):
         params["label_id"] = params.pop("index")
-    if "sample_id" not in params and len(samples) == 1:
+    if "sample_id" not in params and count_samples(samples) == 1:
         params["sample_id"] = samples.first().id
     context = {kind: samples, "params": params, "request_delegation": delegate}
     execution = foo.execute_operator(uri, context)

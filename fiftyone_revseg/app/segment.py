@@ -21,6 +21,7 @@ from fiftyone_revseg.app.running import (
     stream,
 )
 from fiftyone_revseg.dataset import list_runs, segment_view
+from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.jobs import (
     check_collection,
     is_clips,
@@ -297,7 +298,7 @@ def _videos(inputs: types.Object, ctx: foo.ExecutionContext) -> Any:
         forms.refuse(inputs, "no_videos", message)
         return None
     videos = check_collection(target, group_slice)
-    if not len(videos):
+    if not count_samples(videos):
         forms.refuse(inputs, "no_videos", "There are no videos here: choose another view")
         return None
     return videos
@@ -358,7 +359,7 @@ def _estimate(
     inputs: types.Object, ctx: foo.ExecutionContext, videos: Any, label_field: str
 ) -> None:
     """Says what the run will cost, as far as that can be told without a look at the videos."""
-    count = len(videos)
+    count = count_samples(videos)
     left, frames = count, None
     known = videos.has_field(f"{label_field}_status") and not is_image_groups(videos)
     if known and ctx.params.get("existing") != "all":

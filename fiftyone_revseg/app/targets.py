@@ -12,6 +12,7 @@ from fiftyone.operators.message import GeneratedMessage
 
 from fiftyone_revseg.app import forms
 from fiftyone_revseg.app.running import result_of
+from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.jobs import check_collection, is_clips, is_image_groups
 from fiftyone_revseg.dataset.masks import detection_fields
 
@@ -38,7 +39,7 @@ def find_videos(ctx: foo.ExecutionContext) -> Any:
         wanted = [forms.text(ctx, "group_slice"), ctx.group_slice, *slices]
         group_slice = next((name for name in wanted if name in slices), None)
     videos = check_collection(target, group_slice)
-    if not len(videos):
+    if not count_samples(videos):
         raise ValueError("There are no videos here: choose another view")
     return videos
 

@@ -10,6 +10,7 @@ import fiftyone.operators.types as types
 from fiftyone_revseg.app import forms
 from fiftyone_revseg.app.running import Report, run_delegated, stream
 from fiftyone_revseg.app.targets import choice_input, execute, keep_view, showing
+from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.views import VIEWS, make_view
 
 
@@ -75,7 +76,7 @@ class Views(foo.Operator):
                 view = make_view(samples, name, label_field, threshold, progress=report)
             except KeyboardInterrupt:
                 return {"state": "stopped", "count": 0, "view": None}
-            count = len(view)
+            count = count_samples(view)
             if count:  # the App would show nothing, and not say why
                 shown["view"] = view
             saved = keep_view(ctx.dataset, f"{label_field} {name}", view) if save else None

@@ -9,6 +9,7 @@ import click
 
 from fiftyone_revseg.cli.apply import apply
 from fiftyone_revseg.cli.benchmark import benchmark
+from fiftyone_revseg.cli.ctrl_c import InterruptibleGroup
 from fiftyone_revseg.cli.demo import demo
 from fiftyone_revseg.cli.doctor import doctor
 from fiftyone_revseg.cli.evaluate import evaluate
@@ -25,7 +26,7 @@ from fiftyone_revseg.cli.train import train
 from fiftyone_revseg.version import __version__
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=InterruptibleGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="revseg")
 def main() -> None:
     """Segments in a video what a query asks for, and says why.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.ctrl_c import GOES_ON
 from fiftyone_revseg.types import Status
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 _OVERWRITE = {"none": False, "changed": "changed", "all": True}
 _ANSWERED = (str(Status.OK), str(Status.NO_TARGET))
-_INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended: 128 + SIGINT
 
 
 @click.command(short_help="Segment the videos of a FiftyOne dataset.")
@@ -231,8 +231,7 @@ def apply(
     except (ValueError, RuntimeError, ImportError, OSError) as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
-        click.echo("Interrupted: what is done is kept, and the same command goes on", err=True)
-        raise SystemExit(_INTERRUPTED) from None
+        raise KeyboardInterrupt(GOES_ON) from None
     _report(summary, dataset_name)
 
 

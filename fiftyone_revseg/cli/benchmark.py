@@ -8,9 +8,8 @@ from pathlib import Path
 import click
 
 from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.ctrl_c import GOES_ON
 from fiftyone_revseg.cli.progress import RunBars
-
-_INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended: 128 + SIGINT
 
 
 @click.command(short_help="Import, segment and score a benchmark, and report on it.")
@@ -118,8 +117,7 @@ def benchmark(
     except (ValueError, RuntimeError, ImportError, OSError) as error:
         raise click.ClickException(str(error).replace("or overwrite", "or --overwrite")) from error
     except KeyboardInterrupt:
-        click.echo("Interrupted: what is done is kept, and the same command goes on", err=True)
-        raise SystemExit(_INTERRUPTED) from None
+        raise KeyboardInterrupt(GOES_ON) from None
     if run.evaluation is not None:
         click.echo(to_text(run.evaluation))
     if run.submission is not None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from fiftyone_revseg.cli.ctrl_c import CtrlC
+
 _LISTED = 12  # more names than that are not read by anyone
 
 
@@ -21,11 +23,14 @@ def list_datasets() -> list[str]:
             sentence
     """
     try:
-        # FiftyOne logs to what is the output when it is imported, which is for results
-        with contextlib.redirect_stdout(sys.stderr):
+        # FiftyOne logs to what is the output when it is imported, which is for results. It may
+        # also swallow Ctrl-C
+        with CtrlC() as ctrl_c, contextlib.redirect_stdout(sys.stderr):
             import fiftyone as fo
 
-            return list(fo.list_datasets())
+            names = list(fo.list_datasets())
+            ctrl_c.check()
+            return names
     except ImportError as error:
         raise click.ClickException(
             f"FiftyOne is missing ({error}): pip install fiftyone"

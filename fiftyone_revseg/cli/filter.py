@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from fiftyone_revseg.cli import options
-
-_INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended: 128 + SIGINT
+from fiftyone_revseg.cli.ctrl_c import GOES_ON
 
 
 @click.command(name="filter", short_help="Mark videos that are not worth learning from.")
@@ -89,8 +88,7 @@ def filter_videos(
     except (ValueError, RuntimeError, ImportError, OSError) as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
-        click.echo("Interrupted: what is done is kept, and the same command goes on", err=True)
-        raise SystemExit(_INTERRUPTED) from None
+        raise KeyboardInterrupt(GOES_ON) from None
     click.echo(str(summary))
     if summary.failures:
         count = sum(len(ids) for ids in summary.failures.values())

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from fiftyone_revseg.cli.ctrl_c import GOES_ON
+
 SYNTHETIC = "synthetic"
-_INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended: 128 + SIGINT
 
 
 def _show_layouts(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -87,6 +88,7 @@ def import_benchmark(
         else:
             opened = open_benchmark(benchmark, directory, split, not no_masks)
         list_datasets()  # says in one sentence if there is no database
+        from fiftyone_revseg.dataset.counting import count_samples
         from fiftyone_revseg.evaluation.benchmarks.importer import import_opened
 
         with RunBars("Importing") as bars:
@@ -96,10 +98,9 @@ def import_benchmark(
     except (ValueError, ImportError, OSError) as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
-        click.echo("Interrupted: what is done is kept, and the same command goes on", err=True)
-        raise SystemExit(_INTERRUPTED) from None
+        raise KeyboardInterrupt(GOES_ON) from None
     click.echo(f"Dataset {dataset.name!r}: {summary}")
-    if not len(dataset):
+    if not count_samples(dataset):
         raise click.ClickException("No video could be imported")
     click.echo("Next:")
     click.echo(f"  revseg apply {dataset.name} --query-field queries")

@@ -39,6 +39,7 @@ def status(dataset_name, label_field, as_json) -> None:
     dataset = open_dataset(dataset_name)  # before anything else imports FiftyOne, see there
 
     from fiftyone_revseg.dataset import list_runs
+    from fiftyone_revseg.dataset.counting import count_samples
 
     names = label_fields(dataset)
     if label_field is not None:
@@ -52,7 +53,7 @@ def status(dataset_name, label_field, as_json) -> None:
     runs = [run for run in list_runs(dataset) if label_field in (None, run["label_field"])]
     about = {
         "dataset": dataset_name,
-        "samples": len(videos_of(dataset)),
+        "samples": count_samples(videos_of(dataset)),
         "runs": runs,
         "label_fields": {name: describe(dataset, name) for name in names},
     }

@@ -8,6 +8,7 @@ from typing import Any
 import fiftyone as fo
 import numpy as np
 
+from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.jobs import check_collection
 from fiftyone_revseg.dataset.masks import (
     LabelledVideo,
@@ -124,8 +125,8 @@ def compare_fields(
     for label_field in (field_a, field_b):
         masks_path(samples, label_field)
     check_number_field(samples, name)
-    result = Comparison(field_a, field_b, name, total=len(samples))
-    if not len(samples):
+    result = Comparison(field_a, field_b, name, total=count_samples(samples))
+    if not result.total:
         result.view = samples.view()
         return result
 

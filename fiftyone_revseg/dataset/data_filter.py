@@ -11,6 +11,7 @@ from typing import Any
 import fiftyone as fo
 import numpy as np
 
+from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.jobs import (
     check_collection,
     is_clips,
@@ -139,8 +140,8 @@ def filter_view(
     samples = check_collection(view, group_slice)
     check_filter(samples, gt_field, threshold, starts)
     gt_field = valid_label_field(gt_field)
-    summary = FilterSummary(total=len(samples))
-    if not len(samples):
+    summary = FilterSummary(total=count_samples(samples))
+    if not summary.total:
         return summary
     if not isinstance(tracker, Tracker):
         tracker = load_tracker(tracker)
@@ -155,9 +156,10 @@ def filter_view(
         for sample_id, (iou, offset) in before.items():
             decided.again((sample_id,), iou, offset)
         todo = samples.select([i for i in samples.values("id") if i not in before])
-    report = _Starts(progress, len(todo), started)
-    videos = iter_videos(todo, [gt_field]) if len(todo) else iter(())
-    for video in with_progress(videos, len(todo), progress, "Filtering"):
+    left = count_samples(todo)
+    report = _Starts(progress, left, started)
+    videos = iter_videos(todo, [gt_field]) if left else iter(())
+    for video in with_progress(videos, left, progress, "Filtering"):
         if video.id in before:  # a group of images
             decided.again(video.ids, *before[video.id])
         else:

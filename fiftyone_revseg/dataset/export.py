@@ -19,6 +19,7 @@ import fiftyone.core.labels as fol
 import numpy as np
 from PIL import Image
 
+from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.jobs import check_collection
 from fiftyone_revseg.dataset.masks import (
     LabelledVideo,
@@ -115,12 +116,12 @@ def export_results(
         raise ValueError(f"The format '{format}' has no pictures: leave out images=True")
     label_field = valid_label_field(label_field)
     samples = check_collection(samples, group_slice)
-    if not len(samples):
+    if not count_samples(samples):
         raise ValueError("There is nothing to export: there are no videos in this view")
     masks_path(samples, label_field)
     directory = check_directory(directory, overwrite)
 
-    summary = ExportSummary(str(directory), format, total=len(samples))
+    summary = ExportSummary(str(directory), format, total=count_samples(samples))
     created = _create(directory)
     exporter = make(directory, label_field, images)
     try:

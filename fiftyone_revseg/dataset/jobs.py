@@ -9,6 +9,7 @@ from typing import Any
 
 import fiftyone as fo
 
+from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.engine import EngineJob
 from fiftyone_revseg.pipeline import Progress, RevSeg, Segmentation
 from fiftyone_revseg.video import open_video
@@ -128,7 +129,7 @@ def make_jobs(
     Raises:
         ValueError: if there is no such field
     """
-    if not len(samples):
+    if not count_samples(samples):
         return []
     if is_image_groups(samples):
         return _jobs_of_groups(samples, queries, prompt_field)
@@ -208,7 +209,7 @@ def _jobs_of_groups(
 
 def _values(samples: Any, field_name: str | None) -> list[Any]:
     if field_name is None:
-        return [None] * len(samples)
+        return [None] * count_samples(samples)
     if field_name.startswith("frames."):
         raise ValueError(
             f"Queries are asked about whole videos: prompt_field={field_name!r} is a field of "

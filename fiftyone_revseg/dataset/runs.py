@@ -12,6 +12,7 @@ from typing import Any
 
 import fiftyone as fo
 
+from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.jobs import Job
 from fiftyone_revseg.dataset.registered_runs import RegisteredRun, list_registered
 from fiftyone_revseg.pipeline import RevSeg, Segmentation
@@ -178,7 +179,8 @@ def count_statuses(dataset: Any, label_field: str = "revseg") -> dict[str, int]:
     """
     name = f"{label_field.removeprefix('frames.')}_status"
     if not dataset.has_field(name):
-        return {"": len(dataset)} if len(dataset) else {}
+        count = count_samples(dataset)
+        return {"": count} if count else {}
     counts = Counter({status or "": n for status, n in dataset.count_values(name).items()})
     return dict(counts.most_common())
 

@@ -9,6 +9,7 @@ from typing import Any
 import fiftyone as fo
 from fiftyone import ViewField as F
 
+from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.drift import SUSPECTED, drift_score
 from fiftyone_revseg.dataset.jobs import (
     check_collection,
@@ -178,8 +179,9 @@ def measure_drift(
     name = f"{label_field}_drift"
     check_number_field(samples, name)
     values: dict[str, float | None] = {}
-    videos = iter_videos(samples, [label_field]) if len(samples) else ()
-    for video in with_progress(videos, len(samples), progress, "Measuring drift"):
+    count = count_samples(samples)
+    videos = iter_videos(samples, [label_field]) if count else ()
+    for video in with_progress(videos, count, progress, "Measuring drift"):
         values.update(dict.fromkeys(video.ids, _worst_drift(video, label_field)))
     write_numbers(samples, name, values)
     return name

@@ -96,6 +96,7 @@ def run_benchmark(
         ValueError: if the benchmark cannot be read, or the label field holds the answers of
             another model; the message says what to do
     """
+    from fiftyone_revseg.dataset.counting import count_samples
     from fiftyone_revseg.dataset.segment import segment_view
     from fiftyone_revseg.evaluation.benchmarks.importer import import_opened
 
@@ -105,7 +106,7 @@ def run_benchmark(
         dataset_name = dataset_name or f"revseg-{SYNTHETIC}-{opened.split}"
     with bars("Importing") as bar:
         dataset, imported = import_opened(opened, dataset_name, max_videos, progress=bar)
-    if not len(dataset):
+    if not count_samples(dataset):
         raise ValueError(f"No video of {name} could be imported: {imported}")
     view = dataset if max_videos is None else dataset.match(_among(opened.names()[:max_videos]))
     with bars("Segmenting") as bar:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.evaluation.benchmarks import BENCHMARKS
 from fiftyone_revseg.evaluation.davis import REF_DAVIS, assign
 from fiftyone_revseg.evaluation.results import Evaluation
@@ -98,7 +99,7 @@ def evaluate_view(
     if pred_field == gt_field:
         raise ValueError(f"'{pred_field}' is both prediction and truth here: name two label fields")
     samples = check_collection(view, group_slice)
-    if not len(samples):
+    if not count_samples(samples):
         raise ValueError("There is nothing to compare: the view holds no videos")
     for name in (pred_field, gt_field):
         masks_path(samples, name)
@@ -118,7 +119,7 @@ def evaluate_view(
     more = beside_truth(samples)
     scorer = Scorer(samples, pred_field, gt_field, queries, more, benchmark == REF_DAVIS)
     found = iter_videos(samples, [pred_field, gt_field, *more])
-    videos = with_progress(found, len(samples), progress, "Evaluating")
+    videos = with_progress(found, count_samples(samples), progress, "Evaluating")
     for job, frames in score_many(scorer.pairs(videos), workers):
         scorer.add(job, frames)
     scored = scorer.finish()

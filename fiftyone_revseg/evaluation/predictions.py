@@ -15,6 +15,7 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.core.labels as fol
 
+from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.jobs import Job, check_collection, source_dataset
 from fiftyone_revseg.dataset.labels import SampleLabels, status_of
 from fiftyone_revseg.dataset.masks import LabelledVideo, Unusable, iter_videos, with_progress
@@ -135,7 +136,9 @@ def load_predictions(
         _declare(dataset, label_field, any(found.shared(i) for i in found.names))
         writer = LabelWriter(dataset, label_field)
         # No field of masks: only the size and the frames of the videos are of interest
-        for video in with_progress(iter_videos(samples, []), len(samples), progress, "Loading"):
+        for video in with_progress(
+            iter_videos(samples, []), count_samples(samples), progress, "Loading"
+        ):
             name = found.names[video.id]
             try:
                 answers = _read(video, found, model or files.path.stem, loaded)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.evaluation.answers import FAILED
 from fiftyone_revseg.evaluation.expressions import (
     EXPRESSIONS,
@@ -138,7 +139,7 @@ def write_submission(
     with ArchiveWriter(path) as archive:
         summary = Submission(str(archive.path), benchmark)
         videos = iter_videos(samples, [pred_field])
-        for video in with_progress(videos, len(samples), progress, "Writing"):
+        for video in with_progress(videos, count_samples(samples), progress, "Writing"):
             about = abouts[video.id]
             if listed is not None and about.name not in listed:
                 summary.skipped += 1

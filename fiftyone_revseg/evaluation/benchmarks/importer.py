@@ -12,6 +12,7 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.utils.data as foud
 
+from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.evaluation.benchmarks.layout import (
     Benchmark,
     BenchmarkVideo,
@@ -215,7 +216,7 @@ def _describe(dataset: fo.Dataset, benchmark: Benchmark) -> None:
 def _check_same(dataset: fo.Dataset, benchmark: Benchmark) -> None:
     known = dataset.info.get(BENCHMARK) or {}
     same = (known.get("name"), known.get("split")) == (benchmark.name, benchmark.split)
-    if not same and len(dataset):
+    if not same and count_samples(dataset):
         what = f"{known.get('name')}, split {known.get('split')}" if known else "something else"
         raise ValueError(
             f"Dataset '{dataset.name}' exists and holds {what}: give another name, or delete it"
@@ -255,7 +256,7 @@ class _Importer(foud.BatchDatasetImporter):
     def import_samples(self, dataset: fo.Dataset, tags: Any = None, progress: Any = None) -> Any:
         """Imports the videos; see :class:`fiftyone.utils.data.importers.BatchDatasetImporter`."""
         benchmark = open_benchmark(self.benchmark, self.dataset_dir, self.split, self.masks)
-        if len(dataset):
+        if count_samples(dataset):
             _check_same(dataset, benchmark)
         before = set(dataset.values("id"))
         summary = add_videos(dataset, benchmark, self.max_samples, progress, self.videos, tags)
