@@ -121,6 +121,15 @@ def locked(path: str | Path) -> Iterator[None]:
         yield
 
 
+def name_for_ffmpeg(path: str | Path) -> str:
+    """The name under which FFmpeg, and whatever is built on it, takes a file for a file.
+
+    In a relative name, FFmpeg takes what is before a colon for a protocol (``10:20:30.mp4``), and a
+    command takes a dash at the beginning for an option.
+    """
+    return str(path) if os.path.isabs(path) else os.path.join(os.getcwd(), path)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Writes a text file in UTF-8."""
     with replacing(path) as partial:

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from fiftyone_revseg.files import name_for_ffmpeg
+
 # Neon colours, which are rare in footage: a mask must stand out from what it covers. Neighbours
 # differ in brightness too, so that people with colour-blindness can tell them apart.
 PALETTE: tuple[tuple[int, int, int], ...] = (
@@ -256,7 +258,7 @@ def write_video(
 
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     stream, count, last = None, 0, -1
-    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+    with av.open(name_for_ffmpeg(path), "w", options={"movflags": "faststart"}) as container:
         for seconds, rgb in frames:
             rgb = _even(rgb)
             if stream is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fiftyone_revseg.files import replacing, write_json
+from fiftyone_revseg.files import name_for_ffmpeg, replacing, write_json
 from fiftyone_revseg.synthetic.queries import KINDS, Query, pick_queries
 from fiftyone_revseg.synthetic.world import World, make_world
 from fiftyone_revseg.tracking.rle import decode_masks, encode_masks
@@ -29,7 +29,10 @@ def write_video(path: str | Path, frames: Sequence[np.ndarray], fps: float) -> N
 
     path = Path(path)
     height, width = frames[0].shape[:2]
-    with replacing(path) as partial, av.open(str(partial), "w", format="mp4") as container:
+    with (
+        replacing(path) as partial,
+        av.open(name_for_ffmpeg(partial), "w", format="mp4") as container,
+    ):
         stream = container.add_stream(
             "libx264", rate=round(fps), options={"crf": "16", "threads": "1"}
         )

@@ -15,11 +15,15 @@ from typing import Any
 
 import numpy as np
 
+from ..files import name_for_ffmpeg
 from .pyav_reader import PyAVCursor, PyAVSource
 
 logger = logging.getLogger(__name__)
 
 _importing = threading.Lock()
+# Those of which it makes the very RGB that PyAV makes; of 10 bits, and of colour at half height
+# or width only in some versions, it fills in colour in another way
+_PIXEL_FORMATS = {"yuv420p", "yuvj420p"}
 _AHEAD_BYTES = 64 * 2**20  # what all frames of a video may take for decord to walk through it
 
 
@@ -67,6 +71,8 @@ def decord_objections(exact: PyAVSource) -> list[str]:
     found = list(exact.index.objections)
     if exact.mirrored:
         found.append("mirrored")
+    if exact.pixel_format not in _PIXEL_FORMATS:
+        found.append(f"pixel format {exact.pixel_format}")
     if found:
         return found
     try:
@@ -75,10 +81,10 @@ def decord_objections(exact: PyAVSource) -> list[str]:
         return [f"decord does not import ({type(e).__name__}); install decord2"]
     # The index says that it can; now see whether it numbers the same frames
     try:
-        reader = decord.VideoReader(exact.path, num_threads=1)
+        reader = decord.VideoReader(name_for_ffmpeg(exact.path), num_threads=1)
         times = reader.get_frame_timestamp(np.arange(len(reader)))[:, 0]
         keys = reader.get_key_indices()
-    except (decord.DECORDError, RuntimeError, AssertionError) as e:
+    except (decord.DECORDError, RuntimeError, AssertionError, UnicodeError) as e:
         return [f"decord does not open it ({type(e).__name__})"]
     if len(times) != len(exact.times) or np.abs(times - exact.times).max() > 1e-3:
         return ["decord counts other frames"]
@@ -98,7 +104,7 @@ class DecordCursor:
         decord = import_decord()
         self._source = source
         self._errors = (decord.DECORDError, RuntimeError, StopIteration, IndexError)
-        self._reader: Any = decord.VideoReader(source.path)
+        self._reader: Any = decord.VideoReader(name_for_ffmpeg(source.path))
         self._next = 0
         self._fallback: Any = None
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..files import name_for_ffmpeg
 from .diagnosis import check_frame_size, explain_unopened
 from .errors import VideoError
 
@@ -133,7 +134,7 @@ def open_container(path: str) -> tuple[Any, Any]:
     import av
 
     try:
-        container = av.open(path)
+        container = av.open(name_for_ffmpeg(path))
     except (av.FFmpegError, OSError, ValueError) as e:
         raise explain_unopened(path, e) from e
     try:
@@ -159,9 +160,10 @@ def _video_stream(container: Any, path: str) -> Any:
             " .png) if it is meant as a video of one frame."
         )
 
-    # The cover of an album is a video stream too, of one picture
-    covers = av.stream.Disposition.attached_pic
-    streams = [s for s in container.streams.video if not s.disposition & covers]
+    # The cover of an album is a video stream too, of one picture; so are thumbnails, of a few
+    flags = av.stream.Disposition
+    beside = flags.attached_pic | flags.timed_thumbnails | flags.still_image
+    streams = [s for s in container.streams.video if not s.disposition & beside]
     if not streams:
         kinds = sorted({s.type for s in container.streams if s.type != "video"})
         if not kinds:
@@ -170,8 +172,15 @@ def _video_stream(container: Any, path: str) -> Any:
             f"{name} holds no video stream, only {' and '.join(kinds)}: give a file with moving"
             " pictures."
         )
-    best = container.streams.best("video")
-    stream = best if best in streams else streams[0]
+    # Of several, FiftyOne takes the first, and so do browsers: FFmpeg's choice would be the largest
+    stream = streams[0]
+    on = [s for s in streams if s.disposition & flags.default]
+    if "mp4" in kind.split(",") and on and on[0] is not stream:
+        raise VideoError(
+            f"{name} has {len(streams)} video tracks of which the first is switched off, so"
+            " browsers play another than FiftyOne describes: keep one of them, for example with"
+            f" 'ffmpeg -i {name} -map 0:{on[0].index} -map 0:a? -c copy out.mp4'."
+        )
     if stream.codec_context is None:
         raise VideoError(
             f"{name} is in a codec that this FFmpeg cannot decode: convert it to H.264 with"
@@ -199,6 +208,7 @@ def build_index(path: str) -> PacketIndex:
         time_base = stream.time_base or Fraction(1, 1000)
         rate = float(stream.average_rate) if stream.average_rate else None
         declared = stream.frames
+        only = len(container.streams.video) == 1
         length_size = _nal_length_size(stream)
         packets = _read_packets(container, stream, codec == "h264", length_size)
         format_name = container.format.name
@@ -223,6 +233,8 @@ def build_index(path: str) -> PacketIndex:
     stamps = np.sort(np.array([packets.pts[i] for i in shown], dtype=np.int64))
     keys = [i for i in range(tail) if packets.key[i]]
     objections = _objections(packets, tail, stamps, codec, format_name, length_size, declared)
+    if not only:
+        objections.append("several video streams")  # it would choose one by itself
     return PacketIndex(
         codec,
         format_name,

@@ -54,6 +54,7 @@ class PyAVSource:
         self.key_frames = self.index.key_frames
         self.fps = average_fps(self.times, index.rate)
         self.frame_bytes = sum(plane.buffer_size for plane in first.planes)
+        self.pixel_format = first.format.name
         self.coded_size = (first.width, first.height)
         self.upright, self.mirrored = _orientation(first)
         height, width = self.upright(np.empty((first.height, first.width))).shape

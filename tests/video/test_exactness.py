@@ -9,6 +9,34 @@ import pytest
 from fiftyone_revseg.video import open_video
 from fiftyone_revseg.video.decord_reader import DecordSource
 
+_X264 = ["-c:v", "libx264", "-crf", "10"]
+_VP9 = ["-c:v", "libvpx-vp9", "-b:v", "1M"]
+COLOURS = {
+    format: ["a.mp4", *_X264, "-pix_fmt", format]
+    for format in ("yuv420p", "yuvj420p", "yuv422p", "yuv444p", "nv12", "gray")
+}
+COLOURS |= {
+    format: ["a.mp4", *_X264, "-pix_fmt", format]
+    for format in ("yuv420p10le", "yuv422p10le", "yuv444p10le", "gray10le")
+}
+COLOURS |= {"rgb": ["a.mp4", "-c:v", "libx264rgb", "-crf", "10"]}
+COLOURS |= {
+    f"{matrix}_{shades}": ["a.mp4", *_X264, "-pix_fmt", "yuv420p", "-vf", scale, *tags]
+    for matrix, name in (("bt709", "bt709"), ("bt601", "smpte170m"), ("bt2020", "bt2020nc"))
+    for shades in ("tv", "pc")
+    for scale in [f"scale=out_color_matrix={matrix}:out_range={shades}"]
+    for tags in [["-colorspace", name, "-color_range", shades]]
+}
+COLOURS |= {
+    f"vp9_{format}": ["a.webm", *_VP9, "-pix_fmt", format]
+    for format in ("yuv420p", "yuv444p", "yuv420p10le", "gbrp")
+}
+
+
+@pytest.fixture(params=COLOURS)
+def colours(request):
+    return request.param
+
 
 @pytest.fixture(params=[None, "pyav"], ids=["chosen", "pyav"])
 def decoder(request):
@@ -50,7 +78,24 @@ def test_both_decoders_give_the_same_pixels(kind, make_video):
             assert chosen.why_decoder
             pytest.skip(f"decord is not used: {chosen.why_decoder}")
         for (_, a), (_, b) in zip(chosen.walk(0), exact.walk(0), strict=True):
-            np.testing.assert_allclose(a.astype(int), b, atol=2)
+            np.testing.assert_array_equal(a, b)
+
+
+def test_every_way_of_reading_gives_the_same_pixels(colours, tmp_path, bars):
+    """A saturated pattern, in which each way of filling in colour shows at every edge."""
+    width, height, count = 162, 90, 5
+    patches = np.random.default_rng(0).integers(0, 2, (count, 15, 27, 3)) * 255
+    pixels = patches.repeat(6, axis=1).repeat(6, axis=2).astype(np.uint8)
+    given = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", 8, "-i", "-"]
+    path = tmp_path / COLOURS[colours][0]
+    bars.ffmpeg(*given, *COLOURS[colours][1:], path, data=pixels.tobytes())
+    with open_video(path) as video, open_video(path, decoder="pyav") as exact:
+        single = [exact[k] for k in reversed(range(count))][::-1]
+        for v in (video, exact):
+            for k in (2, 0, 4, 1, 3):
+                np.testing.assert_array_equal(v[k], single[k])
+            for k, frame in (*v.walk(0), *v.walk(count - 1, -1)):
+                np.testing.assert_array_equal(frame, single[k])
 
 
 def test_times_increase_from_zero(kind, make_video):
