@@ -7,7 +7,6 @@ takes for more than text. There is one function for each of them; HTML is escape
 from __future__ import annotations
 
 import re
-import textwrap
 from typing import Any
 
 # Control characters but for tab and line break, what turns the direction of writing, other line
@@ -43,10 +42,12 @@ def one_line(text: Any, width: int | None = None) -> str:
         the text, with " ..." at its end if it was cut
     """
     text = str(text)
-    if width is not None:  # words are looked for in what may be shown only
+    if width is not None:  # what is far beyond that is not even looked at
         text = text[: 10 * width]
     line = printable(" ".join(text.split()))
-    return line if width is None else textwrap.shorten(line, width, placeholder=" ...")
+    if width is None or len(line) <= width:
+        return line
+    return f"{line[: width - 4].rstrip()} ..."
 
 
 def markdown(text: Any) -> str:

@@ -10,6 +10,7 @@ import click
 
 from fiftyone_revseg.cli import options
 from fiftyone_revseg.cli.ctrl_c import GOES_ON
+from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.types import Status
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def apply(
         # What can be wrong is found out first: loading takes long
         label_field = valid_label_field(label_field)
         if not make_jobs(check_collection(samples, group_slice).limit(1), None, query_field):
-            click.echo("There are no videos, so there is nothing to do")
+            echo("There are no videos, so there is nothing to do")
             return
         asked = {"query": list(queries) or None, "prompt_field": query_field}
         how = {
@@ -237,7 +238,7 @@ def apply(
 
 def _report(summary: RunSummary, dataset_name: str) -> None:
     # What segment_view says is for Python
-    click.echo(str(summary).replace('overwrite="changed"', "--overwrite changed"))
+    echo(str(summary).replace('overwrite="changed"', "--overwrite changed"))
     failed = {s: n for s, n in sorted(summary.counts.items()) if s not in _ANSWERED}
     if failed:
         counted = ", ".join(f"{status} {n}" for status, n in failed.items())

@@ -9,7 +9,9 @@ import click
 
 from fiftyone_revseg.cli import options
 from fiftyone_revseg.cli.ctrl_c import GOES_ON
+from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.cli.progress import RunBars
+from fiftyone_revseg.escape import one_line
 
 
 @click.command(short_help="Import, segment and score a benchmark, and report on it.")
@@ -119,18 +121,18 @@ def benchmark(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(GOES_ON) from None
     if run.evaluation is not None:
-        click.echo(to_text(run.evaluation))
+        echo(to_text(run.evaluation))
     if run.submission is not None:
-        click.echo(str(run.submission))
+        echo(str(run.submission))
     for path in run.files:
-        click.echo(f"Wrote {path}", err=True)
+        echo(f"Wrote {path}", err=True)
     for problem in run.problems:
-        click.echo(problem)
+        echo(one_line(problem))
     if run.problems:
         raise click.ClickException(f"The archive is not as the server of {name} wants it")
 
 
 def _titled_bars(title: str) -> RunBars:
     if not sys.stderr.isatty():
-        click.echo(f"{title} ...", err=True)  # where a bar would say it
+        echo(f"{title} ...", err=True)  # where a bar would say it
     return RunBars(title)

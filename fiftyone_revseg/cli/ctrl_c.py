@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from fiftyone_revseg.cli.output import Group, echo
+
 INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended: 128 + SIGINT
 
 
@@ -54,7 +56,7 @@ class CtrlC:
         signal.default_int_handler(number, frame)
 
 
-class InterruptibleGroup(click.Group):
+class InterruptibleGroup(Group):
     """Commands that Ctrl-C ends with exit code 130 and one sentence, whatever became of it.
 
     A command that has more to say raises ``KeyboardInterrupt`` anew, with a half sentence.
@@ -71,7 +73,7 @@ class InterruptibleGroup(click.Group):
                 if not (ctrl_c.pressed or isinstance(error, KeyboardInterrupt)):
                     raise
                 said = str(error) if isinstance(error, KeyboardInterrupt) else ""
-                click.echo(f"Interrupted{': ' if said else ''}{said}", err=True)
+                echo(f"Interrupted{': ' if said else ''}{said}", err=True)
                 # Python ends with the signal, not with this code, if the last code from a string,
                 # as that of a dataclass, was interrupted
                 exec("")

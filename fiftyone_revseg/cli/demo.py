@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.output import echo
 
 
 @click.command(short_help="Segment a small sample dataset in FiftyOne.")
@@ -35,6 +36,6 @@ def demo(out, count, model, fresh) -> None:
     from fiftyone_revseg.demo import run_demo
 
     try:
-        run_demo(out, count=count, model=model, fresh=fresh, echo=click.echo)
+        run_demo(out, count=count, model=model, fresh=fresh, echo=echo)
     except (ValueError, ImportError, OSError) as error:
         raise click.ClickException(str(error)) from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from fiftyone_revseg.cli.output import echo
+
 
 @click.command(short_help="Say what is installed, and what to do about what is not.")
 def doctor() -> None:
@@ -19,11 +21,10 @@ def doctor() -> None:
     for check in checks:
         state = "ok" if check.ok else "MISSING" if check.needed else "absent"
         color = "green" if check.ok else "red" if check.needed else "yellow"
-        state = click.style(f"{state:7}", fg=color)
-        click.echo(f"{check.name:{width}}  {state}  {check.found}")
+        echo(f"{check.name:{width}}  ", (f"{state:7}", color), f"  {check.found}")
         if check.advice:
-            click.echo(f"{'':{width}}           {check.advice}")
+            echo(f"{'':{width}}           {check.advice}")
     if not healthy(checks):
         missing = ", ".join(check.name for check in checks if check.needed and not check.ok)
         raise click.ClickException(f"not ready: {missing} (see above for what to do)")
-    click.echo("Ready.")
+    echo("Ready.")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from fiftyone_revseg.cli.output import echo
+
 
 @click.command(short_help="Score predicted masks of a FiftyOne dataset against true ones.")
 @click.argument("dataset_name", metavar="DATASET")
@@ -102,10 +104,10 @@ def evaluate(
             workers=workers,
             group_slice=group_slice,
         )
-        click.echo(to_text(evaluation))
+        echo(to_text(evaluation))
         for path in output:
-            click.echo(f"Wrote {write_table(evaluation, path)}", err=True)
+            echo(f"Wrote {write_table(evaluation, path)}", err=True)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     if key is not None:
-        click.echo(f"Kept as '{key}': see the Model Evaluation panel of the App", err=True)
+        echo(f"Kept as '{key}': see the Model Evaluation panel of the App", err=True)

@@ -6,6 +6,7 @@ import click
 
 from fiftyone_revseg.cli import options
 from fiftyone_revseg.cli.ctrl_c import GOES_ON
+from fiftyone_revseg.cli.output import echo
 
 
 @click.command(name="filter", short_help="Mark videos that are not worth learning from.")
@@ -89,7 +90,7 @@ def filter_videos(
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt(GOES_ON) from None
-    click.echo(str(summary))
+    echo(str(summary))
     if summary.failures:
         count = sum(len(ids) for ids in summary.failures.values())
         raise click.ClickException(f"{count} of {summary.total} could not be measured")

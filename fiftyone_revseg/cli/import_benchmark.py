@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
 from fiftyone_revseg.cli.ctrl_c import GOES_ON
+from fiftyone_revseg.cli.output import echo
 
 SYNTHETIC = "synthetic"
 
@@ -18,8 +20,8 @@ def _show_layouts(context: click.Context, _: click.Parameter, wanted: bool) -> N
     from fiftyone_revseg.evaluation.benchmarks import BENCHMARKS
 
     for name, kind in BENCHMARKS.items():
-        click.echo(f"{name}\n  layout: {kind.layout}\n  default split: {kind.default_split}")
-    click.echo(f"{SYNTHETIC}\n  made-up videos, which are written to DIR in the layout of mevis")
+        echo(f"{name}\n  layout: {kind.layout}\n  default split: {kind.default_split}")
+    echo(f"{SYNTHETIC}\n  made-up videos, which are written to DIR in the layout of mevis")
     context.exit()
 
 
@@ -99,13 +101,13 @@ def import_benchmark(
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt(GOES_ON) from None
-    click.echo(f"Dataset {dataset.name!r}: {summary}")
+    echo(f"Dataset {dataset.name!r}: {summary}")
     if not count_samples(dataset):
         raise click.ClickException("No video could be imported")
-    click.echo("Next:")
-    click.echo(f"  revseg apply {dataset.name} --query-field queries")
+    echo("Next:")
+    echo(f"  revseg apply {shlex.quote(dataset.name)} --query-field queries")
     if opened.has_truth:
-        click.echo(f"  revseg evaluate {dataset.name}")
+        echo(f"  revseg evaluate {shlex.quote(dataset.name)}")
 
 
 def _write_synthetic(directory: Path, split: str, count: int, masks: bool) -> Any:
@@ -113,7 +115,7 @@ def _write_synthetic(directory: Path, split: str, count: int, masks: bool) -> An
     from fiftyone_revseg.evaluation.benchmarks import open_benchmark
     from fiftyone_revseg.synthetic.mevis import write_mevis
 
-    click.echo(f"Writing {count} made-up videos to {directory / split}", err=True)
+    echo(f"Writing {count} made-up videos to {directory / split}", err=True)
     with StageBars() as bars:
         root = write_mevis(directory, split, count, progress=bars)
     return open_benchmark("mevis", root, split, masks)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from fiftyone_revseg.cli.output import echo
+
 
 @click.command(short_help="Add the operators, the panel and the models to FiftyOne.")
 @click.option("--uninstall", is_flag=True, help="Remove them instead.")
@@ -23,6 +25,6 @@ def install(uninstall) -> None:
         from fiftyone_revseg.app.install import install_plugin, uninstall_plugin
 
         for line in uninstall_plugin() if uninstall else install_plugin():
-            click.echo(line)
+            echo(line)
     except (ImportError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error

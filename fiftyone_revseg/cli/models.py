@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.files import to_json
 from fiftyone_revseg.presets import PRESETS, Preset
 
@@ -51,7 +52,7 @@ def models(as_json, register, add, tracker, forget) -> None:
         _register()
     rows = [describe(name, preset) for name, preset in presets.items()]
     if as_json:
-        click.echo(to_json(rows, indent=2))
+        echo(to_json(rows, indent=2))
         return
 
     header = ("MODEL", "SIZE", "LICENCE", "GPU MEMORY", "ON DISK")
@@ -59,10 +60,10 @@ def models(as_json, register, add, tracker, forget) -> None:
     widths = [max(len(line[column]) for line in table) for column in range(len(header))]
     for position, line in enumerate(table):
         cells = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        click.secho(cells.rstrip(), bold=position == 0)
+        echo(cells.rstrip(), bold=position == 0)
         if position:
             row = rows[position - 1]
-            click.echo(f"  {row['description']}" + (f" In {row['folder']}" if row["own"] else ""))
+            echo(f"  {row['description']}" + (f" In {row['folder']}" if row["own"] else ""))
 
 
 def describe(name: str, preset: Preset) -> dict[str, Any]:
@@ -127,4 +128,4 @@ def _register() -> None:
         folder = register_zoo_source(overwrite=True)
     except (ImportError, OSError, ValueError) as error:
         raise click.ClickException(f"the models could not be registered: {error}") from error
-    click.echo(f"registered in {folder}", err=True)
+    echo(f"registered in {folder}", err=True)

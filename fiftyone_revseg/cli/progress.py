@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from fiftyone_revseg.cli.ctrl_c import CtrlC
+from fiftyone_revseg.cli.output import echo
+from fiftyone_revseg.escape import one_line
 
 if TYPE_CHECKING:
     from fiftyone_revseg.dataset import RunProgress
@@ -86,14 +86,14 @@ class RunBars:
             self._show(progress)
         elif progress.done > self._said:
             self._said = progress.done
-            click.echo(say(progress), err=True)
+            echo(say(progress), err=True)
 
     def _show(self, progress: RunProgress) -> None:
         from tqdm import tqdm
 
         if self._bar is None:
             self._bar = tqdm(total=progress.total, desc=self._title, unit="video")
-        self._bar.set_postfix_str(progress.video, refresh=False)
+        self._bar.set_postfix_str(one_line(progress.video), refresh=False)
         self._bar.update(progress.done - self._bar.n)
         if progress.stage:
             self._stages(progress.stage, progress.stage_done, progress.stage_total)

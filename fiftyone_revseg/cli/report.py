@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from fiftyone_revseg.cli.output import echo
+
 
 @click.command(short_help="Write an HTML and a Markdown report of an evaluation.")
 @click.argument("results", metavar="RESULTS.json", type=click.Path(dir_okay=False, path_type=Path))
@@ -51,7 +53,7 @@ def report(results, out, dataset_name, worst, best) -> None:
         path = write_report(evaluation, out, samples, worst, best, sys.stderr.isatty())
     except (ValueError, ImportError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"Wrote {path}")
+    echo(f"Wrote {path}")
 
 
 def _dataset(wanted: str | None, evaluated: str):
@@ -63,5 +65,5 @@ def _dataset(wanted: str | None, evaluated: str):
     except click.ClickException as error:
         if wanted:
             raise
-        click.echo(f"There will be no pictures of single cases. {error.message}", err=True)
+        echo(f"There will be no pictures of single cases. {error.message}", err=True)
         return None

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.output import echo
+from fiftyone_revseg.escape import one_line
 from fiftyone_revseg.types import Status
 
 if TYPE_CHECKING:
@@ -112,7 +114,7 @@ def segment(
 
     failed = [a for a in answers if a.status not in (Status.OK, Status.NO_TARGET)]
     if failed:
-        reasons = "; ".join(f"{a.query!r}: {a.status}: {a.reason}" for a in failed)
+        reasons = "; ".join(f"{a.query!r}: {a.status}: {one_line(a.reason)}" for a in failed)
         raise click.ClickException(reasons)
 
 
@@ -124,26 +126,27 @@ def _folder_name(position: int, query: str) -> str:
 
 def _report(answer: Segmentation, folder: Path, written: list[Path]) -> None:
     trajectory = answer.trajectory
-    click.secho(answer.query, bold=True)
-    click.echo(f"  status     {answer.status}" + (f": {answer.reason}" if answer.reason else ""))
+    echo(one_line(answer.query), bold=True)
+    why = f": {one_line(answer.reason)}" if answer.reason else ""
+    echo(f"  status     {answer.status}{why}")
     if trajectory.think:
-        click.echo(f"  thought    {' '.join(trajectory.think.split())}")
+        echo(f"  thought    {one_line(trajectory.think)}")
     for i, choice in enumerate(trajectory.choices):
         k = trajectory.key_frames[i]
         seconds = trajectory.frame_table.times[choice.frame]
-        click.echo(f"  object {i + 1}   {choice.description}")
-        click.echo(f"    key frame  {k} ({seconds:.2f} s)")
+        echo(f"  object {i + 1}   {one_line(choice.description)}")
+        echo(f"    key frame  {k} ({seconds:.2f} s)")
         grounding, track = trajectory.groundings[i], answer.tracks[i]
         if grounding is not None:
             box = ", ".join(f"{v:.0f}" for v in grounding.box_xyxy_px)
             confidence = grounding.confidence
             sure = "" if confidence is None else f", confidence {confidence:.2f}"
-            click.echo(f"    box        {box}{sure}")
+            echo(f"    box        {box}{sure}")
         if track is not None:
             seen = len(track.visible_frames)
-            click.echo(f"    masks      in {seen} of {answer.frame_count} frames")
+            echo(f"    masks      in {seen} of {answer.frame_count} frames")
     timings = ", ".join(
         f"{stage} {seconds:.1f}" for stage, seconds in (answer.timings or {}).items()
     )
-    click.echo(f"  seconds    {timings}")
-    click.echo(f"  written    {folder}: {', '.join(path.name for path in written)}")
+    echo(f"  seconds    {timings}")
+    echo(f"  written    {folder}: {', '.join(path.name for path in written)}")

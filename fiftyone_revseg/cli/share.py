@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from fiftyone_revseg.cli.output import echo
+
 
 @click.command(short_help="Make a folder of a trained checkpoint that others can use.")
 @click.argument("checkpoint", type=click.Path(file_okay=False, path_type=Path))
@@ -37,4 +39,4 @@ def share(checkpoint, out, name, license) -> None:
     except (ImportError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     size = sum(file.stat().st_size for file in path.iterdir())
-    click.echo(f"{path}: {size / 1e6:,.0f} MB, ready to upload or to copy")
+    echo(f"{path}: {size / 1e6:,.0f} MB, ready to upload or to copy")

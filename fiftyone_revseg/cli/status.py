@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from fiftyone_revseg.cli.output import echo
+from fiftyone_revseg.escape import one_line
 from fiftyone_revseg.files import to_json
 from fiftyone_revseg.types import Status
 
@@ -58,10 +60,10 @@ def status(dataset_name, label_field, as_json) -> None:
         "label_fields": {name: describe(dataset, name) for name in names},
     }
     if as_json:
-        click.echo(to_json(about, indent=2, ensure_ascii=False, default=str))
+        echo(to_json(about, indent=2, ensure_ascii=False, default=str))
         return
     for line in _lines(about):
-        click.echo(line)
+        echo(line)
 
 
 def label_fields(dataset: Any) -> list[str]:
@@ -138,7 +140,7 @@ def _lines(about: dict[str, Any]) -> list[str]:
             f"  {status or 'not segmented':{width}}  {n}" for status, n in found["statuses"].items()
         ]
         lines += [
-            f"  {failure['status']}: {failure['reason']} ({_count(failure)})"
+            f"  {failure['status']}: {one_line(failure['reason'])} ({_count(failure)})"
             for failure in found["failures"][:_SHOWN]
         ]
         if len(found["failures"]) > _SHOWN:

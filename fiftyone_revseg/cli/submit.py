@@ -7,6 +7,9 @@ from pathlib import Path
 
 import click
 
+from fiftyone_revseg.cli.output import echo
+from fiftyone_revseg.escape import one_line
+
 _BENCHMARKS = ("mevis", "ref-youtube-vos")
 
 _benchmark = click.Choice(_BENCHMARKS)
@@ -63,11 +66,11 @@ def submit(dataset_name, path, label_field, view, benchmark, meta) -> None:
         )
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(str(summary))
+    echo(str(summary))
     imported = source_dataset(samples).info.get("benchmark") or {}
     meta = meta or imported.get("root")
     if meta is None:
-        click.echo("It was not checked: revseg validate does that", err=True)
+        echo("It was not checked: revseg validate does that", err=True)
         return
     _check(path, Path(meta), summary.benchmark, None)
 
@@ -108,10 +111,10 @@ def _check(path: Path, meta: Path, benchmark: str, images: Path | None) -> None:
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     for problem in problems:
-        click.echo(problem)
+        echo(one_line(problem))
     if problems:
         raise click.ClickException(f"{path} is not as the server of {benchmark} wants it")
-    click.echo(f"{path} is as the server wants it")
+    echo(f"{path} is as the server wants it")
 
 
 @click.command("load-predictions", short_help="Load anybody's masks, to score or see them.")
@@ -145,4 +148,4 @@ def load_predictions(dataset_name, source, label_field, model, overwrite) -> Non
         )
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(str(loaded))
+    echo(str(loaded))

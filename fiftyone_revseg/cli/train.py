@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 
 from fiftyone_revseg.cli.datasets import open_dataset
+from fiftyone_revseg.cli.output import echo
+from fiftyone_revseg.escape import one_line
 from fiftyone_revseg.training.grpo import VLLM_MODES
 from fiftyone_revseg.training.rewards import TEMPORAL_VARIANTS
 
@@ -227,7 +229,7 @@ def grpo(
         from fiftyone_revseg.user_presets import register_preset
 
         register_preset(name, out / "checkpoint", base=config.model)
-        click.echo(f"It is known as {name} now: revseg models")
+        echo(f"It is known as {name} now: revseg models")
 
 
 def _check_name(name: str | None, checkpoint: Path) -> None:
@@ -251,7 +253,7 @@ def _say(rows: list, config, accelerate: Path | None, gpu_memory: float | None) 
         found = dry_run(rows, config, launch, memory)
     except (ImportError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(str(found))
+    echo(str(found))
 
 
 def _rows(
@@ -274,9 +276,9 @@ def _rows(
         rows, skipped = view_rows(view, gt_field, query_field)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{len(rows)} queries to learn from; {len(skipped)} are left out")
+    echo(f"{len(rows)} queries to learn from; {len(skipped)} are left out")
     for reason, count in Counter(s.reason for s in skipped).most_common(10):
-        click.echo(f"  {count} x {reason}")
+        echo(f"  {count} x {one_line(reason)}")
     return rows
 
 
@@ -309,4 +311,4 @@ def _run(function, out: Path, settings) -> None:
         path = function(out, settings)
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"The model is in {path}")
+    echo(f"The model is in {path}")

@@ -11,6 +11,7 @@ import fiftyone as fo
 
 from fiftyone_revseg.dataset.jobs import name_of_video
 from fiftyone_revseg.engine import EngineJob
+from fiftyone_revseg.escape import one_line
 
 _REFRESH = 0.2  # seconds between two changes of the bar within one video
 
@@ -99,7 +100,7 @@ class Reporter:
         now = time.perf_counter()
         if now - self._refreshed >= _REFRESH:
             self._refreshed = now
-            self._bar.set_postfix_str(f"{self._video}: {stage} {done}/{total}")
+            self._bar.set_postfix_str(one_line(f"{self._video}: {stage} {done}/{total}"))
 
     def finish(self) -> None:
         """Says that the video is done."""
