@@ -11,8 +11,8 @@ import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from fiftyone_revseg.files import locked, write_json
 from fiftyone_revseg.presets import (
     DEFAULT_TRACKER,
     PRESETS,
@@ -90,18 +90,18 @@ def register_preset(
             f"'{folder}' holds no checkpoint: give a directory with config.json and weights in "
             "safetensors"
         )
-    if not overwrite:
-        check_free(name, folder)
-    entries = _read()
     origin = find_base(base)
-    entries[name] = _Entry(
+    entry = _Entry(
         str(folder),
         tracker or (origin.tracker if origin else DEFAULT_TRACKER),
         license or (origin.license if origin else ""),
         description or (f"Trained from {base}." if base else "A checkpoint of your own."),
     )
-    _write(entries)
-    return _preset(entries[name])
+    with locked(_path()):  # others may register theirs at the same time
+        if not overwrite:
+            check_free(name, folder)
+        _write({**_read(), name: entry})
+    return _preset(entry)
 
 
 def forget_preset(name: str) -> None:
@@ -110,12 +110,13 @@ def forget_preset(name: str) -> None:
     Raises:
         ValueError: if there is no such preset of a person's own
     """
-    entries = _read()
-    if name not in entries:
-        own = ", ".join(entries) or "none"
-        raise ValueError(f"There is no preset {name!r} of your own: there is {own}")
-    del entries[name]
-    _write(entries)
+    with locked(_path()):
+        entries = _read()
+        if name not in entries:
+            own = ", ".join(entries) or "none"
+            raise ValueError(f"There is no preset {name!r} of your own: there is {own}")
+        del entries[name]
+        _write(entries)
 
 
 def user_presets() -> dict[str, Preset]:
@@ -212,8 +213,12 @@ def _preset(entry: _Entry) -> Preset:
     )
 
 
+def _path() -> Path:
+    return home() / _FILE_NAME
+
+
 def _read() -> dict[str, _Entry]:
-    path = home() / _FILE_NAME
+    path = _path()
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         return {str(name): _Entry(**entry) for name, entry in kept.items()}
@@ -227,9 +232,4 @@ def _read() -> dict[str, _Entry]:
 
 
 def _write(entries: dict[str, _Entry]) -> None:
-    path = home() / _FILE_NAME
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kept: dict[str, Any] = {name: asdict(entry) for name, entry in entries.items()}
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_json(_path(), {name: asdict(entry) for name, entry in entries.items()}, indent=2)

@@ -41,12 +41,9 @@ class Written:
         Raises:
             NotOursError: if one of them is somebody's own
         """
-        there = [path for path in paths if os.path.lexists(path)]
-        if not there:
-            return
         known = self._known()
-        for path in there:
-            if (path.is_symlink() or fingerprint(path) not in known) and not _is_empty(path):
+        for path in paths:
+            if not self._may_go(path, known):
                 what = "holds files that were" if path.is_dir() else "was"
                 raise NotOursError(
                     f"'{path}' {what} not written by revseg, or changed since, so nothing is "
@@ -66,20 +63,33 @@ class Written:
             self._add(partial, path)
 
     @contextmanager
-    def replacing_folder(self, path: Path, durable: bool = False) -> Iterator[Path]:
+    def replacing_folder(
+        self, path: Path, durable: bool = False, keep: bool = False
+    ) -> Iterator[Path]:
         """As :func:`fiftyone_revseg.files.replacing_folder`, but only what was written before.
+
+        Args:
+            path: the folder
+            durable (False): as there
+            keep (False): whether a folder that is somebody's own is renamed rather than refused
 
         Raises:
             NotOursError: if the folder, or a file in it, is somebody's own
         """
-        self.check(path)
+        if not keep:
+            self.check(path)
         with replacing_folder(path, durable) as partial:
             yield partial
+            if keep and not self._may_go(path, self._known()):
+                path.rename(free_path(path.with_name(f"{path.name}-kept")))
             self._add(partial, path)
 
-    def is_listed(self, path: Path) -> bool:
-        """Whether a file or folder is what was written, with nothing changed or added."""
-        return fingerprint(path) in self._known()
+    @staticmethod
+    def _may_go(path: Path, known: set[str]) -> bool:
+        """Whether nothing is lost with a file or folder."""
+        if path.is_symlink():
+            return False
+        return not path.exists() or _is_empty(path) or fingerprint(path) in known
 
     def _add(self, partial: Path, path: Path) -> None:
         self.check(path)  # once more: writing takes long
@@ -114,5 +124,14 @@ def holds_only_ours(directory: Path) -> bool:
     return all(path.name == LIST or is_partial(path.name) for path in directory.iterdir())
 
 
+def free_path(path: Path) -> Path:
+    """Returns a path, with a number at its end if there is something of its name."""
+    number, free = 1, path
+    while os.path.lexists(free):
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
+
+
 def _is_empty(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+    return path.is_dir() and not any(path.iterdir())

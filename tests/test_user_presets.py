@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -46,7 +47,7 @@ def test_a_name_stands_for_a_checkpoint_everywhere(checkpoint):
     (row,) = [row for row in json.loads(models("--json")) if row["own"]]
     assert (row["name"], row["folder"]) == ("my-checkpoint", str(checkpoint))
     assert row["reasoner"]["on_disk"]
-    assert [p.name for p in home().iterdir()] == ["presets.json"]
+    assert {p.name for p in home().iterdir()} == {"presets.json", ".presets.json.lock"}
 
 
 def test_the_pipeline_loads_it(checkpoint):
@@ -135,3 +136,23 @@ def test_forms_of_the_app_offer_it(checkpoint):
 
     register_preset("my-checkpoint", checkpoint)
     assert "my-checkpoint" in forms.preset_names()
+
+
+def test_names_that_two_processes_register_at_the_same_time_are_all_kept(checkpoint):
+    writers = []
+    for writer in "ab":
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                for i in range(20):
+                    register_preset(f"{writer}-{i}", checkpoint)
+                    if i % 4 == 3:
+                        forget_preset(f"{writer}-{i}")
+                code = 0
+            finally:
+                os._exit(code)
+        writers.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in writers] == [0, 0]
+    names = {f"{writer}-{i}" for writer in "ab" for i in range(20) if i % 4 != 3}
+    assert set(user_presets()) == names

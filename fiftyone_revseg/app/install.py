@@ -12,6 +12,7 @@ import fiftyone.plugins as fop
 from fiftyone_revseg.app.manifest import PLUGIN_NAME, make_manifest, to_yaml
 from fiftyone_revseg.dataset import register_zoo_source
 from fiftyone_revseg.dataset.zoo.register import SOURCE_NAME
+from fiftyone_revseg.files import is_partial, replacing
 
 _ENTRY = "__init__.py"
 _SCRIPT = "show_frame.js"
@@ -43,9 +44,8 @@ def install_plugin() -> list[str]:
         folder.mkdir(parents=True, exist_ok=True)
         # The manifest is last, as FiftyOne takes a folder with one for a plugin
         for name, content in sorted(contents.items(), key=lambda item: item[0] == "fiftyone.yml"):
-            part = folder / f"{name}.{os.getpid()}.part"
-            part.write_bytes(content)
-            part.replace(folder / name)
+            with replacing(folder / name) as partial:
+                partial.write_bytes(content)
         done.append(f"The plugin is {'updated' if any(old.values()) else 'installed'} in {folder}")
     done.append(f"The models are registered in {register_zoo_source(overwrite=True)}")
     return done
@@ -91,8 +91,8 @@ def _is_ours(folder: Path) -> bool:
     """Whether a folder holds what this module wrote, of this version or another one."""
     if folder.is_symlink() or not folder.is_dir():
         return False
-    names = {path.name for path in folder.iterdir() if path.suffix != ".part"} - {"__pycache__"}
-    return not names - {_ENTRY, _SCRIPT, "fiftyone.yml"}
+    names = {p.name for p in folder.iterdir() if p.suffix != ".part" and not is_partial(p.name)}
+    return not names - {_ENTRY, _SCRIPT, "fiftyone.yml", "__pycache__"}
 
 
 def _check_others(folder: Path) -> None:

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from fiftyone_revseg.files import write_json
+
 from .prompts import check_templates, default_template, read_templates
 
 FILE_NAME = "revseg.json"
@@ -111,8 +113,7 @@ class ChainSpec:
             the path of the file
         """
         path = Path(directory) / FILE_NAME
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_json(path, self.to_dict(), indent=2)
         return path
 
     @classmethod

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fiftyone_revseg.files import write_json
+from fiftyone_revseg.files import replacing_folder, write_json
 from fiftyone_revseg.synthetic.files import chosen_queries
 from fiftyone_revseg.synthetic.world import make_world
 from fiftyone_revseg.tracking.rle import RLE, encode_masks
@@ -87,10 +85,7 @@ def _write_images(folder: Path, pictures: np.ndarray) -> None:
 
     if folder.exists():
         return
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for k, picture in enumerate(pictures):
-        # Colors tell the bodies apart, so they are kept at full resolution
-        Image.fromarray(picture).save(partial / f"{k:05d}.jpg", quality=95, subsampling=0)
-    os.replace(partial, folder)
+    with replacing_folder(folder) as partial:
+        for k, picture in enumerate(pictures):
+            # Colors tell the bodies apart, so they are kept at full resolution
+            Image.fromarray(picture).save(partial / f"{k:05d}.jpg", quality=95, subsampling=0)

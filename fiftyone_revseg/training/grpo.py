@@ -7,9 +7,8 @@ a KL term that keeps the model close to where it began.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -301,24 +300,27 @@ def save_checkpoint(trainer: Any, directory: Path) -> None:
 
     All processes call it, as each may hold a part of the weights; one of them writes.
     """
+    from accelerate.utils import broadcast_object_list
+
     from fiftyone_revseg.training.callbacks import KeepSpec
     from fiftyone_revseg.training.model_card import write_card
+    from fiftyone_revseg.training.saved_states import replacing_checkpoint
     from fiftyone_revseg.training.sharing import merge_in_place
 
-    partial = directory.with_name(directory.name + ".partial")
     main = trainer.accelerator.is_main_process
-    if main:
-        shutil.rmtree(partial, ignore_errors=True)
-    trainer.accelerator.wait_for_everyone()
-    trainer.save_model(str(partial))
-    if main:
-        (partial / "training_args.bin").unlink(missing_ok=True)
-        merge_in_place(partial)
-        (keep,) = (c for c in trainer.callback_handler.callbacks if isinstance(c, KeepSpec))
-        keep.write(partial)
-        write_card(partial, directory.parent, directory.parent.name)
-        shutil.rmtree(directory, ignore_errors=True)
-        partial.rename(directory)
+    with contextlib.ExitStack() as stack:
+        names = [""]
+        if main:
+            names = [str(stack.enter_context(replacing_checkpoint(directory)))]
+        broadcast_object_list(names)
+        trainer.save_model(names[0])
+        if main:
+            partial = Path(names[0])
+            (partial / "training_args.bin").unlink(missing_ok=True)
+            merge_in_place(partial)
+            (keep,) = (c for c in trainer.callback_handler.callbacks if isinstance(c, KeepSpec))
+            keep.write(partial)
+            write_card(partial, directory.parent, directory.parent.name)
     trainer.accelerator.wait_for_everyone()
 
 
@@ -344,25 +346,28 @@ def _lora(config: GrpoConfig) -> Any:
 
 def _resume_point(out: Path, resume: bool | str | Path) -> Path | None:
     """The checkpoint to go on from: the newest one that was written to its end."""
+    from fiftyone_revseg.training.saved_states import damage, newest_checkpoint
+
     if isinstance(resume, (str, Path)):
         if not (Path(resume) / "trainer_state.json").is_file():
             raise ValueError(f"there is no checkpoint to resume from in '{resume}'")
+        if (reason := damage(Path(resume))) is not None:
+            raise ValueError(f"the checkpoint in '{resume}' is not whole ({reason})")
         return Path(resume)
-    if not resume:
-        return None
-    whole = [p.parent for p in out.glob("checkpoint-*/trainer_state.json")]
-    return max(whole, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
+    return newest_checkpoint(out) if resume else None
 
 
 def _same_run(out: Path, config: GrpoConfig, rows: int, resumed: bool) -> None:
     """Only what changes neither the data's order nor the updates may change in a resumed run."""
+    from fiftyone_revseg.training.saved_states import read_settings
+
     path = out / "run.json"
     if not resumed or not path.is_file():
         return
-    saved = json.loads(path.read_text(encoding="utf-8"))
+    saved = read_settings(path)
     free = ("steps", "threads", "save_every", "keep", "sample_every", "vllm")
     asked = {"rows": rows, **asdict(config)}
-    made = {"rows": saved["rows"], **saved["config"]}
+    made = {"rows": saved.get("rows"), **saved.get("config", {})}
     changed = [name for name in asked if made.get(name) != asked[name] and name not in free]
     if changed:
         raise ValueError(

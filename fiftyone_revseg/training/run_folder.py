@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from fiftyone_revseg.files import replacing
+from fiftyone_revseg.training.saved_states import load_state, save_state
 
 
 class RunFolder:
@@ -39,18 +40,11 @@ class RunFolder:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replaces the saved state; an interruption leaves the old one whole."""
-        import torch
-
-        with replacing(self._state) as partial:
-            torch.save(dict(state), partial)
+        save_state(self._state, state)
 
     def load(self) -> dict[str, Any] | None:
-        """The saved state, or None where there is none."""
-        import torch
-
-        if not self._state.exists():
-            return None
-        return torch.load(self._state, weights_only=True, map_location="cpu")
+        """The saved state, or the one before if it is damaged; None where there is none."""
+        return load_state(self._state)
 
     def log(self, step: int, values: Mapping[str, float], every: int = 20) -> None:
         """Adds up the values of step ``step`` (the first is 1), and now and then prints means."""
@@ -74,7 +68,10 @@ class RunFolder:
         rows = [r for r in rows if r["step"] < row["step"]]  # a resumed run repeats a few steps
         rows.append(dict(row))
         names = list(dict.fromkeys(name for r in rows for name in r))
-        with replacing(self._curves) as partial, open(partial, "w", newline="") as file:
+        with (
+            replacing(self._curves, durable=False) as partial,
+            open(partial, "w", newline="") as file,
+        ):
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(rows)
@@ -117,6 +114,7 @@ class RunFolder:
             axis.axis("off")
         figure.tight_layout()
         path = self.directory / "curves.png"
-        figure.savefig(path, dpi=80)
+        with replacing(path, durable=False) as partial:
+            figure.savefig(partial, dpi=80)
         plt.close(figure)
         return path

@@ -12,7 +12,6 @@ every pixel, long before the words carry any signal.
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -30,6 +29,7 @@ from fiftyone_revseg.training.batches import collate
 from fiftyone_revseg.training.dialogues import DialogueMaker, Example
 from fiftyone_revseg.training.losses import Losses, dense_heads
 from fiftyone_revseg.training.run_folder import RunFolder
+from fiftyone_revseg.training.saved_states import replacing_checkpoint
 
 if TYPE_CHECKING:
     import torch
@@ -104,8 +104,7 @@ def train_sft(out: str | Path, config: SftConfig | None = None, resume: bool = T
     device = "cuda" if torch.cuda.is_available() else "cpu"
     run = RunFolder(out, config.steps)
     checkpoint = run.directory / "checkpoint"
-    resumed = resume and checkpoint.exists()
-    tokenizer = nano_vlm.build_tokenizer(corpus()) if not resumed else _tokenizer(checkpoint)
+    tokenizer = (_tokenizer(checkpoint) if resume else None) or nano_vlm.build_tokenizer(corpus())
     processor = nano_vlm.build_processor(tokenizer)
     model = nano_vlm.build_model(tokenizer, config.seed).to(device)
     heads = dense_heads(model).to(device)
@@ -163,10 +162,14 @@ def train_sft(out: str | Path, config: SftConfig | None = None, resume: bool = T
     return checkpoint
 
 
-def _tokenizer(checkpoint: Path) -> PreTrainedTokenizerFast:
+def _tokenizer(checkpoint: Path) -> PreTrainedTokenizerFast | None:
+    """That of an earlier run; None where there is none, or it is damaged. A new one is the same."""
     from transformers import PreTrainedTokenizerFast
 
-    return PreTrainedTokenizerFast.from_pretrained(checkpoint)
+    try:
+        return PreTrainedTokenizerFast.from_pretrained(checkpoint) if checkpoint.is_dir() else None
+    except Exception:  # each file of it has errors of its own
+        return None
 
 
 def _same_run(out: str | Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
@@ -189,13 +192,11 @@ def save_checkpoint(
     """Writes model, tokenizer, processor and ``revseg.json`` in the ordinary formats, in bf16."""
     import torch
 
-    partial = directory.with_name(directory.name + ".partial")
     weights = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
-    model.save_pretrained(partial, state_dict=weights)
-    processor.save_pretrained(partial)
-    NANO_SPEC.save(partial)
-    shutil.rmtree(directory, ignore_errors=True)
-    partial.rename(directory)
+    with replacing_checkpoint(directory) as partial:
+        model.save_pretrained(partial, state_dict=weights)
+        processor.save_pretrained(partial)
+        NANO_SPEC.save(partial)
 
 
 def corpus() -> Iterator[str]:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from fiftyone_revseg.files import replacing_folder
 from fiftyone_revseg.reasoning.spec import FILE_NAME as SPEC
 from fiftyone_revseg.training import model_card
 
@@ -57,12 +58,8 @@ def share_checkpoint(
             f"'{source}' has no {SPEC}, which says how the model wants to be asked: copy that of "
             "the model that it was trained from"
         )
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise ValueError(f"'{directory}' is in use: choose another directory, or empty it first")
-    partial = directory.with_name(f".{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    _check_unused(directory)
+    with replacing_folder(directory, durable=True) as partial:
         patterns = _FILES if adapters else (*_FILES, "*.safetensors")
         for path in (file for pattern in patterns for file in source.glob(pattern)):
             if path.name not in _STATE:
@@ -74,13 +71,13 @@ def share_checkpoint(
             shutil.copyfile(card, partial / model_card.FILE_NAME)
         else:
             model_card.write_card(partial, run or source.parent, name or directory.name, license)
-        if directory.exists():
-            directory.rmdir()
-        partial.rename(directory)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        _check_unused(directory)  # once more: merging takes long
     return directory
+
+
+def _check_unused(directory: Path) -> None:
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ValueError(f"'{directory}' is in use: choose another directory, or empty it first")
 
 
 def merge_in_place(directory: Path) -> None:

@@ -9,7 +9,6 @@ IoU, cross-entropy on "is it visible".
 from __future__ import annotations
 
 import csv
-import json
 import math
 import time
 from dataclasses import asdict, dataclass
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fiftyone_revseg.files import replacing
+from fiftyone_revseg.files import replacing, write_json, write_text
+from fiftyone_revseg.training.saved_states import load_state, read_settings, save_state
 
 if TYPE_CHECKING:
     import torch
@@ -318,12 +318,9 @@ class _Run:
 
     def resume(self, directory: Path) -> None:
         """Goes on from the last checkpoint, if there is one."""
-        import torch
-
-        path = directory / "resume.pt"
-        if not path.is_file():
+        state = load_state(directory / "resume.pt", self.model.device)
+        if state is None:
             return
-        state = torch.load(path, map_location=self.model.device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.average = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
@@ -331,7 +328,6 @@ class _Run:
 
     def save(self, directory: Path) -> None:
         """Writes checkpoint, model and curve, each one whole or not at all."""
-        import torch
         from safetensors.torch import save_file
 
         state = {
@@ -343,13 +339,12 @@ class _Run:
             "rows": self.rows,
         }
         average = {k: v.detach().cpu().contiguous() for k, v in self.average.items()}
-        with replacing(directory / "resume.pt") as path:
-            torch.save(state, path)
+        save_state(directory / "resume.pt", state)
         with replacing(directory / "model.safetensors") as path:
             save_file(average, path)
-        with replacing(directory / "curve.csv") as path:
+        with replacing(directory / "curve.csv", durable=False) as path:
             _write_csv(path, self.rows)
-        with replacing(directory / "curve.png") as path:
+        with replacing(directory / "curve.png", durable=False) as path:
             _plot(path, self.rows, self.settings)
 
 
@@ -357,10 +352,10 @@ def _claim(directory: Path, settings: TrackerTraining, config: Path) -> None:
     """Writes down what a run is, and refuses to continue another one under its name."""
     path = directory / "settings.json"
     wanted = asdict(settings)
-    if path.is_file() and json.loads(path.read_text()) != wanted:
+    if path.is_file() and read_settings(path) != wanted:
         raise ValueError(f"'{directory}' holds a run with other settings: choose another directory")
-    path.write_text(json.dumps(wanted, indent=2))
-    (directory / "config.yaml").write_text(config.read_text())
+    write_json(path, wanted, indent=2)
+    write_text(directory / "config.yaml", config.read_text())
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

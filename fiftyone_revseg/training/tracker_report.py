@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fiftyone_revseg.boxes import box_around
+from fiftyone_revseg.files import write_text
 from fiftyone_revseg.synthetic.world import World, make_world
 from fiftyone_revseg.training.tracker_clips import MIN_AREA
 
@@ -200,7 +201,7 @@ def write_model_card(
         minutes=seconds / 60,
         hardware=_hardware(settings.threads, tracker.device),
     )
-    (Path(directory) / "MODEL_CARD.md").write_text(card)
+    write_text(Path(directory) / "MODEL_CARD.md", card)
     return results
 
 

@@ -103,3 +103,23 @@ def test_run_folder_keeps_one_curve_over_a_resume(tmp_path):
     assert not list(tmp_path.glob("*.partial"))
     if run.plot():
         assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+def test_a_damaged_state_is_not_gone_on_from_but_the_one_before(tmp_path, capsys):
+    run = RunFolder(tmp_path, steps=40)
+    for step in (10, 20):
+        run.save({"step": step})
+    state = tmp_path / "state.pt"
+    state.write_bytes(state.read_bytes()[:-200])
+    assert run.load() == {"step": 10}
+    said = capsys.readouterr().err
+    assert "state.pt' is damaged" in said
+    assert "goes on from the state that was saved before it" in said
+    assert run.load() == {"step": 10}  # the damaged one is out of the way
+    run.save({"step": 15})
+    assert run.load() == {"step": 15}
+    assert (tmp_path / "damaged-state.pt").is_file()
+    for path in tmp_path.glob("state*.pt"):
+        path.write_bytes(b"")
+    assert run.load() is None
+    assert "starts from its beginning" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from typing import Any
 
 import fiftyone as fo
 
+from fiftyone_revseg.files import replacing
 from fiftyone_revseg.presets import PRESETS
 
 #: The source's name, and so the directory's under ``model_zoo_dir``. FiftyOne also puts the module
@@ -57,9 +58,8 @@ def register_zoo_source(overwrite: bool = False) -> Path:
             folder.unlink()  # and not what it leads to
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
-        part = folder / f"{name}.{os.getpid()}.part"
-        part.write_bytes(content)
-        part.replace(folder / name)
+        with replacing(folder / name) as partial:
+            partial.write_bytes(content)
     return folder
 
 

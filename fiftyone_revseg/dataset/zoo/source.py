@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
 import fiftyone.operators.types as types
 
+from fiftyone_revseg.files import write_json
 from fiftyone_revseg.hub import download, is_on_disk
 from fiftyone_revseg.presets import PRESETS, Preset, resolve
 
@@ -44,9 +43,7 @@ def download_model(model_name: str, model_path: str) -> None:
     if note.resolve().parent == Path(__file__).resolve().parent:
         return  # the source is a link to the package, where nothing is to be written
     where = [weights.hub_id or str(weights.folder) for weights in preset.weights]
-    part = note.with_name(f"{note.name}.{os.getpid()}.part")
-    part.write_text(json.dumps({"model": model_name, "weights": where}) + "\n", encoding="utf-8")
-    part.replace(note)
+    write_json(note, {"model": model_name, "weights": where})
 
 
 def load_model(model_name: str, model_path: str | None = None, **kwargs: Any) -> Any:
