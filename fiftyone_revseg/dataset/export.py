@@ -7,10 +7,9 @@ docs/export.md.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -35,8 +34,10 @@ from fiftyone_revseg.files import to_json
 from fiftyone_revseg.pictures import save_index_mask
 from fiftyone_revseg.tracking.rle import RLE, encode_masks, rle_areas, rle_box
 from fiftyone_revseg.version import __version__
+from fiftyone_revseg.written import Written, holds_only_ours
 
 _JPEG_QUALITY = 95
+_FOLDERS = ("Annotations", "JPEGImages")
 
 
 @dataclass
@@ -94,8 +95,8 @@ def export_results(
         directory: where to write; created if missing
         format ("coco-tracks"): one of :data:`FORMATS`
         label_field ("revseg"): the label field, with or without "frames."
-        overwrite (False): whether to write into a directory that is not empty. Files of the same
-            name are replaced; others are left
+        overwrite (False): whether to write into a directory that is not empty. What an earlier
+            export wrote there is replaced, and nothing else
         images (False): whether to write the frames as JPEGs, too; for "youtube-vos"
         group_slice (None): the slice with the videos, if the dataset is grouped
         progress (None): whether to show a progress bar; or a function that is called with a
@@ -123,26 +124,30 @@ def export_results(
 
     summary = ExportSummary(str(directory), format, total=count_samples(samples))
     created = _create(directory)
-    exporter = make(directory, label_field, images)
     try:
-        videos = iter_videos(samples, [label_field])
-        for video in with_progress(videos, summary.total, progress, "Exporting"):
-            try:
-                exporter.add(video)
-                summary.exported += 1
-            except ValueError as error:  # what is wrong with one video must not stop the rest
-                summary.skipped[video.id] = str(error)
-        if not summary.exported:
-            reason = next(iter(summary.skipped.values()))
-            raise ValueError(
-                f"There is nothing to export in '{label_field}' of {summary.total} videos: {reason}"
-            )
-        exporter.finish()
-        summary.notes = exporter.notes()
+        with ExitStack() as stack:
+            exporter = make(directory, label_field, images, stack)
+            videos = iter_videos(samples, [label_field])
+            for video in with_progress(videos, summary.total, progress, "Exporting"):
+                try:
+                    exporter.add(video)
+                    summary.exported += 1
+                except ValueError as error:  # what is wrong with one video must not stop the rest
+                    summary.skipped[video.id] = str(error)
+            if not summary.exported:
+                reason = next(iter(summary.skipped.values()))
+                raise ValueError(
+                    f"There is nothing to export in '{label_field}' of {summary.total} videos: "
+                    f"{reason}"
+                )
+            exporter.finish()
+            summary.notes = exporter.notes()
+    except OSError as error:  # for example of a full disk
+        raise ValueError(f"Nothing more can be written to {directory}: {error}") from error
     finally:
-        exporter.clean_up()
-        if created and not any(directory.iterdir()):
-            directory.rmdir()
+        _remove_if_empty(*(directory / name for name in _FOLDERS))
+        if created:
+            _remove_if_empty(directory)
     return summary
 
 
@@ -166,12 +171,18 @@ def check_directory(directory: str | Path, overwrite: bool = False) -> Path:
         return path
     if not path.is_dir():
         raise ValueError(f"{path} is a file: name a directory to write to")
-    if not overwrite and any(path.iterdir()):
+    if not overwrite and not holds_only_ours(path):
         raise ValueError(
-            f"{path} is not empty: name another directory, or overwrite, which replaces files of "
-            "the same names and leaves others"
+            f"{path} is not empty: name another directory, or overwrite, which replaces what an "
+            "earlier export wrote there and leaves all else"
         )
     return path
+
+
+def _remove_if_empty(*folders: Path) -> None:
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _create(directory: Path) -> bool:
@@ -191,12 +202,18 @@ class _Exporter:
         directory: where to
         label_field: the label field
         images: whether to write the frames, too
+        stack: puts files of all videos in their places when it is left, unless by an error
+
+    Raises:
+        NotOursError: if a file that would be replaced was not written by an export
     """
 
-    def __init__(self, directory: Path, label_field: str, images: bool):
+    def __init__(self, directory: Path, label_field: str, images: bool, stack: ExitStack):
         self.directory = directory
         self.label_field = label_field
         self.images = images
+        self.written = Written(directory)
+        self._stack = stack
 
     def add(self, video: LabelledVideo | Unusable) -> None:
         """Exports a video; raises a ``ValueError`` if it has nothing to export."""
@@ -209,8 +226,10 @@ class _Exporter:
         """Says what a reader of the files must know."""
         return []
 
-    def clean_up(self) -> None:
-        """Removes what is not whole."""
+    def open(self, name: str) -> IO[str]:
+        """Opens a file for what is about all videos."""
+        partial = self._stack.enter_context(self.written.replacing(self.directory / name))
+        return self._stack.enter_context(open(partial, "w", encoding="utf-8"))
 
     def frames(
         self, video: LabelledVideo | Unusable
@@ -240,12 +259,12 @@ class _Exporter:
 class _CocoTracks(_Exporter):
     """YouTube-VIS's form of COCO: one annotation per object and video, one RLE per frame."""
 
-    def __init__(self, directory: Path, label_field: str, images: bool):
-        super().__init__(directory, label_field, images)
+    def __init__(self, directory: Path, label_field: str, images: bool, stack: ExitStack):
+        super().__init__(directory, label_field, images, stack)
         self._videos: list[dict[str, Any]] = []
         self._categories: dict[str, int] = {}
         self._count = 0
-        self._file = _WholeFile(directory / "instances.json")
+        self._file = self.open("instances.json")
         # Annotations are written as they come: all masks of a dataset need not fit in memory
         head = json.dumps({"description": f"fiftyone-revseg {__version__}"})
         self._file.write(f'{{"info": {head}, "annotations": [')
@@ -288,10 +307,6 @@ class _CocoTracks(_Exporter):
     def finish(self) -> None:
         names = [{"id": i, "name": name} for name, i in self._categories.items()]
         self._file.write(f'],\n"videos": {_json(self._videos)},\n"categories": {_json(names)}}}\n')
-        self._file.commit()
-
-    def clean_up(self) -> None:
-        self._file.clean_up()
 
 
 class _Track:
@@ -328,15 +343,28 @@ class _Track:
 class _YouTubeVOS(_Exporter):
     """A folder of palette PNGs for each video, in which an object has its index as a colour."""
 
-    def __init__(self, directory: Path, label_field: str, images: bool):
-        super().__init__(directory, label_field, images)
+    def __init__(self, directory: Path, label_field: str, images: bool, stack: ExitStack):
+        super().__init__(directory, label_field, images, stack)
         self._meta: dict[str, Any] = {}
         self._expressions: dict[str, Any] = {}
         self._overlapping = 0
-        self._partial: list[Path] = []
+        self._lists = [directory / f"{name}.json" for name in ("meta", "meta_expressions")]
+        self.written.check(*self._lists)
 
     def add(self, video: LabelledVideo | Unusable) -> None:
-        folder = self._new_folder("Annotations", video.name)
+        kinds = _FOLDERS if self.images else _FOLDERS[:1]
+        targets = [self.directory / kind / video.name for kind in kinds]
+        self.written.check(*targets)
+        with ExitStack() as stack:
+            folders = [stack.enter_context(self.written.replacing_folder(t)) for t in targets]
+            self._write_masks(video, folders[0])
+            if self.images:
+                self._write_images(video, folders[1])
+            for path in self._lists:  # of an earlier export: not of what is here from now on
+                self.written.check(path)
+                path.unlink(missing_ok=True)
+
+    def _write_masks(self, video: LabelledVideo | Unusable, folder: Path) -> None:
         objects: dict[str, dict[str, Any]] = {}
         queries: dict[str, list[str]] = {}
         written, overlapping = set(), 0
@@ -361,11 +389,6 @@ class _YouTubeVOS(_Exporter):
         for number in video.numbers:
             if number not in written:
                 save_index_mask(folder / f"{_frame_name(number)}.png", [], video.size)
-        folders = [folder]
-        if self.images:
-            folders.append(self._write_images(video))
-        for partial in folders:
-            _replace_folder(partial, partial.with_name(video.name))
         self._overlapping += overlapping
         self._meta[video.name] = {"objects": objects}
         self._expressions[video.name] = {
@@ -377,10 +400,8 @@ class _YouTubeVOS(_Exporter):
         }
 
     def finish(self) -> None:
-        for name, content in (("meta", self._meta), ("meta_expressions", self._expressions)):
-            file = _WholeFile(self.directory / f"{name}.json")
-            file.write(_json({"videos": content}))
-            file.commit()
+        for path, content in zip(self._lists, (self._meta, self._expressions), strict=True):
+            self.open(path.name).write(_json({"videos": content}))
 
     def notes(self) -> list[str]:
         if not self._overlapping:
@@ -390,56 +411,32 @@ class _YouTubeVOS(_Exporter):
             "the lower index: 'coco-tracks' keeps all"
         ]
 
-    def clean_up(self) -> None:
-        for folder in self._partial:
-            shutil.rmtree(folder, ignore_errors=True)
-            if folder.parent.is_dir() and not any(folder.parent.iterdir()):
-                folder.parent.rmdir()
-
-    def _new_folder(self, kind: str, name: str) -> Path:
-        folder = self.directory / kind / f".{name}.partial"
-        shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
-        self._partial.append(folder)
-        folder.mkdir(parents=True)
-        return folder
-
-    def _write_images(self, video: LabelledVideo) -> Path:
-        folder = self._new_folder("JPEGImages", video.name)
+    def _write_images(self, video: LabelledVideo, folder: Path) -> None:
         with video.open() as opened:
             for k, frame in opened.walk(0):
                 path = folder / f"{_frame_name(video.numbers.start + k)}.jpg"
                 Image.fromarray(frame).save(path, quality=_JPEG_QUALITY)
-        return folder
 
 
 class _MOT(_Exporter):
     """A text file for each video, in MOTChallenge's form; it has boxes but no masks."""
-
-    def __init__(self, directory: Path, label_field: str, images: bool):
-        super().__init__(directory, label_field, images)
-        self._file: _WholeFile | None = None
 
     def add(self, video: LabelledVideo | Unusable) -> None:
         rows = []
         for number, objects in self.frames(video):
             for index, detections in objects.items():
                 rows += [_mot_row(number, index, found, video.size) for found in detections]
-        self._file = _WholeFile(self.directory / f"{video.name}.txt")
-        for row in sorted(rows):
-            self._file.write(",".join(f"{value:.10g}" for value in row) + "\n")
-        self._file.commit()
-
-    def clean_up(self) -> None:
-        if self._file is not None:
-            self._file.clean_up()
+        lines = [",".join(f"{value:.10g}" for value in row) + "\n" for row in sorted(rows)]
+        with self.written.replacing(self.directory / f"{video.name}.txt") as partial:
+            partial.write_text("".join(lines), encoding="utf-8")
 
 
 class _JSONLines(_Exporter):
     """One line for each video and query, with all that was asked and replied; it has no masks."""
 
-    def __init__(self, directory: Path, label_field: str, images: bool):
-        super().__init__(directory, label_field, images)
-        self._file = _WholeFile(directory / "trajectories.jsonl")
+    def __init__(self, directory: Path, label_field: str, images: bool, stack: ExitStack):
+        super().__init__(directory, label_field, images, stack)
+        self._file = self.open("trajectories.jsonl")
 
     def add(self, video: LabelledVideo | Unusable) -> None:
         trajectory = video.values.get(f"{self.label_field}_trajectory") or {}
@@ -465,12 +462,6 @@ class _JSONLines(_Exporter):
             }
             self._file.write(_json(line) + "\n")
 
-    def finish(self) -> None:
-        self._file.commit()
-
-    def clean_up(self) -> None:
-        self._file.clean_up()
-
 
 #: Name of a format -> what writes it
 FORMATS: dict[str, type[_Exporter]] = {
@@ -479,26 +470,6 @@ FORMATS: dict[str, type[_Exporter]] = {
     "mot": _MOT,
     "jsonl": _JSONLines,
 }
-
-
-class _WholeFile:
-    """A text file that is there when all of it is."""
-
-    def __init__(self, path: Path):
-        self._path = path
-        self._partial = path.with_name(f".{path.name}.partial")
-        self._stream: IO[str] = open(self._partial, "w", encoding="utf-8")  # noqa: SIM115
-
-    def write(self, text: str) -> None:
-        self._stream.write(text)
-
-    def commit(self) -> None:
-        self._stream.close()
-        os.replace(self._partial, self._path)
-
-    def clean_up(self) -> None:
-        self._stream.close()
-        self._partial.unlink(missing_ok=True)
 
 
 def _frame_name(number: int) -> str:
@@ -534,8 +505,3 @@ def _answer(answer: fol.Classification) -> dict[str, Any]:
 def _json(value: Any) -> str:
     # Dates of corrections are no JSON
     return to_json(value, ensure_ascii=False, default=str)
-
-
-def _replace_folder(partial: Path, folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)

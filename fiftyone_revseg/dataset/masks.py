@@ -22,7 +22,9 @@ from fiftyone_revseg.dataset.jobs import is_clips, is_image_groups
 from fiftyone_revseg.dataset.progress import OnProgress, RunProgress
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.dataset.stored_detection import StoredDetection
+from fiftyone_revseg.names import safe_name, safe_names
 from fiftyone_revseg.video import open_video
+from fiftyone_revseg.video.images import is_pattern
 
 _SAMPLE_FIELDS = ("answers", "status", "trajectory")  # what is read beside the masks
 
@@ -34,7 +36,7 @@ class LabelledVideo:
     Attributes:
         id: the id of the sample, of the clip, or of the first image
         ids: the ids of all samples that it consists of: more than one for a group of images
-        name: a name for files, which no other video of the collection has
+        name: a name for files, which no other video of the collection has on any file system
         filepath: the path of the video, or of the first image
         images: the paths of the images of a group, in order
         size: the (width, height) in pixels
@@ -289,7 +291,7 @@ def _of_images(group: Any, beside: Sequence[str]) -> LabelledVideo | Unusable:
     # One image alone holds the trajectory, and all of them the rest
     values = {name: next((v for v in group.values(name) if v), None) for name in beside}
     # A group has no name of its own, and its first image may be called as that of another
-    name = f"{_stem(paths[0])}-{ids[0]}"
+    name = safe_name(f"{_stem(paths[0])}-{ids[0]}")
     return _usable(ids[0], tuple(ids), name, paths[0], tuple(paths), values, group)
 
 
@@ -347,12 +349,12 @@ def _names(samples: Any) -> dict[str, str]:
         supports = samples.values("support")
         names = [f"{n}_{s[0]:05d}-{s[1]:05d}" for n, s in zip(names, supports, strict=True)]
     counts = Counter(names)
-    return {
-        i: name if counts[name] == 1 else f"{name}-{i}" for i, name in zip(ids, names, strict=True)
-    }
+    names = [n if counts[n] == 1 else f"{n}-{i}" for i, n in zip(ids, names, strict=True)]
+    safe = safe_names(names)
+    return {i: safe[name] for i, name in zip(ids, names, strict=True)}
 
 
 def _stem(filepath: str) -> str:
     path = Path(filepath)
     # Of a pattern such as "walk/%05d.jpg", the folder has the name
-    return path.parent.name if "%" in path.name else path.stem
+    return path.parent.name if is_pattern(filepath) else path.stem

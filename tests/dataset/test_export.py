@@ -15,6 +15,7 @@ import fiftyone_revseg as revseg
 from fiftyone_revseg.dataset.export import FORMATS, export_results
 from fiftyone_revseg.pipeline import RevSeg
 from fiftyone_revseg.reasoning import Trajectory
+from fiftyone_revseg.written import LIST
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
@@ -86,7 +87,9 @@ def assert_same(found, expected):
 
 
 def files_in(folder):
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    """All files but the list of those that were written."""
+    files = [p for p in folder.rglob("*") if p.is_file() and p.name != LIST]
+    return sorted(str(p.relative_to(folder)) for p in files)
 
 
 @pytest.mark.parametrize("in_files", [False, True])
@@ -223,7 +226,7 @@ def test_samples_without_results_are_skipped_aloud(dataset, videos, tmp_path, na
     assert (summary.total, summary.exported) == (4, 3)
     assert list(summary.skipped) == [dataset.last().id]
     assert "skipped: There " in str(summary)
-    assert not [path for path in (tmp_path / "out").rglob(".*")]
+    assert [path.name for path in (tmp_path / "out").rglob(".*")] == [LIST]
 
 
 @pytest.mark.parametrize("name", ["coco-tracks", "youtube-vos", "mot"])
@@ -245,7 +248,7 @@ def test_what_cannot_be_read_is_skipped_aloud(dataset, tmp_path, name):
     assert {"youtube-vos": "c/00009.png", "mot": "c.txt"}.get(name, "c/00009.jpg") in exported
     assert ("a.txt" in exported) == (name == "mot")
     assert "a/0000" not in exported
-    assert not [path for path in (tmp_path / "out").rglob(".*")]
+    assert [path.name for path in (tmp_path / "out").rglob(".*")] == [LIST]
 
 
 def test_a_view_exports_what_it_shows(dataset, tmp_path):
@@ -374,7 +377,7 @@ def test_interrupting_leaves_no_half_written_file(dataset, tmp_path, name):
         assert not (tmp_path / "out").exists()
     else:
         assert len(list((tmp_path / "out").glob("**/[a-c]*"))) == 2
-        assert not list((tmp_path / "out").rglob(".*"))
+        assert [path.name for path in (tmp_path / "out").rglob(".*")] == [LIST]
 
 
 def test_progress(dataset, tmp_path):
@@ -422,3 +425,114 @@ def test_nothing_to_export(make_dataset, dataset, videos, tmp_path):
         with pytest.raises(ValueError, match="nothing to export in 'revseg' of 1 videos"):
             export_results(dataset[3:], tmp_path / "out", name)
     assert not (tmp_path / "out").exists()
+
+
+def own_files(out, name):
+    """Files of a person's own of the names that an export writes."""
+    paths = {
+        "coco-tracks": ["instances.json"],
+        "jsonl": ["trajectories.jsonl"],
+        "mot": ["a.txt", "b.txt"],
+        "youtube-vos": ["Annotations/a/00000.png", "Annotations/b/notes.txt"],
+    }[name]
+    for path in paths:
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        (out / path).write_text("mine")
+    return paths
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_overwrite_replaces_no_file_that_no_export_wrote(dataset, tmp_path, name):
+    out = tmp_path / "out"
+    paths = own_files(out, name)
+    if name in ("coco-tracks", "jsonl"):
+        with pytest.raises(ValueError, match="was not written by revseg"):
+            export_results(dataset, out, name, overwrite=True)
+    else:
+        summary = export_results(dataset, out, name, overwrite=True)
+        assert summary.exported == 1
+        assert all("not written by revseg" in why for why in summary.skipped.values())
+    assert [(out / path).read_text() for path in paths] == ["mine"] * len(paths)
+
+
+def test_an_overwrite_replaces_no_file_that_a_person_put_there_or_changed(dataset, tmp_path):
+    out = tmp_path / "out"
+    export_results(dataset, out, "youtube-vos")
+    painted, notes = out / "Annotations" / "a" / "00000.png", out / "Annotations" / "b" / "notes"
+    painted.write_text("painted")
+    notes.write_text("mine")
+    others = (out / "Annotations" / "b" / "00000.png").read_bytes()
+    segment(dataset, hidden=(0,), prompt_field="query", overwrite=True)
+    summary = export_results(dataset, out, "youtube-vos", overwrite=True)
+    assert (summary.exported, len(summary.skipped)) == (1, 2)
+    assert painted.read_text() == "painted"
+    assert notes.read_text() == "mine"
+    assert (out / "Annotations" / "b" / "00000.png").read_bytes() == others
+    assert list(json.loads((out / "meta.json").read_text())["videos"]) == ["c"]
+    (out / "meta.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"meta\.json' was not written by revseg"):
+        export_results(dataset, out, "youtube-vos", overwrite=True)
+    assert (out / "meta.json").read_text() == "{}"
+
+
+def test_an_interrupted_overwrite_leaves_no_list_of_what_was_there_before(dataset, tmp_path):
+    """Or new masks would be taken for those of the old list."""
+    out = tmp_path / "out"
+    export_results(dataset, out, "youtube-vos")
+    before = (out / "Annotations" / "b" / "00000.png").read_bytes()
+
+    def stop(progress):
+        if progress.done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_results(dataset, out, "youtube-vos", overwrite=True, progress=stop)
+    assert sorted(p.name for p in out.iterdir()) == [LIST, "Annotations"]
+    assert (out / "Annotations" / "b" / "00000.png").read_bytes() == before
+
+
+HOSTILE = [
+    "...mp4",
+    "..mp4",
+    "%05d %s 100%.mp4",
+    "x" * 247 + ".mp4",
+    "é" * 120 + ".mp4",
+    'a:b|c?"<>*.mp4',
+    "con.mp4",
+    " space .mp4",
+    "a\\..\\..\\b.mp4",
+    "new\nline.mp4",
+    "Upper.mp4",
+    "upper.mp4",
+    "UPPER.mkv",
+]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_names_of_videos_are_no_paths(make_dataset, videos, tmp_path, name):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for file in HOSTILE:
+        (folder / file).write_bytes(Path(videos[0]).read_bytes())
+    paths = [str(folder / file) for file in HOSTILE]
+    dataset = make_dataset(*[fo.Sample(path, media_type="video") for path in paths])
+    segment(dataset, queries="the cat")
+    out = tmp_path / "deep" / "out"
+    for overwrite in (False, True):
+        summary = export_results(dataset, out, name, overwrite=overwrite)
+        assert (summary.exported, summary.skipped) == (len(HOSTILE), {})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["deep", "videos"]
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["out"]
+    if name == "youtube-vos":
+        names = [p.name for p in (out / "Annotations").iterdir()]
+        assert set(json.loads((out / "meta.json").read_text())["videos"]) == set(names)
+    elif name == "mot":
+        names = [p.name for p in out.iterdir() if p.name != LIST]
+    elif name == "jsonl":
+        lines = (out / "trajectories.jsonl").read_text().splitlines()
+        names = [json.loads(line)["video"] for line in lines]
+    else:
+        exported = json.loads((out / "instances.json").read_text())
+        names = [video["name"] for video in exported["videos"]]
+    assert len({made.lower() for made in names}) == len(HOSTILE)
+    assert not [made for made in names if set(made) & set('%/\\:*?"<>|\n') or made[0] in ". "]
