@@ -19,6 +19,7 @@ import numpy as np
 from ..files import name_for_ffmpeg
 from .diagnosis import check_frame_size, explain_unopened
 from .errors import VideoError
+from .h264 import H264Packets, Picture
 
 # Codecs whose key frames always start afresh. H.264 and HEVC also flag frames as keys from which
 # a picture is only complete a while later, or whose neighbours refer to frames before them
@@ -116,7 +117,7 @@ class _Packets:
     key: list[bool] = field(default_factory=list)
     discard: list[bool] = field(default_factory=list)
     corrupt: list[bool] = field(default_factory=list)
-    idr: list[bool] = field(default_factory=list)  # of the key packets of H.264
+    pictures: list[Picture] = field(default_factory=list)  # what those of H.264 hold
 
 
 def open_container(path: str) -> tuple[Any, Any]:
@@ -209,8 +210,8 @@ def build_index(path: str) -> PacketIndex:
         rate = float(stream.average_rate) if stream.average_rate else None
         declared = stream.frames
         only = len(container.streams.video) == 1
-        length_size = _nal_length_size(stream)
-        packets = _read_packets(container, stream, codec == "h264", length_size)
+        h264 = H264Packets(stream.codec_context.extradata) if codec == "h264" else None
+        packets = _read_packets(container, stream, h264)
         format_name = container.format.name
         origin = _origin(container)
 
@@ -220,19 +221,21 @@ def build_index(path: str) -> PacketIndex:
         packets.corrupt[-1] = True
     while tail and packets.corrupt[tail - 1]:
         tail -= 1
-    broken_tail = frozenset(p for p in packets.pts[tail:] if p is not None)
-    shown = [i for i in range(tail) if not packets.discard[i]]
+    starts, unpaired = _first_fields(packets, tail) if h264 else (list(range(tail)), False)
+    shown = [i for i in starts if not packets.discard[i]]
     if not shown:
         raise VideoError(
             f"{os.path.basename(path)} holds a video stream without a single whole frame: copy or"
             " download it again."
         )
-    if not _stamps_trusted(packets, shown, format_name):
-        return _count_frames(path, codec, format_name, time_base, rate, packets, tail, origin)
+    if unpaired or not _stamps_trusted(packets, starts, shown, format_name):
+        return _count_frames(
+            path, codec, format_name, time_base, rate, packets, starts, tail, origin
+        )
 
     stamps = np.sort(np.array([packets.pts[i] for i in shown], dtype=np.int64))
-    keys = [i for i in range(tail) if packets.key[i]]
-    objections = _objections(packets, tail, stamps, codec, format_name, length_size, declared)
+    keys = [i for i in starts if packets.key[i]]
+    objections = _objections(packets, starts, stamps, codec, format_name, h264, declared)
     if not only:
         objections.append("several video streams")  # it would choose one by itself
     return PacketIndex(
@@ -243,11 +246,35 @@ def build_index(path: str) -> PacketIndex:
         stamps,
         np.array([packets.pts[i] for i in keys], dtype=np.int64),
         tuple(packets.dts[i] for i in keys),
-        last_stamp=packets.pts[tail - 1],
+        last_stamp=packets.pts[starts[-1]],
         origin=origin,
-        broken_tail=broken_tail,
+        broken_tail=frozenset(p for p in packets.pts[tail:] if p is not None),
         objections=tuple(objections),
     )
+
+
+def _first_fields(packets: _Packets, tail: int) -> tuple[list[int], bool]:
+    """Which packets of H.264 begin a picture.
+
+    Returns:
+        their places, and whether there are fields without the other one of their picture, of which
+        only the decoder knows whether they are shown
+    """
+    starts: list[int] = []
+    unpaired = False
+    first: Picture | None = None  # a field that waits for the other one
+    for i in range(tail):
+        picture = packets.pictures[i]
+        if not picture.shown:
+            continue
+        if first is not None:
+            if picture.completes(first):
+                first = None
+                continue
+            unpaired = True
+        starts.append(i)
+        first = picture if picture.field is not None else None
+    return starts, unpaired or first is not None
 
 
 def _origin(container: Any) -> float:
@@ -257,7 +284,7 @@ def _origin(container: Any) -> float:
     return 0.0
 
 
-def _read_packets(container: Any, stream: Any, h264: bool, length_size: int) -> _Packets:
+def _read_packets(container: Any, stream: Any, h264: H264Packets | None) -> _Packets:
     packets = _Packets()
     for packet in demux(container, stream):
         packets.pts.append(packet.pts)
@@ -267,9 +294,8 @@ def _read_packets(container: Any, stream: Any, h264: bool, length_size: int) -> 
         packets.key.append(packet.is_keyframe)
         packets.discard.append(packet.is_discard)
         packets.corrupt.append(packet.is_corrupt)
-        packets.idr.append(
-            packet.is_keyframe and (not h264 or _has_idr(bytes(packet), length_size))
-        )
+        if h264 is not None:
+            packets.pictures.append(h264.read(packet))
     return packets
 
 
@@ -292,30 +318,30 @@ def _cut_chunk(path: str, packets: _Packets) -> bool:
         return int.from_bytes(file.read(4), "little") > packets.size[-1]
 
 
-def _stamps_trusted(packets: _Packets, shown: list[int], container: str) -> bool:
+def _stamps_trusted(packets: _Packets, starts: list[int], shown: list[int], container: str) -> bool:
     """Whether sorting the stamps gives the order in which the frames are shown."""
-    if all(packets.key):
+    if all(packets.key[i] for i in starts):
         pass  # no reordering, whatever the container
     elif "avi" in container.split(","):
         return False  # avi numbers packets in the order of decoding
-    if None in packets.pts:
+    if any(packets.pts[i] is None for i in starts):
         return False
     pts = [packets.pts[i] for i in shown]
     if len(set(pts)) < len(pts):
         return False
     # Two recordings joined without new times: time jumps back
     dts = [d for d in packets.dts if d is not None]
-    keys = [p for p, key in zip(packets.pts, packets.key, strict=True) if key]
+    keys = [packets.pts[i] for i in starts if packets.key[i]]
     return all(b > a for a, b in pairwise(keys)) and all(b >= a for a, b in pairwise(dts))
 
 
 def _objections(
     packets: _Packets,
-    tail: int,
+    starts: list[int],
     stamps: np.ndarray,
     codec: str,
     container: str,
-    length_size: int,
+    h264: H264Packets | None,
     declared: int,
 ) -> list[str]:
     """What speaks against decord; each of these gave wrong frames when it was measured."""
@@ -330,12 +356,14 @@ def _objections(
         found.append("damaged or cut off")
     if stamps[0] != 0:
         found.append("does not start at time 0")
-    if codec == "h264" and (not length_size or packets.key[:tail] != packets.idr[:tail]):
+    if h264 and not (h264.length_size and _keys_are_clean(packets, starts)):
         found.append("key frames that do not start afresh")
-    if not packets.key[0]:
+    if any(picture.interlaced or not picture.shown for picture in packets.pictures):
+        found.append("packets that are no whole frames")
+    if not packets.key[starts[0]]:
         found.append("does not start with a key frame")
-    last_key = packets.pts[0]
-    for i in range(tail):
+    last_key = packets.pts[starts[0]]
+    for i in starts:
         if packets.key[i]:
             last_key = packets.pts[i]
         elif packets.pts[i] < last_key:
@@ -344,30 +372,9 @@ def _objections(
     return found
 
 
-def _nal_length_size(stream: Any) -> int:
-    """Bytes before each unit of H.264 in mp4 and mkv; 0 for start codes instead."""
-    extra = stream.codec_context.extradata
-    return (extra[4] & 3) + 1 if extra and len(extra) > 4 and extra[0] == 1 else 0
-
-
-def _has_idr(data: bytes, length_size: int) -> bool:
-    """Whether a packet of H.264 holds a picture after which nothing refers back."""
-    if not length_size:
-        starts = (i + 3 for i in _find_all(data, b"\x00\x00\x01"))
-        return any(i < len(data) and data[i] & 0x1F == 5 for i in starts)
-    i = 0
-    while i + length_size < len(data):
-        if data[i + length_size] & 0x1F == 5:
-            return True
-        i += length_size + int.from_bytes(data[i : i + length_size], "big")
-    return False
-
-
-def _find_all(data: bytes, what: bytes) -> Iterator[int]:
-    i = data.find(what)
-    while i >= 0:
-        yield i
-        i = data.find(what, i + 1)
+def _keys_are_clean(packets: _Packets, starts: list[int]) -> bool:
+    """Whether nothing after a key frame of H.264 refers to what is before it."""
+    return all(packets.key[i] == packets.pictures[i].idr for i in starts)
 
 
 def _count_frames(
@@ -377,6 +384,7 @@ def _count_frames(
     time_base: Fraction,
     rate: float | None,
     packets: _Packets,
+    starts: list[int],
     tail: int,
     origin: float,
 ) -> PacketIndex:
@@ -394,10 +402,10 @@ def _count_frames(
         raise VideoError(
             f"not one frame of {os.path.basename(path)} can be decoded: copy or download it again."
         )
-    keys = [i for i in range(tail) if packets.key[i]]
+    keys = [i for i in starts if packets.key[i]]
     positions = tuple(packets.pos[i] for i in keys)
     key_dts = tuple(packets.dts[i] for i in keys)
-    clean = codec in _CLEAN_KEYS or (codec == "h264" and packets.key[:tail] == packets.idr[:tail])
+    clean = codec in _CLEAN_KEYS or (codec == "h264" and _keys_are_clean(packets, starts))
     if (
         not clean
         or len(keys) != len(key_numbers)
