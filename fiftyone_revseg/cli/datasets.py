@@ -66,6 +66,23 @@ def open_dataset(name: str) -> Any:
     return fo.load_dataset(name)
 
 
+def open_view(name: str, view: str | None = None) -> Any:
+    """Loads a dataset or a saved view of it, whatever is in it.
+
+    Args:
+        name: the dataset's name
+        view (None): the name of a saved view
+
+    Returns:
+        a :class:`fiftyone.core.collections.SampleCollection`
+
+    Raises:
+        click.ClickException: if there is no such thing; in one sentence
+    """
+    dataset = open_dataset(name)
+    return dataset if view is None else _saved_view(dataset, view)
+
+
 def open_collection(
     name: str,
     view: str | None = None,
@@ -89,14 +106,7 @@ def open_collection(
         click.ClickException: if there is no such thing, or it holds no videos; in one sentence
     """
     dataset = open_dataset(name)
-    samples = dataset
-    if view is not None:
-        names = dataset.list_saved_views()
-        if view not in names:
-            raise click.ClickException(
-                f"Dataset {name!r} has no saved view {view!r}: {list_names(view, names)}"
-            )
-        samples = dataset.load_saved_view(view)
+    samples = dataset if view is None else _saved_view(dataset, view)
     if group_by is not None:
         fields = list(samples.get_field_schema())
         for field in (group_by, order_by):
@@ -117,6 +127,15 @@ def open_collection(
             f" (there is {slices or 'none'})"
         )
     return samples
+
+
+def _saved_view(dataset: Any, view: str) -> Any:
+    names = dataset.list_saved_views()
+    if view not in names:
+        raise click.ClickException(
+            f"Dataset {dataset.name!r} has no saved view {view!r}: {list_names(view, names)}"
+        )
+    return dataset.load_saved_view(view)
 
 
 def list_names(wanted: str, names: Collection[str]) -> str:

@@ -25,6 +25,7 @@ from fiftyone_revseg.dataset.masks import (
     with_progress,
 )
 from fiftyone_revseg.dataset.numbers import check_number_field, write_numbers
+from fiftyone_revseg.dataset.playback_fields import mark_playback
 from fiftyone_revseg.dataset.progress import OnProgress
 from fiftyone_revseg.dataset.schema import valid_label_field
 
@@ -38,14 +39,31 @@ class ViewKind:
         wanted: makes the expression that holds for an answer whose sample is in the view, given
             the threshold; None if it is not about answers
         threshold: the threshold's default; None if there is none
+        made: if it is not about answers, makes the view of the samples, the label field, the
+            threshold and what to report to
     """
 
     description: str
     wanted: Callable[[float | None], Any] | None
     threshold: float | None = None
+    made: Callable[[Any, str, float | None, Any], Any] | None = None
 
 
 _IS_OBJECT = F("index") != None  # noqa: E711
+
+
+def _drifting(samples: Any, label_field: str, threshold: float | None, progress: Any) -> Any:
+    field = measure_drift(samples, label_field, progress)
+    if not samples.has_field(field):  # there was nothing to measure
+        return samples.limit(0)
+    return samples.match(F(field) > threshold).sort_by(field, reverse=True)
+
+
+def _playing_wrongly(samples: Any, label_field: str, threshold: float | None, progress: Any) -> Any:
+    found = mark_playback(samples, progress)
+    ids = list(found.problems)
+    return samples.select_by("sample_id", ids) if is_clips(samples) else samples.select(ids)
+
 
 #: name -> :class:`ViewKind`
 VIEWS = {
@@ -65,6 +83,13 @@ VIEWS = {
         "the next; the worst first",
         None,
         threshold=SUSPECTED,
+        made=_drifting,
+    ),
+    "plays wrongly in the App": ViewKind(
+        "The App shows other pictures than those of the labels, or cannot play the video; what is "
+        "wrong is in the field playback_problem",
+        None,
+        made=_playing_wrongly,
     ),
     "no target": ViewKind(
         "The model found that there is no such object",
@@ -99,7 +124,9 @@ def make_view(
     """Makes one of the views of :data:`VIEWS`.
 
     Samples are shown whole, with all of their labels. "drift suspected" first measures how much
-    each video's masks jump, and writes that to the field ``<label_field>_drift``.
+    each video's masks jump, and writes that to the field ``<label_field>_drift``; "plays wrongly in
+    the App" measures how the App plays each video, see
+    :func:`fiftyone_revseg.dataset.playback_fields.mark_playback`, and needs no results.
 
     Examples::
 
@@ -135,11 +162,8 @@ def make_view(
     label_field = valid_label_field(label_field)
     if samples.media_type == "group" and not is_image_groups(samples):
         samples = samples.select_group_slices(media_type="video")
-    if not kind.wanted:
-        field = measure_drift(samples, label_field, progress)
-        if not samples.has_field(field):  # there was nothing to measure
-            return samples.limit(0)
-        return samples.match(F(field) > threshold).sort_by(field, reverse=True)
+    if kind.made is not None:
+        return kind.made(samples, label_field, threshold, progress)
 
     answers = f"{label_field}_answers"
     wanted = F(f"{answers}.classifications").filter(kind.wanted(threshold)).length() > 0

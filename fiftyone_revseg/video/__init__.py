@@ -7,6 +7,7 @@ for k, frame in video.walk(len(video) - 1, step=-1):
     ...
 """
 
+from .browser import browser_objections
 from .errors import VideoError
 from .open import VideoExtent, open_video, video_extent
 from .prefetch import prefetch
@@ -17,6 +18,7 @@ __all__ = [
     "Video",
     "VideoError",
     "VideoExtent",
+    "browser_objections",
     "open_video",
     "prefetch",
     "uniform_indices",

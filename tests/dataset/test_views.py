@@ -59,6 +59,7 @@ def test_all_views_can_be_made_of_fresh_results(dataset):
         "failures": [BLUR, GONE],
         "low confidence": [],
         "drift suspected": [],
+        "plays wrongly in the App": [],
         "no target": [GHOST],
         "corrected by hand": [],
         "accepted": [],
