@@ -19,6 +19,7 @@ REQUIRES = [
     "fiftyone>=1.22",
     "numpy>=1.26",
     "pillow>=10.1",
+    "psutil>=5.9",
     "pycocotools>=2.0.8",
     "pyyaml>=6",
     "safetensors>=0.4.3",

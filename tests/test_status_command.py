@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import uuid
@@ -16,6 +17,7 @@ from PIL import Image
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.cli import main
+from fiftyone_revseg.dataset.heartbeat import server_now
 from fiftyone_revseg.pipeline import RevSeg
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -111,12 +113,15 @@ def test_json_is_all_that_goes_to_the_output(segmented):
     assert json.loads(output)["dataset"] == segmented.name
 
 
-def test_a_run_that_says_running_may_have_been_killed(segmented):
+def test_a_run_that_was_killed_is_not_said_to_be_running(segmented):
     key = next(key for key in segmented.list_runs() if key.startswith("second"))
     config = segmented.get_run_info(key).config
     config.state = "running"
     segmented.update_run_config(key, config)
-    assert f"{key}: running, or killed" in run(segmented.name)
+    assert f"{key}: killed, process {os.getpid()} on" in run(segmented.name)
+    config.heartbeat = server_now().isoformat()
+    segmented.update_run_config(key, config)
+    assert f"{key}: running, process {os.getpid()} on" in run(segmented.name)
 
 
 def test_a_dataset_to_which_nothing_was_done(dataset):

@@ -29,6 +29,7 @@ from fiftyone_revseg.dataset.jobs import (
     make_jobs,
 )
 from fiftyone_revseg.dataset.resume import RETRIED
+from fiftyone_revseg.dataset.runs import list_at_work
 
 _ASKED = {
     "one": "One query",
@@ -102,6 +103,8 @@ class Segment(foo.Operator):
                 label="This field has answers already",
                 view=choices,
             )
+        if label_field:
+            _at_work(inputs, ctx, label_field)
         if valid and label_field:
             _estimate(inputs, ctx, videos, label_field)
         return form
@@ -128,6 +131,7 @@ class Segment(foo.Operator):
                     label_field=label_field,
                     overwrite=overwrite,
                     progress=report,
+                    anyway=bool(ctx.params.get("anyway")),
                 ).to_dict()
             except KeyboardInterrupt:
                 state, summary = "stopped", _last_run(ctx.dataset, label_field)
@@ -162,6 +166,7 @@ class Segment(foo.Operator):
         label_field: str = forms.DEFAULT_LABEL_FIELD,
         existing: str = "keep",
         group_slice: str | None = None,
+        anyway: bool = False,
         delegate: bool = False,
     ) -> Any:
         """Segments the videos of a collection.
@@ -192,6 +197,7 @@ class Segment(foo.Operator):
             existing ("keep"): "keep" to skip videos that have an answer, "changed" to redo those
                 with an answer to another query or with other settings, "all" to redo all
             group_slice (None): the slice with the videos, if the dataset is grouped
+            anyway (False): whether to begin although another run is at work on the same
             delegate (False): whether to schedule this rather than to do it now
 
         Returns:
@@ -214,6 +220,7 @@ class Segment(foo.Operator):
             "label_field": label_field,
             "existing": existing,
             "group_slice": group_slice,
+            "anyway": anyway,
         }
         if query is None:
             params.update(asked="field", prompt_field=prompt_field or "query")
@@ -353,6 +360,18 @@ def _asked(ctx: foo.ExecutionContext) -> tuple[list[str] | None, str | None]:
     typed = ctx.params.get("queries") if kind == "several" else [ctx.params.get("query")]
     texts = [query.strip() for query in typed or [] if isinstance(query, str)]
     return [query for query in texts if query] or None, None
+
+
+def _at_work(inputs: types.Object, ctx: foo.ExecutionContext, label_field: str) -> None:
+    """Says who is at work on this field, where somebody is."""
+    runs = list_at_work(ctx.dataset, label_field)
+    if runs:
+        inputs.bool(
+            "anyway",
+            default=False,
+            label="Begin although another run is at work on this field",
+            description=f"What both do is done twice. At work: {'; '.join(runs)}",
+        )
 
 
 def _estimate(

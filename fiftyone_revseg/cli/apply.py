@@ -105,6 +105,11 @@ _ANSWERED = (str(Status.OK), str(Status.NO_TARGET))
     help="Only a part of the videos, such as 2/8, the second of eight; for schedulers that start"
     " a command several times.",
 )
+@click.option(
+    "--anyway",
+    is_flag=True,
+    help="Begin although another run is at work on the same videos and label field.",
+)
 def apply(
     dataset_name,
     view,
@@ -130,6 +135,7 @@ def apply(
     gpus_per_worker,
     address,
     shard,
+    anyway,
 ) -> None:
     """Segments the videos of the FiftyOne dataset DATASET, and writes the answers into it.
 
@@ -228,9 +234,11 @@ def apply(
                 progress=bars,
                 engine=ray_engine,
                 shard=shard,
+                anyway=anyway,
             )
     except (ValueError, RuntimeError, ImportError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+        # What segment_view says is for Python
+        raise click.ClickException(str(error).replace("anyway=True", "--anyway")) from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt(GOES_ON) from None
     _report(summary, dataset_name)

@@ -29,7 +29,7 @@ def status(dataset_name, label_field, as_json) -> None:
     First the runs, with what they did; then, for each label field, how many samples there are with
     each status, and why those that were not answered were not. Nothing is changed.
 
-    A run that was killed could not say so: it is still listed as running.
+    A run that is at work gives signs of life; one that was killed stopped giving them.
 
     \b
     Examples:
@@ -153,7 +153,8 @@ def _lines_of_run(run: dict[str, Any]) -> list[str]:
 
     state = run["state"]
     if state == "running":
-        state = "running, or killed: only its end would have been written down"
+        where = f"process {run['pid']} on {run['host']}" if run.get("pid") else "where it ran"
+        state = f"running, {where}" if run["alive"] else f"killed, {where}: no sign of life"
     started = datetime.fromisoformat(run["started"]).astimezone()
     counts = ", ".join(f"{status} {n}" for status, n in sorted(run["counts"].items()))
     done = f"{sum(run['counts'].values())} of {run['total']} done"

@@ -12,6 +12,7 @@ from typing import Any
 
 import fiftyone as fo
 
+from fiftyone_revseg.dataset.at_work import WORK, pack, runs_at_work, say, twice
 from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.jobs import Job
 from fiftyone_revseg.dataset.registered_runs import RegisteredRun, list_registered
@@ -121,6 +122,11 @@ class Run(RegisteredRun):
         summary: the :class:`RunSummary`; its ``run_key`` is set
         settings: see :func:`fiftyone_revseg.dataset.record.settings_of`
         pipeline: the :class:`fiftyone_revseg.pipeline.RevSeg`
+        jobs: what there is to do
+        anyway (False): whether to do it although another run is doing the same
+
+    Raises:
+        ValueError: if another run is doing the same; says who
     """
 
     def __init__(
@@ -129,6 +135,8 @@ class Run(RegisteredRun):
         summary: RunSummary,
         settings: dict[str, Any],
         pipeline: RevSeg,
+        jobs: Sequence[Job],
+        anyway: bool = False,
     ):
         super().__init__(
             dataset,
@@ -138,10 +146,27 @@ class Run(RegisteredRun):
             settings=settings,
             device=pipeline.device,
             versions=versions(),
+            **{WORK: pack(jobs)},
             **_counts_of(summary),
         )
         self._summary = summary
         summary.run_key = self.run_key
+        # Registered before it looks around, so that of two that begin at once one sees the other
+        if not anyway:
+            self._refuse_twice(jobs)
+
+    def _refuse_twice(self, jobs: Sequence[Job]) -> None:
+        others = runs_at_work(self._dataset, _METHOD, self._summary.label_field)
+        (own,) = (run for run in others if run["run_key"] == self.run_key)
+        for run in others:
+            count = twice(run, jobs) if _order(run) < _order(own) else 0
+            if count:
+                self.withdraw()
+                raise ValueError(
+                    f"{count} of {len(jobs)} are being segmented into '{own['label_field']}' "
+                    f"already, by {say(run)}: wait until it has ended or end it, choose other "
+                    "samples or another label field, or do them twice with anyway=True"
+                )
 
     def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
         self._summary.seconds = self.seconds
@@ -159,11 +184,17 @@ def list_runs(dataset: fo.Dataset) -> list[dict[str, Any]]:
 
     Returns:
         a list of dicts, the oldest first, with "run_key", "state" ("running", "done",
-        "interrupted" or "failed"; a run that was killed stays "running"), "label_field",
+        "interrupted" or "failed"; a run that was killed stays "running"), "alive" (whether
+        somebody is at work on it), "host", "user" and "pid" of who is or was, "label_field",
         "settings", "versions", "started", "seconds", "timings", "total", "skipped", "counts",
         "failures" (reason -> number of samples) and more
     """
     return list_registered(dataset, _METHOD)
+
+
+def list_at_work(dataset: fo.Dataset, label_field: str) -> list[str]:
+    """Says which runs are at work on a label field, each in half a sentence."""
+    return [say(run) for run in runs_at_work(dataset, _METHOD, label_field)]
 
 
 def count_statuses(dataset: Any, label_field: str = "revseg") -> dict[str, int]:
@@ -201,6 +232,10 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _order(run: dict[str, Any]) -> tuple[str, str]:
+    return run["began"], run["run_key"]
 
 
 def _counts_of(summary: RunSummary) -> dict[str, Any]:

@@ -52,6 +52,7 @@ def segment_view(
     engine: Engine | str | None = None,
     workers: int | None = None,
     shard: Shard | str | None = None,
+    anyway: bool = False,
 ) -> RunSummary:
     """Segments the videos of a collection and writes the answers to its samples.
 
@@ -102,13 +103,15 @@ def segment_view(
         workers (None): how many workers of Ray. By default, one for each GPU, 2 without GPUs
         shard (None): do only a part of the samples, such as "2/8", the second of eight; a
             :class:`fiftyone_revseg.engine.shards.Shard`. Others may do other parts meanwhile
+        anyway (False): whether to begin although another run, in any process on any machine, is
+            at work on some of the same samples and the same label field
 
     Returns:
         a :class:`RunSummary`; ``print`` it
 
     Raises:
-        ValueError: if there is nothing to segment, or an argument is not valid; nothing has been
-            written then
+        ValueError: if there is nothing to segment, an argument is not valid, or another run is
+            at work on the same; nothing has been written then
     """
     label_field = valid_label_field(label_field)
     check_overwrite(overwrite)
@@ -130,6 +133,7 @@ def segment_view(
                 progress=progress,
                 engine=opened,
                 shard=shard,
+                anyway=anyway,
             )
     if engine is not None and workers is not None:
         raise ValueError("workers are those of the engine that is given: leave them out here")
@@ -173,7 +177,7 @@ def segment_view(
     )
     if not left.todo:
         return summary
-    run = Run(dataset, summary, settings, pipeline)
+    run = Run(dataset, summary, settings, pipeline, left.todo, anyway)
     files = MaskFiles(masks_dir, dataset.values("filepath")) if masks_dir else None
     writer = _Writer(
         pipeline=pipeline,

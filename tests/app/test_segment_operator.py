@@ -21,7 +21,7 @@ from PIL import Image
 from fiftyone_revseg.app import models
 from fiftyone_revseg.app.running import list_active, result_of, stop_runs
 from fiftyone_revseg.app.segment import Segment
-from fiftyone_revseg.dataset import list_runs
+from fiftyone_revseg.dataset import list_runs, segment_view
 
 URI = "fiftyone_revseg/segment"
 
@@ -161,6 +161,25 @@ def test_resume_redo_and_overwrite(fake_model, dataset):
     assert execute(dataset, query="both", existing="changed")["counts"] == {"ok": 3}
     assert execute(dataset, query="both", existing="changed")["skipped"] == 3
     assert execute(dataset, query="both", existing="all")["counts"] == {"ok": 3}
+
+
+def test_the_form_says_who_is_at_work(fake_model, dataset, monkeypatch):
+    assert "anyway" not in form(dataset, query="the cat")
+    seen = []
+
+    def tell(progress):
+        if progress.stage == "decode" and not seen:
+            seen.append(form(dataset, query="the cat"))
+            seen.append(form(dataset, query="the cat", label_field="other"))
+            with pytest.raises(ExecutionError, match="are being segmented into 'revseg' already"):
+                execute(dataset[:1], query="the cat")
+            seen.append(execute(dataset[:1], query="the cat", anyway=True))
+
+    segment_view(dataset, models.get_model(), queries="the cat", progress=tell)
+    at_work, other_field, result = seen
+    assert f"process {os.getpid()}" in at_work["anyway"].view.description
+    assert "anyway" not in other_field
+    assert result["counts"] == {"ok": 1}
 
 
 def test_the_form_tells_what_it_will_cost(fake_model, dataset):

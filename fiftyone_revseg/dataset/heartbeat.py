@@ -1,0 +1,135 @@
+"""Signs of life: who is at work on a run, and whether they still are.
+
+All times are those of the database server, so that the clocks of machines need not agree.
+"""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import platform
+import threading
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import psutil
+from fiftyone.core.odm import get_db_conn
+from pymongo.errors import PyMongoError
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two signs of life
+BEAT = 10.0
+#: Seconds without one after which a run on another machine is taken for dead
+SILENCE = 60.0
+
+_NOW = {"$dateToString": {"date": "$$NOW", "format": "%Y-%m-%dT%H:%M:%S.%L+00:00"}}
+
+
+class Heartbeat:
+    """Writes signs of life into a run's record for as long as its context lasts.
+
+    Args:
+        dataset: the :class:`fiftyone.core.dataset.Dataset`
+        run_key: the key under which the dataset remembers the run
+    """
+
+    def __init__(self, dataset: fo.Dataset, run_key: str) -> None:
+        self._this = {"_dataset_id": dataset._doc.id, "key": run_key}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._go_on, name="revseg-heartbeat", daemon=True)
+
+    def beat(self) -> None:
+        """Writes one sign of life; the first one also says when the run began."""
+        began = {"$ifNull": ["$config.began", _NOW]}
+        values = {"config.heartbeat": _NOW, "config.began": began}
+        get_db_conn().runs.update_one(self._this, [{"$set": values}])
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _go_on(self) -> None:
+        while not self._ended.wait(BEAT):
+            try:
+                self.beat()
+            except PyMongoError as error:  # a server that is away may come back
+                logger.debug("No sign of life could be written", exc_info=error)
+
+
+def who() -> dict[str, Any]:
+    """Says who is at work: the "host", "pid", "user", and what tells whether they still are."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may run as somebody without a name
+        user = ""
+    return {
+        "host": platform.node(),
+        "user": user,
+        "pid": os.getpid(),
+        "machine": _machine(),
+        "process_started": psutil.Process().create_time(),
+    }
+
+
+def server_now() -> datetime:
+    """Returns the time of the database server."""
+    now: datetime = get_db_conn().command("hello")["localTime"]
+    return datetime.fromisoformat(f"{now.isoformat()}+00:00")
+
+
+def silence(config: dict[str, Any], now: datetime) -> float:
+    """Returns the seconds since the last sign of life of a run; infinite if there was none.
+
+    Args:
+        config: what is remembered of the run
+        now: the time of the server
+    """
+    last = config.get("heartbeat")
+    if not last:
+        return float("inf")
+    return max(0.0, (now - datetime.fromisoformat(last)).total_seconds())
+
+
+def is_alive(config: dict[str, Any], now: datetime) -> bool:
+    """Whether somebody is at work on a run.
+
+    A run whose process is gone is dead at once on the machine where it was, and after
+    :data:`SILENCE` seconds for everybody else.
+
+    Args:
+        config: what is remembered of the run
+        now: the time of the server
+    """
+    if config.get("state") != "running" or silence(config, now) > SILENCE:
+        return False
+    return config.get("machine") != _machine() or _is_process(config)
+
+
+def _machine() -> str:
+    """Names this machine, and in it the container, whose numbers of processes are its own."""
+    parts = [platform.node()]
+    try:
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    except OSError:  # not Linux
+        pass
+    return " ".join(parts)
+
+
+def _is_process(config: dict[str, Any]) -> bool:
+    try:
+        process = psutil.Process(config["pid"])
+        same = abs(process.create_time() - config["process_started"]) < 1
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
