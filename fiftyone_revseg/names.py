@@ -95,6 +95,11 @@ def inside(folder: str | Path, path: str | Path) -> Path:
     return Path(folder) / text
 
 
+def is_component(name: str) -> bool:
+    """Whether a text can be one component of a path, such as a folder in an archive, as it is."""
+    return name not in ("", ".", "..") and not re.search(r"[/\\\x00\ud800-\udfff]", name)
+
+
 def is_junk(path: str) -> bool:
     """Whether a file is one that macOS or Windows puts beside those of a person.
 

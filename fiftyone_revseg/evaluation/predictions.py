@@ -46,6 +46,7 @@ class LoadedPredictions:
         missing: "video/expression" of those without a file; they stay without a prediction
         gaps: "video/expression" -> how many frames have no file; they have no mask
         unused: how many files are of no expression or frame in the dataset
+        refused: the files that were not read, as their names lead out of the archive
         skipped: video -> why nothing was loaded for it, in words
     """
 
@@ -57,6 +58,7 @@ class LoadedPredictions:
     missing: list[str] = field(default_factory=list)
     gaps: dict[str, int] = field(default_factory=dict)
     unused: int = 0
+    refused: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -67,6 +69,7 @@ class LoadedPredictions:
         notes = [
             ("MISSING: {n} expressions have no files, so no prediction", self.missing),
             ("{n} expressions lack the files of some frames, which have no mask", self.gaps),
+            ("{n} files were not read: their names, or links, lead out of it", self.refused),
         ]
         for text, names in notes:
             if names:
@@ -151,6 +154,7 @@ def load_predictions(
                 loaded.expressions += answers.expressions
                 loaded.masks += answers.masks
         loaded.unused = len(files.names) - found.used
+        loaded.refused = files.refused
     return loaded
 
 

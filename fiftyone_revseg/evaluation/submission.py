@@ -36,6 +36,7 @@ from fiftyone_revseg.evaluation.submission_files import (
     find_meta,
     read_meta,
 )
+from fiftyone_revseg.names import inside
 
 if TYPE_CHECKING:
     from fiftyone_revseg.dataset.masks import LabelledVideo
@@ -195,6 +196,7 @@ def _abouts(samples: Any, pred_field: str) -> dict[str, _About]:
                 " benchmark that was imported: see revseg import"
             )
     ids, *values = samples.values(["id", *names])
+    _check_names(*values)
     answers: list[Any] = [None] * len(ids)
     if samples.has_field(f"{pred_field}_answers"):
         answers = samples.values(f"{pred_field}_answers")
@@ -211,6 +213,20 @@ def _abouts(samples: Any, pred_field: str) -> dict[str, _About]:
         )
         for sample_id, name, frames, found, given in zip(ids, *values, answers, strict=True)
     }
+
+
+def _check_names(videos: list[str], _: Any, expressions: list[Any]) -> None:
+    """Raises an error if a name cannot be that of a folder in an archive."""
+    for video, found in zip(videos, expressions, strict=True):
+        for expression in map(Expression.from_label, found.classifications if found else ()):
+            try:
+                inside(str(video), expression.id)
+                inside("", str(video))
+            except ValueError as error:
+                raise ValueError(
+                    f"Expression '{expression.id}' of video '{video}' cannot be the name of a "
+                    "folder in an archive: import the benchmark again, which leaves it out"
+                ) from error
 
 
 def _listed(

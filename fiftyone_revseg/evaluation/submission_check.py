@@ -71,7 +71,7 @@ def validate_submission(
     if source.path.is_dir():
         return [f"{source.path} is a folder: servers take zip files."]
     with source:
-        names, problems = _check_names(source.names, listed, ROOTS[benchmark])
+        names, problems = _check_names(source, listed, ROOTS[benchmark])
         found = _Problems()
         sizes = _Sizes(folder, listed)
         for name, video in _with_progress(names, progress):
@@ -107,9 +107,10 @@ def _say(count: int, what: str, examples: list[str]) -> str:
 
 
 def _check_names(
-    names: list[str], listed: Mapping[str, VideoMeta], root: str
+    source: MaskSource, listed: Mapping[str, VideoMeta], root: str
 ) -> tuple[dict[str, str], list[str]]:
     """Returns the files that are asked for and there, with their videos; and the problems."""
+    problems, names = _odd_names(source)
     asked = {
         f"{root}{video}/{expression}/{frame}.png": video
         for video, about in listed.items()
@@ -120,8 +121,7 @@ def _check_names(
     there = dict.fromkeys(names)
     wrong_root = _wrong_root(there, asked, root)
     if wrong_root:
-        return {}, [wrong_root]
-    problems = []
+        return {}, [*problems, wrong_root]
     if twice:
         problems.append(_files(len(twice), "are in the archive more than once", twice))
     missing = [name for name in asked if name not in there]
@@ -131,6 +131,19 @@ def _check_names(
     if extra:
         problems.append(_files(len(extra), "were not asked for", extra))
     return {name: asked[name] for name in there if name in asked}, problems
+
+
+def _odd_names(source: MaskSource) -> tuple[list[str], list[str]]:
+    """Returns what is wrong with names that no server takes, and the other names."""
+    refused = set(source.refused)
+    slashes = [name for name in source.members if "\\" in name and name not in refused]
+    kinds = (
+        (source.refused, "have names that lead out of the archive, or are links"),
+        (slashes, "have backslashes in their names, where slashes must be"),
+    )
+    problems = [_files(len(odd), what, odd) for odd, what in kinds if odd]
+    known = {*refused, *slashes}
+    return problems, [name for name in source.members if name not in known]
 
 
 def _wrong_root(there: Mapping[str, Any], asked: Mapping[str, str], root: str) -> str:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import stat
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
+
+from fiftyone_revseg.files import replacing
+from fiftyone_revseg.names import inside, is_junk
 
 #: Name of a benchmark -> the folder in the archive that everything is in
 ROOTS = {"mevis": "", "ref-youtube-vos": "Annotations/"}
@@ -171,12 +178,14 @@ class ArchiveWriter:
         self.path = Path(path).expanduser().absolute()
         if self.path.is_dir():
             raise ValueError(f"{self.path} is a folder: name the zip file to write")
-        self._partial = self.path.with_name(f".{self.path.name}.partial")
+        self._stack = contextlib.ExitStack()
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            partial = self._stack.enter_context(replacing(self.path))
             # PNGs are compressed already
-            self._zip = zipfile.ZipFile(self._partial, "w", zipfile.ZIP_STORED)
+            self._zip = zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED)
+            self._stack.enter_context(self._zip)
         except OSError as error:
+            self._stack.__exit__(type(error), error, None)
             raise ValueError(f"Nothing can be written to {self.path}: {error.strerror}") from error
         self.files = 0
 
@@ -191,19 +200,27 @@ class ArchiveWriter:
     def __enter__(self) -> ArchiveWriter:
         return self
 
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        self._zip.close()
-        if kind is None:
-            os.replace(self._partial, self.path)
-        else:
-            self._partial.unlink(missing_ok=True)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
 
 
 class MaskSource:
     """Files in a zip file or in a folder, by their names.
 
+    What systems put beside a person's files, such as ``__MACOSX/._00000.png``, is none of them.
+    Slashes separate folders, also where the zip file was made on Windows with backslashes.
+
     Args:
         path: the zip file or the folder
+
+    Attributes:
+        members: the names of all files as they are stored, in order; some may be there twice
+        refused: those of files whose path leads out of the archive or folder, and of links that do
 
     Raises:
         ValueError: if it is neither
@@ -211,9 +228,15 @@ class MaskSource:
 
     def __init__(self, path: str | Path):
         self.path = Path(path).expanduser()
+        self.members: list[str] = []
+        self.refused: list[str] = []
+        self._members: dict[str, str] = {}
         self._zip: zipfile.ZipFile | None = None
         if self.path.is_dir():
-            self.names = list(_files_under(self.path))
+            root = os.path.realpath(self.path)
+            for name in _files_under(self.path):
+                found = os.path.realpath(self.path / name)
+                self._take(name, name, os.path.commonpath([root, found]) == root)
             return
         try:
             self._zip = zipfile.ZipFile(self.path)
@@ -221,7 +244,28 @@ class MaskSource:
             raise ValueError(f"{self.path} cannot be read: {error.strerror}") from error
         except zipfile.BadZipFile as error:
             raise ValueError(f"{self.path} is no zip file, or not whole: {error}") from error
-        self.names = [info.filename for info in self._zip.infolist() if not info.is_dir()]
+        for info in self._zip.infolist():
+            if not info.is_dir() and not info.filename.endswith("\\"):
+                linked = stat.S_ISLNK(info.external_attr >> 16)
+                self._take(info.filename.replace("\\", "/"), info.filename, not linked)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the files that can be read, each once."""
+        return list(self._members)
+
+    def _take(self, name: str, member: str, allowed: bool) -> None:
+        self.members.append(member)
+        if is_junk(name):
+            return
+        try:
+            inside("", name)
+        except ValueError:
+            allowed = False
+        if allowed:
+            self._members[name.removeprefix("./")] = member
+        else:
+            self.refused.append(member)
 
     def read(self, name: str) -> bytes:
         """Reads a file.
@@ -232,8 +276,8 @@ class MaskSource:
         try:
             if self._zip is None:
                 return (self.path / name).read_bytes()
-            return self._zip.read(name)
-        except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+            return self._zip.read(self._members[name])
+        except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"it cannot be read ({error})") from error
 
     def __enter__(self) -> MaskSource:

@@ -237,3 +237,31 @@ def test_without_masks_expressions_are_the_same(name, split, tmp_path):
     for one, other in zip(with_masks, without, strict=True):
         assert one.expressions == other.expressions
         assert one.images == other.images
+
+
+OUT = ["..", "../evil", "/etc", "a/../../evil", "a\\..\\..\\evil", ""]
+
+
+@pytest.mark.parametrize("name", list(BENCHMARKS))
+@pytest.mark.parametrize("evil", OUT)
+def test_a_video_or_an_expression_whose_name_leads_out_is_left_out(name, evil, tmp_path):
+    root = tmp_path / "root"
+    miniature = write_miniature(name, root)
+    meta = json.loads(miniature.meta.read_text())
+    first = next(iter(meta["videos"]))
+    meta["videos"][evil] = meta["videos"][first]
+    meta["videos"]["other"] = json.loads(json.dumps(meta["videos"][first]))
+    (miniature.images / "other").symlink_to(miniature.images / first)
+    (tmp_path / "evil").mkdir()
+    expressions = meta["videos"]["other"]["expressions"]
+    if isinstance(expressions, dict):
+        expressions[evil] = next(iter(expressions.values()))
+    else:
+        expressions[0]["exp_id"] = evil
+    miniature.meta.write_text(json.dumps(meta))
+    benchmark = open_benchmark(name, root, miniature.split)
+    with pytest.raises(BrokenVideoError, match="leads out"):
+        benchmark.read(evil)
+    with pytest.raises(BrokenVideoError, match="cannot be"):
+        benchmark.read("other")
+    assert list(benchmark.read(first).truth())

@@ -1,6 +1,7 @@
 """Every benchmark, in miniature: what is imported is what was written."""
 
 import gc
+import json
 import re
 import sys
 from pathlib import Path
@@ -290,3 +291,34 @@ def test_the_page_about_importing(tmp_path, monkeypatch, forgotten):
         gc.collect()
         for name in {"mevis-valid_u", "mine", "mevis-test"} & set(fo.list_datasets()):
             fo.delete_dataset(name)
+
+
+def test_videos_for_the_app_stay_in_their_folder(tmp_path, imported):
+    miniature = write_miniature("mevis", tmp_path / "root")
+    meta = json.loads(miniature.meta.read_text())
+    first, second = meta["videos"]
+    names = ["../outside", str(tmp_path / "absolute"), "100% %05d"]
+    for name in names:
+        meta["videos"][name] = meta["videos"][first]
+    (miniature.images / names[2]).symlink_to(miniature.images / first)
+    (miniature.images.parent / "outside").symlink_to(miniature.images / first)
+    (tmp_path / "absolute").symlink_to(miniature.images / first)
+    miniature.meta.write_text(json.dumps(meta))
+    dataset = imported(miniature, videos=tmp_path / "mp4")
+    assert sorted(dataset.values("video_name")) == sorted([first, second, names[2]])
+    files = [path for path in tmp_path.rglob("*.mp4") if path.is_file()]
+    assert {path.parent for path in files} == {tmp_path / "mp4"}
+    assert sorted(map(str, files)) == sorted(dataset.values("filepath"))
+    assert not [path for path in files if "%" in path.name]
+
+
+def test_another_video_of_the_same_name_is_not_taken_for_the_benchmarks_own(tmp_path, imported):
+    miniature = write_miniature("mevis", tmp_path / "root")
+    first, second = miniature.videos
+    videos = tmp_path / "mp4"
+    imported(miniature, videos=videos)
+    mine = (videos / f"{second}.mp4").read_bytes()
+    (videos / f"{first}.mp4").write_bytes(mine)  # of another length
+    dataset = imported(miniature, videos=videos, dataset_name=f"revseg-test-{tmp_path}-again")
+    assert dataset.values("video_name") == [second]
+    assert (videos / f"{first}.mp4").read_bytes() == mine

@@ -3,6 +3,7 @@
 import gc
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import fiftyone as fo
@@ -181,3 +182,89 @@ def test_expressions_with_one_text_keep_their_own_masks(imported, tmp_path):
     assert {s.jf for s in scores if (s.video, s.expression_id) != (first, "1")} == {1.0}
     # So that the App can filter on it
     assert dataset.get_field("frames.theirs.detections.expression_id") is not None
+
+
+APPLE_DOUBLE = bytes.fromhex("0005160700020000") + b"Mac OS X        " + bytes(90)
+
+
+def zipped(folder, path, style):
+    """Zips predictions as the systems of this world do."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*.png")):
+            name = file.relative_to(folder).as_posix()
+            beside = f"__MACOSX/{Path(name).parent}/._{file.name}"
+            if style == "Finder":
+                archive.write(file, name)
+                archive.writestr(beside, APPLE_DOUBLE)
+            elif style == "Finder, first":
+                archive.writestr(beside, APPLE_DOUBLE)
+                archive.write(file, name)
+            elif style == "Finder, a folder":
+                archive.write(file, f"results/{name}")
+                archive.writestr(f"__MACOSX/results/{Path(name).parent}/._{file.name}", b"x")
+                archive.writestr(f"results/{Path(name).parent}/.DS_Store", b"x")
+            elif style == "tar on macOS":
+                archive.writestr(f"{Path(name).parent}/._{file.name}", APPLE_DOUBLE)
+                archive.write(file, f"./{name}")
+            elif style == "Windows":
+                archive.writestr(zip_info(name.replace("/", "\\")), file.read_bytes())
+                archive.writestr(zip_info(f"{Path(name).parent}\\Thumbs.db"), b"x")
+    return path
+
+
+def zip_info(name):
+    """One whose name stays as it is."""
+    info = zipfile.ZipInfo("x")
+    info.filename = name
+    return info
+
+
+STYLES = ["Finder", "Finder, first", "Finder, a folder", "tar on macOS", "Windows"]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_what_systems_put_into_archives_is_no_mask(imported, tmp_path, style):
+    miniature, dataset = imported("mevis")
+    folder = write_predictions(miniature, tmp_path / "masks")
+    load_predictions(dataset, folder, "plain")
+    loaded = load_predictions(dataset, zipped(folder, tmp_path / "a.zip", style), "theirs")
+    assert (loaded.missing, loaded.gaps, loaded.skipped) == ([], {}, {})
+    assert (loaded.unused, loaded.refused) == (0, [])
+    expected, found = stored_masks(dataset, "plain"), stored_masks(dataset, "theirs")
+    assert all((found[key] == masks).all() for key, masks in expected.items())
+    assert any(masks.any() for masks in found.values())
+
+
+def test_what_macos_puts_beside_files_is_no_mask(imported, tmp_path):
+    miniature, dataset = imported("mevis")
+    folder = write_predictions(miniature, tmp_path / "masks")
+    for file in list(folder.rglob("*.png")):
+        file.with_name(f"._{file.name}").write_bytes(APPLE_DOUBLE)
+    loaded = load_predictions(dataset, folder, "theirs")
+    assert (loaded.missing, loaded.gaps, loaded.skipped, loaded.unused) == ([], {}, {}, 0)
+
+
+def test_members_that_lead_out_are_not_read_and_named(imported, tmp_path):
+    miniature, dataset = imported("mevis")
+    folder = write_predictions(miniature, tmp_path / "masks")
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.png"))
+    data = (folder / names[0]).read_bytes()
+    odd = ["../evil.png", "/etc/evil.png", "a/../../evil.png", "C:\\evil.png", "..\\evil.png"]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in odd:
+            archive.writestr(zip_info(name), data)
+        link = zip_info(names[0])
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+        for name in names[1:]:
+            archive.write(folder / name, name)
+    loaded = load_predictions(dataset, tmp_path / "a.zip", "theirs")
+    assert sorted(loaded.refused) == sorted([*odd, names[0]])
+    assert "6 files were not read: their names, or links, lead out" in str(loaded)
+    assert list(loaded.gaps.values()) == [1]
+
+    (folder / names[0]).unlink()
+    (tmp_path / "secret.png").write_bytes(data)
+    (folder / names[0]).symlink_to(tmp_path / "secret.png")
+    loaded = load_predictions(dataset, folder, "linked")
+    assert loaded.refused == [names[0]]

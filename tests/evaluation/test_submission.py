@@ -283,3 +283,39 @@ def test_commands(world, tmp_path):
     assert result.exit_code == 1
     assert "There are results in 'others' already" in result.output
     dataset.delete_frame_field("others")
+
+
+def test_names_that_no_server_takes_are_problems(world, tmp_path):
+    miniature, _, archive, _ = world
+    spoilt = tmp_path / "spoilt.zip"
+    odd = ["../evil.png", "/etc/evil.png", "__MACOSX/a/._00000.png", "a\\b\\00000.png"]
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(spoilt, "w") as target:
+        for info in source.infolist():
+            target.writestr(info, source.read(info))
+        for name in odd:
+            info = zipfile.ZipInfo("x")
+            info.filename = name
+            target.writestr(info, b"")
+    problems = validate_submission(spoilt, miniature.root, miniature.name)
+    assert [p.rpartition(":")[0] for p in problems] == [
+        "2 files have names that lead out of the archive, or are links",
+        "1 files have backslashes in their names, where slashes must be",
+        "1 files were not asked for",
+    ]
+
+
+def test_an_id_that_leads_out_of_an_archive_is_written_by_nobody(world, tmp_path):
+    dataset = world[1]
+    sample = dataset.first()
+    was = sample.expressions.classifications[0].expression_id
+    try:
+        for evil in ("../../evil", "/evil", ".."):
+            sample.expressions.classifications[0].expression_id = evil
+            sample.save()
+            with pytest.raises(ValueError, match="cannot be the name of a folder"):
+                write_submission(dataset, "other", path=tmp_path / "out.zip")
+    finally:
+        sample.expressions.classifications[0].expression_id = was
+        sample.save()
+        del sample
+    assert not list(tmp_path.iterdir())

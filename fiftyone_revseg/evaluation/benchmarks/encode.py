@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from fiftyone_revseg.evaluation.benchmarks.layout import BenchmarkVideo, BrokenVideoError
+from fiftyone_revseg.files import replacing
+from fiftyone_revseg.names import safe_name
 from fiftyone_revseg.video.images import DEFAULT_FPS
+
+if TYPE_CHECKING:
+    from fiftyone_revseg.video import Video
+
+# Of 255, as a mean over a picture: compression changes less, another picture of a video more
+_DIFFERENCE = 12.0
 
 
 def encode_video(video: BenchmarkVideo, directory: str | Path) -> str:
@@ -30,15 +41,34 @@ def encode_video(video: BenchmarkVideo, directory: str | Path) -> str:
             f"Video '{video.name}' is {video.size[0]} x {video.size[1]} pixels, and a video file"
             " cannot have odd sides: import it without a folder for videos"
         )
-    path = Path(os.path.abspath(directory)) / f"{video.name}.mp4"
-    if path.exists():
-        return str(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial.mp4")
+    folders = [safe_name(part) for part in video.name.split("/")]
+    path = Path(os.path.abspath(directory), *folders[:-1], f"{folders[-1]}.mp4")
     try:
         with open_video(list(video.images)) as images:
-            write_video(partial, ((k / DEFAULT_FPS, frame) for k, frame in images.walk(0)))
+            if path.exists():
+                _check_same(path, images, video.name)
+                return str(path)
+            with replacing(path) as partial:
+                write_video(partial, ((k / DEFAULT_FPS, frame) for k, frame in images.walk(0)))
     except VideoError as error:
         raise BrokenVideoError(f"Video '{video.name}': {error}") from error
-    os.replace(partial, path)
     return str(path)
+
+
+def _check_same(path: Path, images: Video, name: str) -> None:
+    """Raises an error if a file that is there is no mp4 file of a video's images."""
+    from fiftyone_revseg.video import VideoError, open_video
+
+    try:
+        with open_video(str(path)) as there:
+            same = there.size == images.size and len(there) == len(images)
+            for k in {0, len(images) // 2, len(images) - 1} if same else ():
+                difference = there[k].astype(np.int16) - images[k]
+                same = same and float(np.abs(difference).mean()) < _DIFFERENCE
+    except VideoError:
+        same = False
+    if not same:
+        raise BrokenVideoError(
+            f"'{path}' is there already and does not show video '{name}': move it away, or give"
+            " another folder for videos"
+        )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from fiftyone_revseg.evaluation.expressions import Expression
+from fiftyone_revseg.names import inside, is_component
 from fiftyone_revseg.tracking.rle import RLE
 
 IMAGES = "JPEGImages"
@@ -208,14 +209,29 @@ class Benchmark:
         for key, entry in entries.items():
             if not isinstance(entry, dict):
                 raise BrokenVideoError(f"{self._where(name, key)} is no object")
+            if not is_component(str(key)):
+                raise BrokenVideoError(
+                    f"{self._where(name, key)} has an id that cannot be the name of a folder"
+                )
         return [(str(key), entry) for key, entry in entries.items()]
+
+    def inside(self, folder: Path, path: str, name: str) -> Path:
+        """Joins a folder and a path that the benchmark's files give for a video.
+
+        Raises:
+            BrokenVideoError: if it leads out of the folder
+        """
+        try:
+            return inside(folder, path)
+        except ValueError as error:
+            raise BrokenVideoError(f"Video {name!r} in '{self.meta_path}': {error}") from error
 
     def _where(self, name: str, key: object) -> str:
         return f"Expression '{key}' of video '{name}' in '{self.meta_path}'"
 
     def _images(self, name: str) -> tuple[str, ...]:
         """The images of a video, in order: those that the file lists, or all in the folder."""
-        folder = self.images_root / name
+        folder = self.inside(self.images_root, name, name)
         there = _files_by_stem(folder)
         listed = self._videos[name].get("frames")
         if listed is None:

@@ -19,6 +19,7 @@ from fiftyone_revseg.evaluation.benchmarks.layout import (
 )
 from fiftyone_revseg.evaluation.benchmarks.palette import ANNOTATIONS, read_values
 from fiftyone_revseg.evaluation.expressions import Expression
+from fiftyone_revseg.names import is_component, is_junk
 from fiftyone_revseg.tracking.rle import encode_masks
 
 
@@ -63,6 +64,10 @@ class ReasonVos(Benchmark):
         expressions = []
         for entry in entries:
             own_id, key = str(entry["obj_id"]), str(entry["exp_id"])
+            if not is_component(key) or not is_component(own_id):
+                raise BrokenVideoError(
+                    f"{self._where(name, key)} has ids that cannot be names of folders"
+                )
             expressions.append(
                 Expression(
                     id=key if count[key] == 1 else f"{own_id}_{key}",
@@ -73,7 +78,7 @@ class ReasonVos(Benchmark):
             )
         source = self._videos[name].get("source")
         folders = {
-            number: self.root / ANNOTATIONS / f"{source}_{name}_{own_id}"
+            number: self.inside(self.root / ANNOTATIONS, f"{source}_{name}_{own_id}", name)
             for own_id, number in numbers.items()
         }
         if self.masks:
@@ -96,7 +101,10 @@ def _truth(
     folders: Mapping[int, Path], images: Sequence[str], size: tuple[int, int]
 ) -> Iterator[FrameTruth | None]:
     stems = [os.path.splitext(os.path.basename(image))[0] for image in images]
-    there = {number: {path.stem for path in f.glob("*.png")} for number, f in folders.items()}
+    there = {
+        number: {path.stem for path in folder.glob("*.png") if not is_junk(path.name)}
+        for number, folder in folders.items()
+    }
     for number, found in there.items():
         if not found:
             raise BrokenVideoError(f"The folder '{folders[number]}' holds no PNG images")
