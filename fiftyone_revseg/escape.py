@@ -14,7 +14,13 @@ from typing import Any
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$&=^:@\"'])")
+# What means something anywhere in Markdown, and what does at the beginning of a line only
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|~$&])")
+_BLOCK = re.compile(r"^[ \t]*(?:([#+=:-])|(\d+)([.)]))?", re.MULTILINE)
+
+# Spreadsheets also skip spaces before a formula, and begin one after a tab or a line break. A text
+# that begins as a text with an apostrophe does must not lose it on the way back
+_FORMULA = re.compile(r"'*\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|'*[\t\r\n]")
 
 
 def printable(text: Any) -> str:
@@ -54,12 +60,17 @@ def markdown(text: Any) -> str:
     """Keeps a text from being read as Markdown or HTML, links and pictures included.
 
     Args:
-        text: any text; its line breaks stay
+        text: any text; its line breaks stay, spaces at the beginning of a line do not
 
     Returns:
         Markdown that shows the text
     """
-    return _MARKDOWN.sub(r"\\\1", printable(text))
+    return _BLOCK.sub(_unblock, _MARKDOWN.sub(r"\\\1", printable(text)))
+
+
+def _unblock(found: re.Match[str]) -> str:
+    mark, number, end = found.groups()
+    return f"\\{mark}" if mark else f"{number}\\{end}" if number else ""
 
 
 def markdown_line(text: Any, width: int | None = None) -> str:
@@ -73,3 +84,39 @@ def markdown_line(text: Any, width: int | None = None) -> str:
         Markdown that shows the text
     """
     return markdown(one_line(text, width))
+
+
+def markdown_block(text: Any, language: str = "") -> str:
+    """Makes a block of Markdown that shows a text as it is, in which nothing can end the block.
+
+    Args:
+        text: any text
+        language (""): what the text is in, for those who colour it
+    """
+    text = printable(text)
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def cell(value: Any) -> Any:
+    """Keeps a text in a table of CSV from being calculated by a spreadsheet.
+
+    What a spreadsheet takes for a formula gets the apostrophe before it by which one says there
+    that it is text; a number is one, whatever its sign. :func:`from_cell` takes it away.
+
+    Args:
+        value: a text, or anything else, which stays as it is
+
+    Returns:
+        what to write into the table
+    """
+    if not isinstance(value, str):
+        return value
+    value = printable(value)
+    return f"'{value}" if _FORMULA.match(value) else value
+
+
+def from_cell(text: str) -> str:
+    """Returns the text that :func:`cell` was given."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text

@@ -14,7 +14,15 @@ from markdown_it import MarkdownIt
 
 import fiftyone_revseg.cli
 from fiftyone_revseg.cli.output import Group, echo
-from fiftyone_revseg.escape import markdown, markdown_line, one_line, printable
+from fiftyone_revseg.escape import (
+    cell,
+    from_cell,
+    markdown,
+    markdown_block,
+    markdown_line,
+    one_line,
+    printable,
+)
 
 ANY = st.text(st.characters(), max_size=60)
 # What gives a terminal commands: colours, its title, a link, the clipboard, another direction
@@ -75,12 +83,18 @@ def rendered(text):
     return set(kinds), read
 
 
-@given(ANY | st.text("\\`*_{}[]()<>#+-.!|~$&=:@\"' \t1ax/h", max_size=60))
+@given(ANY | st.text("\\`*_{}[]()<>#+-.!|~$&=:@\"' \t1ax/h\n", max_size=60))
 def test_markdown_shows_the_text(text):
     kinds, read = rendered(f"* {markdown_line(text)}")
     allowed = {"bullet_list_open", "list_item_open", "paragraph_open", "inline", "text"}
     assert kinds <= allowed | {kind.replace("open", "close") for kind in allowed}
     assert read == one_line(text)
+
+
+def test_ordinary_text_stays_readable():
+    text = 'J&F 61.2 (J 60.1), the cat\'s 2nd - "left": a/b.mp4! # 3 + 4 = 7'
+    assert markdown(text) == text.replace("&", "\\&")
+    assert markdown("# a_b <img>") == r"\# a\_b \<img\>"
 
 
 @pytest.mark.parametrize(
@@ -94,6 +108,7 @@ def test_markdown_shows_the_text(text):
         "a | b |\n|---|---|",
         "# no\n---\n> heading\n1. and\n- list\n```\ncode\n```",
         "&lt;b&gt; ~~a~~ **b** $x$",
+        "a\n===\nb\n---\n\n    code\n\n\tcode\n- a\n+ b\n12) c\n1. d\n: e",
     ],
 )
 def test_markdown_is_only_text(text):
@@ -130,3 +145,31 @@ def test_what_commands_say(text):
         assert f"said {printable(text)}" in result.output
         assert result.output.count(printable(text)) == 4
         assert result.output.replace("\n", "").isprintable()
+
+
+@given(ANY | st.text("'=+-@ \t\n1a", max_size=6))
+def test_a_cell_comes_back(text):
+    written = cell(text)
+    assert from_cell(written) == printable(text)
+    assert not re.match(r"\s*[=+\-@]|[\t\r\n]", written)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["=1+1", "+1", "-1+2", "@SUM(A1)", "\t=1", "\n=1", " =1", "\uff1d1", "'=1", '=cmd|"/c"!A1'],
+)
+def test_a_formula_is_text(text):
+    assert cell(text).startswith("'")
+
+
+def test_other_cells_stay():
+    ordinary = ["a dog", "'quoted'", "a=b", "", -1.5, 3, None, True]
+    assert [cell(value) for value in ordinary] == ordinary
+
+
+@given(ANY | st.text("`~ \n", max_size=20))
+def test_nothing_ends_a_block(text):
+    tokens = MarkdownIt("commonmark").parse(markdown_block(text))
+    assert [token.type for token in tokens] == ["fence"]
+    shown = tokens[0].content.removesuffix("\n")
+    assert shown.replace("\ufffd", "\u0000") == printable(text).replace("\ufffd", "\u0000")

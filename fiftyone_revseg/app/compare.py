@@ -20,6 +20,7 @@ from fiftyone_revseg.app.targets import (
 )
 from fiftyone_revseg.dataset.compare import compare_fields
 from fiftyone_revseg.dataset.numbers import check_number_field
+from fiftyone_revseg.escape import markdown_block, markdown_line
 
 
 class Compare(foo.Operator):
@@ -125,12 +126,11 @@ class Compare(foo.Operator):
     def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property:
         outputs = types.Object()
         if ctx.results:
-            outputs.md(f"```\n{ctx.results['summary']}\n```", name="words")
+            outputs.md(markdown_block(ctx.results["summary"]), name="words")
             if ctx.results["view"]:
-                outputs.md(
-                    f"The saved view **{ctx.results['view']}** has the least agreement first.",
-                    name="saved",
-                )
+                name = markdown_line(ctx.results["view"])
+                words = f"The saved view **{name}** has the least agreement first."
+                outputs.md(words, name="saved")
         return types.Property(outputs, view=types.View(label="ReVSeg: compare"))
 
     def resolve_run_name(self, ctx: foo.ExecutionContext) -> str:

@@ -18,6 +18,7 @@ from fiftyone_revseg.app.targets import (
     videos_input,
 )
 from fiftyone_revseg.dataset.jobs import is_clips
+from fiftyone_revseg.escape import markdown_line
 from fiftyone_revseg.evaluation.backend_writer import EvaluationRun
 from fiftyone_revseg.evaluation.evaluate import evaluate_view
 from fiftyone_revseg.evaluation.tables import to_markdown
@@ -122,10 +123,8 @@ class Evaluate(foo.Operator):
         if ctx.results:
             outputs.md(ctx.results["summary"], name="words")
             if ctx.results.get("eval_key"):
-                outputs.md(
-                    f"The **Model Evaluation** panel shows it as **{ctx.results['eval_key']}**.",
-                    name="kept",
-                )
+                name = markdown_line(ctx.results["eval_key"])
+                outputs.md(f"The **Model Evaluation** panel shows it as **{name}**.", name="kept")
         return types.Property(outputs, view=types.View(label="ReVSeg: evaluate"))
 
     def resolve_run_name(self, ctx: foo.ExecutionContext) -> str:

@@ -17,6 +17,7 @@ from fiftyone_revseg.app.targets import (
     videos_input,
 )
 from fiftyone_revseg.dataset.export import check_directory, export_results
+from fiftyone_revseg.escape import markdown_block
 
 _FORMATS = {
     "coco-tracks": "Masks: one JSON file, as YouTube-VIS, with an RLE per object and frame",
@@ -118,7 +119,7 @@ class Export(foo.Operator):
     def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property:
         outputs = types.Object()
         if ctx.results:
-            outputs.md(f"```\n{ctx.results['summary']}\n```", name="words")
+            outputs.md(markdown_block(ctx.results["summary"]), name="words")
         return types.Property(outputs, view=types.View(label="ReVSeg: export"))
 
     def resolve_run_name(self, ctx: foo.ExecutionContext) -> str:

@@ -19,6 +19,7 @@ from fiftyone_revseg.app.targets import (
     videos_input,
 )
 from fiftyone_revseg.dataset.data_filter import DROPPED, check_filter, filter_view
+from fiftyone_revseg.escape import markdown_block
 from fiftyone_revseg.training.data_filter import THRESHOLD
 
 _DEFAULT_TRACKER = "sam2-nano"
@@ -133,7 +134,7 @@ class Filter(foo.Operator):
     def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property:
         outputs = types.Object()
         if ctx.results:
-            outputs.md(f"```\n{ctx.results['summary']}\n```", name="words")
+            outputs.md(markdown_block(ctx.results["summary"]), name="words")
             if ctx.results.get("dropped"):
                 outputs.md(f"The tag **{DROPPED}** is on those to leave out.", name="tagged")
         return types.Property(outputs, view=types.View(label="ReVSeg: filter data"))

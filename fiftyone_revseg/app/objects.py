@@ -17,6 +17,7 @@ from fiftyone_revseg.dataset.correct import Correction, made_with
 from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.jobs import is_clips, is_image_groups
 from fiftyone_revseg.dataset.objects import StoredObject, find_object, find_place, list_objects
+from fiftyone_revseg.escape import markdown
 from fiftyone_revseg.pipeline import Progress
 
 
@@ -202,7 +203,7 @@ def output_of(ctx: foo.ExecutionContext, label: str) -> types.Property:
     """Shows the summary that an operator returned."""
     outputs = types.Object()
     if ctx.results:
-        outputs.md(ctx.results["summary"], name="summary")
+        outputs.md(markdown(ctx.results["summary"]), name="summary")
     return types.Property(outputs, view=types.View(label=label))
 
 

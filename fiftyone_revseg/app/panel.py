@@ -7,7 +7,6 @@ first come with an event of their own, which the words ask for.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +27,7 @@ from fiftyone_revseg.dataset.explain import (
     picture_key,
     track_series,
 )
+from fiftyone_revseg.escape import markdown, markdown_block, markdown_line
 from fiftyone_revseg.video import VideoError
 
 _SEVERITY = {"ok": types.Success, "no_target": types.Notice}
@@ -215,12 +215,13 @@ class ReasoningPanel(foo.Panel):
                     variant="outlined",
                 )
         number = f"Answer {page.number + 1} of {count}\n\n" if count > 1 else ""
-        panel.text("query", f"{number}### {plain(answer.query) or '(no query)'}")
+        panel.text("query", f"{number}### {markdown_line(answer.query) or '(no query)'}")
         severity = _SEVERITY.get(answer.status, types.Warning)
-        panel.view("status", severity(label=_status_line(answer), description=plain(answer.reason)))
+        reason = markdown(answer.reason)
+        panel.view("status", severity(label=_status_line(answer), description=reason))
         if answer.description:
-            panel.text("description", f"**{plain(answer.description)}**")
-        thought = plain(answer.thought).replace("\n", "\n> ")
+            panel.text("description", f"**{markdown_line(answer.description)}**")
+        thought = markdown(answer.thought).replace("\n", "\n> ")
         panel.text("thought", f"> {thought or '(no thought)'}")
 
     def _pictures(self, panel: _Layout, page: Page) -> None:
@@ -391,11 +392,6 @@ def plot_traces(series: TrackSeries, key_frame: int | None = None) -> list[dict[
     ]
 
 
-def plain(text: str) -> str:
-    """Keeps what a model or a user wrote from being read as Markdown, pictures included."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~$&])", r"\\\1", text or "")
-
-
 # Upright videos would push everything below them out of sight
 _FITTING = {"image": {"style": {"maxWidth": "100%", "maxHeight": "40vh"}}}
 # The height of a view is a part of that of the panel, this one is in pixels
@@ -476,7 +472,7 @@ def _picture_values(page: Page, series: TrackSeries | None = None) -> dict[str, 
         key = picture_key(page.sample, answer, page.images)
         found = make_pictures(answer, key, box)
     except VideoError as error:
-        return {f"note_{page.key}": f"No pictures: {plain(error.reason)}"}
+        return {f"note_{page.key}": f"No pictures: {markdown(error.reason)}"}
     values = {f"note_{page.key}": _note(answer)}
     for name, image in (("key_frame", found.key_frame), ("strip", found.strip)):
         if image is not None:
@@ -496,7 +492,7 @@ def _note(answer: Explanation) -> str:
 
 
 def _status_line(answer: Explanation) -> str:
-    parts = [plain(answer.status)]
+    parts = [markdown(answer.status)]
     if answer.confidence is not None:
         parts.append(f"confidence {answer.confidence:.2f}")
     parts += [tag for tag in answer.tags if tag in ("accepted", "rejected")]
@@ -519,7 +515,7 @@ def _series_line(series: TrackSeries) -> str:
 
 def _timings_line(answer: Explanation) -> str:
     stages = [f"{name} {seconds:.2f} s" for name, seconds in answer.timings.items()]
-    return ", ".join(filter(None, [plain(answer.model), *stages]))
+    return ", ".join(filter(None, [markdown(answer.model), *stages]))
 
 
 def _reply(turn: dict[str, Any]) -> str:
@@ -528,10 +524,7 @@ def _reply(turn: dict[str, Any]) -> str:
     facts = f"{turn.get('tokens', 0)} tokens, {turn.get('seconds', 0):.2f} s"
     parts = [f"**{title}** ({facts})"]
     if turn.get("error"):
-        parts.append(f"Not used: {plain(turn['error'])}")
+        parts.append(f"Not used: {markdown(turn['error'])}")
     for name in ("prompt", "reply"):
-        text = str(turn.get(name) or "")
-        longest = max((len(run) for run in re.findall("`+", text)), default=0)
-        fence = "`" * max(3, longest + 1)
-        parts.append(f"{name.capitalize()}:\n\n{fence}text\n{text}\n{fence}")
+        parts.append(f"{name.capitalize()}:\n\n{markdown_block(turn.get(name) or '', 'text')}")
     return "\n\n".join(parts)

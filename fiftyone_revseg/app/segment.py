@@ -30,6 +30,7 @@ from fiftyone_revseg.dataset.jobs import (
 )
 from fiftyone_revseg.dataset.resume import RETRIED
 from fiftyone_revseg.dataset.runs import list_at_work
+from fiftyone_revseg.escape import markdown_line
 
 _ASKED = {
     "one": "One query",
@@ -465,7 +466,9 @@ def _in_words(result: dict[str, Any]) -> str:
     failed = sum(n for status, n in counts.items() if status not in ("ok", "no_target"))
     if failed:
         lines.append(f"* failed: {failed}")
-        lines += [f"    * {reason.rstrip('.')}: {n}" for reason, n in result["failures"]]
+        lines += [
+            f"    * {markdown_line(reason.rstrip('.'))}: {n}" for reason, n in result["failures"]
+        ]
     if result["view"]:
-        lines.append(f"\nThe saved view **{result['view']}** shows what failed.")
+        lines.append(f"\nThe saved view **{markdown_line(result['view'])}** shows what failed.")
     return "\n".join(lines)

@@ -21,6 +21,7 @@ from fiftyone_revseg.app.targets import (
 )
 from fiftyone_revseg.dataset.train import TrainingSummary, train_view
 from fiftyone_revseg.dataset.training_runs import list_training_runs
+from fiftyone_revseg.escape import markdown_line
 from fiftyone_revseg.presets import preset_names, resolve
 from fiftyone_revseg.training.grpo import GrpoConfig
 from fiftyone_revseg.user_presets import check_free, home
@@ -171,12 +172,13 @@ class Train(foo.Operator):
 
 def _in_words(summary: TrainingSummary) -> str:
     """How it went, as Markdown."""
-    lines = [f"**{summary.name}** can be chosen as a model now. It is in `{summary.folder}`.\n"]
+    name, folder = markdown_line(summary.name), markdown_line(summary.folder)
+    lines = [f"**{name}** can be chosen as a model now. It is in {folder}.\n"]
     if summary.checkpoint is None:
-        lines = [f"**Stopped.** Train with the same form to go on in `{summary.folder}`.\n"]
+        lines = [f"**Stopped.** Train with the same form to go on in {folder}.\n"]
     left_out = sum(summary.skipped.values())
     lines.append(f"{summary.rows} queries to learn from; {left_out} are left out\n")
-    lines += [f"* {n} x {reason}" for reason, n in summary.skipped.items()]
+    lines += [f"* {n} x {markdown_line(reason)}" for reason, n in summary.skipped.items()]
     rewards = {"format", "temporal", "spatial", "total"} & set(summary.curves)
     if rewards:
         lines += ["\n| reward | beginning | end |", "|---|---:|---:|"]

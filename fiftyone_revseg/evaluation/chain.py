@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fiftyone_revseg.boxes import box_around, box_iou
+from fiftyone_revseg.escape import markdown_line
 from fiftyone_revseg.evaluation.metrics import j_and_f
 from fiftyone_revseg.pipeline import RevSeg, Segmentation
 from fiftyone_revseg.tracking import track_both_ways
@@ -155,7 +156,9 @@ def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
         cells = [
             "-" if row[measure] is None else f"{100 * row[measure]:.1f}" for measure in MEASURES
         ]
-        lines.append(f"| {row['kind']} | {row['pairs']} | " + " | ".join(cells) + " |")
+        lines.append(
+            f"| {markdown_line(row['kind'])} | {row['pairs']} | " + " | ".join(cells) + " |"
+        )
     lines += ["", *(f"* {measure}: {meaning}" for measure, meaning in MEASURES.items())]
     return "\n".join(lines)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from fiftyone_revseg import pictures
+from fiftyone_revseg.escape import markdown_line
 from fiftyone_revseg.evaluation.results import Evaluation
 from fiftyone_revseg.evaluation.summary import COLUMNS, headline, summarize
 from fiftyone_revseg.evaluation.tables import INTERVAL, SHARES, table_cells
@@ -213,13 +214,8 @@ def _render(name: str, contents: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["plain"] = _plain
+    environment.filters["plain"] = markdown_line
     return environment.get_template(name).render(contents)
-
-
-def _plain(text: Any) -> str:
-    """Escapes a text for Markdown, and puts it on one line."""
-    return re.sub(r"([\\`*_{}\[\]<>#|&~])", r"\\\1", " ".join(str(text).split()))
 
 
 def _write(directory: Path, files: Mapping[str, bytes]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fiftyone_revseg.escape import one_line
 from fiftyone_revseg.evaluation.results import ExpressionScore
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ def make_plots(scores: Sequence[ExpressionScore]) -> dict[str, bytes]:
     return plots
 
 
+def _label(kind: str) -> str:
+    """The name of a kind in a legend, where dollars are for formulas and "_" for hidden ones."""
+    return (one_line(kind, 60).replace("$", r"\$").lstrip("_")) or "all"
+
+
 def _by_kind(scores: Sequence[ExpressionScore]) -> list[tuple[str, list[ExpressionScore]]]:
     kinds = sorted({score.kind for score in scores})
     if len(kinds) > _MOST_KINDS:
@@ -65,7 +71,7 @@ def _histogram(
 ) -> bytes:
     figure, axes = _axes(figure_type, "J&F", "expressions")
     values = [[100 * score.jf for score in own] for _, own in groups]
-    axes.hist(values, _BINS, stacked=True, label=[kind or "all" for kind, _ in groups])
+    axes.hist(values, _BINS, stacked=True, label=[_label(kind) for kind, _ in groups])
     axes.set_xlim(0, 100)
     return _png(figure, axes, len(groups))
 
@@ -79,7 +85,7 @@ def _scatter(
     figure, axes = _axes(figure_type, x_label, y_label)
     for kind, pairs in groups:
         x, y = 100 * np.array(pairs, float).T
-        axes.scatter(x, y, s=12, alpha=0.5, label=kind or "all")
+        axes.scatter(x, y, s=12, alpha=0.5, label=_label(kind))
     axes.set_xlim(-2, 102)
     axes.set_ylim(-2, 102)
     return _png(figure, axes, len(groups))

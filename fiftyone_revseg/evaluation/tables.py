@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fiftyone_revseg.escape import cell, markdown_line, one_line
 from fiftyone_revseg.evaluation.results import Evaluation
 from fiftyone_revseg.evaluation.summary import COLUMNS
 from fiftyone_revseg.files import write_text
@@ -34,9 +35,9 @@ def to_markdown(evaluation: Evaluation) -> str:
     lines = [
         f"| {' | '.join(head)} |",
         f"|{'|'.join(['---', *['---:'] * (len(head) - 1)])}|",
-        *(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows),
+        *(f"| {' | '.join([markdown_line(row[0]), *row[1:]])} |" for row in rows),
         "",
-        *(f"* {line}" for line in about(evaluation)),
+        *(f"* {markdown_line(line)}" for line in about(evaluation)),
     ]
     return "\n".join(lines)
 
@@ -44,26 +45,27 @@ def to_markdown(evaluation: Evaluation) -> str:
 def to_text(evaluation: Evaluation) -> str:
     """Writes an evaluation for a terminal: the table, its notes and its protocol."""
     head, rows = table_cells(evaluation.table)
-    widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
+    rows = [[one_line(text) for text in row] for row in rows]
+    widths = [max(len(text) for text in column) for column in zip(head, *rows, strict=True)]
     lines = [
         "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            text.rjust(width) if i else text.ljust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in (head, *rows)
     ]
-    return "\n".join([*lines, "", *about(evaluation)])
+    return "\n".join([*lines, "", *map(one_line, about(evaluation))])
 
 
 def to_csv(evaluation: Evaluation) -> str:
     """Writes the table as CSV, shares from 0 to 1, after lines with ``#`` that say what it is."""
     out = io.StringIO()
     for line in about(evaluation):
-        out.write(f"# {line}\n")
+        out.write(f"# {one_line(line)}\n")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in evaluation.table:
-        writer.writerow(["" if row.get(name) is None else row[name] for name in COLUMNS])
+        writer.writerow(["" if row.get(name) is None else cell(row[name]) for name in COLUMNS])
     return out.getvalue()
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fiftyone_revseg.escape import markdown_line, one_line
 from fiftyone_revseg.files import write_text
 from fiftyone_revseg.presets import PRESETS, resolve
 from fiftyone_revseg.training.run_folder import RunFolder
@@ -47,16 +49,16 @@ def write_card(
     license = license or _license(base)
     lines = ["---"]
     if license:
-        lines.append(f"license: {license.lower()}")
+        lines.append(f"license: {_yaml(license.lower())}")
     if base and not Path(base).expanduser().exists():  # a folder of this machine says nobody much
-        lines.append(f"base_model: {PRESETS[base].reasoner if _on_hub(base) else base}")
+        lines.append(f"base_model: {_yaml(PRESETS[base].reasoner if _on_hub(base) else base)}")
     lines += [
         "library_name: transformers",
         "pipeline_tag: image-text-to-text",
         "tags: [revseg, reasoning-video-segmentation, grpo]",
         "---",
         "",
-        f"# {name}",
+        f"# {markdown_line(name)}",
         "",
         "A vision-language model that answers ReVSeg's two turns (arXiv 2512.02835): it picks the "
         "key frame of a video in which what a query describes is easiest to segment, and boxes it "
@@ -65,7 +67,8 @@ def write_card(
         "```python",
         "import fiftyone_revseg as revseg",
         "",
-        f'model = revseg.load_model("/path/to/{name}", query="the dog that jumps last")',
+        f"model = revseg.load_model({json.dumps(f'/path/to/{name}')}, "
+        'query="the dog that jumps last")',
         'dataset.apply_model(model, label_field="revseg")',
         "```",
         "",
@@ -74,12 +77,12 @@ def write_card(
     ]
     if config:
         lines.append(
-            f"By GRPO from `{Path(base).name if Path(base).is_absolute() else base}`, on "
-            f"{made.get('rows', 'some')} (video, query) pairs, with "
+            f"By GRPO from {_code(Path(base).name if Path(base).is_absolute() else base)}, on "
+            f"{markdown_line(made.get('rows', 'some'))} (video, query) pairs, with "
             "`revseg train grpo`:"
         )
         lines += ["", "| setting | value |", "|---|---|"]
-        lines += [f"| {key} | {config[key]} |" for key in _SETTINGS if key in config]
+        lines += [f"| {key} | {markdown_line(config[key])} |" for key in _SETTINGS if key in config]
         lines.append("")
     lines += _table(Path(run))
     write_text(path, "\n".join(lines).rstrip() + "\n")
@@ -119,6 +122,16 @@ def _table(run: Path) -> list[str]:
         *(f"| {name} | {first:.3f} | {last:.3f} |" for name, (first, last) in ends.items()),
         "",
     ]
+
+
+def _code(text: str) -> str:
+    """Shows a name as code, as which nothing in it means anything but what would end it."""
+    return f"`{one_line(text).replace('`', chr(39))}`"
+
+
+def _yaml(text: str) -> str:
+    """Writes a value, in quotes if YAML could take it for more than a name."""
+    return text if re.fullmatch(r"[A-Za-z][\w./-]*", text) else json.dumps(text)
 
 
 def _license(base: str) -> str:

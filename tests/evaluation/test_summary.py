@@ -1,14 +1,19 @@
 """Summaries against figures made by hand, the intervals, and the tables as files."""
 
 import csv
+import html
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 
+from fiftyone_revseg.escape import printable
 from fiftyone_revseg.evaluation.davis import ObjectScore, SharedMasks, assign
+from fiftyone_revseg.evaluation.report import write_report
 from fiftyone_revseg.evaluation.results import Evaluation, ExpressionScore
 from fiftyone_revseg.evaluation.summary import (
     COLUMNS,
@@ -163,6 +168,39 @@ def test_tables_state_their_protocol(evaluation, tmp_path):
     ]
     with pytest.raises(ValueError, match=r"ends in \.md, \.csv or \.json"):
         write_table(evaluation, tmp_path / "table.xlsx")
+
+
+def test_names_of_kinds_and_datasets_are_only_text(evaluation, tmp_path):
+    """As benchmarks, imports and people may name them."""
+    image = "![x](http://evil.example/a.png)"
+    kinds = ["=cmd|'/c'!A1", f"{image} | <b>", "$\\frac$\n* _odd_\x1b[31m"]
+    rows = [{**evaluation.table[0], "name": kind} for kind in kinds]
+    scores = tuple(replace(evaluation.scores[0], kind=kind) for kind in kinds)
+    hostile = replace(
+        evaluation,
+        table=(*rows, *evaluation.table),
+        scores=scores,
+        dataset=f"{image}\n=1",
+        notes=(image, "+1\n=2"),
+    )
+    lines = to_markdown(hostile).splitlines()
+    assert len([line for line in lines if line.startswith("|")]) == 2 + len(hostile.table)
+    kinds_of_tokens = {
+        child.type
+        for token in MarkdownIt().enable("table").parse("\n".join(lines))
+        for child in token.children or ()
+    }
+    assert kinds_of_tokens == {"text"}
+    text = to_text(hostile)
+    assert len(text.splitlines()) == len(to_text(evaluation).splitlines()) + 3 + 1
+    path = write_table(hostile, tmp_path / "table.csv")
+    with path.open(newline="") as file:
+        records = [row for row in csv.reader(file) if not row[0].startswith("#")]
+    assert [row[0] for row in records[1:4]] == [f"'{kinds[0]}", kinds[1], printable(kinds[2])]
+    assert len(records) == 1 + len(hostile.table)
+    write_report(hostile, tmp_path / "report")
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "evil.example" not in page.replace(html.escape(image), "")
 
 
 def test_tables_for_people(evaluation):

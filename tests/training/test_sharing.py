@@ -4,7 +4,9 @@ import json
 
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
+from markdown_it import MarkdownIt
 
 from fiftyone_revseg.cli import main
 from fiftyone_revseg.reasoning import ChainSpec, LocalReasoner
@@ -107,6 +109,20 @@ def test_a_card_without_a_run_and_of_a_model_on_the_hub(run, tmp_path):
     (run / "run.json").write_text(json.dumps({"rows": 1, "config": config}))
     card = write_card(run / "checkpoint", run).read_text()
     assert "license: qwen-research\nbase_model: Qwen/Qwen2.5-VL-3B-Instruct" in card
+
+
+def test_a_card_is_only_text(run, tmp_path):
+    """A run's folder may come from somebody else."""
+    image = "![x](http://evil.example/a.png)"
+    config = {**CONFIG, "model": f"a\nlicense: none\n`{image}", "beta": f"{image} | <b>"}
+    (run / "run.json").write_text(json.dumps({"rows": image, "config": config}))
+    card = write_card(run / "checkpoint", run, f"x\n{image}", "mit\nbase_model: b").read_text()
+    _, head, body = card.split("---\n", 2)
+    said = yaml.safe_load(head)
+    assert (said["license"], said["base_model"]) == ("mit\nbase_model: b", config["model"])
+    tokens = MarkdownIt().enable("table").parse(body)
+    kinds = {child.type for token in tokens for child in token.children or ()}
+    assert kinds <= {"text", "code_inline", "softbreak"}
 
 
 def test_what_cannot_be_shared(run, tmp_path):
