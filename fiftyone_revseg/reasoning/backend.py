@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from fiftyone_revseg.texts import storable
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -91,14 +93,19 @@ class Conversation:
 class Reply:
     """A model's continuation of one conversation.
 
+    Its texts are made such that they can be stored, see :func:`fiftyone_revseg.texts.storable`.
+
     Attributes:
-        text: the whole reply
+        text: the whole reply. Where the prompt itself began a thought, as the chat templates of
+            thinking models do, its ``<think>`` is the first thing in it
         token_texts: the pieces of ``text``, one for each token; they join to ``text``. Empty if
             the backend does not tell
         token_probabilities: the model's probability, at temperature 1, of each of those tokens
         seconds: the time spent; in a batch, the batch's time shared out evenly
         prompt_tokens: the number of tokens read, pictures included
         tokens: the number of tokens written
+        cut: whether a limit ended the reply rather than the model
+        remark: what is odd about how the reply came, in words; "" if nothing is
     """
 
     text: str
@@ -107,8 +114,13 @@ class Reply:
     seconds: float = 0.0
     prompt_tokens: int = 0
     tokens: int = 0
+    cut: bool = False
+    remark: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("text", "remark"):
+            object.__setattr__(self, name, storable(getattr(self, name)))
+        object.__setattr__(self, "token_texts", tuple(map(storable, self.token_texts)))
         if len(self.token_texts) != len(self.token_probabilities):
             raise ValueError(
                 f"{len(self.token_texts)} token texts but "

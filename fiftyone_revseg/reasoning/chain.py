@@ -17,12 +17,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from fiftyone_revseg.texts import storable
+
 from ..types import FrameTable, Status
 from .backend import Conversation, Image, Reasoner, Reply, VideoFrames
 from .images import resize_square
 from .parse import ParseError, answer_span, parse_boxes, parse_choices, parse_think
 from .patterns import box_pattern, choices_pattern
 from .prompts import fill, split_at
+from .regions import MAX_REPLY
 from .spec import ChainSpec
 from .trajectory import Grounding, KeyframeChoice, Trajectory, Turn
 
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 logger = logging.getLogger(__name__)
+
+_KEPT = 10_000  # characters of a reply that is too long to be read
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +150,7 @@ class _Dialogue:
     """One turn of one dialogue, with its retries."""
 
     conversation: Conversation
-    parse: Callable[[str], Any]
+    parse: Callable[[str, bool], Any]  # of the text, and whether the model ended it
     correction: Callable[[str], str]
     turn: int
     object: int | None = None
@@ -161,9 +166,10 @@ class _Dialogue:
     def take(self, reply: Reply, retries: int) -> None:
         """Uses the reply, or makes the correction that asks for another one."""
         asked = self.pending or self.conversation
+        text = _bounded(reply.text)
         turn = Turn(
             prompt=asked.messages[-1].text,
-            reply=reply.text,
+            reply=text,
             tokens=reply.tokens,
             seconds=reply.seconds,
             turn=self.turn,
@@ -173,14 +179,20 @@ class _Dialogue:
             prompt_tokens=reply.prompt_tokens,
         )
         try:
-            self.result, self.error = self.parse(reply.text), None
-            self.history = self.conversation.say("assistant", _plain(reply.text))
+            self.result, self.error = self.parse(reply.text, not reply.cut), None
+            self.history = self.conversation.say("assistant", _plain(text))
             self.pending = None
         except ParseError as e:
             self.error = str(e)
-            answered = asked.say("assistant", _plain(reply.text))
+            answered = asked.say("assistant", _plain(text))
             again = len(self.turns) < retries
             self.pending = answered.say("user", self.correction(self.error)) if again else None
+            # What follows is for people, as the model can do nothing about it
+            if reply.cut:
+                self.error += f"; it was cut off after {reply.tokens} tokens: allow more"
+                self.error += " with max_new_tokens in the spec"
+            if reply.remark:
+                self.error += f"; {reply.remark}"
         self.turns.append(replace(turn, error=self.error))
 
     def crash(self, error: Exception) -> None:
@@ -295,7 +307,7 @@ class _Pair:
         pattern = None if "turn1" in spec.prompts else choices_pattern(len(table))
         return _Dialogue(
             conversation.expect(pattern),
-            parse=lambda text: parse_choices(text, len(table)),
+            parse=lambda text, complete: parse_choices(text, len(table), complete),
             correction=lambda why: fill(spec.template("correction1"), {**values, "reason": why}),
             turn=1,
         )
@@ -326,8 +338,10 @@ class _Pair:
             "size": spec.key_frame_size,
         }
 
-        def parse(text: str) -> list:
-            boxes = parse_boxes(text, spec.box_convention, spec.key_frame_size, request.source_size)
+        def parse(text: str, complete: bool) -> list:
+            boxes = parse_boxes(
+                text, spec.box_convention, spec.key_frame_size, request.source_size, complete
+            )
             if not boxes:
                 raise ParseError("it has no box although the object was seen in this frame")
             return boxes  # the first one counts: one was asked for
@@ -383,9 +397,7 @@ def _refusal(query: str) -> str | None:
     """Why a query cannot be asked, in words; None if it can."""
     if not query or not query.strip():
         return "The query is empty: say what to look for"
-    try:
-        query.encode("utf-8")
-    except UnicodeEncodeError:  # as from a file or a command line in another encoding
+    if storable(query) != query:  # as from a file or a command line in another encoding
         return "The query holds broken characters that are no Unicode text: type it again"
     return None
 
@@ -395,7 +407,14 @@ def _plain(text: str) -> str:
     return text.replace("<|", "< |")
 
 
+def _bounded(reply: str) -> str:
+    """What is kept of a reply: all of it, unless it is longer than what is read."""
+    if len(reply) <= MAX_REPLY:
+        return reply
+    return f"{reply[:_KEPT]} ... [{len(reply) - _KEPT:,} characters left out]"
+
+
 def _in_words(error: Exception) -> str:
     """An exception as one line that always names something."""
-    text = " ".join(str(error).split())
+    text = storable(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -17,6 +17,7 @@ from fiftyone_revseg.digests import digest_files
 from fiftyone_revseg.weights import share, stamp
 
 from .backend import Conversation, Image, Message, Reply, VideoFrames
+from .regions import OPENED_THOUGHT, thought_is_open
 from .seen_images import SeenImages, name_of
 from .spec import FILE_NAME, ChainSpec, complete_settings, read_settings
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     import torch
 
     from .decoding import Decoder, Drawn, Prompt
+
+
+_LAST_TOKENS = 16  # of a prompt, in which an opened thought is looked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,8 +161,8 @@ class LocalReasoner:
             drawn = self._drawn(self._decoder, conversations, inputs, spec)
         seconds = (time.perf_counter() - started) / len(conversations)
         return [
-            self._reply(reply.tokens, reply.probabilities, seconds, read)
-            for reply, read in zip(drawn, prompt_tokens, strict=True)
+            self._reply(reply.tokens, reply.probabilities, seconds, read, opened)
+            for reply, read, opened in zip(drawn, prompt_tokens, self._opened(inputs), strict=True)
         ]
 
     def _drawn(
@@ -255,18 +259,32 @@ class LocalReasoner:
                 "frames in the spec"
             )
 
+    def _opened(self, inputs: Any) -> list[bool]:
+        """Whether each prompt ends within a thought, which its reply then goes on with."""
+        ends = inputs["input_ids"][:, -_LAST_TOKENS:].tolist()
+        return [thought_is_open(self.processor.tokenizer.decode(end)) for end in ends]
+
     def _reply(
-        self, ids: list[int], probabilities: list[float], seconds: float, prompt_tokens: int
+        self,
+        ids: list[int],
+        probabilities: list[float],
+        seconds: float,
+        prompt_tokens: int,
+        opened: bool,
     ) -> Reply:
         end = next((i for i, token in enumerate(ids) if token in self._stop), len(ids))
         pieces = _pieces(self.processor.tokenizer, ids[:end])
+        probabilities = probabilities[:end]
+        if opened:
+            pieces, probabilities = [OPENED_THOUGHT, *pieces], [1.0, *probabilities]
         return Reply(
             text="".join(pieces),
             token_texts=tuple(pieces),
-            token_probabilities=tuple(probabilities[:end]),
+            token_probabilities=tuple(probabilities),
             seconds=seconds,
             prompt_tokens=prompt_tokens,
             tokens=end,
+            cut=end == len(ids),
         )
 
 

@@ -1,51 +1,80 @@
 """Reads the model's replies: key frames and descriptions in turn 1, boxes in turn 2.
 
 Models are free to write anything, so the rules are: accept every form that has one meaning, never
-guess, and never mistake an unreadable answer for the answer "no such object".
+guess, and never mistake an unreadable answer for the answer "no such object". The steps are
+:mod:`~fiftyone_revseg.reasoning.regions` (where the answer is),
+:mod:`~fiftyone_revseg.reasoning.values` (what lists and objects are in it),
+:mod:`~fiftyone_revseg.reasoning.candidates` (which of them count), and what they mean: here, and of
+boxes in :mod:`~fiftyone_revseg.reasoning.corners`.
 """
 
 from __future__ import annotations
 
-import ast
-import json
-import math
 import re
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
+from fiftyone_revseg.texts import storable
+
+from .candidates import Candidate, choose, find_candidates
+from .corners import (
+    ConventionError,
+    Corners,
+    bare_boxes,
+    box_of_text,
+    check_order,
+    check_scale,
+    is_whole_image,
+    named_boxes,
+    normalized,
+    paired_boxes,
+    to_source,
+    without_box,
+)
+from .regions import MARKS, ParseError, answer_region, tagged_thought
 from .trajectory import Box, KeyframeChoice
+from .values import Items, Pairs, walk
+
+__all__ = [
+    "MAX_OBJECTS",
+    "ParseError",
+    "answer_span",
+    "parse_boxes",
+    "parse_choices",
+    "parse_think",
+]
 
 MAX_OBJECTS = 20  # a model caught in a loop lists objects without end; no real answer has more
 
 _FRAME_KEYS = ("frameidx", "frameid", "frameindex", "framenumber", "frame", "keyframe")
-_TEXT_KEYS = ("objectdescription", "description", "label", "object")
-_BOX_KEYS = ("bbox2d", "bbox", "box2d", "box", "boundingbox", "boxcoordinates", "coordinates")
-_CORNERS = (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"))
-
-_WHOLE = re.compile(r"[0-9]{1,9}(\.0{1,9})?")
-_DECIMAL = re.compile(r"\s*[-+]?[0-9]+(\.[0-9]*)?\s*")
-_NUMBER = r"\s*(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)\s*"
-_CORNER_PAIRS = re.compile(rf"\({_NUMBER},{_NUMBER}\)\s*,?\s*\({_NUMBER},{_NUMBER}\)")
-_FENCE = re.compile(r"```[a-zA-Z0-9]*")
-_MAX_STARTS = 1000  # how many brackets are tried, which bounds the time spent on a hostile reply
+_TEXT_KEYS = ("objectdescription", "description", "label", "object", "objectname", "name")
+_LIST_KEYS = ("objects", "answer", "answers", "result", "results", "keyframes", "detections")
+# As frames are named to the model: "Frame 3 (1.5 s): "
+_WHOLE = re.compile(
+    r"(?:frame)?[ _#]{0,3}([0-9]{1,9})(?:\.0{1,9})?(?: ?\([0-9.]{1,9} ?s\))?:?", re.I
+)
+_PLACEHOLDERS = ("...", "\u2026")  # the prompt's example, repeated
 
 
-class ParseError(ValueError):
-    """A reply that cannot be used; the message says why, in words that a model can act on."""
-
-
-def parse_choices(reply: str, frame_count: int) -> list[KeyframeChoice]:
+def parse_choices(
+    reply: str, frame_count: int, complete: bool = True, strict: bool = False
+) -> list[KeyframeChoice]:
     """Reads the key frames and descriptions from a turn-1 reply.
 
     A list or a single dict is accepted, in or without ``<answer>`` tags and code fences, with
     several spellings of the keys. Of a damaged or truncated list the complete items are kept,
     duplicates are dropped, and at most :data:`MAX_OBJECTS` are returned. A frame number may be
-    written ``3``, ``3.0`` or ``"3"``; one outside the sampled frames is never clamped.
+    written ``3``, ``3.0``, ``"3"`` or ``"Frame 3"``; one outside the sampled frames is never
+    clamped. An empty list means that no such object exists if it stands by itself, whatever words
+    are around it.
 
     Args:
         reply: the model's text
         frame_count: the number of frames that were shown
+        complete (True): whether the model ended the reply; if it was cut off, what it says before
+            a thought is finished is a draft
+        strict (False): whether to read JSON only, rather than all that means the same
 
     Returns:
         one :class:`KeyframeChoice` for each object, empty if the model answered with an empty
@@ -59,49 +88,43 @@ def parse_choices(reply: str, frame_count: int) -> list[KeyframeChoice]:
         parse_choices('<answer>[{"frame_idx": 3, "object description": "a cat"}]</answer>', 16)
         # [KeyframeChoice(frame=3, description='a cat')]
     """
-    start, end = _answer_region(reply)
+    start, end = answer_region(reply, complete)
     answer = reply[start:end]
-    if _is_empty_list(answer):
-        return []
-    choices: list[KeyframeChoice] = []
-    problem = "it has no JSON list of frame_idx and object description"
-    for item in _dicts(_values(answer)):
-        keys = _normalized(item)
-        frame = _first(keys, _FRAME_KEYS)
-        text = _first(keys, _TEXT_KEYS)
-        k = _whole_number(frame)
-        if frame is None:
-            continue
-        if k is None:
-            problem = "frame_idx is not a whole number"
-        elif not 0 <= k < frame_count:
-            shown = str(k) if abs(k) < 10**9 else "that large"
-            problem = f"frame_idx {shown} does not exist, the frames are 0 to {frame_count - 1}"
-        elif not isinstance(text, str) or not _clean(text):
-            problem = "the object description is missing"
-        else:
-            choice = KeyframeChoice(k, _clean(text))
-            if choice not in choices:
-                choices.append(choice)
-    if not choices:
-        raise ParseError(problem)
-    return choices[:MAX_OBJECTS]
+    candidates = find_candidates(answer, strict)
+    found = choose(candidates, lambda candidate: _read_choices(candidate, frame_count))
+    if found is None:
+        raise ParseError("it has no JSON list of frame_idx and object description")
+    if found.problem and not found.choices:
+        raise ParseError(found.problem)
+    if strict and not found.choices and "".join(MARKS.sub("", answer).split()) != "[]":
+        raise ParseError("its empty list has words around it")
+    return list(found.choices)
 
 
 def parse_boxes(
-    reply: str, convention: str, key_frame_size: int, source_size: tuple[int, int]
+    reply: str,
+    convention: str,
+    key_frame_size: int,
+    source_size: tuple[int, int],
+    complete: bool = True,
+    strict: bool = False,
 ) -> list[Box]:
     """Reads the boxes from a turn-2 reply.
 
     Boxes are brought from the model's space to source pixels (the square resize of the key frame
     does not keep the aspect ratio, so x and y scale apart), their corners put in order, and
-    clipped to the frame; those with a side under one source pixel are rejected.
+    clipped to the frame; those with a side under one source pixel are rejected. A box whose order
+    or scale speaks against the convention is refused.
 
     Args:
         reply: the model's text
         convention: "pixels" of the resized key frame, or "relative-1000"
         key_frame_size: the side of the resized, square key frame, in pixels
         source_size: the ``(width, height)`` of the source frame, in pixels
+        complete (True): whether the model ended the reply; if it was cut off, what it says before
+            a thought is finished is a draft
+        strict (False): whether to read JSON and pairs of corners only, rather than all that means
+            the same
 
     Returns:
         a list of ``(x1, y1, x2, y2)`` tuples in source pixels, in the reply's order, without
@@ -118,33 +141,44 @@ def parse_boxes(
     if convention not in ("pixels", "relative-1000"):
         raise ValueError(f"Unknown box convention {convention!r}: use 'pixels' or 'relative-1000'")
     side = 1000 if convention == "relative-1000" else key_frame_size
-    start, end = _answer_region(reply)
+    start, end = answer_region(reply, complete)
     answer = reply[start:end]
-    if _is_empty_list(answer):
+    candidates = find_candidates(answer, strict)
+    if len(candidates) > 1:
+        candidates = [
+            candidate
+            for candidate in candidates
+            if not _is_size_of_image(candidate, side, source_size)
+        ] or candidates
+    corners = choose(candidates, lambda candidate: _read_corners(candidate, strict))
+    if corners is None and not strict:
+        alone = box_of_text(MARKS.sub("", answer)) if len(answer) < 500 else None
+        corners = (alone,) if alone else None
+    if corners is None:
+        objects = [keys for c in candidates for pairs in _objects(c) for keys in normalized(pairs)]
+        raise ParseError(without_box(answer, objects))
+    if not corners:
         return []
-    boxes: list[Box] = []
-    problem = "it has no JSON list of bbox_2d with four numbers"
-    for corners in _corner_lists(answer):
-        box = _to_source(corners, side, source_size)
-        if box is None:
-            problem = "the box is empty or outside the image"
-        elif box not in boxes:
-            boxes.append(box)
-    if not boxes:
-        raise ParseError(problem)
-    return boxes[:MAX_OBJECTS]
+    check_order(answer)
+    for one in corners:
+        check_scale(one, convention, side, source_size)
+    boxes = dict.fromkeys(to_source(one, side, source_size) for one in corners)
+    found = [box for box in boxes if box is not None]
+    if not found:
+        raise ParseError("the box is empty or outside the image")
+    return found[:MAX_OBJECTS]
 
 
 def parse_think(reply: str) -> str:
-    """Returns the thought in a reply, whether or not its tags are complete; "" if there is none."""
-    head, closed, _ = reply.rpartition("</think>")
-    _, opened, inside = (head if closed else reply).partition("<think>")
-    if not closed and not opened:
-        return reply.partition("<answer>")[0].strip() if "<answer>" in reply else ""
-    thought = inside if opened else head
-    if not closed:  # cut off, or the closing tag was forgotten
-        thought = thought.partition("<answer>")[0]
-    return thought.strip()
+    """Returns the thought in a reply, whether or not its tags are complete; "" if there is none.
+
+    Without any tags, it is what stands before the answer.
+    """
+    thought = tagged_thought(reply)
+    if thought is not None:
+        return thought
+    start, end = answer_span(reply)
+    return MARKS.sub("", reply[:start]).strip() if (start, end) != (0, len(reply)) else ""
 
 
 def answer_span(reply: str) -> tuple[int, int]:
@@ -153,156 +187,118 @@ def answer_span(reply: str) -> tuple[int, int]:
     This is the span over which token probabilities are averaged for a confidence.
     """
     try:
-        start, end = _answer_region(reply)
+        start, end = answer_region(reply)
     except ParseError:
         return 0, len(reply)
-    brackets = [i for i in range(start, end) if reply[i] in "[]{}()"]
-    if brackets:
-        return brackets[0], brackets[-1] + 1
     inside = reply[start:end]
+    if candidates := find_candidates(inside):
+        last = candidates[-1]
+        chosen = last if last.alone else next((c for c in candidates if c.alone), last)
+        return start + chosen.start, start + chosen.end
     if not inside.strip():
         return start, end
     return end - len(inside.lstrip()), start + len(inside.rstrip())
 
 
-def _answer_region(reply: str) -> tuple[int, int]:
-    """Finds the part of the reply that may hold the answer: behind the thought, inside the tags."""
-    closed = reply.rfind("</think>")
-    start = closed + len("</think>") if closed >= 0 else 0
-    # a thought may mention the tags; behind it the first <answer> counts, without it the last
-    tag = reply.find("<answer>", start) if closed >= 0 else reply.rfind("<answer>")
-    if tag < 0:
-        if closed < 0 and "<think>" in reply:
-            raise ParseError("the thought was never finished and no answer follows it")
-        return start, len(reply)
-    start = tag + len("<answer>")
-    end = reply.rfind("</answer>", start)
-    if end < 0 and closed < 0 and "<think>" in reply:
-        raise ParseError("neither the thought nor the answer was finished")
-    return start, end if end >= 0 else len(reply)
+@dataclass(frozen=True)
+class _Choices:
+    """What one candidate says in turn 1."""
+
+    choices: tuple[KeyframeChoice, ...] = ()
+    problem: str = ""
 
 
-def _is_empty_list(answer: str) -> bool:
-    # only a list that is the whole answer: an empty list inside something else says nothing
-    return re.fullmatch(r"\s*\[\s*\]\s*", _FENCE.sub("", answer)) is not None
+def _read_choices(candidate: Candidate, frame_count: int) -> _Choices | None:
+    if candidate.is_empty_list or _is_empty_object(candidate):
+        return _Choices()
+    choices: dict[KeyframeChoice, None] = {}
+    problem = ""
+    for pairs in _objects(candidate):
+        objects = [keys for keys in normalized(pairs) if pairs.whole]
+        for keys in objects:
+            if _first(keys, _FRAME_KEYS) is None:
+                if len(objects) > 1 and _first(keys, _TEXT_KEYS) is not None:
+                    raise ParseError("it repeats a key within one object: give each its own")
+                continue
+            read = _choice(keys, frame_count)
+            if isinstance(read, str):
+                problem = read
+                if len(objects) > 1:
+                    raise ParseError(f"{read}; give each object its own braces")
+            elif len(choices) < MAX_OBJECTS:
+                choices[read] = None
+    if any(found.value == [] for found in candidate.values) and choices:
+        raise ParseError("it has both an object and an empty list: give only one of them")
+    return _Choices(tuple(choices), problem) if choices or problem else None
 
 
-def _values(answer: str) -> list[Any]:
-    """Decodes every complete JSON list or object in a text, outermost first.
-
-    Where an outer one is damaged or truncated, its complete parts are found instead.
-    """
-    decoder = json.JSONDecoder()
-    values, position = [], 0
-    for _ in range(_MAX_STARTS):
-        match = re.compile(r"[\[{]").search(answer, position)
-        if match is None:
-            break
-        try:
-            value, position = decoder.raw_decode(answer, match.start())
-            values.append(value)
-        except (ValueError, RecursionError):  # ValueError: also an integer of too many digits
-            position = match.start() + 1
-    if not any(True for _ in _dicts(values)):
-        values.extend(_python_literal(answer))
-    return values
+def _choice(keys: dict[str, Any], frame_count: int) -> KeyframeChoice | str:
+    """The choice that the keys of an object make; or what is wrong with it."""
+    frame, text = _first(keys, _FRAME_KEYS), _first(keys, _TEXT_KEYS)
+    k = _whole_number(frame)
+    if k is None:
+        return "frame_idx is not a whole number"
+    if not 0 <= k < frame_count:
+        shown = str(k) if abs(k) < 10**9 else "that large"
+        return f"frame_idx {shown} does not exist, the frames are 0 to {frame_count - 1}"
+    if not isinstance(text, str) or not _clean(text) or _clean(text) in _PLACEHOLDERS:
+        return "the object description is missing"
+    return KeyframeChoice(k, _clean(text))
 
 
-def _python_literal(answer: str) -> list[Any]:
-    """Reads an answer written as Python instead of JSON, with single quotes, safely."""
-    text = _FENCE.sub("", answer).strip()
-    if not text.startswith(("[", "{")) or len(text) > 20_000:
-        return []
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return [ast.literal_eval(text)]
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return []
-
-
-def _dicts(value: Any, depth: int = 0) -> Iterator[Mapping]:
-    """Walks through nested lists and dicts and yields the dicts, in order."""
-    if depth > 20:
-        return
-    if isinstance(value, Mapping):
-        yield value
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _dicts(item, depth + 1)
-
-
-def _lists(value: Any, depth: int = 0) -> Iterator[list]:
-    """Walks through nested lists, but not dicts, and yields them, outermost first."""
-    if depth <= 20 and isinstance(value, (list, tuple)):
-        yield list(value)
-        for item in value:
-            yield from _lists(item, depth + 1)
-
-
-def _corner_lists(answer: str) -> list[tuple[float, float, float, float]]:
-    """Finds four-number boxes in the model's space: named ones, else bare lists, else pairs."""
-    values = _values(answer)
-    named = [_corners_of(item) for item in _dicts(values)]
-    found = [corners for corners in named if corners is not None]
+def _read_corners(candidate: Candidate, strict: bool) -> tuple[Corners, ...] | None:
+    """The boxes of one candidate in the model's space: named ones, else bare lists, else pairs."""
+    if candidate.is_empty_list:
+        return ()
+    found = [box for pairs in _objects(candidate) for box in named_boxes(pairs)]
+    values = [found.value for found in candidate.values]
+    if strict:
+        values = [value for value in values if not _is_tuple(value) or len(value) == 2]
+    lists = [value for value in values if isinstance(value, Items)]
     if not found:
-        bare = [_four_numbers(item) for item in _lists(values)]
-        found = [corners for corners in bare if corners is not None]
-    if not found:  # Qwen2-VL's own "(x1,y1),(x2,y2)"
-        pairs = [_four_numbers(list(m)) for m in _CORNER_PAIRS.findall(answer)]
-        found = [corners for corners in pairs if corners is not None]
-    return found
+        found = [box for item in _nested(lists) for box in bare_boxes(item)]
+    if not found:
+        found = list(paired_boxes(lists))
+    return tuple(dict.fromkeys(found)) or None
 
 
-def _corners_of(item: Mapping) -> tuple[float, float, float, float] | None:
-    keys = _normalized(item)
-    value = _first(keys, _BOX_KEYS)
-    if isinstance(value, str):
-        value = re.split(r"[\s,]+", value.strip(" []()"))
-    if isinstance(value, (list, tuple)):
-        return _four_numbers(list(value))
-    corners = _normalized(value) if isinstance(value, Mapping) else keys
-    for names in _CORNERS:
-        if all(name in corners for name in names):
-            return _four_numbers([corners[name] for name in names])
-    return None
+def _is_size_of_image(candidate: Candidate, side: int, source_size: tuple[int, int]) -> bool:
+    try:
+        corners = _read_corners(candidate, strict=False)
+    except ConventionError:
+        return False
+    named = next(iter(_objects(candidate)), None) is not None
+    return (
+        not named
+        and bool(corners)
+        and all(is_whole_image(one, side, source_size) for one in corners or ())
+    )
 
 
-def _four_numbers(values: list) -> tuple[float, float, float, float] | None:
-    if len(values) == 1 and isinstance(values[0], (list, tuple)):  # [[x1, y1, x2, y2]]
-        values = list(values[0])
-    if len(values) == 2 and all(isinstance(v, (list, tuple)) and len(v) == 2 for v in values):
-        values = [*values[0], *values[1]]  # [[x1, y1], [x2, y2]]
-    if len(values) != 4:
-        return None
-    numbers = []
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            return None
-        if isinstance(value, str) and not _DECIMAL.fullmatch(value):
-            return None
-        try:
-            number = float(value)
-        except OverflowError:  # an integer beyond every float
-            return None
-        if not math.isfinite(number):
-            return None
-        numbers.append(number)
-    x1, y1, x2, y2 = numbers
-    return x1, y1, x2, y2
+def _objects(candidate: Candidate) -> Iterable[Pairs]:
+    return (v for found in candidate.values for v in walk(found.value) if isinstance(v, Pairs))
 
 
-def _to_source(
-    corners: tuple[float, float, float, float], side: int, source_size: tuple[int, int]
-) -> Box | None:
-    """Orders, clips and scales a box; None if less than one source pixel of it is left."""
-    # clip first: the product of a huge coordinate and the frame's size might overflow
-    xa, ya, xb, yb = (min(max(c, 0.0), float(side)) for c in corners)
-    width, height = source_size
-    x1, x2 = sorted((xa * width / side, xb * width / side))
-    y1, y2 = sorted((ya * height / side, yb * height / side))
-    return (x1, y1, x2, y2) if x2 - x1 >= 1 and y2 - y1 >= 1 else None
+def _nested(lists: list[Items]) -> Iterable[Items]:
+    """Lists within lists, but not within objects."""
+    for item in lists:
+        yield item
+        yield from _nested([inner for inner in item if isinstance(inner, Items)])
+
+
+def _is_tuple(value: Items | Pairs) -> bool:
+    return isinstance(value, Items) and value.opening == "("
+
+
+def _is_empty_object(candidate: Candidate) -> bool:
+    """Whether this is ``{"objects": []}``, by any name of a list of objects."""
+    if len(candidate.values) != 1 or not isinstance(candidate.values[0].value, Pairs):
+        return False
+    pairs = candidate.values[0].value
+    if not pairs.whole or len(pairs) != 1 or not isinstance(pairs[0][1], Items):
+        return False
+    (keys,) = normalized(pairs)
+    return any(name in keys for name in _LIST_KEYS) and pairs[0][1] == []
 
 
 def _whole_number(value: Any) -> int | None:
@@ -312,20 +308,13 @@ def _whole_number(value: Any) -> int | None:
         return value
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
-    if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
-        return int(float(value))
-    return None
+    match = _WHOLE.fullmatch(value.strip()) if isinstance(value, str) and len(value) < 50 else None
+    return int(match[1]) if match else None
 
 
-def _normalized(item: Mapping) -> dict[str, Any]:
-    """Spells keys alike: "frame_idx", "Frame Idx" and "frame-idx" are one."""
-    return {re.sub(r"[\s_-]", "", str(key)).lower(): value for key, value in item.items()}
-
-
-def _first(keys: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+def _first(keys: dict[str, Any], names: tuple[str, ...]) -> Any:
     return next((keys[name] for name in names if keys.get(name) is not None), None)
 
 
 def _clean(text: str) -> str:
-    # a lone surrogate from "\ud800" can be neither tokenized nor stored
-    return " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
+    return " ".join(storable(text).split())  # JSON may hold half a character, as "\ud800"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from fiftyone_revseg.texts import storable
+
 from ..files import to_json
 from ..types import FrameTable, Status
 from .spec import ChainSpec
@@ -73,6 +75,8 @@ class Turn:
 class Trajectory:
     """How the chain came from a query to boxes; survives JSON without loss.
 
+    Its texts are made such that they can be stored, see :func:`fiftyone_revseg.texts.storable`.
+
     Attributes:
         query: the user's query
         frame_table: which source frames were shown
@@ -102,6 +106,9 @@ class Trajectory:
     def __post_init__(self) -> None:
         if len(self.choices) != len(self.groundings):
             raise ValueError(f"{len(self.choices)} choices but {len(self.groundings)} groundings")
+        for name in ("query", "reason", "think", "model"):
+            if text := getattr(self, name):
+                object.__setattr__(self, name, storable(text))
 
     @property
     def attempts(self) -> int:

@@ -49,13 +49,21 @@ def as_one_message(dialogue: Conversation) -> Message:
     return Message("user", tuple(parts))
 
 
-def read_direct(reply: str, spec: ChainSpec, source_size: tuple[int, int]) -> list[Box]:
+def read_direct(
+    reply: str, spec: ChainSpec, source_size: tuple[int, int], complete: bool = True
+) -> list[Box]:
     """Reads the boxes in a reply, in source pixels; [] if it says that there is nothing.
+
+    Args:
+        reply: the model's text
+        spec: how the model was asked
+        source_size: the ``(width, height)`` of the source frames, in pixels
+        complete (True): whether the model ended the reply
 
     Raises:
         ParseError: if there is no usable answer
     """
-    return parse_boxes(reply, spec.box_convention, spec.key_frame_size, source_size)
+    return parse_boxes(reply, spec.box_convention, spec.key_frame_size, source_size, complete)
 
 
 def hear_direct(rollout: Rollout, reply: str, ended: bool, spec: ChainSpec) -> None:
@@ -69,7 +77,7 @@ def hear_direct(rollout: Rollout, reply: str, ended: bool, spec: ChainSpec) -> N
     """
     rollout.replies = [reply]
     try:
-        boxes = read_direct(reply, spec, rollout.scene.source_size)
+        boxes = read_direct(reply, spec, rollout.scene.source_size, ended)
         rollout.box_xyxy_px = boxes[0] if boxes else None
         rollout.ending = "grounded" if boxes else "refused"
     except ParseError as e:

@@ -213,7 +213,7 @@ def hear_turn2(rollout: Rollout, reply: str, ended: bool, spec: ChainSpec) -> No
     rollout.replies.append(reply)
     try:
         boxes = parse_boxes(
-            reply, spec.box_convention, spec.key_frame_size, rollout.scene.source_size
+            reply, spec.box_convention, spec.key_frame_size, rollout.scene.source_size, ended
         )
         if not boxes:
             raise ParseError("it has no box although the object was seen in this frame")

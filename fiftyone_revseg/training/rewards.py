@@ -48,7 +48,7 @@ def format_reward(
     """
     refused = False
     try:
-        refused = not parse_choices(turn1_reply, frame_count)
+        refused = not parse_choices(turn1_reply, frame_count, strict=True)
         readable = True
     except ParseError:
         readable = False
@@ -173,7 +173,7 @@ def _tagged(reply: str, tag: str) -> bool:
 
 def _has_box(reply: str, convention: str, side: int, source_size: tuple[int, int]) -> bool:
     try:
-        return bool(parse_boxes(reply, convention, side, source_size))
+        return bool(parse_boxes(reply, convention, side, source_size, strict=True))
     except ParseError:
         return False
 

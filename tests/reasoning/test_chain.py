@@ -8,6 +8,7 @@ from fiftyone_revseg.reasoning import (
     Conversation,
     Image,
     KeyframeChoice,
+    Reply,
     Trajectory,
     VideoFrames,
     run_chain,
@@ -337,3 +338,49 @@ def test_conversations_grow_by_copies():
     longer = start.say("assistant", "b")
     assert [m.text for m in start.messages] == ["a"]
     assert [m.text for m in longer.messages] == ["a", "b"]
+
+
+class CutOff:
+    """Answers ``text`` to everything, and a limit ends it."""
+
+    name = "cut off"
+    spec = SPEC.replace(retries=0)
+
+    def __init__(self, text):
+        self.text = text
+
+    def generate(self, conversations, spec):
+        return [Reply(self.text, tokens=64, cut=True) for _ in conversations]
+
+
+@pytest.mark.parametrize("begin", ["<think>", ""])
+def test_an_unfinished_thought_has_no_answer(begin, request_for):
+    draft = '[{"frame_idx": 1, "object description": "a dog"}]'
+    reasoner = CutOff(f"{begin}The dog is in frame 1, so I write {draft}. But wait, frame 2 is")
+    (trajectory,) = run_chain(reasoner, reasoner.spec, [request_for()])
+    assert trajectory.status is Status.BAD_KEYFRAME
+    assert "cut off after 64 tokens: allow more with max_new_tokens" in trajectory.reason
+
+
+def test_half_a_character_and_zeros_can_be_stored(scripted, request_for):
+    def script(conversation):
+        return good(conversation).replace("I think", json.loads('"\\ud83d\\u0000"'))
+
+    reasoner = scripted(script)
+    (trajectory,) = run_chain(reasoner, SPEC, [request_for()])
+    assert trajectory.status is Status.OK
+    assert trajectory.think == "??"
+    assert trajectory.turns[0].reply == answer((2, "a red disc"), think="??")
+    for query in ("a \udc80 dog", "a \0 dog"):
+        (trajectory,) = run_chain(reasoner, SPEC, [request_for(query)])
+        assert (trajectory.status, trajectory.query) == (Status.ERROR, "a ? dog")
+        assert "broken characters" in trajectory.reason
+
+
+def test_a_reply_too_long_to_be_read_is_not_kept_whole(scripted, request_for):
+    reasoner = scripted(lambda conversation: "[" * 3_000_000)
+    (trajectory,) = run_chain(reasoner, SPEC, [request_for()])
+    assert trajectory.status is Status.BAD_KEYFRAME
+    assert "3,000,000 characters" in trajectory.reason
+    assert len(trajectory.to_json()) < 100_000
+    assert len(reasoner.batches[1][0].messages[-2].text) < 11_000  # what it is asked again after

@@ -405,3 +405,24 @@ def test_a_checkpoint_in_the_hubs_cache(checkpoint, tmp_path):
     assert done.returncode == 0, done.stderr
     digest = LocalReasoner.load(checkpoint, device="cpu").digest
     assert done.stdout.split() == ["someone/tiny", digest, "3"]
+
+
+def test_a_thought_that_the_prompt_opens(checkpoint, tmp_path):
+    """As the chat templates of thinking models do: the reply goes on with it."""
+    thinking = shutil.copytree(checkpoint, tmp_path / "thinking")
+    template = LocalReasoner.load(checkpoint, device="cpu").processor.chat_template
+    for path in (thinking / "chat_template.jinja", thinking / "processor_config.json"):
+        path.unlink(missing_ok=True)
+    opening = "{% if add_generation_prompt %}<think>\n{% endif %}"
+    (thinking / "chat_template.jinja").write_text(template + opening)
+    shutil.copy(checkpoint / "processor_config.json", thinking)
+    reasoner = LocalReasoner.load(thinking, device="cpu")
+    asked = Conversation().say("user", "Is <think> a tag?")
+    assert reasoner.render(asked).endswith("<think>\n")
+    (reply,) = reasoner.generate([asked], reasoner.spec)
+    assert reply.text.startswith("<think>")
+    assert "".join(reply.token_texts) == reply.text
+    assert reply.cut
+    assert reply.tokens == reasoner.spec.max_new_tokens
+    (plain,) = LocalReasoner.load(checkpoint, device="cpu").generate([asked], reasoner.spec)
+    assert not plain.text.startswith("<think>")

@@ -41,6 +41,10 @@ boxes = edges.map(lambda e: (min(e[0], e[2]), min(e[1], e[3]), max(e[0], e[2]), 
         (GOOD.replace("3", "8"), None, 0.5),  # no such frame
         ("</think><think> <answer></answer>", None, 0.25),
         ("", None, 0.0),
+        # Read all the same, but not in the form that was asked for
+        (GOOD.replace('"frame_idx"', "frame_idx"), None, 0.5),
+        (NONE.replace("[]", "there is no cat: []"), None, 0.5),
+        (GOOD, "10, 20, 300, 400", 0.75),
         ("<think> I never fini", None, 0.0),
     ],
 )

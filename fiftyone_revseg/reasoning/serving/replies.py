@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..backend import Reply
+from ..regions import OPENED_THOUGHT, is_marked_answer
 from .served import ServedModel, ServerError
+
+_THOUGHTS = ("reasoning", "reasoning_content")  # how servers call a thought
 
 
 def read_models(answer: Any, url: str) -> list[ServedModel]:
@@ -45,21 +48,16 @@ def read_reply(answer: Any, url: str) -> Reply | str:
         return f"The server at {url} answered without any choice"
     choice = choices[0] if isinstance(choices[0], Mapping) else {}
     message = choice.get("message")
-    content = message.get("content") if isinstance(message, Mapping) else None
+    message = message if isinstance(message, Mapping) else {}
+    content = _text(message.get("content"))
     # Servers that take a thought apart from the answer; the record has both
-    thought = message and next(
-        (
-            _text(message.get(name))
-            for name in ("reasoning", "reasoning_content")
-            if message.get(name)
-        ),
-        "",
-    )
-    if not isinstance(content, str) and not thought:
+    thought = next(filter(None, (_text(message.get(name)) for name in _THOUGHTS)), "")
+    if not content and not thought:
         return f"The server at {url} answered without any text"
-    text = _text(content)
+    cut = choice.get("finish_reason") == "length"
+    text, remark = content, ""
     if thought:
-        text = f"<think>{thought}</think>{text}"
+        text, remark = _joined(thought, content, cut, choice.get("logprobs"))
     pieces, probabilities = _tokens(choice.get("logprobs"), text)
     usage = answer.get("usage")
     usage = usage if isinstance(usage, Mapping) else {}
@@ -69,7 +67,36 @@ def read_reply(answer: Any, url: str) -> Reply | str:
         token_probabilities=probabilities,
         prompt_tokens=_count(usage.get("prompt_tokens")),
         tokens=_count(usage.get("completion_tokens")) or len(pieces),
+        cut=cut,
+        remark=remark,
     )
+
+
+def _joined(thought: str, content: str, cut: bool, logprobs: Any) -> tuple[str, str]:
+    """Puts a thought and an answer that a server took apart together again.
+
+    Returns:
+        the text, and what is odd about it
+    """
+    if content.strip():
+        return f"{OPENED_THOUGHT}{thought}</think>{content}", ""
+    if cut:
+        return f"{OPENED_THOUGHT}{thought}", ""
+    # With a parser for thinking models, vLLM takes all of a reply without </think> for a thought.
+    # Where that stands among the tokens, or it looks like no answer, it really was one
+    if "</think>" not in _written(logprobs) and is_marked_answer(thought):
+        return thought, ""
+    return f"{OPENED_THOUGHT}{thought}</think>", (
+        "the server sent the whole reply as reasoning: if the model does not think before it "
+        "answers, start the server without a reasoning parser"
+    )
+
+
+def _written(logprobs: Any) -> str:
+    """The tokens that the model wrote, as far as the server tells."""
+    entries = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+    tokens = (e.get("token") for e in entries if isinstance(e, Mapping)) if entries else ()
+    return "".join(map(_text, tokens))
 
 
 def _tokens(logprobs: Any, text: str) -> tuple[tuple[str, ...], tuple[float, ...]]:

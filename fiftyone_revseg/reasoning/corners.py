@@ -1,0 +1,226 @@
+"""Boxes as models write them, and what they mean in pixels.
+
+A box is read where it can mean one thing only. What speaks against the order or the scale that the
+model was asked for is refused in words: a box at another place looks as good as the right one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .regions import ParseError
+from .trajectory import Box
+from .values import Items, Pairs
+
+Corners = tuple[float, float, float, float]
+
+# Normalized keys, see :func:`normalized`; all of a box with x first
+_BOX_KEYS = (
+    "bbox2d", "bbox", "box", "boundingbox", "boxcoordinates", "coordinates", "bboxes2d", "bboxes",
+    "boxes", "boundingboxes", "bboxxyxy", "boxxyxy", "xyxy",
+)  # fmt: skip
+_CORNER_KEYS = (
+    ("x1", "y1", "x2", "y2"), ("x0", "y0", "x1", "y1"), ("xmin", "ymin", "xmax", "ymax"),
+    ("left", "top", "right", "bottom"),
+)  # fmt: skip
+_TWO_CORNER_KEYS = ("topleft", "bottomright")
+_SIZED_KEYS = ({"width", "height"}, {"w", "h"})
+_PLACED_KEYS = {"x", "y", "left", "top", "cx", "cy", "xmin", "ymin", "xcenter", "ycenter"}
+_OTHER_ORDERS = {
+    "box2d": "box_2d has y first with some models, x with others",
+    **dict.fromkeys(("yxyx", "bboxyxyx", "boxyxyx"), "yxyx has y first"),
+    **dict.fromkeys(
+        ("xywh", "bboxxywh", "boxxywh", "cxcywh", "bboxcxcywh", "boxcxcywh"),
+        "it gives a width and a height",
+    ),
+}
+_POINT_KEYS = ("point2d", "point", "points", "points2d", "positivepoints", "pointcoordinates")
+_Y_FIRST = re.compile(
+    r"\by_?(?:min|1|0)[^\w]{1,8}x_?(?:min|1|0)\b|\btop[^\w]{1,8}left[^\w]{1,8}bottom\b",
+    re.IGNORECASE,
+)
+_POINT_TAG = re.compile(r"<points?\s", re.IGNORECASE)
+_ASKED = 'write "bbox_2d": [x1, y1, x2, y2], with x first'
+
+_DECIMAL = re.compile(r"\s{0,9}[-+]?[0-9]{1,99}(?:\.[0-9]{0,99})?\s{0,9}")
+_BARE_NUMBERS = re.compile(
+    r"\s*" + r"[,\s]\s*".join([r"([-+]?[0-9]{1,9}(?:\.[0-9]{1,9})?)"] * 4) + r"\s*\.?\s*"
+)
+_SLACK = 1.05  # how far a box may reach beyond the image before another scale is thought of
+
+
+class ConventionError(ParseError):
+    """A box that speaks against the order or the scale that was asked for."""
+
+
+def normalized(pairs: Pairs) -> Iterator[dict[str, Any]]:
+    """Yields the objects in pairs of keys and values, several where the keys repeat.
+
+    Keys are spelled alike: "frame_idx", "Frame Idx" and "frame-idx" are one.
+    """
+    objects: list[dict[str, Any]] = [{}]
+    merged: dict[str, Any] = {}
+    said_twice = True
+    for key, value in pairs:
+        name = re.sub(r"[\s_-]", "", str(key)).lower()
+        if name in objects[-1]:
+            objects.append({})
+        objects[-1][name] = value
+        said_twice = said_twice and merged.setdefault(name, value) == value
+    yield from [merged] if said_twice else objects
+
+
+def named_boxes(item: Pairs) -> Iterator[Corners]:
+    """Yields the boxes that the keys of one object name, in the model's space.
+
+    Raises:
+        ConventionError: if a key says that the order is another one
+    """
+    for keys in normalized(item):
+        value = next((keys[name] for name in _BOX_KEYS if keys.get(name) is not None), None)
+        if value is not None:
+            yield from _boxes_in(value)
+            continue
+        if isinstance(keys.get("box2d"), Pairs):  # names its corners, in whatever order
+            continue  # it is walked into
+        for name, why in _OTHER_ORDERS.items():
+            if isinstance(keys.get(name), (Items, str)):
+                raise ConventionError(f"{why}: {_ASKED}")
+        for names in _CORNER_KEYS:
+            if all(name in keys for name in names):
+                yield from _four_numbers([keys[name] for name in names])
+                break
+        else:
+            if all(isinstance(keys.get(name), Items) for name in _TWO_CORNER_KEYS):
+                yield from _four_numbers([keys[name] for name in _TWO_CORNER_KEYS])
+            sized = any(names <= keys.keys() for names in _SIZED_KEYS)
+            if sized and _PLACED_KEYS & keys.keys():
+                raise ConventionError(f"it gives a width and a height: {_ASKED}")
+
+
+def bare_boxes(item: Items) -> Iterator[Corners]:
+    """Yields the box that a list without a key is, in the model's space."""
+    if item.whole:
+        yield from _four_numbers(item)
+
+
+def paired_boxes(items: list[Items]) -> Iterator[Corners]:
+    """Yields the boxes in a row of corners, as in Qwen2-VL's "(x1,y1),(x2,y2)"."""
+    if items and len(items) % 2 == 0 and all(len(item) == 2 and item.whole for item in items):
+        for first, second in zip(items[::2], items[1::2], strict=True):
+            yield from _four_numbers([*first, *second])
+
+
+def box_of_text(text: str) -> Corners | None:
+    """Reads an answer that is nothing but four numbers."""
+    match = _BARE_NUMBERS.fullmatch(text) if len(text) < 200 else None
+    return next(_four_numbers(list(match.groups())), None) if match else None
+
+
+def check_order(answer: str) -> None:
+    """Raises a ConventionError if the words of an answer say that y comes first."""
+    if _Y_FIRST.search(answer):
+        raise ConventionError(f"it says that y comes first: {_ASKED}")
+
+
+def without_box(answer: str, objects: Sequence[Mapping[str, Any]]) -> str:
+    """Says of an answer without any box what it has instead."""
+    if _POINT_TAG.search(answer) or any(name in keys for keys in objects for name in _POINT_KEYS):
+        return f"it has a point where a box was asked for: {_ASKED}"
+    if any(name in keys for keys in objects for name in _BOX_KEYS):
+        return "its bbox_2d does not hold four numbers"
+    return "it has no JSON list of bbox_2d with four numbers"
+
+
+def check_scale(corners: Corners, convention: str, side: int, source_size: tuple[int, int]) -> None:
+    """Raises a ConventionError if a box is in another scale than the one that was asked for.
+
+    Args:
+        corners: in the model's space
+        convention: "pixels" or "relative-1000"
+        side: how far the model's space reaches
+        source_size: the ``(width, height)`` of the source frame, in pixels
+    """
+    asked = f"pixels of the {side} x {side} image" if convention == "pixels" else "0 to 1000"
+    highest = max(corners)
+    if 0 < highest <= (2 if side >= 400 else 1) and min(corners) >= -1:
+        raise ConventionError(f"its corners seem to be shares of the image, not {asked}")
+    x, y = max(corners[0], corners[2]), max(corners[1], corners[3])
+    others = {"pixels of the video": source_size}
+    if convention == "pixels":
+        others["0 to 1000"] = (1000, 1000)
+    for name, (width, height) in others.items():
+        if highest > _SLACK * side and x <= width and y <= height:
+            raise ConventionError(f"its corners seem to be in {name}, not in {asked}")
+
+
+def to_source(corners: Corners, side: int, source_size: tuple[int, int]) -> Box | None:
+    """Orders, clips and scales a box; None if less than one source pixel of it is left.
+
+    Args:
+        corners: in the model's space
+        side: how far that reaches
+        source_size: the ``(width, height)`` of the source frame, in pixels
+    """
+    # clip first: the product of a huge coordinate and the frame's size might overflow
+    xa, ya, xb, yb = (min(max(c, 0.0), float(side)) for c in corners)
+    width, height = source_size
+    x1, x2 = sorted((xa * width / side, xb * width / side))
+    y1, y2 = sorted((ya * height / side, yb * height / side))
+    return (x1, y1, x2, y2) if x2 - x1 >= 1 and y2 - y1 >= 1 else None
+
+
+def is_whole_image(corners: Corners, side: int, source_size: tuple[int, int]) -> bool:
+    """Whether a box is the whole image, as prose names it: "the image spans [0, 0, 1000, 1000]"."""
+    x1, y1, x2, y2 = corners
+    sizes = ((side, side), (1000, 1000), source_size)
+    return (x1, y1) == (0, 0) and any(
+        x2 in (width - 1, width) and y2 in (height - 1, height) for width, height in sizes
+    )
+
+
+def _boxes_in(value: Any) -> Iterator[Corners]:
+    """The boxes in the value of a key: four numbers, or several times four."""
+    if isinstance(value, str) and len(value) < 200:
+        value = re.split(r"[\s,]+", value.strip(" []()"))
+    if isinstance(value, Pairs):
+        return  # it is walked into
+    if not isinstance(value, list):
+        return
+    found = list(_four_numbers(value))
+    if not found and len(value) > 1:
+        found = [box for item in value if isinstance(item, Items) for box in _four_numbers(item)]
+    yield from found
+
+
+def _four_numbers(values: list) -> Iterator[Corners]:
+    if len(values) == 1 and isinstance(values[0], list):  # [[x1, y1, x2, y2]]
+        values = list(values[0])
+    if len(values) == 2 and all(isinstance(v, list) and len(v) == 2 for v in values):
+        values = [*values[0], *values[1]]  # [[x1, y1], [x2, y2]]
+    if len(values) > 4:  # ["dog", x1, y1, x2, y2, "red"]
+        values = [v for v in values if not _is_word(v)]
+    if len(values) != 4:
+        return
+    numbers = []
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            return
+        if isinstance(value, str) and not _DECIMAL.fullmatch(value):
+            return
+        try:
+            number = float(value)
+        except OverflowError:  # an integer beyond every float
+            return
+        if not math.isfinite(number):
+            return
+        numbers.append(number)
+    x1, y1, x2, y2 = numbers
+    yield x1, y1, x2, y2
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and not any(character.isdigit() for character in value)
