@@ -94,7 +94,11 @@ def test_json(segmented):
         ("unreadable", 2),
         ("bad_box", 1),
     ]
-    assert about["label_fields"]["second"] == {"statuses": {"": 4, "ok": 1}, "failures": []}
+    assert about["label_fields"]["second"] == {
+        "statuses": {"": 4, "ok": 1},
+        "failures": [],
+        "corrected": 0,
+    }
 
 
 def test_one_label_field(segmented):

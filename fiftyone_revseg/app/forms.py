@@ -12,6 +12,8 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.operators.types as types
 
+from fiftyone_revseg.dataset.jobs import make_jobs
+from fiftyone_revseg.dataset.ownership import ForeignLabelsError, check_jobs, check_label_field
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.presets import preset_names, resolve
 from fiftyone_revseg.reasoning.serving.served import KEY_NAME, check_url
@@ -108,13 +110,14 @@ def suggest(values: list[str], **kwargs: Any) -> types.AutocompleteView:
     return view
 
 
-def label_field_input(inputs: types.Object, ctx: Any, description: str) -> str | None:
-    """Asks for a label field to write to: an existing one or a new name.
+def label_field_input(inputs: types.Object, ctx: Any, description: str, videos: Any) -> str | None:
+    """Asks for a label field to write to, and whether labels of others in it may be replaced.
 
     Args:
-        inputs: the form; the field is called "label_field"
+        inputs: the form; its fields are called "label_field" and "replace_foreign_labels"
         ctx: the :class:`fiftyone.operators.ExecutionContext`
         description: what the field is for
+        videos: the collection that is written
 
     Returns:
         the name; None if it is not valid
@@ -127,9 +130,27 @@ def label_field_input(inputs: types.Object, ctx: Any, description: str) -> str |
         description=description,
         view=suggest(label_fields(ctx.dataset)),
     )
-    if not check(prop, problem(valid_label_field, name) or _taken(ctx.dataset, name)):
+    if not check(prop, problem(valid_label_field, name)):
         return None
-    return valid_label_field(name)
+    name = valid_label_field(name)
+    try:
+        check_label_field(ctx.dataset, name)
+        # What is on samples with results is looked at by the run: that takes too long for a form
+        check_jobs(ctx.dataset, name, make_jobs(videos), with_results=False)
+    except ForeignLabelsError as error:
+        inputs.bool(
+            "replace_foreign_labels",
+            default=False,
+            label="Replace these labels",
+            description="They are lost then",
+            view=types.CheckboxView(),
+        )
+        if not check(prop, None if ctx.params.get("replace_foreign_labels") else str(error)):
+            return None
+    except ValueError as error:
+        check(prop, str(error))
+        return None
+    return name
 
 
 def existing_label_field_input(
@@ -249,24 +270,6 @@ def text(ctx: Any, name: str) -> str:
 
 
 _OWN_TEXTS = ("status", "reasoning")
-
-
-def _taken(dataset: fo.Dataset, name: str) -> str | None:
-    """Says that a name is that of another field."""
-    name = name.removeprefix("frames.")
-    if name in label_fields(dataset):
-        return None
-    schema = dict(dataset.get_field_schema())
-    if dataset._has_frame_fields():
-        schema.update(dataset.get_frame_field_schema())
-    field = schema.get(name)
-    if field is None:
-        return None
-    # A run that was killed while it declared its fields leaves this one without results. Masks
-    # under other names were written by somebody else, and nothing would be left of them
-    if name == DEFAULT_LABEL_FIELD and getattr(field, "document_type", None) is fo.Detections:
-        return None
-    return f"The field '{name}' holds something else than results of ReVSeg: choose a new name"
 
 
 def known_trackers() -> list[str]:

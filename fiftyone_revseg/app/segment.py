@@ -21,6 +21,7 @@ from fiftyone_revseg.app.running import (
     stream,
 )
 from fiftyone_revseg.dataset import list_runs, segment_view
+from fiftyone_revseg.dataset.changes import count_corrected
 from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.jobs import (
     check_collection,
@@ -28,6 +29,7 @@ from fiftyone_revseg.dataset.jobs import (
     is_image_groups,
     make_jobs,
 )
+from fiftyone_revseg.dataset.ownership import check_label_field
 from fiftyone_revseg.dataset.resume import RETRIED
 from fiftyone_revseg.dataset.runs import list_at_work
 from fiftyone_revseg.escape import markdown_line
@@ -45,12 +47,14 @@ _EXISTING = {
     ),
     "changed": (
         "Redo what changed",
-        "Also those that were answered to another query, or with other settings",
+        "Also those that were answered to another query, or with other settings; not those whose "
+        "labels a person corrected, accepted or changed",
         "changed",
     ),
     "all": (
         "Overwrite",
-        "All videos; answers and masks in this field are replaced",
+        "All videos but those whose labels a person corrected, accepted or changed; answers and "
+        "masks in this field are replaced",
         True,
     ),
 }
@@ -91,7 +95,7 @@ class Segment(foo.Operator):
         valid = _query_inputs(inputs, ctx, videos)
         valid &= forms.model_inputs(inputs, ctx)
         label_field = forms.label_field_input(
-            inputs, ctx, "Where the answers go: masks on frames, and fields named after it"
+            inputs, ctx, "Where the answers go: masks on frames, and fields named after it", videos
         )
         if label_field in forms.label_fields(ctx.dataset):
             choices = types.RadioGroup()
@@ -104,6 +108,8 @@ class Segment(foo.Operator):
                 label="This field has answers already",
                 view=choices,
             )
+            if ctx.params.get("existing") in ("changed", "all"):
+                _corrections_input(inputs, ctx.dataset, label_field)
         if label_field:
             _at_work(inputs, ctx, label_field)
         if valid and label_field:
@@ -117,6 +123,11 @@ class Segment(foo.Operator):
         videos = check_collection(ctx.target_view(), group_slice)
         queries, prompt_field = _asked(ctx)
         make_jobs(videos[:1], queries, prompt_field)  # raises what is wrong with the field
+        replace = {
+            name: bool(ctx.params.get(name))
+            for name in ("replace_foreign_labels", "replace_corrections")
+        }
+        check_label_field(ctx.dataset, label_field, replace["replace_foreign_labels"])
         arguments = forms.model_arguments(ctx)
         overwrite = _EXISTING[ctx.params.get("existing") or "keep"][2]
 
@@ -133,6 +144,7 @@ class Segment(foo.Operator):
                     overwrite=overwrite,
                     progress=report,
                     anyway=bool(ctx.params.get("anyway")),
+                    **replace,
                 ).to_dict()
             except KeyboardInterrupt:
                 state, summary = "stopped", _last_run(ctx.dataset, label_field)
@@ -168,6 +180,8 @@ class Segment(foo.Operator):
         existing: str = "keep",
         group_slice: str | None = None,
         anyway: bool = False,
+        replace_foreign_labels: bool = False,
+        replace_corrections: bool = False,
         delegate: bool = False,
     ) -> Any:
         """Segments the videos of a collection.
@@ -199,6 +213,10 @@ class Segment(foo.Operator):
                 with an answer to another query or with other settings, "all" to redo all
             group_slice (None): the slice with the videos, if the dataset is grouped
             anyway (False): whether to begin although another run is at work on the same
+            replace_foreign_labels (False): whether labels in this field that ReVSeg did not write
+                may be replaced
+            replace_corrections (False): whether what is redone may replace labels that a person
+                corrected, accepted or changed
             delegate (False): whether to schedule this rather than to do it now
 
         Returns:
@@ -222,6 +240,8 @@ class Segment(foo.Operator):
             "existing": existing,
             "group_slice": group_slice,
             "anyway": anyway,
+            "replace_foreign_labels": replace_foreign_labels,
+            "replace_corrections": replace_corrections,
         }
         if query is None:
             params.update(asked="field", prompt_field=prompt_field or "query")
@@ -375,6 +395,19 @@ def _at_work(inputs: types.Object, ctx: foo.ExecutionContext, label_field: str) 
         )
 
 
+def _corrections_input(inputs: types.Object, dataset: fo.Dataset, label_field: str) -> None:
+    """Asks whether a person's work may be replaced, and says of how much is known at once."""
+    count = count_corrected(dataset, label_field)
+    known = f"{count} videos were corrected or accepted. " if count else ""
+    inputs.bool(
+        "replace_corrections",
+        default=False,
+        label="Also replace what a person did",
+        description=known + "Corrected, accepted, edited, added and deleted labels are lost then",
+        view=types.CheckboxView(),
+    )
+
+
 def _estimate(
     inputs: types.Object, ctx: foo.ExecutionContext, videos: Any, label_field: str
 ) -> None:
@@ -427,6 +460,7 @@ def _result(
         "failures": [list(failure) for failure in failures],
         "run_key": summary.get("run_key"),
         "changed": sum(dict(summary.get("changed") or {}).values()),
+        "corrected": summary.get("corrected", 0),
         "view": None,
     }
     if failures:
@@ -460,6 +494,11 @@ def _in_words(result: dict[str, Any]) -> str:
     if result["changed"]:
         line += f", {result['changed']} of them to another query or with other settings"
     lines.append(line + "\n")
+    if result["corrected"]:
+        lines.append(
+            f"{result['corrected']} were kept because a person corrected, accepted or changed "
+            "their labels; to redo them, tick *Also replace what a person did*\n"
+        )
     for name, label in (("ok", "found"), ("no_target", "no such object")):
         if counts.get(name):
             lines.append(f"* {label}: {counts[name]}")

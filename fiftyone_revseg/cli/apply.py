@@ -56,6 +56,8 @@ _ANSWERED = (str(Status.OK), str(Status.NO_TARGET))
     help="Which finished videos to do again: none, those finished with other settings or queries,"
     " or all.",
 )
+@options.replace_foreign_labels
+@options.replace_corrections
 @click.option(
     "--confidence",
     type=click.FloatRange(0, 1),
@@ -122,6 +124,8 @@ def apply(
     frames,
     label_field,
     overwrite,
+    replace_foreign_labels,
+    replace_corrections,
     confidence,
     group_slice,
     group_by,
@@ -185,14 +189,17 @@ def apply(
     samples = open_collection(dataset_name, view, group_by, order_by, group_slice)
 
     from fiftyone_revseg.dataset import load_model, segment_view
-    from fiftyone_revseg.dataset.jobs import check_collection, make_jobs
+    from fiftyone_revseg.dataset.jobs import check_collection, make_jobs, source_dataset
+    from fiftyone_revseg.dataset.ownership import check_label_field
     from fiftyone_revseg.dataset.schema import valid_label_field
 
     samples = samples if limit is None else samples.limit(limit)
     try:
         # What can be wrong is found out first: loading takes long
         label_field = valid_label_field(label_field)
-        if not make_jobs(check_collection(samples, group_slice).limit(1), None, query_field):
+        videos = check_collection(samples, group_slice)
+        check_label_field(source_dataset(videos), label_field, replace_foreign_labels)
+        if not make_jobs(videos.limit(1), None, query_field):
             echo("There are no videos, so there is nothing to do")
             return
         asked = {"query": list(queries) or None, "prompt_field": query_field}
@@ -235,6 +242,8 @@ def apply(
                 engine=ray_engine,
                 shard=shard,
                 anyway=anyway,
+                replace_foreign_labels=replace_foreign_labels,
+                replace_corrections=replace_corrections,
             )
     except (ValueError, RuntimeError, ImportError, OSError) as error:
         # What segment_view says is for Python
@@ -246,7 +255,8 @@ def apply(
 
 def _report(summary: RunSummary, dataset_name: str) -> None:
     # What segment_view says is for Python
-    echo(str(summary).replace('overwrite="changed"', "--overwrite changed"))
+    text = str(summary).replace('overwrite="changed"', "--overwrite changed")
+    echo(text.replace("replace_corrections=True", "--replace-corrections"))
     failed = {s: n for s, n in sorted(summary.counts.items()) if s not in _ANSWERED}
     if failed:
         counted = ", ".join(f"{status} {n}" for status, n in failed.items())

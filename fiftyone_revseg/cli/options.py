@@ -36,6 +36,16 @@ frames = click.option(
 device = click.option(
     "--device", help="For example cpu or cuda:1.  [default: a GPU if there is one]"
 )
+replace_foreign_labels = click.option(
+    "--replace-foreign-labels",
+    is_flag=True,
+    help="Replace labels in the label field that ReVSeg did not write. They are lost.",
+)
+replace_corrections = click.option(
+    "--replace-corrections",
+    is_flag=True,
+    help="With --overwrite, also replace what a person corrected, accepted or changed.",
+)
 
 
 def settings(spec: Path | None, frames: int | None) -> dict[str, Any] | None:

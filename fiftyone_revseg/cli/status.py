@@ -93,9 +93,11 @@ def describe(dataset: Any, label_field: str) -> dict[str, Any]:
         a dict with "statuses", status -> number of samples, where "" stands for those that were
         not segmented; and "failures", a list of dicts with "status", "reason", "samples" (how
         many) and "first" (the id of one), the most frequent first. In a reason, "..." stands for
-        the sample's own path, so that what is wrong with many files is one reason
+        the sample's own path, so that what is wrong with many files is one reason; and
+        "corrected", how many samples have objects that a person corrected or accepted
     """
     from fiftyone_revseg.dataset import count_statuses
+    from fiftyone_revseg.dataset.changes import count_corrected
     from fiftyone_revseg.dataset.runs import without_path
 
     videos = videos_of(dataset)
@@ -115,6 +117,7 @@ def describe(dataset: Any, label_field: str) -> dict[str, Any]:
             {"status": key[0], "reason": key[1], "samples": n, "first": first[key]}
             for key, n in samples.most_common()
         ],
+        "corrected": count_corrected(dataset, label_field),
     }
 
 
@@ -143,6 +146,11 @@ def _lines(about: dict[str, Any]) -> list[str]:
             f"  {failure['status']}: {one_line(failure['reason'])} ({_count(failure)})"
             for failure in found["failures"][:_SHOWN]
         ]
+        if found["corrected"]:
+            lines.append(
+                f"  {found['corrected']} corrected or accepted by a person, which every run keeps"
+                " (--replace-corrections redoes)"
+            )
         if len(found["failures"]) > _SHOWN:
             lines.append(f"  and {len(found['failures']) - _SHOWN} more reasons, see --json")
     return lines

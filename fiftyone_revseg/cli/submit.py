@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from fiftyone_revseg.cli import options
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.escape import one_line
 
@@ -124,8 +125,18 @@ def _check(path: Path, meta: Path, benchmark: str, images: Path | None) -> None:
     "--field", "label_field", required=True, metavar="NAME", help="The label field to write."
 )
 @click.option("--model", default="", metavar="NAME", help="The method.  [default: the file's name]")
-@click.option("--overwrite", is_flag=True, help="Replace what is in the label field.")
-def load_predictions(dataset_name, source, label_field, model, overwrite) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace the results in the label field.")
+@options.replace_foreign_labels
+@options.replace_corrections
+def load_predictions(
+    dataset_name,
+    source,
+    label_field,
+    model,
+    overwrite,
+    replace_foreign_labels,
+    replace_corrections,
+) -> None:
     """Loads masks of any method into DATASET, an imported benchmark.
 
     ARCHIVE is a zip file or a folder with VIDEO/EXPRESSION/FRAME.png, as most methods for
@@ -144,7 +155,14 @@ def load_predictions(dataset_name, source, label_field, model, overwrite) -> Non
 
     try:
         loaded = predictions.load_predictions(
-            dataset, source, label_field, model, overwrite, progress=sys.stderr.isatty()
+            dataset,
+            source,
+            label_field,
+            model,
+            overwrite,
+            progress=sys.stderr.isatty(),
+            replace_foreign_labels=replace_foreign_labels,
+            replace_corrections=replace_corrections,
         )
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error

@@ -21,6 +21,8 @@ def load_model(
     spec: dict[str, Any] | None = None,
     confidence_thresh: float | None = None,
     server: str | None = None,
+    replace_foreign_labels: bool = False,
+    replace_corrections: bool = False,
 ) -> RevSegModel:
     """Loads a model that segments what queries describe in videos.
 
@@ -51,6 +53,10 @@ def load_model(
         server (None): the address of a server that has the vision-language model, such as
             "http://localhost:8000/v1"; ``name_or_path`` is its name there. The server's key is in
             the environment variable ``REVSEG_SERVER_KEY``, if it has one
+        replace_foreign_labels (False): whether ``apply_model`` may replace labels that this
+            product did not write
+        replace_corrections (False): whether ``apply_model`` may replace labels that a person
+            corrected, accepted or changed
 
     Returns:
         a :class:`RevSegModel`
@@ -70,5 +76,7 @@ def load_model(
         "spec": spec,
         "confidence_thresh": confidence_thresh,
         "server": pipeline.settings().get("server") if pipeline else server,
+        "replace_foreign_labels": replace_foreign_labels,
+        "replace_corrections": replace_corrections,
     }
     return RevSegModel(RevSegModelConfig(config), pipeline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from typing import Any
 
@@ -9,11 +10,24 @@ import fiftyone.core.config as foc
 import fiftyone.core.labels as fol
 import fiftyone.core.models as fom
 
-from fiftyone_revseg.dataset.jobs import Job, resolve_queries, segment_job, source_dataset
+from fiftyone_revseg.dataset.jobs import (
+    Job,
+    make_jobs,
+    resolve_queries,
+    segment_job,
+    source_dataset,
+)
 from fiftyone_revseg.dataset.labels import make_labels
+from fiftyone_revseg.dataset.ownership import check_jobs, check_label_field
 from fiftyone_revseg.dataset.record import settings_of
+from fiftyone_revseg.dataset.resume import is_changed
 from fiftyone_revseg.dataset.schema import declare_fields, valid_label_field
-from fiftyone_revseg.dataset.writer import SourceFields, clear_frames, numbers_within
+from fiftyone_revseg.dataset.writer import (
+    SourceFields,
+    clear_frames,
+    note_written,
+    numbers_within,
+)
 from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline
 from fiftyone_revseg.reasoning.serving.served import check_url
 
@@ -39,6 +53,10 @@ class RevSegModelConfig(foc.Config):
             ``REVSEG_SERVER_KEY``
         confidence_thresh (None): a confidence under which detections are not written
         filter_classes (None): labels to which detections are restricted
+        replace_foreign_labels (False): whether labels that this product did not write may be
+            replaced
+        replace_corrections (False): whether labels that a person corrected, accepted or changed
+            may be replaced
 
     Raises:
         ValueError: if the query is neither text nor a list of texts, or the address is none
@@ -56,6 +74,8 @@ class RevSegModelConfig(foc.Config):
         self.server = self.parse_string(d, "server", default=None)
         self.confidence_thresh = self.parse_number(d, "confidence_thresh", default=None)
         self.filter_classes = self.parse_array(d, "filter_classes", default=None)
+        self.replace_foreign_labels = self.parse_bool(d, "replace_foreign_labels", default=False)
+        self.replace_corrections = self.parse_bool(d, "replace_corrections", default=False)
 
         _validate_query(self.query)
         if self.server is not None:
@@ -82,6 +102,7 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
     The frame labels are returned, and the sample-level fields are written to the sample, as a
     video model in FiftyOne cannot return both. FiftyOne does not tell a model the label field
     either: one other than "revseg" must be given to both :func:`load_model` and ``apply_model``.
+    Samples whose labels a person corrected, accepted or changed are left as they are.
 
     FiftyOne opens a sample's video before it calls the model. Where it cannot, it logs the
     failure, and nothing is written to the sample.
@@ -102,7 +123,7 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
         self.has_own_pipeline = pipeline is not None  # which is not the one that the config names
         self.pipeline = pipeline or load_pipeline(config.name_or_path, **config.loading)
         self._fields: dict[str, str] = {}
-        self._written: tuple[Any, int] | None = None  # the last sample, and a frame of it
+        self._kept = 0  # samples that a person changed
 
     def __enter__(self) -> RevSegModel:
         # apply_model enters the model once, before the first sample: the place for an error that
@@ -112,27 +133,33 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
                 "There is nothing to segment: give load_model a query, or name the field that "
                 'holds the queries, apply_model(..., prompt_field="query")'
             )
-        self._written = None
+        applied = _applied()
+        if applied is not None:
+            self._check(*applied)
+        self._kept = 0
         return self
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        # FiftyOne does not tell a model which field it writes to, but this is a sign of another one
-        written, self._written = self._written, None
-        if written is None or not (error is None or isinstance(error, AttributeError)):
-            return  # whatever else went wrong says so itself
-        sample, number = written
+        if self._kept:
+            logger.warning(
+                "%d samples were kept because a person corrected, accepted or changed their "
+                "labels; load_model(..., replace_corrections=True) redoes them",
+                self._kept,
+            )
+
+    def _check(self, samples: Any, label_field: Any) -> None:
+        """Refuses what ``apply_model`` would write before it writes anything."""
         name = self.config.label_field
-        frame = sample.frames[number]
-        if frame.has_field(name) and frame[name] is not None:
-            return
-        message = (
-            f"The masks did not go to 'frames.{name}', so they and the other fields do not belong "
-            f"together: name the same field twice, load_model(..., label_field={name!r}) and "
-            f"apply_model(..., label_field={name!r}), without 'frames.' before it"
-        )
-        if error is not None:
-            raise ValueError(message) from error
-        logger.warning(message)
+        if label_field != name:
+            raise ValueError(
+                f"The masks would go to 'frames.{label_field}' and all else to fields named after "
+                f"'{name}', so they would not belong together: name the same field twice, "
+                f"load_model(..., label_field={name!r}) and apply_model(..., "
+                f"label_field={name!r}), without 'frames.' before it"
+            )
+        dataset, replace = source_dataset(samples), self.config.replace_foreign_labels
+        check_label_field(dataset, name, replace)
+        check_jobs(dataset, name, make_jobs(samples), replace)
 
     @property
     def needs_fields(self) -> dict[str, str]:
@@ -165,17 +192,24 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
 
         Returns:
             a dict mapping every frame number to :class:`fiftyone.core.labels.Detections`, empty
-            where nothing is visible; or None if there are no frames
+            where nothing is visible; or None if there are no frames, or a person changed the
+            sample's labels
 
         Raises:
-            ValueError: if there is no sample, or the dataset's fields are in the way
+            ValueError: if there is no sample, or the dataset's fields are in the way, or labels
+                that this product did not write
         """
         if sample is None:
             raise ValueError("This model needs the sample: predict(reader, sample=sample)")
         if hasattr(arg, "close"):
             arg.close()
         name, job = self.config.label_field, self._job(sample)
-        if sample.dataset is not None:
+        dataset = source_dataset(sample._view) if job.clip_id else sample.dataset
+        if dataset is not None:
+            check_jobs(dataset, name, [job], self.config.replace_foreign_labels)
+            if not self.config.replace_corrections and is_changed(dataset, name, job):
+                self._kept += 1
+                return None
             declare_fields(sample.dataset, name)
         settings = settings_of(
             self.pipeline, self.config.confidence_thresh, self.config.filter_classes
@@ -187,9 +221,9 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
             job.support,
             settings,
         )
+        note_written(labels)
         for field_name, value in labels.sample_values(name).items():
             sample[field_name] = value
-        dataset = source_dataset(sample._view) if job.clip_id else sample.dataset
         if dataset is not None:
             # FiftyOne saves a sample before its frames: between the two, old masks must not pass
             # for those of the new result
@@ -207,8 +241,6 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
         for number in numbers_within(sample.frames.keys(), job.support):
             sample.frames[number][name] = None
             frames.setdefault(number, fol.Detections())
-        if frames:
-            self._written = (sample, next(iter(frames)))
         return frames or None
 
     def segment(self, sample: Any) -> list[Segmentation]:
@@ -230,6 +262,18 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
             first, last = sample.support
             return Job(sample.sample_id, sample.filepath, queries, (first, last), sample.id)
         return Job(sample.id, sample.filepath, queries)
+
+
+def _applied() -> tuple[Any, Any] | None:
+    """The samples and the label field of the ``apply_model`` that is being called.
+
+    It tells a model neither, and enters it before it does anything. Later, it only logs what is
+    wrong with each sample, and where its labels went could only be found out afterwards.
+    """
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code is not fom.apply_model.__code__:
+        frame = frame.f_back
+    return frame and (frame.f_locals["samples"], frame.f_locals["label_field"])
 
 
 def _validate_query(query: Any) -> None:

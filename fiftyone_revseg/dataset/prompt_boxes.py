@@ -121,7 +121,7 @@ def _changed_boxes(
         # What was drawn last is what counts, and it comes last
         for detection in found or ():
             drawn = _is_drawn(stored, detection)
-            if drawn or (stored.owns(detection) and _is_changed(detection, size)):
+            if drawn or (stored.owns(detection) and is_off_mask(detection, size)):
                 changed[number] = list(detection["bounding_box"])
     return changed
 
@@ -143,9 +143,15 @@ def _is_drawn(stored: StoredObject, detection: Document) -> bool:
     return sum(answer.get("index") is not None for answer in answers) == 1
 
 
-def _is_changed(detection: Document, size: Sequence[int]) -> bool:
+def is_off_mask(detection: Document, size: Sequence[int]) -> bool:
+    """Returns whether a box is not the one around its mask, so that somebody changed it.
+
+    Args:
+        detection: a raw document
+        size: the width and height of the video, in pixels; zeros if they are not known
+    """
     mask = fol.Detection.from_dict(dict(detection)).get_mask()  # it changes the dict
-    if mask is None or not any(size):
+    if mask is None or not any(size or ()):
         return True
     x, y, w, h = (
         v * side for v, side in zip(detection["bounding_box"], [*size, *size], strict=True)

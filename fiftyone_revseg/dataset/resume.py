@@ -10,7 +10,8 @@ from typing import Any
 import fiftyone as fo
 from bson import ObjectId
 
-from fiftyone_revseg.dataset.jobs import Job, select_by_id
+from fiftyone_revseg.dataset.changes import find_changed
+from fiftyone_revseg.dataset.jobs import Job, Support, select_by_id
 from fiftyone_revseg.dataset.record import differences, fingerprint
 from fiftyone_revseg.dataset.writer import numbers_within
 from fiftyone_revseg.types import Status
@@ -30,7 +31,8 @@ class Plan:
         skipped: how many are finished
         changed: for each difference of settings or queries, in words, how many of the skipped
             jobs were finished with the other one
-        corrected: how many of the skipped jobs would be done again, had nobody corrected them
+        corrected: how many of the skipped jobs would be done again, had no person corrected,
+            accepted or changed their labels
     """
 
     todo: list[Job] = field(repr=False)
@@ -51,13 +53,15 @@ def plan(
     jobs: Sequence[Job],
     settings: dict[str, Any],
     overwrite: bool | str = False,
+    replace_corrections: bool = False,
 ) -> Plan:
     """Decides which jobs to do.
 
     A job is finished if its queries have been answered, whatever the answer, and all its frames
     are written. One that could not be answered (its video could not be read, or there was an
-    error) is done again. A job with a correction by a person, be it on a part of its frames, is
-    never done again, as that would undo the correction; unless ``overwrite`` is True.
+    error) is done again. A job whose labels a person corrected, accepted or changed, be it on a
+    part of its frames, is never done again, as that would undo the person's work; unless
+    ``replace_corrections`` is set.
 
     Args:
         dataset: the :class:`fiftyone.core.dataset.Dataset`
@@ -66,11 +70,12 @@ def plan(
         settings: those of this run, see :func:`fiftyone_revseg.dataset.record.settings_of`
         overwrite (False): False to skip finished jobs, "changed" to skip those that were finished
             with the same settings and queries, True to skip none
+        replace_corrections (False): whether what a person changed may be replaced
 
     Returns:
         a :class:`Plan`
     """
-    if overwrite is True or not dataset.has_field(f"{label_field}_trajectory"):
+    if not dataset.has_field(f"{label_field}_trajectory"):
         return Plan(list(jobs))
 
     todo, skipped, corrected, changed = [], 0, 0, Counter[str]()
@@ -79,29 +84,72 @@ def plan(
         ids = list(dict.fromkeys(job.sample_id for job in chunk))
         records = _stored_records(dataset, label_field, ids)
         owned = [_own(job, records.get(job.sample_id, [])) for job in chunk]
-        answered = [job for job, own in zip(chunk, owned, strict=True) if _answered(own)]
-        written = _written(dataset, label_field, answered)
-        by_person = _corrected(dataset, label_field, ids)
-        for job, own in zip(chunk, owned, strict=True):
-            keep = any(_overlap(job, frames) for frames in by_person.get(job.sample_id, ()))
-            if not (_answered(own) and _is_whole(job, own, written)):
-                if keep:
-                    skipped, corrected = skipped + 1, corrected + 1
-                else:
-                    todo.append(job)
-                continue
-            wanted = [fingerprint(settings, query, job.support) for query in job.queries]
-            if [record["fingerprint"] for record in own] == wanted:
-                skipped += 1
-            elif overwrite == "changed" and not keep:
+        if overwrite is True:
+            states = ["open"] * len(chunk)
+        else:
+            answered = [job for job, own in zip(chunk, owned, strict=True) if _answered(own)]
+            written = _written(dataset, label_field, answered)
+            pairs = zip(chunk, owned, strict=True)
+            states = [_state(job, own, settings, written) for job, own in pairs]
+        redone = ("open", "other") if overwrite else ("open",)
+        by_person: dict[str, list[Support | None]] = {}
+        if not replace_corrections:
+            by_state: dict[str, list[Job]] = {state: [] for state in ("open", "same", "other")}
+            for job, state in zip(chunk, states, strict=True):
+                by_state[state].append(job)
+            by_person = changed_results(
+                dataset, label_field, [job for state in redone for job in by_state[state]]
+            )
+            if not overwrite:  # only to say how many would be redone, so without their frames
+                more = changed_results(dataset, label_field, by_state["other"], frames=False)
+                by_person = {**more, **by_person}
+        for job, own, state in zip(chunk, owned, states, strict=True):
+            keep = is_kept(job, by_person)
+            if state in redone and not keep:
                 todo.append(job)
-            else:
-                skipped += 1
-                if keep:
-                    corrected += overwrite == "changed"
-                else:
-                    changed.update(_what_changed(own, job, settings))
+                continue
+            skipped += 1
+            if state in redone:
+                corrected += 1
+            elif state == "other" and not keep:
+                changed.update(_what_changed(own, job, settings))
     return Plan(todo, skipped, dict(changed), corrected)
+
+
+def changed_results(
+    dataset: fo.Dataset, label_field: str, jobs: Sequence[Job], frames: bool = True
+) -> dict[str, list[Support | None]]:
+    """Finds the results of jobs that a person changed, see :func:`find_changed`."""
+    if not jobs:
+        return {}
+    images = {job.sample_id: [i for i, _ in job.images] for job in jobs if job.images}
+    ids = list(dict.fromkeys(job.sample_id for job in jobs))
+    return find_changed(dataset, label_field, ids, images or None, frames)
+
+
+def is_changed(dataset: fo.Dataset, label_field: str, job: Job) -> bool:
+    """Returns whether a job would replace what a person changed."""
+    if not dataset.has_field(f"{label_field}_trajectory"):
+        return False
+    return is_kept(job, changed_results(dataset, label_field, [job]))
+
+
+def is_kept(job: Job, by_person: dict[str, list[Support | None]]) -> bool:
+    """Returns whether a job would replace what a person changed, be it in a part of its frames."""
+    return any(_overlap(job, support) for support in by_person.get(job.sample_id, ()))
+
+
+def _state(
+    job: Job,
+    own: list[dict[str, Any]],
+    settings: dict[str, Any],
+    written: dict[str, set[int]],
+) -> str:
+    """Whether a job is "open", or finished with the "same" or with "other" settings or queries."""
+    if not (_answered(own) and _is_whole(job, own, written)):
+        return "open"
+    wanted = [fingerprint(settings, query, job.support) for query in job.queries]
+    return "same" if [record["fingerprint"] for record in own] == wanted else "other"
 
 
 def _own(job: Job, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -112,23 +160,6 @@ def _own(job: Job, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _answered(own: list[dict[str, Any]]) -> bool:
     return bool(own) and all(record["status"] not in RETRIED for record in own)
-
-
-def _corrected(
-    dataset: fo.Dataset, label_field: str, ids: list[str]
-) -> dict[str, list[list[int] | None]]:
-    """The frames of results that a person corrected: None for whole videos."""
-    root = f"{label_field}_trajectory.segmentations"
-    query = {
-        "_id": {"$in": [ObjectId(i) for i in ids]},
-        root: {"$elemMatch": {"corrections.0": {"$exists": True}}},
-    }
-    fields = {f"{root}.support": True, f"{root}.corrections.index": True}
-    found: dict[str, list[list[int] | None]] = {}
-    for document in dataset._sample_collection.find(query, fields):
-        records = document[f"{label_field}_trajectory"]["segmentations"]
-        found[str(document["_id"])] = [r["support"] for r in records if r.get("corrections")]
-    return found
 
 
 def _overlap(job: Job, support: Sequence[int] | None) -> bool:

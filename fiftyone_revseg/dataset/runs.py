@@ -39,7 +39,8 @@ class RunSummary:
             sample's own path, so that what is wrong with many files is one reason
         changed: for each setting that differs, in words, how many were skipped although they had
             been finished with the other one
-        corrected: how many were skipped only because a person corrected them
+        corrected: how many were skipped only because a person corrected, accepted or changed
+            their labels
         seconds: the wall time in seconds
         timings: stage -> its wall time in seconds
     """
@@ -109,7 +110,8 @@ class RunSummary:
             lines += [f"    {what} ({n})" for what, n in self.changed.items()]
         if self.corrected:
             lines.append(
-                f"  {self.corrected} kept because a person corrected them; overwrite=True redoes"
+                f"  {self.corrected} kept because a person corrected, accepted or changed their "
+                "labels; replace_corrections=True redoes"
             )
         return "\n".join(lines)
 

@@ -89,22 +89,51 @@ def declare_fields(dataset: fo.Dataset, label_field: str = "revseg") -> None:
     Raises:
         ValueError: if a field of that name exists and has another type
     """
-    images = dataset.media_type == "image"
-    fields = {}
-    for path, field_type, kwargs in _fields(label_field, images):
-        existing = dataset.get_field(path)
-        if existing is not None and not _same_type(existing, field_type, kwargs):
-            raise ValueError(
-                f"Field '{path}' of dataset '{dataset.name}' holds something else already "
-                f"({existing}); choose another label_field than '{label_field}'"
-            )
-        fields[path] = create_field(path.split(".")[-1], field_type, **kwargs)
+    check_fields(dataset, label_field)
+    fields = {
+        path: create_field(path.split(".")[-1], field_type, **kwargs)
+        for path, field_type, kwargs in _fields(label_field, dataset.media_type == "image")
+    }
     _store(dataset, fields)
     unknown = [path for path in fields if dataset.get_field(path) is None]
     for path in unknown:
         _make_known(dataset, path, fields[path])
     if unknown:
         dataset._doc.reload("sample_fields", "frame_fields")
+
+
+def check_fields(dataset: fo.Dataset, label_field: str) -> None:
+    """Checks that the fields of a label field can be declared on a dataset.
+
+    Args:
+        dataset: a :class:`fiftyone.core.dataset.Dataset` of videos, or of images
+        label_field: the label field
+
+    Raises:
+        ValueError: if a field of that name exists and has another type
+    """
+    for path, field_type, kwargs in _fields(label_field, dataset.media_type == "image"):
+        existing = dataset.get_field(path)
+        if existing is not None and not _same_type(existing, field_type, kwargs):
+            raise ValueError(
+                f"Field '{path}' of dataset '{dataset.name}' holds something else already "
+                f"({describe_field(existing)}{count_values(dataset, path)}): choose another "
+                f"label_field than '{label_field}', or rename that field first"
+            )
+
+
+def describe_field(field: fo.Field) -> str:
+    """Says in a word or two what a field holds, such as "Detections" or "StringField"."""
+    document = getattr(field, "document_type", None)
+    return (document or type(field)).__name__
+
+
+def count_values(dataset: fo.Dataset, path: str) -> str:
+    """Says on how many samples or frames a field has a value, such as " in 3 frames"."""
+    on_frames, name = path.startswith("frames."), path.removeprefix("frames.")
+    collection = dataset._frame_collection if on_frames else dataset._sample_collection
+    n = collection.count_documents({name: {"$ne": None}})
+    return f" in {n} {'frame' if on_frames else 'sample'}{'s'[: n != 1]}"
 
 
 def _store(dataset: fo.Dataset, fields: dict[str, fo.Field]) -> None:

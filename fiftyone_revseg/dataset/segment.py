@@ -24,6 +24,7 @@ from fiftyone_revseg.dataset.labels import make_labels
 from fiftyone_revseg.dataset.load import load_model
 from fiftyone_revseg.dataset.mask_files import MaskFiles
 from fiftyone_revseg.dataset.model import RevSegModel
+from fiftyone_revseg.dataset.ownership import check_jobs, check_label_field
 from fiftyone_revseg.dataset.progress import InWork, OnProgress, Reporter
 from fiftyone_revseg.dataset.record import settings_of
 from fiftyone_revseg.dataset.resume import check_overwrite, plan
@@ -53,6 +54,8 @@ def segment_view(
     workers: int | None = None,
     shard: Shard | str | None = None,
     anyway: bool = False,
+    replace_foreign_labels: bool = False,
+    replace_corrections: bool = False,
 ) -> RunSummary:
     """Segments the videos of a collection and writes the answers to its samples.
 
@@ -86,8 +89,7 @@ def segment_view(
         label_field ("revseg"): the field to write
         overwrite (False): False to skip samples that are finished, whatever they were finished
             with; "changed" to redo those that were finished with other settings or queries; True
-            to redo all. Samples that ended as "unreadable" or "error" are always tried again, and
-            those that a person corrected are only redone with True
+            to redo all. Samples that ended as "unreadable" or "error" are always tried again
         confidence_thresh (None): a confidence under which detections are not written
         classes (None): labels to which detections are restricted
         group_slice (None): the slice with the videos, if the dataset is grouped
@@ -105,6 +107,11 @@ def segment_view(
             :class:`fiftyone_revseg.engine.shards.Shard`. Others may do other parts meanwhile
         anyway (False): whether to begin although another run, in any process on any machine, is
             at work on some of the same samples and the same label field
+        replace_foreign_labels (False): whether labels in this field that this product did not
+            write may be replaced; ``overwrite`` does not mean them
+        replace_corrections (False): whether labels that a person corrected, accepted or changed
+            may be replaced, where ``overwrite`` would redo their samples. By default, these are
+            kept
 
     Returns:
         a :class:`RunSummary`; ``print`` it
@@ -116,6 +123,9 @@ def segment_view(
     label_field = valid_label_field(label_field)
     check_overwrite(overwrite)
     samples = check_collection(samples, group_slice)
+    dataset = source_dataset(samples)
+    dataset.reload()  # another process may have added fields since
+    check_label_field(dataset, label_field, replace_foreign_labels)
     shard = Shard.parse(shard) if isinstance(shard, str) else shard
     if isinstance(engine, str) or (engine is None and workers is not None):
         with open_engine(engine, workers, model) as opened:
@@ -134,6 +144,8 @@ def segment_view(
                 engine=opened,
                 shard=shard,
                 anyway=anyway,
+                replace_foreign_labels=replace_foreign_labels,
+                replace_corrections=replace_corrections,
             )
     if engine is not None and workers is not None:
         raise ValueError("workers are those of the engine that is given: leave them out here")
@@ -159,15 +171,13 @@ def segment_view(
             'segment_view(..., prompt_field="query")'
         )
     settings = settings_of(pipeline, confidence_thresh, classes, masks_dir)
-
-    dataset = source_dataset(samples)
-    dataset.reload()  # another process may have added fields since
+    left = plan(dataset, label_field, jobs, settings, overwrite, replace_corrections)
+    check_jobs(dataset, label_field, left.todo, replace_foreign_labels)
     declare_fields(dataset, label_field)
     clips = samples if is_clips(samples) else None
     if clips is not None:
         declare_fields(clips.first().dataset, label_field)  # clips are a dataset of their own
 
-    left = plan(dataset, label_field, jobs, settings, overwrite)
     summary = RunSummary(
         label_field=label_field,
         total=len(jobs),

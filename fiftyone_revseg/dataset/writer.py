@@ -16,6 +16,7 @@ import fiftyone.core.labels as fol
 from bson import ObjectId
 from pymongo import UpdateOne
 
+from fiftyone_revseg.dataset.changes import LabelSum, keep_sums
 from fiftyone_revseg.dataset.jobs import Job, select_by_id
 from fiftyone_revseg.dataset.labels import SampleLabels, reasoning_of, status_of
 from fiftyone_revseg.dataset.mask_files import MaskFiles
@@ -59,7 +60,7 @@ class LabelWriter:
         source = SourceFields(self._dataset[job.sample_id], self._label_field)
         source.withdraw(job.support)
         self._write_masks(job, labels)
-        self._write_frames(job, labels)
+        note_written(labels, self._write_frames(job, labels))
         if job.clip_id is not None:
             clip = self._clips[job.clip_id]
             _set_fields(clip, labels.sample_values(self._label_field))
@@ -74,7 +75,8 @@ class LabelWriter:
         if self._mask_files is not None:
             self._mask_files.move_out(job, labels)
 
-    def _write_frames(self, job: Job, labels: SampleLabels) -> None:
+    def _write_frames(self, job: Job, labels: SampleLabels) -> LabelSum:
+        """Writes the frames, and returns the sum of their labels."""
         # FiftyOne's set_values reads every old mask to learn which frames there are, and leaves
         # frames that it creates without a date and a dataset
         dataset = self._dataset
@@ -85,19 +87,18 @@ class LabelWriter:
             frames.setdefault(number, fol.Detections())  # an old mask must not stay
         now = datetime.now(timezone.utc)
         created = {"_dataset_id": dataset._doc.id, "created_at": now}
-        writes = [
-            UpdateOne(
-                {**sample_id, "frame_number": number},
-                {
-                    "$set": {self._label_field: detections.to_dict(), "last_modified_at": now},
-                    "$setOnInsert": created,
-                },
-                upsert=True,
-            )
-            for number, detections in frames.items()
-        ]
+        written, writes = LabelSum(), []
+        for number, detections in frames.items():
+            value = detections.to_dict()
+            written.add(value["detections"])
+            update = {
+                "$set": {self._label_field: value, "last_modified_at": now},
+                "$setOnInsert": created,
+            }
+            writes.append(UpdateOne({**sample_id, "frame_number": number}, update, upsert=True))
         if writes:
             dataset._bulk_write(writes, frames=True)
+        return written
 
     def _write_images(self, job: Job, labels: SampleLabels) -> None:
         name = self._label_field
@@ -106,6 +107,7 @@ class LabelWriter:
         view.set_values(f"{name}_trajectory", {job.sample_id: None}, key_field="id")
         self._write_masks(job, labels)
 
+        note_written(labels)
         values = labels.sample_values(name)
         trajectory = values.pop(f"{name}_trajectory")
         by_number = {number: sample_id for number, sample_id in enumerate(ids, start=1)}
@@ -120,6 +122,21 @@ class LabelWriter:
             view.set_values(field_name, value, key_field="id")
 
         view.set_values(f"{name}_trajectory", {job.sample_id: trajectory}, key_field="id")
+
+
+def note_written(labels: SampleLabels, detections: LabelSum | None = None) -> None:
+    """Keeps in the record of labels what they are, see :mod:`fiftyone_revseg.dataset.changes`.
+
+    Args:
+        labels: the labels, whose trajectory is changed in place
+        detections (None): the sum of all detections, if it is known already
+    """
+    if detections is None:
+        detections = LabelSum()
+        for found in labels.frames.values():
+            detections.add(found.to_dict()["detections"])
+    answers = labels.answers.to_dict()["classifications"]
+    keep_sums(labels.trajectory["segmentations"], detections, answers)
 
 
 class SourceFields:
@@ -151,11 +168,14 @@ class SourceFields:
             before = self._stored()
             stored = _lists_of(before, self._label_field)
             answers, keyframes, records = _without(support, *stored)
+            stale = [r for r in records if "written" in r and _share_frames(support, frames_of(r))]
+            for record in stale:
+                del record["written"]  # a part of its frames gets other labels
             if labels is not None:
                 answers += labels.answers.to_dict()["classifications"]
                 keyframes += labels.keyframes.to_dict()["detections"]
                 records += labels.trajectory["segmentations"]
-            elif len(records) == len(stored[-1]):
+            elif len(records) == len(stored[-1]) and not stale:
                 return
             if support is not None:
                 answers.sort(key=lambda answer: answer.get("support") or [])
@@ -229,6 +249,10 @@ def _replaces(new: Iterable[int] | None, old: Iterable[int] | None) -> bool:
         return False
     (first, last), (old_first, old_last) = new, old
     return first <= old_first and old_last <= last
+
+
+def _share_frames(a: Sequence[int] | None, b: Sequence[int] | None) -> bool:
+    return a is not None and b is not None and a[0] <= b[1] and b[0] <= a[1]
 
 
 def _lists_of(stored: Document, label_field: str) -> tuple[list[Document], ...]:

@@ -16,11 +16,13 @@ import fiftyone as fo
 import fiftyone.core.labels as fol
 
 from fiftyone_revseg.dataset.counting import count_samples
-from fiftyone_revseg.dataset.jobs import Job, check_collection, source_dataset
+from fiftyone_revseg.dataset.jobs import Job, check_collection, make_jobs, source_dataset
 from fiftyone_revseg.dataset.labels import SampleLabels, status_of
 from fiftyone_revseg.dataset.masks import LabelledVideo, Unusable, iter_videos, with_progress
+from fiftyone_revseg.dataset.ownership import check_jobs, check_label_field
 from fiftyone_revseg.dataset.progress import OnProgress
 from fiftyone_revseg.dataset.record import make_record
+from fiftyone_revseg.dataset.resume import changed_results
 from fiftyone_revseg.dataset.schema import declare_fields, field_names, valid_label_field
 from fiftyone_revseg.dataset.writer import LabelWriter
 from fiftyone_revseg.evaluation.expressions import EXPRESSIONS, Expression
@@ -31,6 +33,10 @@ from fiftyone_revseg.types import FrameTable, Status
 
 _SHOWN = 3
 _EMPTY = "all of its masks are empty"
+_KEPT = (
+    "kept because a person corrected, accepted or changed its labels; replace_corrections=True "
+    "(--replace-corrections) replaces them"
+)
 
 
 @dataclass
@@ -88,6 +94,8 @@ def load_predictions(
     model: str = "",
     overwrite: bool = False,
     progress: bool | OnProgress | None = None,
+    replace_foreign_labels: bool = False,
+    replace_corrections: bool = False,
 ) -> LoadedPredictions:
     """Writes masks in files, whichever method made them, into a label field.
 
@@ -106,10 +114,14 @@ def load_predictions(
         source: a zip file, or a folder
         label_field: the label field to write, with or without "frames."
         model (""): the name of the method, which is kept with the answers
-        overwrite (False): whether to replace what is in the label field
+        overwrite (False): whether to replace the results in the label field
         progress (None): whether to show a progress bar; or a function that is called with a
             :class:`fiftyone_revseg.dataset.progress.RunProgress`. By default, as FiftyOne is
             configured
+        replace_foreign_labels (False): whether labels in this field that this product did not
+            write may be replaced; ``overwrite`` does not mean them
+        replace_corrections (False): whether labels that a person corrected, accepted or changed
+            may be replaced. By default, their videos are skipped
 
     Returns:
         a :class:`LoadedPredictions`; ``print`` it: it says what was missing
@@ -127,6 +139,9 @@ def load_predictions(
                 f"There is no field '{name}' in dataset '{dataset.name}', so it is not known which"
                 " file is what: import the benchmark first"
             )
+    jobs = make_jobs(samples)
+    check_label_field(dataset, label_field, replace_foreign_labels)
+    check_jobs(dataset, label_field, jobs, replace_foreign_labels)
     status = field_names(label_field)[-2]
     if not overwrite and dataset.has_field(status) and samples.exists(status).count():
         raise ValueError(
@@ -136,6 +151,7 @@ def load_predictions(
     with MaskSource(source) as files:
         found = _Files(files, samples)
         loaded = LoadedPredictions(label_field, str(files.path))
+        by_person = {} if replace_corrections else changed_results(dataset, label_field, jobs)
         _declare(dataset, label_field, any(found.shared(i) for i in found.names))
         writer = LabelWriter(dataset, label_field)
         # No field of masks: only the size and the frames of the videos are of interest
@@ -143,6 +159,9 @@ def load_predictions(
             iter_videos(samples, []), count_samples(samples), progress, "Loading"
         ):
             name = found.names[video.id]
+            if video.id in by_person:
+                loaded.skipped[name] = _KEPT
+                continue
             try:
                 answers = _read(video, found, model or files.path.stem, loaded)
             except ValueError as error:  # what is wrong with one video must not stop the rest

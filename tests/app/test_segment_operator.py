@@ -206,7 +206,7 @@ WRONG = {
     "a missing field": ({"asked": "field", "prompt_field": "x"}, "There is no field 'x'"),
     "numbers": ({"asked": "field", "prompt_field": "number"}, "holds no queries"),
     "a bad name": ({"query": "q", "label_field": "1 x"}, "letters, digits and underscores"),
-    "another's field": ({"query": "q", "label_field": "events"}, "something else"),
+    "another's field": ({"query": "q", "label_field": "events"}, "is a field of the samples"),
     "no such model": ({"query": "q", "model": "gpt"}, "There is no model 'gpt'"),
     "no such tracker": ({"query": "q", "tracker": "gpt"}, "no tracker called 'gpt'"),
     "too many frames": ({"query": "q", "frames": 1000}, "less than 256"),

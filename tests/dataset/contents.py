@@ -14,6 +14,7 @@ import numpy as np
 TOLERANCE = 1e-5
 
 _LEFT_OUT = {"id", "_id", "created_at", "last_modified_at", "seconds", "timings", "sample_id"}
+_LEFT_OUT |= {"written"}  # sums over what has ids and confidences
 
 
 class Near(float):

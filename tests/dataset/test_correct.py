@@ -282,7 +282,7 @@ def test_an_interrupted_correction_goes_on_from_its_boxes(dataset, monkeypatch):
     assert detections(dataset, 2) == others
 
 
-def test_corrected_samples_are_kept_unless_all_are_overwritten(make_dataset, path):
+def test_corrected_samples_are_kept_unless_told_otherwise(make_dataset, path):
     dataset = make_dataset(fo.Sample(path), fo.Sample(path))
     revseg.segment_view(dataset, pipeline(), queries="the cat")
     propagate(dataset.first(), 1, {5: BOX}, pipeline())
@@ -291,7 +291,8 @@ def test_corrected_samples_are_kept_unless_all_are_overwritten(make_dataset, pat
 
     summary = revseg.segment_view(dataset, other, queries="the cat", overwrite="changed")
     assert (summary.done, summary.skipped, summary.corrected) == (1, 1, 1)
-    assert "1 kept because a person corrected them; overwrite=True redoes" in str(summary)
+    assert "1 kept because a person corrected, accepted or changed their labels" in str(summary)
+    assert "replace_corrections=True redoes" in str(summary)
     labels = [s.revseg_answers.classifications[0].label for s in dataset]
     assert labels == ["a grey cat", "a tabby"]
     frame = dataset.first().frames[1]
@@ -300,6 +301,10 @@ def test_corrected_samples_are_kept_unless_all_are_overwritten(make_dataset, pat
     summary = revseg.segment_view(dataset, other, queries="the cat")
     assert (summary.done, summary.skipped, summary.corrected) == (0, 2, 0)
     summary = revseg.segment_view(dataset, other, queries="the cat", overwrite=True)
+    assert (summary.done, summary.skipped, summary.corrected) == (1, 1, 1)
+    summary = revseg.segment_view(
+        dataset, other, queries="the cat", overwrite=True, replace_corrections=True
+    )
     assert (summary.done, summary.corrected) == (2, 0)
     assert answer(dataset.first(), 1)["corrected"] is False
 

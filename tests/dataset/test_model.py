@@ -329,23 +329,19 @@ def test_a_field_without_text_is_recorded(dataset, video):
     assert "query" in dataset.first().revseg_answers.classifications[0].reason
 
 
-def test_prefix_of_the_label_field_is_explained(dataset, video, caplog):
+@pytest.mark.parametrize("other", ["frames.revseg", "other", "predictions", None])
+def test_another_label_field_than_the_models_is_refused_before_anything_is_written(
+    dataset, video, other
+):
     dataset.add_sample(fo.Sample(video))
     model = revseg.load_model(pipeline(), query="the cat")
-    with pytest.raises(ValueError, match=r"without 'frames\.'"):
-        dataset.apply_model(model, label_field="frames.revseg", skip_failures=False)
-    dataset.apply_model(model, label_field="frames.revseg")
-    assert "without 'frames.'" in caplog.text
-
-
-def test_two_label_fields_are_noticed(dataset, video, caplog):
-    dataset.add_sample(fo.Sample(video))
-    model = revseg.load_model(pipeline(), query="the cat")
-    dataset.apply_model(model, label_field="other")
-    assert "label_field='revseg'" in caplog.text
-    caplog.clear()
+    before = all_fields(dataset)
+    with pytest.raises(ValueError, match=r"label_field='revseg'.*without 'frames\.'"):
+        dataset.apply_model(model, label_field=other)
+    assert all_fields(dataset) == before
+    assert not model.pipeline.reasoner.batches
     dataset.apply_model(model, label_field="revseg")
-    assert not caplog.text
+    assert dataset.values("revseg_status") == ["ok"]
 
 
 def test_images_are_refused(dataset, tmp_path):

@@ -137,8 +137,8 @@ def test_replaces_the_labels_of_an_older_version(make_dataset, videos):
     before = contents(dataset)
     for sample in dataset:
         for record in sample.revseg_trajectory["segmentations"]:
-            for name in ("support", "fingerprint", "settings"):
-                del record[name]
+            for name in ("support", "fingerprint", "settings", "written"):
+                record.pop(name, None)
         for answer in sample.revseg_answers.classifications:
             del answer["support"]
         sample.save()

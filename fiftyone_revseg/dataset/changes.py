@@ -1,0 +1,304 @@
+"""What a person changed in a result since it was written.
+
+Whatever a person did is work that no run may undo unless it is told to: objects that were
+corrected or accepted, and labels that were edited, added, deleted or tagged by hand. For the
+latter, each result keeps a sum over all of its labels as they were written. Results of older
+versions have none, so of those only that can be told which does not look like ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import fiftyone as fo
+from bson import ObjectId
+
+from fiftyone_revseg.dataset.prompt_boxes import is_off_mask
+from fiftyone_revseg.dataset.record import frames_of
+
+Document = dict[str, Any]  # as it is in the database
+Support = tuple[int, int] | None
+
+#: A tag that asks for another result, so it keeps none from being replaced
+REJECTED = "rejected"
+
+# Where a file with a mask is says nothing about what a person did, and tags are looked at apart
+_LEFT_OUT = {"_id", "_cls", "tags", "mask_path"}
+_SIZE = 8  # bytes of a sum
+
+
+class LabelSum:
+    """Adds up labels in any order, so that it shows when one of them was changed.
+
+    Masks count as they are stored, and are not decoded. Ids, tags and the paths of files do not
+    count.
+    """
+
+    def __init__(self) -> None:
+        self._total = 0
+
+    def add(self, labels: Iterable[Document], ignored: Iterable[str] = ()) -> None:
+        """Adds labels.
+
+        Args:
+            labels: raw documents of labels
+            ignored: names of attributes that do not count
+        """
+        left_out = {*_LEFT_OUT, *ignored}
+        for label in labels:
+            content = {
+                name: _plain(value)
+                for name, value in label.items()
+                if name not in left_out and value is not None and value not in ([], {}, "")
+            }
+            text = json.dumps(content, sort_keys=True, default=str).encode()
+            self._total += int.from_bytes(hashlib.blake2b(text, digest_size=_SIZE).digest())
+
+    def __str__(self) -> str:
+        return f"{self._total % (1 << 8 * _SIZE):016x}"
+
+
+def keep_sums(
+    records: Sequence[Document], detections: LabelSum, answers: Sequence[Document]
+) -> None:
+    """Keeps in the records of a result what was written with them.
+
+    Args:
+        records: the records of one job, changed in place
+        detections: the sum of all its detections
+        answers: raw documents of its answers
+    """
+    if records:
+        of_answers = LabelSum()
+        of_answers.add(answers)
+        records[0]["written"] = {"detections": str(detections), "answers": str(of_answers)}
+
+
+def find_changed(
+    dataset: fo.Dataset,
+    label_field: str,
+    ids: Sequence[str],
+    images: dict[str, Sequence[str]] | None = None,
+    frames: bool = True,
+) -> dict[str, list[Support]]:
+    """Finds the results that a person corrected, accepted or changed.
+
+    Takes time linear in the number of frames that are looked at.
+
+    Args:
+        dataset: the :class:`fiftyone.core.dataset.Dataset`
+        label_field: the label field, without "frames."
+        ids: the ids of samples with records
+        images (None): of groups of images, id of the first image -> those of all, in order
+        frames (True): whether to look at the detections, too, or only at what samples have
+
+    Returns:
+        id of a sample -> the frames of each such result: (first, last) of a clip, or None for
+        the whole video
+    """
+    ignored = _of_evaluations(dataset)
+    # The first image of a group has its record, unless the group had another order then
+    owners = {image: i for i in ids for image in images[i]} if images else {i: i for i in ids}
+    results = [
+        result
+        for document in _read_samples(dataset, label_field, list(owners))
+        for result in _results_of(document, owners, label_field, ignored)
+    ]
+    left = [result for result in results if not result.changed]
+    if frames and left:
+        _look_at_frames(dataset, label_field, left, images, ignored)
+    found: dict[str, list[Support]] = {}
+    for result in results:
+        if result.changed:
+            found.setdefault(result.sample_id, []).append(result.support)
+    return found
+
+
+def count_corrected(dataset: fo.Dataset, label_field: str) -> int:
+    """Counts the samples with objects that were corrected or accepted.
+
+    Labels that were edited by hand are not looked for, as that takes as long as reading all masks;
+    see :func:`find_changed`.
+
+    Args:
+        dataset: the :class:`fiftyone.core.dataset.Dataset`
+        label_field: the label field, without "frames."
+
+    Returns:
+        how many samples; groups of images count once
+    """
+    records = f"{label_field}_trajectory.segmentations"
+    if dataset.get_field(f"{label_field}_trajectory") is None:
+        return 0
+    tags = f"{label_field}_answers.classifications.tags"
+    return dataset._sample_collection.count_documents(
+        {
+            f"{records}.0": {"$exists": True},
+            "$or": [
+                {f"{records}.corrections.0": {"$exists": True}},
+                {tags: {"$elemMatch": {"$ne": REJECTED}}},
+            ],
+        }
+    )
+
+
+class _Result:
+    """The records of one sample that were written together."""
+
+    def __init__(self, sample_id: str, records: Sequence[Document], answers: Sequence[Document]):
+        first = records[0]
+        self.sample_id = sample_id
+        self.support: Support = tuple(first["support"]) if first.get("support") else None
+        self.frames = frames_of(first)
+        self.written: Document = first.get("written") or {}
+        self.size = first["trajectory"].get("source_size")
+        self.answers = answers
+        self.changed = any(record.get("corrections") for record in records)
+        self.detections = LabelSum()
+        self.seen = 0  # frames with a value
+        self.looks_changed = False  # as far as that can be told without a sum
+
+    @property
+    def frame_count(self) -> int:
+        return self.frames[1] - self.frames[0] + 1 if self.frames else 0
+
+    def look_at_answers(self, ignored: set[str]) -> None:
+        self.changed |= any(_is_tagged(answer) for answer in self.answers)
+        if "answers" in self.written:
+            total = LabelSum()
+            total.add(self.answers, ignored)
+            self.changed |= str(total) != self.written["answers"]
+
+    def look_at(self, detections: Sequence[Document], ignored: set[str]) -> None:
+        """Looks at the detections of one frame."""
+        self.seen += 1
+        self.changed |= any(_is_tagged(detection) for detection in detections)
+        self.detections.add(detections, ignored)
+        self.looks_changed |= any(not _is_like_ours(d) for d in detections)
+        if not self.written and not self.looks_changed:
+            labels = {a.get("index"): a.get("label") for a in self.answers}
+            self.looks_changed = any(
+                labels.get(d["index"], d["label"]) != d["label"] or self._is_off_mask(d)
+                for d in detections
+            )
+
+    def _is_off_mask(self, detection: Document) -> bool:
+        return not detection.get("mask_path") and is_off_mask(detection, self.size)
+
+    def finish(self) -> None:
+        # A run that was killed may have left a part of the frames: then the sum says nothing
+        if self.written and self.seen >= self.frame_count:
+            self.changed |= str(self.detections) != self.written.get("detections")
+        else:
+            self.changed |= self.looks_changed
+
+
+def _read_samples(dataset: fo.Dataset, label_field: str, ids: Sequence[str]) -> Iterator[Document]:
+    root = f"{label_field}_trajectory.segmentations"
+    names = ("status", "support", "first_frame", "corrections.index", "written")
+    names += ("trajectory.frame_table.frame_count", "trajectory.source_size")
+    fields = dict.fromkeys([f"{root}.{name}" for name in names], True)
+    fields[f"{label_field}_answers"] = True
+    query = {"_id": {"$in": [ObjectId(i) for i in ids]}, f"{root}.0": {"$exists": True}}
+    return dataset._sample_collection.find(query, fields)
+
+
+def _results_of(
+    document: Document, owners: dict[str, str], label_field: str, ignored: set[str]
+) -> Iterator[_Result]:
+    answers = _answers_of(document, label_field)
+    by_support: dict[Any, list[Document]] = {}
+    for record in document[f"{label_field}_trajectory"]["segmentations"]:
+        by_support.setdefault(tuple(record.get("support") or ()), []).append(record)
+    for records in by_support.values():
+        try:
+            about = frames_of(records[0])
+        except (KeyError, TypeError):
+            continue  # no record of ours
+        own = [a for a in answers if (a.get("support") or about) == about]  # old ones have none
+        result = _Result(owners[str(document["_id"])], records, own)
+        if not result.changed:
+            result.look_at_answers(ignored)
+        yield result
+
+
+def _look_at_frames(
+    dataset: fo.Dataset,
+    label_field: str,
+    results: Sequence[_Result],
+    images: dict[str, Sequence[str]] | None,
+    ignored: set[str],
+) -> None:
+    by_sample: dict[str, list[_Result]] = {}
+    for result in results:
+        by_sample.setdefault(result.sample_id, []).append(result)
+    for sample_id, number, document in _read_frames(dataset, label_field, by_sample, images):
+        value = document.get(label_field)
+        detections = value.get("detections") if isinstance(value, dict) else None
+        if not isinstance(detections, list):
+            continue
+        for result in by_sample[sample_id]:
+            if result.frames and result.frames[0] <= number <= result.frames[1]:
+                result.look_at(detections, ignored)
+                if images is not None:
+                    result.answers = _answers_of(document, label_field)
+                    result.look_at_answers(ignored)
+    for result in results:
+        result.finish()
+
+
+def _read_frames(
+    dataset: fo.Dataset,
+    label_field: str,
+    ids: Iterable[str],
+    images: dict[str, Sequence[str]] | None,
+) -> Iterator[tuple[str, int, Document]]:
+    """Yields the id of the sample, the frame number, and the document with the detections."""
+    if images is None:
+        query: Document = {"_sample_id": {"$in": [ObjectId(i) for i in ids]}}
+        fields = {"_sample_id": True, "frame_number": True, label_field: True}
+        for document in dataset._frame_collection.find(query, fields):
+            yield str(document["_sample_id"]), document["frame_number"], document
+        return
+    places = {image: (i, number) for i in ids for number, image in enumerate(images[i], start=1)}
+    query = {"_id": {"$in": [ObjectId(image) for image in places]}}
+    fields = {label_field: True, f"{label_field}_answers": True}
+    for document in dataset._sample_collection.find(query, fields):
+        yield *places[str(document["_id"])], document
+
+
+def _answers_of(document: Document, label_field: str) -> list[Document]:
+    return (document.get(f"{label_field}_answers") or {}).get("classifications") or []
+
+
+def _of_evaluations(dataset: fo.Dataset) -> set[str]:
+    """The attributes that FiftyOne's evaluations give to labels, which no person did."""
+    return {name for key in dataset.list_evaluations() for name in (key, f"{key}_id", f"{key}_iou")}
+
+
+def _is_tagged(label: Document) -> bool:
+    return any(tag != REJECTED for tag in label.get("tags") or ())
+
+
+def _is_like_ours(detection: Document) -> bool:
+    """Whether a detection has what all of ours have; those that a person drew have not."""
+    if not isinstance(detection.get("index"), int) or not detection.get("instance"):
+        return False
+    has_mask = detection.get("mask") is not None or detection.get("mask_path")
+    return isinstance(detection.get("query"), str) and bool(has_mask)
+
+
+def _plain(value: Any) -> Any:
+    """A value so that the same one looks the same, whoever saved it."""
+    if isinstance(value, bytes):
+        return hashlib.blake2b(value, digest_size=_SIZE).hexdigest()
+    if isinstance(value, dict):
+        return {name: _plain(v) for name, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return round(float(value), 9)
+    return value
