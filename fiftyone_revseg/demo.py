@@ -11,6 +11,7 @@ import numpy as np
 
 from fiftyone_revseg import pictures, presets
 from fiftyone_revseg.evaluation import j_and_f
+from fiftyone_revseg.files import replacing
 from fiftyone_revseg.reasoning import Trajectory
 from fiftyone_revseg.video import open_video
 
@@ -81,7 +82,9 @@ def run_demo(
         echo(line)
     sheet = out / "contact-sheet.png"
     rows = [(_caption(result), result.pictures) for result in results]
-    pictures.save_png(sheet, pictures.contact_sheet(rows, title=f"{model} on the synthetic world"))
+    title = f"{model} on the synthetic world"
+    with replacing(sheet, durable=False) as partial:
+        pictures.save_png(partial, pictures.contact_sheet(rows, title=title))
     echo(f"\nContact sheet: {sheet}")
     echo(f"In the App:    fiftyone app launch {DATASET}")
     return results

@@ -169,6 +169,21 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def check_writable(directory: str | Path) -> None:
+    """Checks that something can be written to a folder, before it is made; leaves nothing there.
+
+    Args:
+        directory: the folder, which need not exist, nor those around it
+
+    Raises:
+        OSError: if nothing can be
+    """
+    directory = Path(directory).absolute()
+    there = next(path for path in (directory, *directory.parents) if os.path.lexists(path))
+    with _workplace(there / "check") as place:
+        (place / "check").write_bytes(bytes(4096))
+
+
 def is_partial(name: str) -> bool:
     """Whether a file name is that of the hidden folder in which a file or folder is written."""
     return name.startswith(".") and name.endswith(".partial")

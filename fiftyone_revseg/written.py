@@ -41,9 +41,8 @@ class Written:
         Raises:
             NotOursError: if one of them is somebody's own
         """
-        known = self._known()
         for path in paths:
-            if not self._may_go(path, known):
+            if not self.is_replaceable(path):
                 what = "holds files that were" if path.is_dir() else "was"
                 raise NotOursError(
                     f"'{path}' {what} not written by revseg, or changed since, so nothing is "
@@ -80,16 +79,15 @@ class Written:
             self.check(path)
         with replacing_folder(path, durable) as partial:
             yield partial
-            if keep and not self._may_go(path, self._known()):
+            if keep and not self.is_replaceable(path):
                 path.rename(free_path(path.with_name(f"{path.name}-kept")))
             self._add(partial, path)
 
-    @staticmethod
-    def _may_go(path: Path, known: set[str]) -> bool:
-        """Whether nothing is lost with a file or folder."""
+    def is_replaceable(self, path: Path) -> bool:
+        """Whether nothing of anybody's is lost with a file or folder."""
         if path.is_symlink():
             return False
-        return not path.exists() or _is_empty(path) or fingerprint(path) in known
+        return not path.exists() or _is_empty(path) or fingerprint(path) in self._known()
 
     def _add(self, partial: Path, path: Path) -> None:
         self.check(path)  # once more: writing takes long

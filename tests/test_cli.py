@@ -14,6 +14,7 @@ from PIL import Image
 
 from fiftyone_revseg import __version__
 from fiftyone_revseg.cli import main
+from fiftyone_revseg.written import LIST
 
 
 def run(*arguments: object):
@@ -170,7 +171,42 @@ def test_no_earlier_result_is_left_beside_a_new_one(tmp_path, scripted):
     (out / "notes.txt").write_text("mine")
     assert run("segment", clip, "a horse", "-o", out).exit_code == 0
     left = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
-    assert left == {"notes.txt", "trajectory.json"}
+    assert left == {"notes.txt", "trajectory.json", LIST}
+
+
+@pytest.mark.parametrize("name", ["masks/00000.png", "overlay.mp4", "keyframe-3.png", "masks/x"])
+def test_a_file_of_ones_own_is_not_replaced_and_that_is_said_before_the_work(
+    tmp_path, scripted, name
+):
+    clip, out = make_clip(tmp_path / "clip.mp4"), tmp_path / "out"
+    (out / name).parent.mkdir(parents=True)
+    (out / name).write_text("mine")
+    result = run("segment", clip, "the bright square", "-o", out)
+    assert result.exit_code == 1
+    assert "not written by revseg" in result.output
+    assert not scripted  # no model was loaded
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert [(path.read_text(), path) for path in files] == [("mine", out / name)]
+
+
+def test_where_nothing_can_be_written_is_said_before_the_work(tmp_path, scripted):
+    clip = make_clip(tmp_path / "clip.mp4")
+    (tmp_path / "file").write_text("mine")
+    result = run("segment", clip, "the bright square", "-o", tmp_path / "file" / "out")
+    assert result.exit_code == 1
+    assert "cannot be written" in result.output
+    assert not scripted
+
+
+def test_the_default_folder_is_beside_no_other(tmp_path, scripted, monkeypatch):
+    (tmp_path / "in").mkdir()
+    clip = make_clip(tmp_path / "clip.mp4").rename(tmp_path / "..%05d.mp4")
+    monkeypatch.chdir(tmp_path / "in")
+    assert run("segment", clip, "the bright square").exit_code == 0
+    (folder,) = (tmp_path / "in").iterdir()
+    assert not set(folder.name) & set("%/")
+    assert folder.name[0] != "."
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["..%05d.mp4", "in"]
 
 
 def test_only_a_range_of_frames(tmp_path, scripted):

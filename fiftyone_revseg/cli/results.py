@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fiftyone_revseg import pictures
-from fiftyone_revseg.files import to_json
+from fiftyone_revseg.files import check_writable, to_json
+from fiftyone_revseg.written import Written
 
 if TYPE_CHECKING:
     from fiftyone_revseg.pipeline import Segmentation
@@ -21,6 +24,9 @@ def write_answer(
     directory: str | Path, video: Video, answer: Segmentation, png: bool = True
 ) -> list[Path]:
     """Writes one answer; files of an earlier answer in the same directory are replaced.
+
+    All is written aside and put in its place at the end, ``trajectory.json`` last: where that is,
+    everything is of one answer.
 
     ``trajectory.json`` is always written. Where there is a key frame, so is ``keyframe.png`` (or
     ``keyframe-1.png``, ``keyframe-2.png``, ... if the objects have several), and where an object
@@ -36,27 +42,70 @@ def write_answer(
 
     Returns:
         what was written, directories instead of the files in them
+
+    Raises:
+        NotOursError: if a file of such a name is there that was not written by an earlier answer
+        OSError: if something cannot be written
+        VideoError: if the video cannot be read
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    _remove_earlier(directory)
-    written = [directory / "trajectory.json"]
-    written[0].write_text(_about(answer), encoding="utf-8")
-    written += _write_key_frames(directory, video, answer)
-    if any(track is not None and track.visible_frames for track in answer.tracks):
-        written += _write_masks(directory, video, answer, png)
-    return written
+    check_answer(directory)
+    with ExitStack() as stack:  # the first one to be entered is the last one to be left
+        files = _Files(directory, stack)
+        files.new("trajectory.json").write_text(_about(answer), encoding="utf-8")
+        _write_key_frames(files, video, answer)
+        if any(track is not None and track.visible_frames for track in answer.tracks):
+            _write_masks(files, video, answer, png)
+        files.remove_earlier()
+    return files.paths
 
 
-def _remove_earlier(directory: Path) -> None:
-    """Removes what an earlier run wrote: an old video beside a new answer would mislead."""
-    ours = re.compile(r"(trajectory|masks)\.json|overlay\.mp4|keyframe(-\d+)?\.png")
-    for path in directory.iterdir():
-        if ours.fullmatch(path.name) and path.is_file():
-            path.unlink()
-    for path in (directory / "masks").glob("*.png"):
-        if re.fullmatch(r"\d{5,}", path.stem):
-            path.unlink()
+def check_answer(directory: str | Path) -> None:
+    """Checks that an answer can be written, before the work.
+
+    Raises:
+        NotOursError: if a file of such a name is there that was not written by an earlier answer
+        OSError: if nothing can be written there
+    """
+    directory = Path(directory)
+    Written(directory).check(*_earlier(directory))
+    check_writable(directory)
+
+
+class _Files:
+    """The files of one answer, which take their places together when a stack is left."""
+
+    def __init__(self, directory: Path, stack: ExitStack):
+        self.paths: list[Path] = []
+        self._directory = directory
+        self._written = Written(directory)
+        self._stack = stack
+
+    def new(self, name: str) -> Path:
+        """Returns the path to write a file to."""
+        self.paths.append(self._directory / name)
+        return self._stack.enter_context(self._written.replacing(self.paths[-1]))
+
+    def new_folder(self, name: str) -> Path:
+        """Returns the path of a folder to write to."""
+        self.paths.append(self._directory / name)
+        return self._stack.enter_context(self._written.replacing_folder(self.paths[-1]))
+
+    def remove_earlier(self) -> None:
+        """Removes what would be mixed with this answer: an old video would mislead."""
+        earlier = _earlier(self._directory)
+        self._written.check(*earlier)
+        for path in earlier:
+            if path not in self.paths or path == self.paths[0]:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _earlier(directory: Path) -> list[Path]:
+    """What is there of the names that an answer has, the one that says it is whole first."""
+    ours = re.compile(r"(trajectory|masks)\.json|overlay\.mp4|keyframe(-\d+)?\.png|masks")
+    found = [path for path in directory.glob("*") if ours.fullmatch(path.name)]
+    return sorted(found, key=lambda path: path.name != "trajectory.json")
 
 
 def _about(answer: Segmentation) -> str:
@@ -84,29 +133,24 @@ def key_frame_picture(video: Video, answer: Segmentation, k: int) -> np.ndarray:
     return pictures.draw_boxes(video[k], boxes, labels)
 
 
-def _write_key_frames(directory: Path, video: Video, answer: Segmentation) -> list[Path]:
+def _write_key_frames(files: _Files, video: Video, answer: Segmentation) -> None:
     frames = sorted(set(answer.trajectory.key_frames))
-    paths = []
     for position, k in enumerate(frames, start=1):
         name = "keyframe.png" if len(frames) == 1 else f"keyframe-{position}.png"
-        pictures.save_png(directory / name, key_frame_picture(video, answer, k))
-        paths.append(directory / name)
-    return paths
+        pictures.save_png(files.new(name), key_frame_picture(video, answer, k))
 
 
-def _write_masks(directory: Path, video: Video, answer: Segmentation, png: bool) -> list[Path]:
+def _write_masks(files: _Files, video: Video, answer: Segmentation, png: bool) -> None:
     tracks = [track and track.to_dict() for track in answer.tracks]
-    (directory / "masks.json").write_text(to_json(tracks), encoding="utf-8")
+    files.new("masks.json").write_text(to_json(tracks), encoding="utf-8")
+    folder = files.new_folder("masks") if png else None
     width, height = answer.size
 
     def frames() -> Iterator[tuple[float, np.ndarray]]:
         for k, frame in video.walk(0):
             masks = masks_at(answer, k)
-            if png:
-                path = directory / "masks" / f"{k:05d}.png"
-                pictures.save_index_mask(path, masks, (width, height))
+            if folder is not None:
+                pictures.save_index_mask(folder / f"{k:05d}.png", masks, (width, height))
             yield video.time(k), pictures.draw_masks(frame, masks)
 
-    pictures.write_video(directory / "overlay.mp4", frames(), answer.fps)
-    masks = [directory / "masks.json", *([directory / "masks"] if png else [])]
-    return [*masks, directory / "overlay.mp4"]
+    pictures.write_video(files.new("overlay.mp4"), frames(), answer.fps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import click
 from fiftyone_revseg.cli import options
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.escape import one_line
+from fiftyone_revseg.names import safe_name
 from fiftyone_revseg.types import Status
 
 if TYPE_CHECKING:
@@ -85,7 +87,7 @@ def segment(
       revseg segment clip.mp4 "the dog" --model my-model --server http://localhost:8000/v1
     """
     from fiftyone_revseg.cli.progress import StageBars
-    from fiftyone_revseg.cli.results import write_answer
+    from fiftyone_revseg.cli.results import check_answer, write_answer
     from fiftyone_revseg.pipeline import load_pipeline
     from fiftyone_revseg.video import VideoError, open_video
 
@@ -94,7 +96,13 @@ def segment(
     except VideoError as error:
         raise click.ClickException(f"{Status.UNREADABLE}: {error}") from error
 
+    out = out or Path(safe_name(f"{Path(video).stem or 'video'}-revseg"))
     with source:
+        try:
+            for folder in _folders(out, queries):
+                check_answer(folder)
+        except (OSError, ValueError) as error:
+            raise click.ClickException(f"the result cannot be written: {error}") from error
         try:
             settings = options.settings(spec, frames)
             pipeline = load_pipeline(model, tracker, device, spec=settings, server=server)
@@ -103,19 +111,29 @@ def segment(
         with StageBars() as bars:
             answers = pipeline.segment(source, list(queries), progress=bars)
 
-        out = out or Path(f"{Path(video).stem or 'video'}-revseg")
-        for position, answer in enumerate(answers, start=1):
-            folder = out if len(answers) == 1 else out / _folder_name(position, answer.query)
+        folders = _folders(out, [answer.query for answer in answers])
+        unwritten = []
+        for folder, answer in zip(folders, answers, strict=True):
             try:
                 written = write_answer(folder, source, answer, png)
-            except (OSError, VideoError) as error:
-                raise click.ClickException(f"the result could not be written: {error}") from error
+            except (OSError, ValueError, VideoError) as error:
+                unwritten.append(f"the result of {answer.query!r} could not be written: {error}")
+                continue
             _report(answer, folder, written)
+    if unwritten:
+        raise click.ClickException("; ".join(unwritten))
 
     failed = [a for a in answers if a.status not in (Status.OK, Status.NO_TARGET)]
     if failed:
         reasons = "; ".join(f"{a.query!r}: {a.status}: {one_line(a.reason)}" for a in failed)
         raise click.ClickException(reasons)
+
+
+def _folders(out: Path, queries: Sequence[str]) -> list[Path]:
+    """The folders for the answers to queries."""
+    if len(queries) == 1:
+        return [out]
+    return [out / _folder_name(position, query) for position, query in enumerate(queries, start=1)]
 
 
 def _folder_name(position: int, query: str) -> str:

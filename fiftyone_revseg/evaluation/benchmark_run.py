@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from fiftyone_revseg.evaluation.expressions import QUERIES
 from fiftyone_revseg.evaluation.results import Evaluation
+from fiftyone_revseg.files import check_writable
+from fiftyone_revseg.written import Written
 
 if TYPE_CHECKING:
     from fiftyone_revseg.dataset import RevSegModel
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 #: Made-up videos, which are written in the layout of MeViS first
 SYNTHETIC = "synthetic"
 
+_TABLES = ("results.md", "results.csv", "results.json")
 _SYNTHETIC_VIDEOS = 200
 
 #: Makes what shows the progress of a stage, from the title of the stage
@@ -99,6 +102,7 @@ def run_benchmark(
     from fiftyone_revseg.dataset.counting import count_samples
     from fiftyone_revseg.dataset.segment import segment_view
     from fiftyone_revseg.evaluation.benchmarks.importer import import_opened
+    from fiftyone_revseg.evaluation.report import PAGES
 
     bars = bars or _no_bars
     opened = _open(name, directory, split, max_videos, bars)
@@ -106,6 +110,9 @@ def run_benchmark(
         dataset_name = dataset_name or f"revseg-{SYNTHETIC}-{opened.split}"
     with bars("Importing") as bar:
         dataset, imported = import_opened(opened, dataset_name, max_videos, progress=bar)
+    out = Path(out or Path("runs") / f"{dataset.name}-{label_field}")
+    check_writable(out)  # before the work that takes long
+    Written(out).check(*(out / name for name in (*_TABLES, *PAGES)))
     if not count_samples(dataset):
         raise ValueError(f"No video of {name} could be imported: {imported}")
     view = dataset if max_videos is None else dataset.match(_among(opened.names()[:max_videos]))
@@ -125,7 +132,6 @@ def run_benchmark(
             f"{count} videos in '{label_field}' of dataset '{dataset.name}' were segmented with"
             f" other settings ({difference}): name another label field, or overwrite"
         )
-    out = Path(out or Path("runs") / f"{dataset.name}-{label_field}")
     if not opened.has_truth:
         return _submit(view, opened, label_field, out, bars)
     notes = [f"Not imported, so not counted: {why}" for why in imported.broken.values()]
@@ -177,7 +183,11 @@ def _evaluate(
     with bars("Evaluating") as bar:
         evaluation = evaluate_view(view, label_field, benchmark=benchmark, progress=bar)
     evaluation = replace(evaluation, notes=(*notes, *evaluation.notes))
-    files = [write_table(evaluation, out / f"results.{kind}") for kind in ("md", "csv", "json")]
+    files = []
+    for name in _TABLES:
+        with Written(out).replacing(out / name) as partial:
+            write_table(evaluation, partial)
+        files.append(out / name)
     with bars("Drawing") as bar:
         files.append(write_report(evaluation, out, view, progress=bar))
     return BenchmarkRun(evaluation.dataset, out, evaluation, tuple(files))

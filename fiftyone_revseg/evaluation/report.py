@@ -17,8 +17,8 @@ from fiftyone_revseg.escape import markdown_line
 from fiftyone_revseg.evaluation.results import Evaluation
 from fiftyone_revseg.evaluation.summary import COLUMNS, headline, summarize
 from fiftyone_revseg.evaluation.tables import INTERVAL, SHARES, table_cells
-from fiftyone_revseg.files import replacing
 from fiftyone_revseg.version import __version__
+from fiftyone_revseg.written import Written
 
 if TYPE_CHECKING:
     from fiftyone_revseg.dataset.progress import OnProgress
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _PICTURES = "pictures"
+#: The files of a report
+PAGES = ("report.md", "report.html")
 
 
 def write_report(
@@ -39,7 +41,8 @@ def write_report(
     """Writes ``report.html``, which is one file with all in it, and ``report.md``.
 
     The pictures of ``report.md`` are beside it, in the folder "pictures". A report that is there
-    is replaced. Without the videos, or without matplotlib, there is less in it, and it says so.
+    is replaced, but no file of another kind. Without the videos, or without matplotlib, there is
+    less in it, and it says so.
 
     Args:
         evaluation: what to report on
@@ -78,7 +81,7 @@ def write_report(
     }
     shown = [*plots, *(item.picture for _, items in groups for item in items if item.picture)]
     files = {f"{_PICTURES}/{picture.name}": picture.data for picture in shown}
-    for name in ("report.md", "report.html"):
+    for name in PAGES:
         files[name] = _render(f"{name}.jinja", contents).encode()
     try:
         _write(directory, files)
@@ -220,11 +223,15 @@ def _render(name: str, contents: Mapping[str, Any]) -> str:
 
 def _write(directory: Path, files: Mapping[str, bytes]) -> None:
     """Writes each file as a whole, the pages last, and removes pictures of an earlier report."""
-    (directory / _PICTURES).mkdir(parents=True, exist_ok=True)
+    written = Written(directory)
+    written.check(*(directory / name for name in files))
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in PAGES:  # of an earlier report: not about the pictures that come now
+        (directory / name).unlink(missing_ok=True)
     for name, data in files.items():
-        with replacing(directory / name) as partial:
+        with written.replacing(directory / name, durable=name in PAGES) as partial:
             partial.write_bytes(data)
-    for path in (directory / _PICTURES).iterdir():
+    for path in (directory / _PICTURES).glob("*"):
         ours = re.fullmatch(r"(plot|worst|best)-\d+\.(png|jpg)", path.name)
-        if ours and f"{_PICTURES}/{path.name}" not in files:
+        if ours and f"{_PICTURES}/{path.name}" not in files and written.is_replaceable(path):
             path.unlink()

@@ -265,3 +265,12 @@ def test_a_video_or_an_expression_whose_name_leads_out_is_left_out(name, evil, t
     with pytest.raises(BrokenVideoError, match="cannot be"):
         benchmark.read("other")
     assert list(benchmark.read(first).truth())
+
+
+@pytest.mark.parametrize("path", ["train_instances.json", "val/val_instances_.json"])
+def test_lv_vis_itself_has_no_expressions(path, tmp_path):
+    (tmp_path / path).parent.mkdir(exist_ok=True)
+    (tmp_path / path).write_text("{}")
+    (tmp_path / "JPEGImages" / "train" / "00000").mkdir(parents=True)
+    with pytest.raises(LayoutError, match="form of YouTube-VIS, which has no expressions"):
+        open_benchmark("lv-vis", tmp_path)

@@ -146,6 +146,17 @@ def test_a_later_report_replaces_an_earlier_one(world, tmp_path):
         write_report(evaluation, tmp_path / "report.md")
 
 
+@pytest.mark.parametrize("name", ["report.md", "report.html", "pictures/plot-1.png"])
+def test_no_file_is_replaced_that_is_none_of_a_report(world, tmp_path, name):
+    dataset, evaluation, _ = world
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match="was not written by revseg"):
+        write_report(evaluation, tmp_path, dataset)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [(path.read_text(), path) for path in files] == [("mine", tmp_path / name)]
+
+
 def test_without_dataset_videos_or_matplotlib(world, tmp_path, monkeypatch):
     dataset, evaluation, miniature = world
     page = Page(write_report(evaluation, tmp_path / "a").read_text())
