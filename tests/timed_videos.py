@@ -1,6 +1,7 @@
 """Videos whose frames show their own number, at times that are given."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -39,6 +40,7 @@ def encode(path, stamps, time_base=MILLISECONDS, codec="libx264", sound=None, **
             nominal "rate"
     """
     width, height = settings.get("size", (160, 96))
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         # Matroska writes the rate down as the duration of each frame
         gap = (stamps[1] - stamps[0]) * time_base if len(stamps) > 1 else Fraction(1, 25)

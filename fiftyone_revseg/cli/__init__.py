@@ -17,6 +17,7 @@ from fiftyone_revseg.cli.filter import filter_videos
 from fiftyone_revseg.cli.import_benchmark import import_benchmark
 from fiftyone_revseg.cli.install import install
 from fiftyone_revseg.cli.models import models
+from fiftyone_revseg.cli.playable import playable
 from fiftyone_revseg.cli.report import report
 from fiftyone_revseg.cli.segment import segment
 from fiftyone_revseg.cli.share import share
@@ -62,6 +63,7 @@ _COMMANDS = (
     models,
     install,
     doctor,
+    playable,
     train,
     share,
 )

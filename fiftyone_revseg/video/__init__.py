@@ -10,17 +10,21 @@ for k, frame in video.walk(len(video) - 1, step=-1):
 from .browser import browser_objections
 from .errors import VideoError
 from .open import VideoExtent, open_video, video_extent
+from .playable import PlayableCopy, check_playable, write_playable
 from .prefetch import prefetch
 from .sampling import uniform_indices
 from .video import Video
 
 __all__ = [
+    "PlayableCopy",
     "Video",
     "VideoError",
     "VideoExtent",
     "browser_objections",
+    "check_playable",
     "open_video",
     "prefetch",
     "uniform_indices",
     "video_extent",
+    "write_playable",
 ]

@@ -56,7 +56,7 @@ class PyAVSource:
         self.frame_bytes = sum(plane.buffer_size for plane in first.planes)
         self.pixel_format = first.format.name
         self.coded_size = (first.width, first.height)
-        self.upright, self.mirrored = _orientation(first)
+        self.upright, self.mirrored = orientation_of(first)
         height, width = self.upright(np.empty((first.height, first.width))).shape
         self.size = (width, height)
 
@@ -305,7 +305,7 @@ def average_fps(times: np.ndarray, declared: float | None) -> float:
     return measured
 
 
-def _orientation(frame: Any) -> tuple[Callable[[np.ndarray], np.ndarray], bool]:
+def orientation_of(frame: Any) -> tuple[Callable[[np.ndarray], np.ndarray], bool]:
     """How to turn frames upright, by the display matrix that phones write beside them.
 
     Returns:

@@ -1,0 +1,69 @@
+"""``revseg playable``."""
+
+from __future__ import annotations
+
+import click
+
+from fiftyone_revseg.cli.output import echo
+
+
+@click.command(short_help="Make copies of videos that the FiftyOne App plays right.")
+@click.argument("dataset_name", metavar="DATASET")
+@click.option("--view", metavar="NAME", help="Only this saved view of the dataset.")
+@click.option(
+    "--output-dir",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Where to write the copies.  [default: in FiftyOne's directory of datasets]",
+)
+@click.option("--all", "everything", is_flag=True, help="Copy videos that play right, too.")
+@click.option("--undo", is_flag=True, help="Put the originals back in the place of copies.")
+def playable(dataset_name, view, output_dir, everything, undo) -> None:
+    """Makes copies of the videos of the FiftyOne dataset DATASET that the App plays wrongly.
+
+    The App shows other pictures than those of the labels where the frame rate varies or the
+    pictures start late, and nothing where the browser does not know the codec; revseg doctor
+    DATASET lists such videos. A copy has the same frames with the same numbers, at a constant
+    rate, in H.264. Samples keep their ids and all labels, and get the path of the copy; that of
+    the original is in the field original_filepath, and its file stays as it is. Sound is kept
+    where it stays in step with the pictures, which it does not where the frame rate varies.
+
+    Ctrl-C loses no more than the video that is worked on: the same command goes on from there.
+
+    \b
+    Exit codes:
+      0    all videos play right now
+      1    some could not be copied (the output says why), or nothing could be done at all
+      2    the command line is wrong
+      130  it was interrupted with Ctrl-C
+
+    \b
+    Examples:
+      revseg playable my-videos
+      revseg playable my-videos --undo
+    """
+    if undo and (output_dir or everything):
+        raise click.UsageError("--undo takes neither --output-dir nor --all")
+    from fiftyone_revseg.cli.datasets import open_view
+
+    # Before anything else imports FiftyOne, see there
+    samples = open_view(dataset_name, view)
+
+    from fiftyone_revseg.cli.ctrl_c import GOES_ON
+    from fiftyone_revseg.cli.progress import RunBars
+    from fiftyone_revseg.dataset.playable import make_playable, restore_originals
+
+    try:
+        with RunBars("Restoring" if undo else "Copying") as bars:
+            if undo:
+                summary = restore_originals(samples, bars)
+            else:
+                summary = make_playable(samples, output_dir, everything, bars)
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(GOES_ON) from None
+    echo(str(summary))
+    if summary.failures:
+        count = sum(len(ids) for ids in summary.failures.values())
+        raise click.ClickException(f"{count} of {summary.total} could not be changed")
