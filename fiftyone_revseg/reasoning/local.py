@@ -17,6 +17,7 @@ from fiftyone_revseg.digests import digest_files
 from fiftyone_revseg.weights import share, stamp
 
 from .backend import Conversation, Image, Message, Reply, VideoFrames
+from .complete_weights import check_loaded, refuse_adapters
 from .regions import OPENED_THOUGHT, thought_is_open
 from .seen_images import SeenImages, name_of
 from .spec import FILE_NAME, ChainSpec, complete_settings, read_settings
@@ -338,16 +339,22 @@ def _load(name: str, device: torch.device, dtype: torch.dtype, spec: ChainSpec) 
     except _LOADING_ERRORS as e:
         raise _cannot_load(name, e) from e
     _check_sizes(spec, processor, name)  # before gigabytes are read
+    refuse_adapters(name, _directory(name))
+    loaded: Any
     try:
-        model: Any = AutoModelForImageTextToText.from_pretrained(
+        loaded = AutoModelForImageTextToText.from_pretrained(
             name,
             dtype=dtype,
             attn_implementation=_attention(device, dtype),
             use_safetensors=True,  # a pickle could run code
             trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # or which they are is only in the log
         )
     except (*_LOADING_ERRORS, SafetensorError) as e:
         raise _cannot_load(name, e) from e
+    model, info = loaded
+    check_loaded(name, model, info)
     try:
         model = model.to(device)
     except torch.OutOfMemoryError as e:

@@ -184,6 +184,7 @@ def build_trainer(
 
     from transformers import PrinterCallback
 
+    from fiftyone_revseg.reasoning.complete_weights import check_weights
     from fiftyone_revseg.training.budgets import check_context, check_settings, completion_length
     from fiftyone_revseg.training.callbacks import Curves, KeepSpec, tensorboard
     from fiftyone_revseg.training.chain_trainer import ChainTrainer
@@ -193,6 +194,7 @@ def build_trainer(
 
     checkpoint, spec = checkpoint_of(config.model)
     check_settings(rows, config, spec, checkpoint, _processes())
+    check_weights(checkpoint)
     processor = training_processor(checkpoint)
     task = (task_type or Task)(rows, spec, config.temporal)
     length = completion_length(

@@ -104,17 +104,25 @@ def merge_adapters(source: str | Path) -> Any:
         a model of transformers, on the CPU, in the precision it has on disk
 
     Raises:
-        ValueError: if that model cannot be loaded
+        ValueError: if that model cannot be loaded, or is not complete
     """
     from peft import PeftConfig, PeftModel
     from transformers import AutoModelForImageTextToText
 
+    from fiftyone_revseg.reasoning.complete_weights import check_loaded
+
     base = PeftConfig.from_pretrained(str(source)).base_model_name_or_path
     try:
-        model = AutoModelForImageTextToText.from_pretrained(base, trust_remote_code=False)
+        model, info = AutoModelForImageTextToText.from_pretrained(
+            base,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
     except (OSError, ValueError) as error:
         raise ValueError(
             f"The model '{base}', which the adapters in '{source}' belong to, cannot be loaded: "
             "put it back where it was"
         ) from error
+    check_loaded(base, model, info)
     return PeftModel.from_pretrained(model, str(source)).merge_and_unload()

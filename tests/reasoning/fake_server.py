@@ -207,7 +207,16 @@ class _Handler(BaseHTTPRequestHandler):
     def send(self, code, body, headers=None):
         raw = isinstance(body, bytes)
         data = body if raw else json.dumps(body).encode()
-        self._head(code, len(data), "text/html" if raw else "application/json", headers)
+        chunked = "Transfer-Encoding" in (headers or {})
+        if chunked:
+            data = b"".join(b"%x\r\n%s\r\n" % (1, data[i : i + 1]) for i in range(len(data)))
+            data += b"0\r\n\r\n"
+        self._head(
+            code,
+            None if chunked else len(data),
+            "text/html" if raw else "application/json",
+            headers,
+        )
         self.wfile.write(data)
 
     def send_part(self, data):
@@ -229,7 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {
             "X-Says": self.fake.says or "nothing",
             "Content-Type": kind,
-            "Content-Length": length,
+            **({} if length is None else {"Content-Length": length}),
             **(headers or {}),
         }.items():
             self.send_header(name, str(value))

@@ -177,6 +177,25 @@ def test_what_may_pass_is_asked_again(name):
     assert server.url in str(error)
 
 
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault("text", 200, "[" * 5000), "more than 1000"),
+        (Fault("text", 500, "[" * 5000), "more than 1000"),
+        (Fault("text", 200, "[" * 5000, {"Transfer-Encoding": "chunked"}), "more than 1000"),
+        (Fault("text", 200, "[1]", {"Content-Encoding": "gzip"}), "is compressed"),
+    ],
+    ids=["length", "error", "chunks", "compressed"],
+)
+def test_an_answer_of_any_size_is_not_read(fault, words, monkeypatch):
+    monkeypatch.setattr("fiftyone_revseg.reasoning.serving.body_limit.MOST", 1000)
+    with FakeServer(echo, fault=lambda number, body: fault) as server:
+        (error,) = ask(server, "hello")
+        assert len(server.bodies) == 1
+    assert isinstance(error, ServerError)
+    assert words in str(error)
+
+
 FINAL = {
     400: "refuses the request .400.: no good",
     401: "does not accept the key in REVSEG_SERVER_KEY",

@@ -16,6 +16,7 @@ from urllib.parse import urljoin, urlsplit
 from fiftyone_revseg.escape import one_line
 
 from .backoff import Backoff, retry_after
+from .body_limit import AnswerTooLargeError, limit_body
 from .event_loop import LoopThread
 from .secret import Secret
 from .served import KEY_NAME, is_here
@@ -118,6 +119,8 @@ class Client:
                 passing=True,
             )
         except openai.APIConnectionError as error:
+            if isinstance(error.__cause__, AnswerTooLargeError):
+                return Failure(f"The answer of the server at {self.url} {error.__cause__}")
             return Failure(self._broken(error), passing=True)
         except openai.APIStatusError as error:
             status = error.status_code
@@ -217,7 +220,11 @@ def _http_client(url: str) -> Any:
     mounts = None if _proxies(url) else {"https://": None}
     try:
         return openai.DefaultAsyncHttpxClient(
-            follow_redirects=False, trust_env=not plain, mounts=mounts
+            follow_redirects=False,
+            trust_env=not plain,
+            mounts=mounts,
+            headers={"Accept-Encoding": "identity"},  # or a small body could be a large answer
+            event_hooks={"response": [limit_body]},
         )
     except OSError as error:
         raise ValueError(
