@@ -16,6 +16,7 @@ _UNPRINTABLE = re.compile(
 )
 # What means something anywhere in Markdown, and what does at the beginning of a line only
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|~$&])")
+_LINK = re.compile(r"(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?<=\w)(?=@)|(?<=\bmailto:)|(?<=\bxmpp:)", re.I)
 _BLOCK = re.compile(r"^[ \t]*(?:([#+=:-])|(\d+)([.)]))?", re.MULTILINE)
 
 # Spreadsheets also skip spaces before a formula, and begin one after a tab or a line break. A text
@@ -59,13 +60,16 @@ def one_line(text: Any, width: int | None = None) -> str:
 def markdown(text: Any) -> str:
     """Keeps a text from being read as Markdown or HTML, links and pictures included.
 
+    Of addresses, too, links are made: there, an invisible character (U+2060) keeps them apart.
+
     Args:
         text: any text; its line breaks stay, spaces at the beginning of a line do not
 
     Returns:
         Markdown that shows the text
     """
-    return _BLOCK.sub(_unblock, _MARKDOWN.sub(r"\\\1", printable(text)))
+    text = _MARKDOWN.sub(r"\\\1", printable(text))
+    return _LINK.sub("\u2060", _BLOCK.sub(_unblock, text))
 
 
 def _unblock(found: re.Match[str]) -> str:

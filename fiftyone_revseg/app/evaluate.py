@@ -76,7 +76,7 @@ class Evaluate(foo.Operator):
         _queries_input(inputs, ctx)
         if is_clips(videos):
             label = "Clips last only as long as their view: the figures are shown, but not kept"
-            inputs.view("clips", types.Notice(label=label))
+            forms.tell(inputs, "clips", label)
             return form
         prop = inputs.str(
             "eval_key",

@@ -15,12 +15,35 @@ import fiftyone.operators.types as types
 from fiftyone_revseg.dataset.jobs import make_jobs
 from fiftyone_revseg.dataset.ownership import ForeignLabelsError, check_jobs, check_label_field
 from fiftyone_revseg.dataset.schema import valid_label_field
+from fiftyone_revseg.escape import markdown, markdown_line
 from fiftyone_revseg.presets import preset_names, resolve
 from fiftyone_revseg.reasoning.serving.served import KEY_NAME, check_url
 from fiftyone_revseg.reasoning.spec import BOX_CONVENTIONS
 
 #: How FiftyOne's own label field is called where nothing else was said
 DEFAULT_LABEL_FIELD = "revseg"
+
+
+def tell(
+    inputs: types.Object,
+    name: str,
+    title: str,
+    text: str = "",
+    view: type[types.AlertView] = types.Notice,
+) -> types.Property:
+    """Says something in a form.
+
+    Args:
+        inputs: the form
+        name: a name for the message, unlike that of any other part of the form
+        title: what to say. The App reads it as Markdown, which is why both are escaped here
+        text (""): more of it
+        view (Notice): ``types.Notice``, ``types.Warning`` or ``types.Error``
+
+    Returns:
+        the part of the form
+    """
+    return inputs.view(name, view(label=markdown(title), description=markdown(text)))
 
 
 def refuse(inputs: types.Object, name: str, message: str) -> None:
@@ -31,7 +54,7 @@ def refuse(inputs: types.Object, name: str, message: str) -> None:
         name: a name for the message, unlike that of any other part of the form
         message: what is wrong and what to do, in one sentence
     """
-    error = inputs.view(name, types.Error(label=message))
+    error = tell(inputs, name, message, view=types.Error)
     error.invalid = True
     error.error_message = message
 
@@ -225,7 +248,7 @@ def model_inputs(inputs: types.Object, ctx: Any) -> bool:
         "tracker",
         label="Tracker",
         description="A SAM 2 checkpoint: a name, a hub id or a path. By default "
-        + (preset.tracker if preset else "the model's"),
+        + (markdown_line(preset.tracker) if preset else "the model's"),
         view=suggest(known_trackers()),
     )
     valid &= check(prop, problem(check_tracker, tracker) if tracker else None)
@@ -307,7 +330,7 @@ def tell_of(inputs: types.Object, preset: Any) -> None:
     missing = sum(weights.size for weights in preset.weights if not is_on_disk(weights))
     if missing:
         label = f"{missing / 1e9:.1f} GB will be downloaded first"
-        inputs.view("download_notice", types.Notice(label=label))
+        tell(inputs, "download_notice", label)
     if preset.license and preset.license != "Apache-2.0":
         label = f"Licence: {preset.license}"
-        inputs.view("license_warning", types.Warning(label=label, description=preset.description))
+        tell(inputs, "license_warning", label, preset.description, types.Warning)

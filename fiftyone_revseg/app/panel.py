@@ -326,9 +326,8 @@ def look(ctx: foo.ExecutionContext) -> Page:
     page.images = images_of(ctx.view, page.sample)
     page.answers = explain(page.sample, page.label_field, page.images)
     if not page.answers:
-        page.nothing = (
-            f"This sample has not been segmented into '{page.label_field}', or not to the end."
-        )
+        name = markdown_line(page.label_field)
+        page.nothing = f"This sample has not been segmented into '{name}', or not to the end."
         return page
     wanted = ctx.panel.state.page or 0
     page.number = min(max(0, int(wanted)), len(page.answers) - 1)

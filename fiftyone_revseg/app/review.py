@@ -45,7 +45,7 @@ class _Review(foo.Operator):
                 what = "All objects of the view"
             if _label_ids(ctx):
                 what = "The objects with the selected labels"
-            inputs.view("several", types.Notice(label=what))
+            forms.tell(inputs, "several", what)
         view = types.PromptView(label=self.config.label, submit_button_label=self.name.capitalize())
         return types.Property(inputs, view=view)
 

@@ -32,7 +32,7 @@ from fiftyone_revseg.dataset.jobs import (
 from fiftyone_revseg.dataset.ownership import check_label_field
 from fiftyone_revseg.dataset.resume import RETRIED
 from fiftyone_revseg.dataset.runs import list_at_work
-from fiftyone_revseg.escape import markdown_line
+from fiftyone_revseg.escape import markdown, markdown_line
 
 _ASKED = {
     "one": "One query",
@@ -280,7 +280,7 @@ class Stop(foo.Operator):
         if not active:
             forms.refuse(inputs, "nothing", "Nothing is running on this dataset")
         for title in active.values():
-            inputs.view(f"run_{len(inputs.properties)}", types.Notice(label=title))
+            forms.tell(inputs, f"run_{len(inputs.properties)}", title)
         view = types.PromptView(label="ReVSeg: stop", submit_button_label="Stop")
         return types.Property(inputs, view=view)
 
@@ -391,7 +391,7 @@ def _at_work(inputs: types.Object, ctx: foo.ExecutionContext, label_field: str) 
             "anyway",
             default=False,
             label="Begin although another run is at work on this field",
-            description=f"What both do is done twice. At work: {'; '.join(runs)}",
+            description=f"What both do is done twice. At work: {markdown('; '.join(runs))}",
         )
 
 
@@ -434,7 +434,7 @@ def _estimate(
         description = f"The last run, of {last['model']}, took {seconds:.1f} s per video"
     else:
         description = "The time is known after the first run on this dataset"
-    inputs.view("estimate", types.Notice(label=" · ".join(parts), description=description))
+    forms.tell(inputs, "estimate", " · ".join(parts), description)
 
 
 def _last_run(dataset: fo.Dataset, label_field: str) -> dict[str, Any]:

@@ -232,7 +232,8 @@ def _checkpoint_inputs(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
     prop = inputs.str(
         "folder",
         label="Folder",
-        description=f"Where the run and its checkpoint go. By default, {_home(name)}",
+        description="Where the run and its checkpoint go. By default, "
+        + markdown_line(_home(name)),
     )
     message = None
     if folder.exists() and not folder.is_dir():
@@ -240,7 +241,7 @@ def _checkpoint_inputs(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
     elif folder.is_dir() and any(folder.iterdir()):
         if (folder / "run.json").is_file():
             label = "There is a run in this folder: with the same settings it goes on"
-            inputs.view("resumes", types.Notice(label=label))
+            forms.tell(inputs, "resumes", label)
         else:
             message = f"'{folder}' is not empty, and holds no run: choose another folder"
     forms.check(prop, message)
@@ -262,13 +263,13 @@ def _settings_inputs(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
     config = _config(ctx)
     each = config.prompts * config.rollouts
     parts = [f"{config.steps} steps of {each} answers", _expected_time(ctx.dataset, config)]
-    inputs.view(
+    forms.tell(
+        inputs,
         "cost",
-        types.Warning(
-            label="Training takes long and all of the machine: " + " · ".join(filter(None, parts)),
-            description="Schedule it, unless the model and the number of steps are small: what is "
-            "not scheduled stops when this window is closed",
-        ),
+        "Training takes long and all of the machine: " + " · ".join(filter(None, parts)),
+        "Schedule it, unless the model and the number of steps are small: what is not scheduled "
+        "stops when this window is closed",
+        types.Warning,
     )
 
 
