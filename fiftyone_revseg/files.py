@@ -17,6 +17,7 @@ import re
 import secrets
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,8 @@ _LOCK = ".writer-lock"
 _OLD = ".replaced"
 _TOKEN = re.compile(r"[0-9a-f]{16}")
 _LOCK_TIMEOUT = 60  # seconds; what is done under a lock takes milliseconds
+_MAX_NAME = 255  # bytes that file systems take
+_ROOM = 2**20  # bytes that must be free
 _EXCHANGE = 2  # the flag of renameat2 on Linux and of renamex_np on macOS
 _HERE = -100  # Linux: paths are relative to the working directory
 
@@ -130,6 +133,43 @@ def name_for_ffmpeg(path: str | Path) -> str:
     return str(path) if os.path.isabs(path) else os.path.join(os.getcwd(), path)
 
 
+def check_writable(path: str | Path, folder: bool = True) -> None:
+    """Finds out whether something can be written before there is something to write.
+
+    It leaves nothing behind, not even the folders that are missing.
+
+    Args:
+        path: the folder where files are to be, or a file
+        folder (True): whether it is a folder
+
+    Raises:
+        OSError: if nothing can be written there; says why, and what to do, in a sentence
+    """
+    path = Path(path).expanduser().absolute()
+    try:
+        if path.is_dir() and not folder:
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        parent = path if folder else path.parent
+        while not os.path.lexists(parent):
+            parent = parent.parent
+        if not parent.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"'{parent}' is a file")
+        for part in path.relative_to(parent).parts:
+            if len(os.fsencode(part)) > _MAX_NAME or "\0" in part:
+                raise OSError(errno.ENAMETOOLONG, "the name is too long, or none")
+        # Permission bits alone say nothing of a file system that is read-only or full
+        with tempfile.TemporaryFile(dir=parent) as file:
+            file.write(bytes(_ROOM))
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OSError(
+            f"Nothing can be written to '{path}' ({reason}): choose another place, or make room "
+            "there"
+        ) from error
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Writes a text file in UTF-8."""
     with replacing(path) as partial:
@@ -167,21 +207,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return value
-
-
-def check_writable(directory: str | Path) -> None:
-    """Checks that something can be written to a folder, before it is made; leaves nothing there.
-
-    Args:
-        directory: the folder, which need not exist, nor those around it
-
-    Raises:
-        OSError: if nothing can be
-    """
-    directory = Path(directory).absolute()
-    there = next(path for path in (directory, *directory.parents) if os.path.lexists(path))
-    with _workplace(there / "check") as place:
-        (place / "check").write_bytes(bytes(4096))
 
 
 def is_partial(name: str) -> bool:

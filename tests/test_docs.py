@@ -396,8 +396,10 @@ def test_apply_to_a_dataset(my_videos, my_cameras, my_frames, tmp_path):
     def mask_files(names, said):
         paths = names["dataset"].values("frames.filed.detections.mask_path", unwind=True)
         paths = {path for path in paths if path}
-        assert paths == {str(path) for path in (tmp_path / "masks").glob("*/*.png")}
-        assert str(tmp_path / "masks" / "world-0" / "000001_1.png") in paths
+        assert paths == {str(path) for path in (tmp_path / "masks").glob("*/*/*/*.png")}
+        (run,) = (r for r in revseg.list_runs(names["dataset"]) if r["label_field"] == "filed")
+        folder = tmp_path / "masks" / names["dataset"].name / run["run_key"]
+        assert str(folder / f"world-0-{names['dataset'].first().id}" / "000001_1.png") in paths
 
     run_page(
         "apply-to-a-dataset.md",

@@ -11,6 +11,7 @@ import pytest
 
 from fiftyone_revseg import files
 from fiftyone_revseg.files import (
+    check_writable,
     is_partial,
     locked,
     replacing,
@@ -342,3 +343,32 @@ def test_a_file_that_is_too_large_for_a_limit_leaves_the_old_one(tmp_path):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "File too large" in done.stderr
     assert contents(tmp_path) == {"file": "old"}
+
+
+def test_what_can_be_written_is_found_out_and_nothing_is_left(tmp_path):
+    before = tmp_path.stat().st_mtime_ns
+    check_writable(tmp_path / "new" / "er" / "file.json", folder=False)
+    check_writable(tmp_path / "new")
+    check_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert tmp_path.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("path", "folder", "reason"),
+    [
+        ("", False, "it is a folder"),
+        ("file", True, "is a file"),
+        ("file/under.json", False, "is a file"),
+        ("dangling", True, "is a file"),
+        ("x" * 256, False, "too long"),
+        (f"{'x' * 256}/file", False, "too long"),
+        ("/proc/nothing/there", False, ""),
+        ("null\0", False, ""),
+    ],
+)
+def test_what_cannot_be_written_is_said(tmp_path, path, folder, reason):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OSError, match=f"Nothing can be written to .*{reason}"):
+        check_writable(tmp_path / path, folder)

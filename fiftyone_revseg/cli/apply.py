@@ -192,6 +192,7 @@ def apply(
     from fiftyone_revseg.dataset.jobs import check_collection, make_jobs, source_dataset
     from fiftyone_revseg.dataset.ownership import check_label_field
     from fiftyone_revseg.dataset.schema import valid_label_field
+    from fiftyone_revseg.files import check_writable
 
     samples = samples if limit is None else samples.limit(limit)
     try:
@@ -199,6 +200,8 @@ def apply(
         label_field = valid_label_field(label_field)
         videos = check_collection(samples, group_slice)
         check_label_field(source_dataset(videos), label_field, replace_foreign_labels)
+        if masks_dir is not None:
+            check_writable(masks_dir)
         if not make_jobs(videos.limit(1), None, query_field):
             echo("There are no videos, so there is nothing to do")
             return

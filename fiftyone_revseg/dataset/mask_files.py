@@ -1,45 +1,49 @@
-"""Masks as files beside the database, on request."""
+"""Masks as files beside the database, on request.
+
+A file belongs to one sample and to one run, which its path names, and so to one dataset and one
+label field: others may use the same folder. Nothing is ever written over another file. Those of an
+earlier result go when the new one is in the database.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 
+import fiftyone as fo
 import numpy as np
+from bson import ObjectId
+from fiftyone.core.odm import get_db_conn
 from PIL import Image
 
 from fiftyone_revseg.dataset.jobs import Job
 from fiftyone_revseg.dataset.labels import SampleLabels
+from fiftyone_revseg.dataset.registered_runs import list_registered
+from fiftyone_revseg.names import safe_name
+
+#: In a run's record: the folder in which its own folder of masks is
+MASKS_FOLDER = "masks_folder"
 
 
 class MaskFiles:
-    """Writes masks to ``<directory>/<video>/<frame>_<object>.png``.
+    """Writes masks to ``<folder>/<video>-<sample id>/<frame>_<object>.png``.
 
-    A file holds the part of the mask inside of the detection's box, 255 where the object is, as
-    FiftyOne expects it. Frames are numbered from 1.
+    Those of a clip are in a folder of their own in there, ``<first>-<last>``. A file holds the part
+    of the mask inside of the detection's box, 255 where the object is, as FiftyOne expects it.
+    Frames are numbered from 1.
 
     Args:
-        directory: where the folders of the videos go
-        filepaths: the paths of all videos of the dataset: of those that have the same name, the
-            folders get the sample's id, too
+        folder: the run's own
     """
 
-    def __init__(self, directory: str | Path, filepaths: Iterable[str]):
-        self._directory = Path(directory).expanduser().absolute()
-        self._names = Counter(_stem(path) for path in filepaths)
-
-    def folder(self, job: Job) -> Path:
-        """Returns the folder for the masks of a job."""
-        name = _stem(job.filepath)
-        # A group of images has no name of its own, and that of its first image is no video's
-        shared = self._names[name] > 1 or job.images
-        return self._directory / (f"{name}-{job.sample_id}" if shared else name)
+    def __init__(self, folder: Path):
+        self._folder = folder
 
     def move_out(self, job: Job, labels: SampleLabels) -> None:
-        """Moves the masks of labels from memory to files, and removes those of earlier results.
+        """Moves the masks of labels from memory to files.
 
         Args:
             job: the :class:`fiftyone_revseg.dataset.jobs.Job`
@@ -49,8 +53,9 @@ class MaskFiles:
         Raises:
             OSError: if a file cannot be written
         """
-        folder = self.folder(job)
-        written = set()
+        folder = self._folder / _name(job)
+        if job.support is not None:
+            folder /= f"{job.support[0]:06d}-{job.support[1]:06d}"
         for number, detections in labels.frames.items():
             for detection in detections.detections:
                 path = folder / f"{number:06d}_{detection.index}.png"
@@ -58,21 +63,90 @@ class MaskFiles:
                 _save(path, detection.mask)
                 detection.mask = None
                 detection.mask_path = str(path)
-                written.add(path.name)
-        for path in folder.glob("*.png") if folder.is_dir() else ():
-            match = re.fullmatch(r"(\d{6,})_\d+\.png", path.name)
-            if match and path.name not in written and _is_in(int(match[1]), job):
-                path.unlink()
 
 
-def _is_in(number: int, job: Job) -> bool:
-    return job.support is None or job.support[0] <= number <= job.support[1]
+class ReplacedMaskFiles:
+    """Removes the files of results that have been replaced, and of runs that were killed.
+
+    Only files of runs into this label field of this dataset go, of the very sample that was
+    written, and no label of the sample may refer to them any more. A clone of the dataset refers to
+    the same files, so those of runs that a clone remembers, too, stay.
+
+    Args:
+        dataset: the :class:`fiftyone.core.dataset.Dataset`
+        method: the kind of run
+        label_field: the label field
+        run_key: the run that is at work
+    """
+
+    def __init__(self, dataset: fo.Dataset, method: str, label_field: str, run_key: str):
+        self._dataset = dataset
+        others = get_db_conn().datasets.find({"_id": {"$ne": dataset._doc.id}}, {"runs": True})
+        shared = {key for other in others for key in other.get("runs") or ()}
+        self._folders = [
+            Path(run[MASKS_FOLDER], run["run_key"])
+            for run in list_registered(dataset, method)
+            if run.get(MASKS_FOLDER)
+            and run["label_field"] == label_field
+            and run["run_key"] not in shared
+            and (not run["alive"] or run["run_key"] == run_key)
+        ]
+
+    def remove(self, job: Job) -> None:
+        """Removes the files of a job's earlier results.
+
+        Args:
+            job: the :class:`fiftyone_revseg.dataset.jobs.Job`, whose labels are in the database
+        """
+        folders = [folder / _name(job) for folder in self._folders]
+        found = [path for folder in folders for path in folder.rglob("*") if _is_of(path, job)]
+        if not found:
+            return
+        used = set(self._paths_in_labels(job))
+        of_dataset = {folder.parent for folder in self._folders}
+        for path in found:
+            if str(path) not in used:
+                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # one is not empty
+                    for folder in path.parents:
+                        folder.rmdir()
+                        if folder in of_dataset:
+                            break
+
+    def _paths_in_labels(self, job: Job) -> Iterator[str]:
+        """The files that labels of the job's samples refer to, in whatever field."""
+        if job.images:
+            schema, collection = self._dataset.get_field_schema(), self._dataset._sample_collection
+            query = {"_id": {"$in": [ObjectId(sample_id) for sample_id, _ in job.images]}}
+        else:
+            schema = self._dataset.get_frame_field_schema() or {}
+            collection = self._dataset._frame_collection
+            query = {"_sample_id": ObjectId(job.sample_id)}
+        names = [k for k, v in schema.items() if getattr(v, "document_type", None) is fo.Detections]
+        for stored in collection.find(query, [f"{name}.detections.mask_path" for name in names]):
+            for name in names:
+                for detection in (stored.get(name) or {}).get("detections", ()):
+                    if detection.get("mask_path"):
+                        yield detection["mask_path"]
 
 
-def _stem(filepath: str) -> str:
-    path = Path(filepath)
+def masks_folder(directory: str | Path, dataset: fo.Dataset) -> Path:
+    """Returns the folder for the masks of a dataset's runs in the one that was asked for."""
+    return Path(directory).expanduser().absolute() / safe_name(dataset.name)
+
+
+def _name(job: Job) -> str:
+    path = Path(job.filepath)
     # Of a pattern such as "walk/%05d.jpg", the folder has the name
-    return path.parent.name if "%" in path.name else path.stem
+    stem = path.parent.name if "%" in path.name else path.stem
+    return f"{safe_name(stem)}-{job.sample_id}"
+
+
+def _is_of(path: Path, job: Job) -> bool:
+    match = re.fullmatch(r"(\d{6,})_\d+\.(png|\d+\.tmp)", path.name)
+    if match is None:
+        return False
+    return job.support is None or job.support[0] <= int(match[1]) <= job.support[1]
 
 
 def _save(path: Path, mask: np.ndarray) -> None:

@@ -15,6 +15,12 @@ import fiftyone as fo
 from fiftyone_revseg.dataset.at_work import WORK, pack, runs_at_work, say, twice
 from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.jobs import Job
+from fiftyone_revseg.dataset.mask_files import (
+    MASKS_FOLDER,
+    MaskFiles,
+    ReplacedMaskFiles,
+    masks_folder,
+)
 from fiftyone_revseg.dataset.registered_runs import RegisteredRun, list_registered
 from fiftyone_revseg.pipeline import RevSeg, Segmentation
 from fiftyone_revseg.types import Status
@@ -125,6 +131,7 @@ class Run(RegisteredRun):
         settings: see :func:`fiftyone_revseg.dataset.record.settings_of`
         pipeline: the :class:`fiftyone_revseg.pipeline.RevSeg`
         jobs: what there is to do
+        masks_dir (None): a directory for masks as files
         anyway (False): whether to do it although another run is doing the same
 
     Raises:
@@ -138,8 +145,10 @@ class Run(RegisteredRun):
         settings: dict[str, Any],
         pipeline: RevSeg,
         jobs: Sequence[Job],
+        masks_dir: str | Path | None = None,
         anyway: bool = False,
     ):
+        folder = None if masks_dir is None else masks_folder(masks_dir, dataset)
         super().__init__(
             dataset,
             _METHOD,
@@ -148,14 +157,24 @@ class Run(RegisteredRun):
             settings=settings,
             device=pipeline.device,
             versions=versions(),
-            **{WORK: pack(jobs)},
+            **{WORK: pack(jobs), MASKS_FOLDER: None if folder is None else str(folder)},
             **_counts_of(summary),
         )
+        self._masks_folder = folder
         self._summary = summary
         summary.run_key = self.run_key
         # Registered before it looks around, so that of two that begin at once one sees the other
         if not anyway:
             self._refuse_twice(jobs)
+
+    def mask_files(self) -> MaskFiles | None:
+        """Returns what writes masks to files, if that was asked for."""
+        return self._masks_folder and MaskFiles(self._masks_folder / self.run_key)
+
+    def replaced_mask_files(self) -> ReplacedMaskFiles:
+        """Returns what removes the files of earlier results."""
+        name = self._summary.label_field
+        return ReplacedMaskFiles(self._dataset, _METHOD, name, self.run_key)
 
     def _refuse_twice(self, jobs: Sequence[Job]) -> None:
         others = runs_at_work(self._dataset, _METHOD, self._summary.label_field)

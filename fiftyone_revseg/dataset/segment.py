@@ -22,7 +22,6 @@ from fiftyone_revseg.dataset.jobs import (
 )
 from fiftyone_revseg.dataset.labels import make_labels
 from fiftyone_revseg.dataset.load import load_model
-from fiftyone_revseg.dataset.mask_files import MaskFiles
 from fiftyone_revseg.dataset.model import RevSegModel
 from fiftyone_revseg.dataset.ownership import check_jobs, check_label_field
 from fiftyone_revseg.dataset.progress import InWork, OnProgress, Reporter
@@ -33,6 +32,7 @@ from fiftyone_revseg.dataset.schema import declare_fields, valid_label_field
 from fiftyone_revseg.dataset.writer import LabelWriter
 from fiftyone_revseg.engine import Engine, LocalEngine
 from fiftyone_revseg.engine.shards import Shard
+from fiftyone_revseg.files import check_writable
 from fiftyone_revseg.pipeline import Progress, RevSeg, Segmentation
 
 logger = logging.getLogger(__name__)
@@ -93,8 +93,9 @@ def segment_view(
         confidence_thresh (None): a confidence under which detections are not written
         classes (None): labels to which detections are restricted
         group_slice (None): the slice with the videos, if the dataset is grouped
-        masks_dir (None): a directory for masks as files, ``<video>/<frame>_<object>.png``. By
-            default, masks are in the database
+        masks_dir (None): a directory for masks as files,
+            ``<dataset>/<run>/<video>-<sample id>/<frame>_<object>.png``, which other datasets and
+            label fields may use, too. By default, masks are in the database
         progress (None): whether to show a progress bar; or a function that is called with a
             :class:`fiftyone_revseg.dataset.progress.RunProgress`. By default, as FiftyOne is
             configured
@@ -119,6 +120,7 @@ def segment_view(
     Raises:
         ValueError: if there is nothing to segment, an argument is not valid, or another run is
             at work on the same; nothing has been written then
+        OSError: if nothing can be written to ``masks_dir``
     """
     label_field = valid_label_field(label_field)
     check_overwrite(overwrite)
@@ -126,6 +128,8 @@ def segment_view(
     dataset = source_dataset(samples)
     dataset.reload()  # another process may have added fields since
     check_label_field(dataset, label_field, replace_foreign_labels)
+    if masks_dir is not None:
+        check_writable(masks_dir)
     shard = Shard.parse(shard) if isinstance(shard, str) else shard
     if isinstance(engine, str) or (engine is None and workers is not None):
         with open_engine(engine, workers, model) as opened:
@@ -187,11 +191,12 @@ def segment_view(
     )
     if not left.todo:
         return summary
-    run = Run(dataset, summary, settings, pipeline, left.todo, anyway)
-    files = MaskFiles(masks_dir, dataset.values("filepath")) if masks_dir else None
+    run = Run(dataset, summary, settings, pipeline, left.todo, masks_dir, anyway)
     writer = _Writer(
         pipeline=pipeline,
-        writer=LabelWriter(dataset, label_field, clips, files),
+        writer=LabelWriter(
+            dataset, label_field, clips, run.mask_files(), run.replaced_mask_files()
+        ),
         label_options={
             "confidence_thresh": confidence_thresh,
             "classes": classes,

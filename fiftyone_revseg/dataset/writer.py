@@ -2,7 +2,8 @@
 
 The order is what makes it safe to kill: first the sample-level fields of an earlier result go, then
 the frames are written, and last, in one write to one document, the sample-level fields. Whoever
-finds these knows that the frames are there.
+finds these knows that the frames are there. Masks as files are new ones, so that the old labels
+have theirs for as long as they are there; then those go.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pymongo import UpdateOne
 from fiftyone_revseg.dataset.changes import LabelSum, keep_sums
 from fiftyone_revseg.dataset.jobs import Job, select_by_id
 from fiftyone_revseg.dataset.labels import SampleLabels, reasoning_of, status_of
-from fiftyone_revseg.dataset.mask_files import MaskFiles
+from fiftyone_revseg.dataset.mask_files import MaskFiles, ReplacedMaskFiles
 from fiftyone_revseg.dataset.record import frames_of
 
 Document = dict[str, Any]  # as it is in the database
@@ -36,6 +37,7 @@ class LabelWriter:
         label_field: the label field
         clips (None): the view of clips that jobs with a ``clip_id`` come from
         mask_files (None): what moves masks to files. By default, they go to the database
+        replaced (None): what removes the files of earlier results
     """
 
     def __init__(
@@ -44,17 +46,24 @@ class LabelWriter:
         label_field: str,
         clips: Any = None,
         mask_files: MaskFiles | None = None,
+        replaced: ReplacedMaskFiles | None = None,
     ):
         self._dataset = dataset
         self._label_field = label_field
         self._clips = clips
         self._mask_files = mask_files
+        self._replaced = replaced
 
     def write(self, job: Job, labels: SampleLabels) -> None:
         """Writes the labels of one job. They are in the database when this returns."""
         if job.images:
             self._write_images(job, labels)
-            return
+        else:
+            self._write_video(job, labels)
+        if self._replaced is not None:
+            self._replaced.remove(job)
+
+    def _write_video(self, job: Job, labels: SampleLabels) -> None:
         if not self.is_there(job):
             raise ValueError("The sample was deleted meanwhile")
         source = SourceFields(self._dataset[job.sample_id], self._label_field)

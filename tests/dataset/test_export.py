@@ -232,7 +232,7 @@ def test_samples_without_results_are_skipped_aloud(dataset, videos, tmp_path, na
 @pytest.mark.parametrize("name", ["coco-tracks", "youtube-vos", "mot"])
 def test_what_cannot_be_read_is_skipped_aloud(dataset, tmp_path, name):
     segment(dataset, prompt_field="query", masks_dir=tmp_path / "stored", overwrite=True)
-    (tmp_path / "stored" / "a" / "000007_1.png").unlink()
+    next((tmp_path / "stored").rglob(f"a-{dataset.first().id}/000007_1.png")).unlink()
     dataset.add_sample(fo.Sample(str(tmp_path / "missing.mp4")))
     summary = export_results(dataset, tmp_path / "out", name)
     first, last = dataset.first().id, dataset.last().id

@@ -373,7 +373,10 @@ def test_masks_as_files(make_dataset, videos, tmp_path):
     in_database, in_files = (make_dataset(*samples(videos)) for _ in range(2))
     revseg.segment_view(in_database, pipeline(hidden=(3,)), queries="both")
     revseg.segment_view(in_files, pipeline(hidden=(3,)), queries="both", masks_dir=tmp_path)
-    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == sorted(
+    (run,) = list_runs(in_files)
+    first = in_files.first()
+    folder = tmp_path / in_files.name / run["run_key"] / f"a-{first.id}"
+    assert sorted(p.name for p in folder.iterdir()) == sorted(
         f"{k:06d}_{i}.png" for k in range(1, 11) if k != 4 for i in (1, 2)
     )
     for sample, other in zip(in_database, in_files, strict=True):
@@ -388,7 +391,10 @@ def test_masks_as_files(make_dataset, videos, tmp_path):
                 assert np.array_equal(*masks)
     # A rerun leaves no file that no label points at
     revseg.segment_view(in_files, pipeline(), queries="the cat", masks_dir=tmp_path, overwrite=True)
-    assert len(list((tmp_path / "a").iterdir())) == 10
+    assert not folder.exists()
+    paths = in_files.values("frames.revseg.detections.mask_path", unwind=True)
+    assert sorted(paths) == sorted(map(str, tmp_path.rglob("*.png")))
+    assert len({path for path in paths if f"a-{first.id}" in path}) == 10
 
 
 def test_masks_of_videos_with_one_name_do_not_mix(make_dataset, videos, tmp_path):
@@ -397,7 +403,7 @@ def test_masks_of_videos_with_one_name_do_not_mix(make_dataset, videos, tmp_path
     write_video(other, WIDTH, HEIGHT, FRAMES)
     dataset = make_dataset(fo.Sample(videos[0]), fo.Sample(str(other)))
     revseg.segment_view(dataset, pipeline(), queries="the cat", masks_dir=tmp_path / "masks")
-    folders = sorted(p.name for p in (tmp_path / "masks").iterdir())
+    folders = sorted(p.name for p in (tmp_path / "masks").glob("*/*/*"))
     assert folders == sorted(f"a-{sample_id}" for sample_id in dataset.values("id"))
 
 
