@@ -13,8 +13,10 @@ from fiftyone_revseg.dataset.jobs import check_collection
 from fiftyone_revseg.dataset.masks import (
     LabelledVideo,
     Unusable,
+    group_by_text,
     iter_videos,
     masks_path,
+    reason_of,
     union,
     with_progress,
 )
@@ -39,6 +41,7 @@ class Comparison:
         unusable: id -> why it could not be compared, in words
         other_status: the ids of those whose status differs
         other_keyframe: the ids of those whose key frames differ
+        remarks: id -> what else is to be known about a video, in words
         view: those that were compared, the least agreement first
     """
 
@@ -52,6 +55,7 @@ class Comparison:
     unusable: dict[str, str] = field(default_factory=dict, repr=False)
     other_status: list[str] = field(default_factory=list, repr=False)
     other_keyframe: list[str] = field(default_factory=list, repr=False)
+    remarks: dict[str, list[str]] = field(default_factory=dict, repr=False)
     view: Any = field(default=None, repr=False)
 
     @property
@@ -72,9 +76,8 @@ class Comparison:
         for name, ids in ((self.field_a, self.missing_a), (self.field_b, self.missing_b)):
             if ids:
                 lines.append(f"  no labels in '{name}': {len(ids)} (first {ids[0]})")
-        for reason in dict.fromkeys(self.unusable.values()):
-            ids = [i for i, why in self.unusable.items() if why == reason]
-            lines.append(f"  {reason} ({len(ids)}, first {ids[0]})")
+        said = {i: [reason] for i, reason in self.unusable.items()}
+        lines += [f"  {line}" for line in group_by_text(said) + group_by_text(self.remarks)]
         return "\n".join(lines)
 
 
@@ -146,13 +149,11 @@ def _measure(
     """The agreement on one video, and whether each of the fields has labels there."""
     queries = _common_queries(video, field_a, field_b)
     lacking, labelled = np.zeros(2), [False, False]
-    for number, found in video.frames([field_a, field_b]):
+    for _, found in video.frames([field_a, field_b]):
         labelled = [
             before or found[name] is not None
             for before, name in zip(labelled, (field_a, field_b), strict=True)
         ]
-        if number not in video.numbers:
-            continue
         for query in queries:
             masks = [
                 union([d for d in found[name] or () if _is_of(d, query)], video.size)[None]
@@ -174,9 +175,10 @@ def _compare(video: LabelledVideo | Unusable, result: Comparison) -> float | Non
     a, b = result.field_a, result.field_b
     try:
         value, labelled = _measure(video, a, b)
-    except ValueError as error:  # the file with a mask is gone
-        result.unusable[video.id] = str(error)
+    except Exception as error:  # for example the file with a mask is gone
+        result.unusable[video.id] = reason_of(error)
         return None
+    result.remarks[video.id] = video.remarks
     for has_labels, ids in zip(labelled, (result.missing_a, result.missing_b), strict=True):
         if not has_labels:
             ids.append(video.id)

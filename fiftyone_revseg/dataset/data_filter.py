@@ -22,9 +22,11 @@ from fiftyone_revseg.dataset.jobs import (
 from fiftyone_revseg.dataset.masks import (
     LabelledVideo,
     Unusable,
+    group_by_text,
     iter_videos,
     masks_path,
     paste,
+    reason_of,
     with_progress,
 )
 from fiftyone_revseg.dataset.numbers import check_number_field
@@ -59,6 +61,7 @@ class FilterSummary:
         dropped: the ids of all others
         shifted: id -> by how many frames the true masks are early, or late if negative
         failures: why videos could not be measured, in words -> their ids; all are dropped, too
+        remarks: id -> what else is to be known about a video, in words
         seconds: the wall time in seconds
     """
 
@@ -69,6 +72,7 @@ class FilterSummary:
     dropped: list[str] = field(default_factory=list, repr=False)
     shifted: dict[str, int] = field(default_factory=dict, repr=False)
     failures: dict[str, list[str]] = field(default_factory=dict, repr=False)
+    remarks: dict[str, list[str]] = field(default_factory=dict, repr=False)
     seconds: float = 0.0
 
     def __str__(self) -> str:
@@ -84,6 +88,7 @@ class FilterSummary:
             )
         for reason, ids in self.failures.items():
             lines.append(f"  {reason} ({len(ids)}, first {ids[0]})")
+        lines += [f"  {line}" for line in group_by_text(self.remarks)]
         return "\n".join(lines)
 
 
@@ -165,6 +170,7 @@ def filter_view(
         else:
             report.video = video.name
             decided.write(video, _measure(video, gt_field, tracker, starts, report))
+            summary.remarks[video.id] = getattr(video, "remarks", [])
         report.done += 1
     summary.seconds = time.perf_counter() - started
     return summary
@@ -270,7 +276,7 @@ def _measure(
         with video.open() as opened:
             return measure_video(opened, truth, tracker, starts, progress)
     except Exception as error:  # whatever is wrong with one video, the others are measured
-        return " ".join(str(error).split()) or type(error).__name__
+        return reason_of(error)
 
 
 def true_masks(video: LabelledVideo, gt_field: str) -> list[Truth]:
@@ -290,7 +296,7 @@ def true_masks(video: LabelledVideo, gt_field: str) -> list[Truth]:
     annotated = []
     width, height = video.size
     for number, found in video.frames([gt_field]):
-        if found[gt_field] is None or number not in video.numbers:
+        if found[gt_field] is None:
             continue
         frame = number - video.numbers.start
         annotated.append(frame)

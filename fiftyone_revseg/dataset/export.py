@@ -23,9 +23,11 @@ from fiftyone_revseg.dataset.jobs import check_collection
 from fiftyone_revseg.dataset.masks import (
     LabelledVideo,
     Unusable,
+    group_by_text,
     iter_videos,
     masks_path,
     paste,
+    reason_of,
     with_progress,
 )
 from fiftyone_revseg.dataset.progress import OnProgress
@@ -62,10 +64,8 @@ class ExportSummary:
 
     def __str__(self) -> str:
         lines = [f"{self.exported} of {self.total} exported as '{self.format}' to {self.directory}"]
-        for reason in dict.fromkeys(self.skipped.values()):
-            ids = [i for i, why in self.skipped.items() if why == reason]
-            samples = ids[0] if len(ids) == 1 else f"{len(ids)} samples, first {ids[0]}"
-            lines.append(f"  skipped: {reason} ({samples})")
+        skipped = group_by_text({i: [reason] for i, reason in self.skipped.items()})
+        lines += [f"  skipped: {line}" for line in skipped]
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
 
@@ -124,6 +124,7 @@ def export_results(
 
     summary = ExportSummary(str(directory), format, total=count_samples(samples))
     created = _create(directory)
+    remarks: dict[str, list[str]] = {}
     try:
         with ExitStack() as stack:
             exporter = make(directory, label_field, images, stack)
@@ -131,9 +132,13 @@ def export_results(
             for video in with_progress(videos, summary.total, progress, "Exporting"):
                 try:
                     exporter.add(video)
-                    summary.exported += 1
-                except ValueError as error:  # what is wrong with one video must not stop the rest
-                    summary.skipped[video.id] = str(error)
+                except OSError:  # nothing can be written
+                    raise
+                except Exception as error:  # what is wrong with one video must not stop the rest
+                    summary.skipped[video.id] = reason_of(error)
+                    continue
+                summary.exported += 1
+                remarks[video.id] = getattr(video, "remarks", [])
             if not summary.exported:
                 reason = next(iter(summary.skipped.values()))
                 raise ValueError(
@@ -141,7 +146,7 @@ def export_results(
                     f"{reason}"
                 )
             exporter.finish()
-            summary.notes = exporter.notes()
+            summary.notes = exporter.notes() + group_by_text(remarks)
     except OSError as error:  # for example of a full disk
         raise ValueError(f"Nothing more can be written to {directory}: {error}") from error
     finally:
@@ -240,7 +245,7 @@ class _Exporter:
         labelled = False
         for number, found in video.frames([self.label_field]):
             detections = found[self.label_field]
-            if detections is None or number not in video.numbers:
+            if detections is None:
                 continue
             labelled = True
             objects = defaultdict(list)
@@ -250,7 +255,7 @@ class _Exporter:
                         f"Detections in '{self.label_field}' have no index, so they are no tracks "
                         "of objects"
                     )
-                objects[int(detection.index)].append(detection)
+                objects[detection.index].append(detection)
             yield number, dict(objects)
         if not labelled:
             raise ValueError(f"There are no labels in '{self.label_field}'")
@@ -273,8 +278,10 @@ class _CocoTracks(_Exporter):
         tracks: dict[int, _Track] = {}
         for number, objects in self.frames(video):
             for index, detections in objects.items():
-                track = tracks.setdefault(index, _Track(detections[0], len(video.numbers)))
-                track.add(number - video.numbers.start, detections, video.size)
+                if index not in tracks:
+                    tracks[index] = _Track(detections[0], len(video.numbers))
+                tracks[index].add(number - video.numbers.start, detections, video.size)
+        annotations = {index: track.to_dict() for index, track in sorted(tracks.items())}
         width, height = video.size
         size = {"width": width, "height": height, "length": len(video.numbers)}
         video_id = len(self._videos) + 1
@@ -289,17 +296,17 @@ class _CocoTracks(_Exporter):
                 "sample_id": video.id,
             }
         )
-        for index in sorted(tracks):
+        for index, found in annotations.items():
             self._count += 1
-            track = tracks[index]
-            category = self._categories.setdefault(track.label, len(self._categories) + 1)
+            label = tracks[index].label
+            category = self._categories.setdefault(label, len(self._categories) + 1)
             annotation = {
                 "id": self._count,
                 "video_id": video_id,
                 "category_id": category,
                 "iscrowd": 0,
                 **size,
-                **track.to_dict(),
+                **found,
                 "index": index,
             }
             self._file.write(("," if self._count > 1 else "") + "\n" + _json(annotation))
@@ -369,10 +376,11 @@ class _YouTubeVOS(_Exporter):
         queries: dict[str, list[str]] = {}
         written, overlapping = set(), 0
         for number, found in self.frames(video):
-            canvases: list[np.ndarray | None] = [None] * max(found, default=0)
-            for index, detections in sorted(found.items()):
+            for index in found:
                 if not 1 <= index <= 255:
                     raise ValueError(f"A PNG holds objects with an index of 1 to 255, not {index}")
+            canvases: list[np.ndarray | None] = [None] * max(found, default=0)
+            for index, detections in sorted(found.items()):
                 canvas = np.zeros(video.size[::-1], bool)
                 for detection in detections:
                     paste(canvas, detection)
@@ -425,8 +433,13 @@ class _MOT(_Exporter):
         rows = []
         for number, objects in self.frames(video):
             for index, detections in objects.items():
+                if index < 0:
+                    raise ValueError(f"MOTChallenge has no objects with a negative index ({index})")
                 rows += [_mot_row(number, index, found, video.size) for found in detections]
-        lines = [",".join(f"{value:.10g}" for value in row) + "\n" for row in sorted(rows)]
+        lines = []
+        for number, index, *values in sorted(rows):
+            cells = [str(number), str(index), *(f"{value:.10g}" for value in values)]
+            lines.append(",".join(cells) + "\n")
         with self.written.replacing(self.directory / f"{video.name}.txt") as partial:
             partial.write_text("".join(lines), encoding="utf-8")
 
@@ -444,6 +457,7 @@ class _JSONLines(_Exporter):
         if not records:
             raise ValueError(f"There is no trajectory in '{self.label_field}'")
         answers = video.values.get(f"{self.label_field}_answers")
+        lines = []
         for record in records:
             query, support = record["trajectory"]["query"], record.get("support")
             own = [
@@ -460,7 +474,8 @@ class _JSONLines(_Exporter):
                 "answers": own,
                 **record,
             }
-            self._file.write(_json(line) + "\n")
+            lines.append(_json(line) + "\n")
+        self._file.write("".join(lines))
 
 
 #: Name of a format -> what writes it

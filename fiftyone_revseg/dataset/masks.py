@@ -7,9 +7,10 @@ does not matter.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,25 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.core.labels as fol
 import numpy as np
+from PIL import Image
+from pymongo.errors import PyMongoError
 
+from fiftyone_revseg.dataset.extent import Extents
 from fiftyone_revseg.dataset.jobs import is_clips, is_image_groups
 from fiftyone_revseg.dataset.progress import OnProgress, RunProgress
 from fiftyone_revseg.dataset.schema import valid_label_field
-from fiftyone_revseg.dataset.stored_detection import StoredDetection
+from fiftyone_revseg.dataset.stored_detection import StoredDetection, check_detection
 from fiftyone_revseg.names import safe_name, safe_names
 from fiftyone_revseg.video import open_video
+from fiftyone_revseg.video.diagnosis import check_frame_size
 from fiftyone_revseg.video.images import is_pattern
+
+logger = logging.getLogger(__name__)
 
 _SAMPLE_FIELDS = ("answers", "status", "trajectory")  # what is read beside the masks
 
 
-@dataclass(frozen=True)
+@dataclass
 class LabelledVideo:
     """One video, clip or group of images, and how to get at its labels.
 
@@ -42,6 +49,8 @@ class LabelledVideo:
         size: the (width, height) in pixels
         numbers: its frame numbers, in order; of a clip, those in the whole video
         values: the sample-level fields, such as "revseg_status"
+        remarks: what a reader of the results must know, in words that are the same for all videos
+            of which they are true; complete once its frames were walked over
     """
 
     id: str
@@ -52,6 +61,7 @@ class LabelledVideo:
     size: tuple[int, int]
     numbers: range
     values: dict[str, Any] = field(repr=False)
+    remarks: list[str] = field(repr=False)
     _source: Any = field(repr=False)
 
     def frames(self, label_fields: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -61,18 +71,29 @@ class LabelledVideo:
             label_fields: the label fields, without "frames."
 
         Yields:
-            the frame number, and a dict that maps each label field to its list of
-            :class:`fiftyone.core.labels.Detection` (or :class:`StoredDetection`, which reads like
-            one), or to None where the frame has no such value
+            the frame number, which is one of :attr:`numbers`, and a dict that maps each label
+            field to its list of :class:`fiftyone.core.labels.Detection` (or
+            :class:`StoredDetection`, which reads like one), or to None where the frame has no such
+            value
+
+        Raises:
+            ValueError: if there is a label that cannot be what it should be; the message names it
         """
         for number, stored in _stored_frames(self._source, label_fields, bool(self.images)):
-            yield number, {name: _detections(value) for name, value in stored.items()}
+            if number not in self.numbers:
+                if any(stored.values()) and _OUTSIDE not in self.remarks:
+                    self.remarks.append(_OUTSIDE)
+                continue
+            yield number, {name: _detections(v, number, name) for name, v in stored.items()}
 
     def open(self) -> Any:
         """Opens the video, see :func:`fiftyone_revseg.video.open_video`; of a clip, its part."""
         if self.images:
             return open_video(list(self.images))
         return open_video(self.filepath, (self.numbers.start - 1, self.numbers.stop - 1))
+
+
+_OUTSIDE = "labels on frames that the video does not have were left out"
 
 
 @dataclass(frozen=True)
@@ -145,15 +166,55 @@ def iter_videos(samples: Any, label_fields: Sequence[str]) -> Iterator[LabelledV
     paths = [masks_path(samples, name) for name in label_fields]
     beside = [f"{name}_{suffix}" for name in label_fields for suffix in _SAMPLE_FIELDS]
     beside = [name for name in beside if samples.has_field(name)]
+    extents = Extents()
     if is_image_groups(samples):
         for group in samples.iter_dynamic_groups():
-            yield _of_images(group.select_fields([*paths, *beside]), beside)
+            yield _of_images(group.select_fields([*paths, *beside]), beside, extents)
         return
     names = _names(samples)
     for sample in samples.select_fields([*paths, *beside]).iter_samples():
         name = names[sample.id]
         values = {k: sample[k] for k in beside}
-        yield _usable(sample.id, (sample.id,), name, sample.filepath, (), values, sample)
+        yield _usable(sample.id, (sample.id,), name, sample.filepath, (), values, sample, extents)
+
+
+def reason_of(error: Exception) -> str:
+    """Says in words what keeps one video from being worked on, so that the others go on.
+
+    Args:
+        error: what was raised
+
+    Returns:
+        the reason
+
+    Raises:
+        PyMongoError: if that is what the error is: without its database, nothing goes on
+    """
+    if isinstance(error, PyMongoError):
+        raise error
+    if isinstance(error, (RuntimeError, ValueError)) and str(error):
+        return " ".join(str(error).split())
+    logger.warning("A video cannot be worked on", exc_info=error)
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def group_by_text(texts: Mapping[str, Sequence[str]]) -> list[str]:
+    """Says what is true of videos, once for all of which it is.
+
+    Args:
+        texts: id of a video -> what is to be said about it
+
+    Returns:
+        lines that end in the id of the video, or in the number of them and the first id
+    """
+    ids: dict[str, list[str]] = {}
+    for video_id, said in texts.items():
+        for text in said:
+            ids.setdefault(text, []).append(video_id)
+    return [
+        f"{text} ({own[0] if len(own) == 1 else f'{len(own)} samples, first {own[0]}'})"
+        for text, own in ids.items()
+    ]
 
 
 def with_progress(
@@ -203,7 +264,7 @@ def object_masks(sample: Any, label_field: str, size: tuple[int, int, int]) -> n
     """
     found: dict[int, np.ndarray] = {}
     for number, stored in _stored_frames(sample, [label_field]):
-        for detection in _detections(stored[label_field]) or ():
+        for detection in _detections(stored[label_field], number, label_field) or ():
             masks = found.setdefault(detection.index, np.zeros(size, bool))
             paste(masks[number - 1], detection)
     if not found:
@@ -236,6 +297,8 @@ def paste(canvas: np.ndarray, detection: fol.Detection) -> None:
     if mask is None:
         mask = np.ones((max(rows, 0), max(columns, 0)), bool)
     elif abs(mask.shape[0] - rows) > 1 or abs(mask.shape[1] - columns) > 1:  # not just rounding
+        if not mask.size:
+            raise ValueError(f"the mask in the box {list(detection.bounding_box)} has no pixels")
         mask = _scaled(mask, max(rows, 1), max(columns, 1))
     # Boxes of other tools may reach out of the frame
     skip_y, skip_x = max(-top, 0), max(-left, 0)
@@ -244,18 +307,38 @@ def paste(canvas: np.ndarray, detection: fol.Detection) -> None:
 
 
 def _mask_of(detection: fol.Detection) -> np.ndarray | None:
-    if detection.mask is not None:
-        return np.asarray(detection.mask) > 0
-    if not detection.mask_path:
-        return None
     try:
+        mask = detection.mask
+    except Exception as error:  # whatever the stored bytes are
+        raise ValueError(f"a mask in the database is damaged ({error})") from error
+    if mask is None:
+        if not detection.mask_path:
+            return None
+        mask = _read_mask(detection)
+    mask = np.asarray(mask)
+    if mask.ndim != 2:
+        where = f"in {detection.mask_path}" if detection.mask_path else "in the database"
+        raise ValueError(
+            f"the mask {where} has the shape {mask.shape}: a mask has rows and columns, and one"
+            " value for each pixel"
+        )
+    return mask > 0
+
+
+def _read_mask(detection: fol.Detection) -> Any:
+    path = detection.mask_path
+    try:
+        with Image.open(path) as image:
+            check_frame_size(path, *image.size)
         mask = detection.get_mask()
+        if mask is None:
+            raise ValueError("it is no picture")
     except Exception as error:
         raise ValueError(
-            f"The mask in {detection.mask_path} cannot be read ({error}): put the file back, or "
-            "segment the video again"
+            f"The mask in {path} cannot be read ({error}): put the file back, or segment the video "
+            "again"
         ) from error
-    return np.asarray(mask) > 0
+    return mask
 
 
 def _scaled(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
@@ -278,21 +361,30 @@ def _stored_frames(
         yield stored["frame_number"], {name: stored.get(name) for name in names}
 
 
-def _detections(stored: Any) -> list[Any] | None:
+def _detections(stored: Any, number: int, name: str) -> list[Any] | None:
+    """The detections in a field of a frame, each of which was checked."""
     if stored is None:
         return None
-    if isinstance(stored, dict):
-        return [StoredDetection(values) for values in stored["detections"]]
-    return list(stored.detections)
+    try:
+        if isinstance(stored, dict):
+            found: list[Any] = [StoredDetection(values) for values in stored["detections"] or ()]
+        else:
+            found = list(stored.detections)
+        for detection in found:
+            check_detection(detection)
+    except Exception as error:
+        why = error if isinstance(error, ValueError) else "it holds no list of detections"
+        raise ValueError(f"Frame {number} of '{name}' cannot be used: {why}") from error
+    return found
 
 
-def _of_images(group: Any, beside: Sequence[str]) -> LabelledVideo | Unusable:
+def _of_images(group: Any, beside: Sequence[str], extents: Extents) -> LabelledVideo | Unusable:
     ids, paths = group.values(["id", "filepath"])
     # One image alone holds the trajectory, and all of them the rest
     values = {name: next((v for v in group.values(name) if v), None) for name in beside}
     # A group has no name of its own, and its first image may be called as that of another
     name = safe_name(f"{_stem(paths[0])}-{ids[0]}")
-    return _usable(ids[0], tuple(ids), name, paths[0], tuple(paths), values, group)
+    return _usable(ids[0], tuple(ids), name, paths[0], tuple(paths), values, group, extents)
 
 
 def _usable(
@@ -303,42 +395,30 @@ def _usable(
     images: tuple[str, ...],
     values: dict[str, Any],
     source: Any,
+    extents: Extents,
 ) -> LabelledVideo | Unusable:
     of_clip = not images and source.has_field("support") and source.has_field("sample_id")
     clip = source.support if of_clip else None
+
+    def metadata() -> Any:
+        return (source.first() if images else source).metadata
+
+    def last_labelled() -> int:
+        return max(source.frames._get_frame_numbers_db(), default=0)
+
     try:
-        size, count = _extent(filepath, images, values, source, clip)
+        extent = extents.of(filepath, images, values, clip, metadata, last_labelled)
+        if clip is not None and not 1 <= clip[0] <= clip[1] <= extent.count:
+            raise ValueError(
+                f"The clip is of frames {clip[0]} to {clip[1]}, and its video has {extent.count}"
+            )
     except Exception as error:
-        return Unusable(sample_id, ids, name, filepath, values, str(error))
-    numbers = range(1, count + 1) if clip is None else range(clip[0], clip[1] + 1)
-    return LabelledVideo(sample_id, ids, name, filepath, images, size, numbers, values, source)
-
-
-def _extent(
-    filepath: str, images: tuple[str, ...], values: dict[str, Any], source: Any, clip: Any
-) -> tuple[tuple[int, int], int]:
-    """The (width, height) of a video, and how many frames it has as a whole."""
-    # What was seen when the video was segmented is exact; metadata, for example, does not know
-    # that a phone was held upright
-    for record in _records(values):
-        width, height = record["trajectory"]["source_size"]
-        count = record["trajectory"]["frame_table"]["frame_count"]
-        if width and height and count and (clip or not record.get("support")):
-            return (width, height), count
-    metadata = None if images else source.metadata
-    if metadata is not None and metadata.frame_width and metadata.total_frame_count:
-        # Containers may promise too few frames, and labels beyond them must not be lost
-        labelled = max(source.frames._get_frame_numbers_db(), default=0)
-        size = (metadata.frame_width, metadata.frame_height)
-        return size, max(metadata.total_frame_count, labelled)
-    with open_video(list(images) or filepath) as video:
-        return video.size, len(video)
-
-
-def _records(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for name, value in values.items():
-        if name.endswith("_trajectory"):
-            yield from (value or {}).get("segmentations", [])
+        return Unusable(sample_id, ids, name, filepath, values, reason_of(error))
+    numbers = range(1, extent.count + 1) if clip is None else range(clip[0], clip[1] + 1)
+    remarks = [extent.note] if extent.note else []
+    return LabelledVideo(
+        sample_id, ids, name, filepath, images, extent.size, numbers, values, remarks, source
+    )
 
 
 def _names(samples: Any) -> dict[str, str]:

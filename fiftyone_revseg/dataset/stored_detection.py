@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +18,7 @@ class StoredDetection:
     hours, for the frames of a benchmark. Whatever is not plain is left to such a one.
     """
 
-    _PLAIN = ("label", "index", "confidence", "bounding_box", "mask_path")
+    _PLAIN = ("label", "index", "bounding_box", "mask_path")
 
     def __init__(self, values: dict[str, Any]) -> None:
         self._values = values
@@ -36,6 +37,12 @@ class StoredDetection:
         # Asked of each detection, so without making a whole one
         return name in self._values or name in fol.Detection._fields_ordered
 
+    @property
+    def confidence(self) -> float | None:
+        """The confidence; None where there is none, or what is there is no number."""
+        value = self._values.get("confidence")
+        return value if isinstance(value, (int, float)) and math.isfinite(value) else None
+
     @cached_property
     def mask(self) -> np.ndarray | None:
         """The mask inside the box."""
@@ -45,3 +52,31 @@ class StoredDetection:
     @cached_property
     def _whole(self) -> fol.Detection:
         return fol.Detection.from_dict(self._values)
+
+
+def check_detection(detection: Any) -> None:
+    """Checks that a detection, whoever wrote it, can be drawn on its frame and told from others.
+
+    A box may reach out of its frame, as those of some tools do, but not by more than a frame.
+
+    Args:
+        detection: a :class:`StoredDetection` or :class:`fiftyone.core.labels.Detection`
+
+    Raises:
+        ValueError: if it has no box, or one that is not relative to its frame; or an index that is
+            no whole number
+    """
+    try:
+        x, y, w, h = detection.bounding_box
+        near = -1 <= x <= x + w <= 2 and -1 <= y <= y + h <= 2
+    except (TypeError, ValueError):
+        near = False
+    if not near:
+        box = detection.bounding_box
+        raise ValueError(
+            f"the box {list(box) if isinstance(box, (list, tuple)) else box} is not relative to the"
+            " frame: boxes are x, y, width, height from 0 to 1"
+        )
+    index = detection.index
+    if not isinstance(index, (int, type(None))) or isinstance(index, bool):
+        raise ValueError(f"the index {index!r} is no whole number, so it names no object")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,12 +23,15 @@ from fiftyone_revseg.dataset.masks import (
     Unusable,
     iter_videos,
     masks_path,
+    reason_of,
     with_progress,
 )
 from fiftyone_revseg.dataset.numbers import check_number_field, write_numbers
 from fiftyone_revseg.dataset.playback_fields import mark_playback
 from fiftyone_revseg.dataset.progress import OnProgress
 from fiftyone_revseg.dataset.schema import valid_label_field
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -213,7 +217,16 @@ def measure_drift(
 
 def _worst_drift(video: LabelledVideo | Unusable, label_field: str) -> float | None:
     if isinstance(video, Unusable):
+        logger.warning("%s is left out: %s", video.name, video.reason)
         return None
+    try:
+        return _worst_of(video, label_field)
+    except Exception as error:  # the others are to be measured, whatever is wrong with one
+        logger.warning("%s is left out: %s", video.name, reason_of(error))
+        return None
+
+
+def _worst_of(video: LabelledVideo, label_field: str) -> float | None:
     # index -> frame number -> area of the box, area of the mask, score
     objects: dict[Any, dict[int, tuple[float, float | None, float | None]]] = {}
     for number, found in video.frames([label_field]):

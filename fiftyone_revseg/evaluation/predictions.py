@@ -18,7 +18,14 @@ import fiftyone.core.labels as fol
 from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.jobs import Job, check_collection, make_jobs, source_dataset
 from fiftyone_revseg.dataset.labels import SampleLabels, status_of
-from fiftyone_revseg.dataset.masks import LabelledVideo, Unusable, iter_videos, with_progress
+from fiftyone_revseg.dataset.masks import (
+    LabelledVideo,
+    Unusable,
+    group_by_text,
+    iter_videos,
+    reason_of,
+    with_progress,
+)
 from fiftyone_revseg.dataset.ownership import check_jobs, check_label_field
 from fiftyone_revseg.dataset.progress import OnProgress
 from fiftyone_revseg.dataset.record import make_record
@@ -54,6 +61,7 @@ class LoadedPredictions:
         unused: how many files are of no expression or frame in the dataset
         refused: the files that were not read, as their names lead out of the archive
         skipped: video -> why nothing was loaded for it, in words
+        remarks: video -> what else is to be known about it, in words
     """
 
     label_field: str
@@ -66,6 +74,7 @@ class LoadedPredictions:
     unused: int = 0
     refused: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    remarks: dict[str, list[str]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [
@@ -84,6 +93,7 @@ class LoadedPredictions:
         if self.unused:
             lines.append(f"  {self.unused} files are of no expression or frame in the dataset")
         lines += [f"  skipped: {video}: {why}" for video, why in self.skipped.items()]
+        lines += [f"  {line}" for line in group_by_text(self.remarks)]
         return "\n".join(lines)
 
 
@@ -164,11 +174,13 @@ def load_predictions(
                 continue
             try:
                 answers = _read(video, found, model or files.path.stem, loaded)
-            except ValueError as error:  # what is wrong with one video must not stop the rest
-                loaded.skipped[name] = str(error)
+                if answers.expressions:
+                    writer.write(Job(video.id, video.filepath, ()), answers.labels())
+            except Exception as error:  # what is wrong with one video must not stop the rest
+                loaded.skipped[name] = reason_of(error)
                 continue
+            loaded.remarks[name] = answers.remarks
             if answers.expressions:
-                writer.write(Job(video.id, video.filepath, ()), answers.labels())
                 loaded.videos += 1
                 loaded.expressions += answers.expressions
                 loaded.masks += answers.masks
@@ -299,6 +311,7 @@ class _Answers:
     def __init__(self, video: LabelledVideo, model: str, shared: Collection[str]):
         self.expressions = 0
         self.masks = 0
+        self.remarks = video.remarks
         self._video = video
         self._model = model
         self._shared = shared

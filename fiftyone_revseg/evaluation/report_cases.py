@@ -98,7 +98,7 @@ def make_cases(
         a :class:`Case` for each of the scores, in the order of their videos in the dataset
     """
     from fiftyone_revseg.dataset.jobs import check_collection, is_image_groups, source_dataset
-    from fiftyone_revseg.dataset.masks import Unusable, iter_videos
+    from fiftyone_revseg.dataset.masks import Unusable, iter_videos, reason_of
 
     wanted = defaultdict(list)
     for score in scores:
@@ -115,11 +115,17 @@ def make_cases(
         if isinstance(video, Unusable):
             yield from (Case(score, note=video.reason) for score in own)
             continue
-        masks = read_masks(video, *compared, more=more)
-        sample = source_dataset(samples)[video.id] if video.images else samples[video.id]
-        asked = questions.of(video.ids, [score.query for score in own])
-        for score in own:
-            yield _case(evaluation, video, sample, masks, _question(score, asked), score)
+        try:
+            masks = read_masks(video, *compared, more=more)
+            sample = source_dataset(samples)[video.id] if video.images else samples[video.id]
+            asked = questions.of(video.ids, [score.query for score in own])
+            cases = [
+                _case(evaluation, video, sample, masks, _question(score, asked), score)
+                for score in own
+            ]
+        except Exception as error:
+            cases = [Case(score, note=reason_of(error)) for score in own]
+        yield from cases
     for own in wanted.values():
         note = "The video is not in the dataset any more"
         yield from (Case(score, note=note) for score in own)

@@ -108,12 +108,13 @@ class Scorer:
         self._untrue = 0
         self._unannotated = 0
         self._frames_left_out = 0
+        self._remarks: dict[str, list[str]] = {}
         self.models: set[str] = set()
         self.shared: list[SharedMasks] = []
 
     def pairs(self, videos: Iterator[LabelledVideo | Unusable]) -> Iterator[Pair]:
         """Walks over the videos, with the masks of no more than one in memory."""
-        from fiftyone_revseg.dataset.masks import Unusable
+        from fiftyone_revseg.dataset.masks import Unusable, reason_of
 
         for video in videos:
             name = self._name(video)
@@ -121,30 +122,33 @@ class Scorer:
                 self._fail(video, name, video.reason)
                 continue
             try:
-                yield from self._pairs_of(video, name)
-            except ValueError as error:  # a file with a mask is gone
-                self._fail(video, name, str(error))
+                found = self._pairs_of(video, name)
+            except Exception as error:  # for example a file with a mask is gone
+                self._fail(video, name, reason_of(error))
+                continue
+            self._remarks[video.id] = video.remarks
+            yield from found
 
-    def _pairs_of(self, video: LabelledVideo, name: str) -> Iterator[Pair]:
+    def _pairs_of(self, video: LabelledVideo, name: str) -> list[Pair]:
+        """What is to be measured on a video; nothing is noted of one on which that fails."""
         annotators = {}
         if self._per_annotator:
             annotators = by_annotator(_known(self._questions.of(video.ids, ())))
         sharing = {a: [q.expression for q in own] for a, own in annotators.items()}
         masks = read_masks(video, self._pred_field, self._gt_field, sharing, self._more)
-        questions = self._questions.of(video.ids, self._answered(video, masks))
-        self._untrue += len(questions) - len(_known(questions))
-        questions = _known(questions)
+        asked = self._questions.of(video.ids, self._answered(video, masks))
+        questions = _known(asked)
         counted = np.flatnonzero(masks.annotated)
+        unannotated = False
         if not len(counted):
             # An expression says itself that there is no such object; else nothing is known
-            self._unannotated += any(q.by_query or q.expression.objects for q in questions)
+            unannotated = any(q.by_query or q.expression.objects for q in questions)
             questions = [q for q in questions if q.expression.objects == ()]
             counted = np.arange(len(video.numbers))
-        self._frames_left_out += len(video.numbers) - len(counted)
         scored = ScoredVideo(video.id, video.ids, [video.numbers[int(k)] for k in counted])
-        self._videos.append(scored)
         single = len({question.expression.text for question in questions}) == 1
         foreground = rle_areas(masks.foreground or masks.union(masks.truth))[counted]
+        pairs = []
         for question in questions:
             targets = masks.targets(question)
             union = masks.union(targets)
@@ -158,9 +162,19 @@ class Scorer:
             scored.questions.append(question)
             scored.confidences.append(masks.confidence(question.expression))
             job = _Job(name, scored, question, about, foreground)
-            yield Pair(job, [predicted[k] for k in counted], truth, masks.size)
-        for annotator, own in annotators.items():
-            yield from self._shared_pairs(name, scored, masks, annotator, own, counted)
+            pairs.append(Pair(job, [predicted[k] for k in counted], truth, masks.size))
+        shared = [
+            self._shared_pairs(name, scored, masks, annotator, own, counted)
+            for annotator, own in annotators.items()
+        ]
+        self._untrue += len(asked) - len(_known(asked))
+        self._unannotated += unannotated
+        self._frames_left_out += len(video.numbers) - len(counted)
+        self._videos.append(scored)
+        for found, more in shared:
+            self.shared.append(found)
+            pairs += more
+        return pairs
 
     def _shared_pairs(
         self,
@@ -170,19 +184,21 @@ class Scorer:
         annotator: str,
         own: list[Question],
         counted: np.ndarray,
-    ) -> Iterator[Pair]:
+    ) -> tuple[SharedMasks, list[Pair]]:
         """The pairs of each expression of an annotator with each object that they describe."""
         objects = objects_of(own)
         ids = tuple(question.expression.id for question in own)
         j, f = np.zeros((2, len(own), len(objects)))
-        shared = SharedMasks(name, annotator, ids, j, f)
-        self.shared.append(shared)
-        size = masks.size
+        shared, size = SharedMasks(name, annotator, ids, j, f), masks.size
+        pairs = []
         for row, track in enumerate(masks.exclusive[annotator]):
             for column, question in enumerate(objects):
                 job = _Job(name, video, own[row], {}, np.zeros(0), shared, (row, column))
                 truth = masks.union(masks.targets(question))
-                yield Pair(job, [track[k] for k in counted], [truth[k] for k in counted], size)
+                pairs.append(
+                    Pair(job, [track[k] for k in counted], [truth[k] for k in counted], size)
+                )
+        return shared, pairs
 
     def _answered(self, video: LabelledVideo, masks: VideoMasks) -> list[str | None]:
         stored = video.values.get(f"{self._pred_field}_answers")
@@ -213,8 +229,13 @@ class Scorer:
         about = {"status": status, "reason": reason, "missing": missing}
         return masks.nothing() if missing or track is None else track, about
 
-    def add(self, job: _Job, frames: FrameScores) -> None:
-        """Takes what was measured of one pair."""
+    def add(self, job: _Job, frames: FrameScores | Exception) -> None:
+        """Takes what was measured of one pair, or the error that kept it from being measured."""
+        if isinstance(frames, Exception):
+            from fiftyone_revseg.dataset.masks import reason_of
+
+            job.score.update(missing=True, reason=reason_of(frames))
+            frames = FrameScores.of_nothing(len(job.video.numbers))
         if job.shared is not None:
             job.shared.j[job.cell], job.shared.f[job.cell] = frames.j.mean(), frames.f.mean()
             return
@@ -286,6 +307,8 @@ class Scorer:
 
     def notes(self) -> list[str]:
         """Says what a reader of the figures has to know."""
+        from fiftyone_revseg.dataset.masks import group_by_text
+
         scores = [score for video in self._videos for score in video.scores]
         notes = []
         reasons = Counter(score.reason or score.status for score in scores if score.missing)
@@ -309,7 +332,7 @@ class Scorer:
                 f"{self._frames_left_out} frames have no labels in '{self._gt_field}', not even "
                 "empty ones, and were left out"
             )
-        return notes
+        return notes + group_by_text(self._remarks)
 
 
 def _robustness(frames: FrameScores, foreground: np.ndarray, missing: bool) -> float | None:

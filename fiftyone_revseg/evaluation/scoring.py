@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -65,6 +64,11 @@ class FrameScores:
     intersection: np.ndarray
     pred_area: np.ndarray
     gt_area: np.ndarray
+
+    @classmethod
+    def of_nothing(cls, frames: int) -> FrameScores:
+        """Returns zeros for what was not measured."""
+        return cls(*np.zeros((3, frames)), *np.zeros((3, frames), np.int64))
 
 
 def score_rles(
@@ -129,7 +133,7 @@ def score_rles(
 
 def score_many(
     pairs: Iterable[Pair], workers: int | None = None
-) -> Iterator[tuple[Any, FrameScores]]:
+) -> Iterator[tuple[Any, FrameScores | Exception]]:
     """Measures many expressions, on several cores where that is worth it.
 
     Pairs are taken as they are needed, a few per worker, so that memory does not grow with their
@@ -141,10 +145,8 @@ def score_many(
             this process may use; 0 or 1 to measure in this process
 
     Yields:
-        the key and the :class:`FrameScores` of every pair, in the order of the pairs
-
-    Raises:
-        ValueError: if the masks of a pair do not fit each other; it names the pair's key
+        the key and the :class:`FrameScores` of every pair, in the order of the pairs; of a pair
+        that cannot be measured, as its masks do not fit each other, the error in their place
     """
     workers = usable_cores() if workers is None else workers
     pairs = iter(pairs)
@@ -160,18 +162,18 @@ def score_many(
     pairs = chain(first, pairs)
     if workers <= 1:
         for pair in pairs:
-            with _naming(pair):
-                scores = score_rles(pair.pred, pair.gt, pair.size)
-            yield pair.key, scores
+            yield pair.key, _score(pair.pred, pair.gt, pair.size)
         return
-    with Workers(score_rles, workers) as pool:
+    with Workers(_score, workers) as pool:
         waiting: deque[tuple[Pair, Future]] = deque()
         for pair in pairs:
             waiting.append((pair, pool.submit(pair.pred, pair.gt, pair.size)))
             if len(waiting) >= workers * _PAIRS_AHEAD:
-                yield _result(*waiting.popleft())
+                pair, future = waiting.popleft()
+                yield pair.key, future.result()
         while waiting:
-            yield _result(*waiting.popleft())
+            pair, future = waiting.popleft()
+            yield pair.key, future.result()
 
 
 def union_rles(rles: Sequence[RLE]) -> RLE | None:
@@ -202,17 +204,13 @@ def union_rles(rles: Sequence[RLE]) -> RLE | None:
     return _as_rle(union) if coco.area(union) else None
 
 
-def _result(pair: Pair, future: Future) -> tuple[Any, FrameScores]:
-    with _naming(pair):
-        return pair.key, future.result()
-
-
-@contextmanager
-def _naming(pair: Pair) -> Iterator[None]:
+def _score(
+    pred: Sequence[RLE | None], gt: Sequence[RLE | None], size: tuple[int, int]
+) -> FrameScores | Exception:
     try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{pair.key}: {error}") from error
+        return score_rles(pred, gt, size)
+    except Exception as error:  # the others are to be measured, whatever is wrong with these
+        return error
 
 
 def _scaled(rle: RLE, size: tuple[int, int]) -> RLE:

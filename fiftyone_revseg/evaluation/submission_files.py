@@ -19,6 +19,7 @@ import numpy as np
 
 from fiftyone_revseg.files import replacing
 from fiftyone_revseg.names import inside, is_junk
+from fiftyone_revseg.video.diagnosis import check_frame_size
 
 #: Name of a benchmark -> the folder in the archive that everything is in
 ROOTS = {"mevis": "", "ref-youtube-vos": "Annotations/"}
@@ -156,6 +157,7 @@ def decode_mask(data: bytes) -> np.ndarray:
 
     try:
         with Image.open(io.BytesIO(data)) as image:
+            check_frame_size("it", *image.size)
             if image.mode in ("RGBA", "LA", "PA"):
                 image = image.convert("RGB" if image.mode == "RGBA" else "L")
             values = np.asarray(image)

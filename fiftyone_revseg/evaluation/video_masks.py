@@ -124,7 +124,7 @@ def read_masks(
         a :class:`VideoMasks`
 
     Raises:
-        ValueError: if a file with a mask cannot be read
+        ValueError: if a label is not what it should be, or a file with a mask cannot be read
     """
     masks = VideoMasks(video.size, video.numbers)
     masks.annotated = np.zeros(len(video.numbers), bool)
@@ -133,8 +133,6 @@ def read_masks(
         name: [masks.nothing() for _ in sharing] for name, sharing in (exclusive or {}).items()
     }
     for number, found in video.frames([pred_field, gt_field, *more]):
-        if number not in video.numbers:
-            continue
         k = number - video.numbers.start
         canvas = _Canvas(video.size, found.get(VOID) or ())
         predicted, true = found[pred_field] or (), found[gt_field] or ()
@@ -149,8 +147,10 @@ def read_masks(
                 values = masks.confidences.setdefault(answered_by(detection), [])
                 values.append(float(detection.confidence))
         for detection in true:
-            areas = masks.boxes.setdefault(_object(detection), np.zeros(len(video.numbers)))
-            areas[k] += _area(detection)
+            key = _object(detection)
+            if key not in masks.boxes:
+                masks.boxes[key] = np.zeros(len(video.numbers))
+            masks.boxes[key][k] += _area(detection)
         for name, sharing in (exclusive or {}).items():
             shared = canvas.share(predicted, sharing)
             for track, rle in zip(masks.exclusive[name], shared, strict=True):
@@ -206,7 +206,9 @@ def _add(
     for detection in detections:
         groups[key(detection)].append(detection)
     for name, group in groups.items():
-        tracks.setdefault(name, masks.nothing())[k] = canvas.encode(group)
+        if name not in tracks:
+            tracks[name] = masks.nothing()
+        tracks[name][k] = canvas.encode(group)
 
 
 def _object(detection: Any) -> tuple[int | None, str | None]:

@@ -236,7 +236,7 @@ def view_rows(
         ValueError: if the view has no such fields
     """
     from fiftyone_revseg.dataset.jobs import check_collection
-    from fiftyone_revseg.dataset.masks import Unusable, iter_videos
+    from fiftyone_revseg.dataset.masks import Unusable, iter_videos, reason_of
     from fiftyone_revseg.evaluation.expressions import EXPRESSIONS, expressions_of
 
     name = label_field.removeprefix("frames.")
@@ -262,7 +262,11 @@ def view_rows(
         if video.id in dropped:
             skipped.append(Skipped(video.id, "", "the data filter dropped it"))
             continue
-        labels = [(number, found[name]) for number, found in video.frames([name])]
+        try:
+            labels = [(number, found[name]) for number, found in video.frames([name])]
+        except Exception as error:
+            skipped.append(Skipped(video.id, "", reason_of(error)))
+            continue
         labels = [(number, found) for number, found in labels if found is not None]
         questions = asked.get(video.id)
         if isinstance(questions, str):
@@ -313,7 +317,9 @@ def _objects(
             if wanted is not None and key not in wanted:
                 continue
             x, y, w, h = detection.bounding_box
-            here = tracks.setdefault(key, _nowhere(length))[number - first]
+            if key not in tracks:
+                tracks[key] = _nowhere(length)
+            here = tracks[key][number - first]
             here[:2] = np.fmin(here[:2], [x, y])  # parts of one object make one box
             here[2:] = np.fmax(here[2:], [x + w, y + h])
     return np.stack(list(tracks.values())) if tracks else np.empty((0, length, 4), np.float32)

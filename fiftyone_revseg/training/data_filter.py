@@ -82,7 +82,7 @@ def measure_video(
         if list(rle["size"]) != [height, width]:
             raise ValueError(
                 f"The true masks are of {list(rle['size'])} (h, w), and the video of "
-                f"{[height, width]}: compute the metadata of its sample anew"
+                f"{[height, width]}"
             )
     frames = _start_frames(objects, len(video), starts)
     # Sums over the starts of each object, for each offset, and how many there were

@@ -19,6 +19,7 @@ A, B = box(2, 2, 12, 12), box(16, 6, 28, 20, [0, 1, 2])
 CAT, DOG = Expression("0", "the cat", (1,), "easy"), Expression("1", "the dog", (2,), "hard")
 BOTH, NONE = Expression("2", "all", (1, 2), "easy"), Expression("3", "the bird", (), "no_target")
 ALL = [CAT, DOG, BOTH, NONE]
+GONE = "the video itself cannot be read, so its size and length are those of FiftyOne's metadata"
 PERFECT = {"the cat": A, "the dog": B, "all": A | B, "the bird": NOTHING}
 
 
@@ -39,7 +40,7 @@ def test_a_perfect_prediction_is_100(make_dataset):
     assert evaluation.table[-1]["expressions"] == 5
     assert evaluation.table[-1]["jf_low"] == evaluation.table[-1]["jf_high"] == 1
     assert evaluation.model == "a model"
-    assert evaluation.notes == ()
+    assert evaluation.notes == (f"{GONE} (2 samples, first {dataset.first().id})",)
     assert "all annotated frames count" in evaluation.protocol
     assert [score.found for score in evaluation.scores] == [1, 1, 1, None, 1]
 
@@ -96,7 +97,8 @@ def test_missing_predictions_are_zero_and_counted(make_dataset):
     assert [s.missing for s in evaluation.scores] == [jf == 0 for jf in figures]
     assert evaluation.table[-1]["missing"] == 8
     assert evaluation.table[-1]["jf"] == pytest.approx(0.2)
-    (note,) = evaluation.notes
+    note, gone = evaluation.notes
+    assert gone.startswith(GONE)
     assert note.startswith("8 of 10 predictions are missing and count as zero")
     assert "no labels in 'revseg' (4)" in note
     assert "never asked (3)" in note
@@ -123,9 +125,11 @@ def test_broken_videos_do_not_stop_the_rest(make_dataset):
 def test_expressions_without_truth_are_left_out_and_counted(make_dataset):
     unknown = Expression("9", "the fish", None)
     sample = make_sample("a", {1: A}, [CAT, unknown], {"the cat": A, "the fish": A})
-    evaluation = revseg.evaluate_view(make_dataset(sample), progress=False)
+    dataset = make_dataset(sample)
+    evaluation = revseg.evaluate_view(dataset, progress=False)
     assert len(evaluation.scores) == 1
-    assert evaluation.notes == ("1 expressions have no known truth, and were left out",)
+    untrue = "1 expressions have no known truth, and were left out"
+    assert evaluation.notes == (untrue, f"{GONE} ({dataset.first().id})")
 
 
 def test_queries_of_a_field_and_of_the_predictions(make_dataset):
@@ -194,7 +198,13 @@ def test_groups_of_images(make_dataset):
             sample[name] = frame[name].copy()
         sample["expressions"] = video["expressions"].copy()
         samples.append(sample)
-    groups = make_dataset(*samples).group_by("scene", order_by="number")
+    dataset = make_dataset(*samples)
+    groups = dataset.group_by("scene", order_by="number")
+    evaluation = revseg.evaluate_view(groups, progress=False)
+    assert [(s.jf, s.frames) for s in evaluation.scores] == [(1, FRAMES), (1 / FRAMES, FRAMES)]
+    assert evaluation.notes == (f"{GONE} ({dataset.first().id})",)
+
+    dataset.set_values("metadata", [None] * FRAMES)
     evaluation = revseg.evaluate_view(groups, progress=False)
     # No image can be opened, so not even the size is known
     assert [s.missing for s in evaluation.scores] == [True, True]

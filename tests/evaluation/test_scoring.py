@@ -212,8 +212,6 @@ def test_what_does_not_fit_is_named():
         union_rles([wrong, *right])
     with pytest.raises(ValueError, match="different sizes"):
         union_rles([rle, {**rle, "size": [5, 3]}])
-    with pytest.raises(ValueError, match=r"clip 7: .*frame 0"):
-        list(score_many([Pair("clip 7", [None], [rle], (3, 5))], workers=0))
 
 
 def expressions(count, frames=40):
@@ -221,6 +219,19 @@ def expressions(count, frames=40):
     for k in range(count):
         pred, gt = rng.random((2, frames, 8, 9)) < 0.4
         yield Pair(("video", k), encode_masks(pred), encode_masks(gt), (9, 8))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_pair_that_does_not_fit_does_not_stop_the_others(workers):
+    (rle,) = encode_masks(np.ones((1, 3, 5), bool))
+    wrong = Pair("wrong", [None], [rle], (3, 5))
+    pairs = [*expressions(30), wrong, *expressions(30)]
+    found = list(score_many(pairs, workers))
+    assert [key for key, _ in found] == [pair.key for pair in pairs]
+    errors = {key: str(got) for key, got in found if isinstance(got, Exception)}
+    assert errors == {
+        "wrong": "the true mask of frame 0 is of [3, 5] (h, w), but its video of [5, 3]"
+    }
 
 
 def test_many_in_worker_processes():
