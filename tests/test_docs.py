@@ -347,7 +347,8 @@ def test_apply_to_a_dataset(my_videos, my_cameras, my_frames, tmp_path):
         assert own[:2] == third[:2]
         # What the page warns of
         rest = dataset[2:3]
-        rest.apply_model(names["model"], label_field="frames.third", prompt_field="query")
+        with pytest.raises(ValueError, match=r"without 'frames\.'"):
+            rest.apply_model(names["model"], label_field="frames.third", prompt_field="query")
         assert rest.count("frames.third") == 0
 
     def resume(names, said):

@@ -25,16 +25,16 @@ Support = tuple[int, int] | None
 #: A tag that asks for another result, so it keeps none from being replaced
 REJECTED = "rejected"
 
-# Where a file with a mask is says nothing about what a person did, and tags are looked at apart
-_LEFT_OUT = {"_id", "_cls", "tags", "mask_path"}
+# Copies have other ids and instances, and files with masks may move; tags are looked at apart
+_LEFT_OUT = {"_id", "_cls", "instance", "tags", "mask_path"}
 _SIZE = 8  # bytes of a sum
 
 
 class LabelSum:
     """Adds up labels in any order, so that it shows when one of them was changed.
 
-    Masks count as they are stored, and are not decoded. Ids, tags and the paths of files do not
-    count.
+    Masks count as they are stored, and are not decoded. Ids, instances, tags and the paths of files
+    do not count.
     """
 
     def __init__(self) -> None:
@@ -237,9 +237,9 @@ def _look_at_frames(
         by_sample.setdefault(result.sample_id, []).append(result)
     for sample_id, number, document in _read_frames(dataset, label_field, by_sample, images):
         value = document.get(label_field)
-        detections = value.get("detections") if isinstance(value, dict) else None
-        if not isinstance(detections, list):
+        if not isinstance(value, dict):
             continue
+        detections = value.get("detections") or []  # an emptied list is not stored at all
         for result in by_sample[sample_id]:
             if result.frames and result.frames[0] <= number <= result.frames[1]:
                 result.look_at(detections, ignored)

@@ -152,8 +152,8 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
         name = self.config.label_field
         if label_field != name:
             raise ValueError(
-                f"The masks would go to 'frames.{label_field}' and all else to fields named after "
-                f"'{name}', so they would not belong together: name the same field twice, "
+                f"apply_model was given the label_field {label_field!r} and the model {name!r}, so "
+                "that the masks would not belong to the other fields: name the same field twice, "
                 f"load_model(..., label_field={name!r}) and apply_model(..., "
                 f"label_field={name!r}), without 'frames.' before it"
             )
