@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import fiftyone as fo
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
+import numpy as np
 
+from fiftyone_revseg import pictures
 from fiftyone_revseg.app import forms
 from fiftyone_revseg.app.running import Report, result_of, run_delegated, stream
 from fiftyone_revseg.dataset import RunProgress
@@ -17,8 +19,10 @@ from fiftyone_revseg.dataset.correct import Correction, made_with
 from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.jobs import is_clips, is_image_groups
 from fiftyone_revseg.dataset.objects import StoredObject, find_object, find_place, list_objects
+from fiftyone_revseg.dataset.playback import ADVICE
 from fiftyone_revseg.escape import markdown
 from fiftyone_revseg.pipeline import Progress
+from fiftyone_revseg.video import VideoError, open_video
 
 
 def sample_of(ctx: foo.ExecutionContext) -> Any:
@@ -170,6 +174,51 @@ def model_arguments(ctx: foo.ExecutionContext, stored: StoredObject) -> dict[str
     return arguments
 
 
+def playback_warning(inputs: types.Object, stored: StoredObject, number: int | None = None) -> None:
+    """Says in a form that the App plays the video wrongly, if it does.
+
+    Args:
+        inputs: the form
+        stored: an object of the video
+        number (None): a frame number that the form names
+    """
+    playback = stored.place.playback
+    if playback is None or not playback.problem:
+        return
+    words = "Numbers here are those of the video's frames, which the labels have."
+    if not playback.unplayable and number is not None and number <= len(playback.pictures):
+        words += f" When the App says frame {number}, you see frame {playback.picture_of(number)}."
+    inputs.view(
+        "playback",
+        types.Warning(label=sentence(playback.problem), description=f"{words} {sentence(ADVICE)}."),
+    )
+
+
+def preview(stored: StoredObject, number: int, box: Sequence[float] | None) -> str | None:
+    """Draws a box on the picture of a frame, for a form.
+
+    Args:
+        stored: an object of the video
+        number: the frame number
+        box: the relative ``[x, y, width, height]`` box
+
+    Returns:
+        the picture as a ``data:`` address; None if it cannot be read
+    """
+    try:
+        with open_video(stored.place.filepath) as video:
+            image = video[number - 1]
+    except (VideoError, IndexError):
+        return None
+    height, width = image.shape[:2]
+    if box is not None:
+        x, y, w, h = box
+        corners = [x * width, y * height, (x + w) * width, (y + h) * height]
+        image = pictures.draw_boxes(image, [corners], [f"frame {number}"])
+    step = max(1, width // 480)
+    return pictures.data_uri(np.ascontiguousarray(image[::step, ::step]))
+
+
 def run(
     ctx: foo.ExecutionContext, title: str, work: Callable[[Progress], Correction]
 ) -> dict[str, Any] | Any:
@@ -229,6 +278,11 @@ def call(uri: str, samples: Any, delegate: bool, params: dict[str, Any]) -> Any:
     context = {kind: samples, "params": params, "request_delegation": delegate}
     execution = foo.execute_operator(uri, context)
     return execution if delegate else result_of(execution)
+
+
+def sentence(words: str) -> str:
+    """Begins words with a capital."""
+    return words[:1].upper() + words[1:]
 
 
 def _group_of(view: Any, sample: fo.Sample) -> Any:

@@ -7,6 +7,7 @@ from fiftyone_revseg.app.evaluate import Evaluate
 from fiftyone_revseg.app.export import Export
 from fiftyone_revseg.app.filter import Filter
 from fiftyone_revseg.app.panel import ReasoningPanel
+from fiftyone_revseg.app.playable import Playable
 from fiftyone_revseg.app.propagate import Propagate
 from fiftyone_revseg.app.reground import Reground
 from fiftyone_revseg.app.review import Accept, Reject
@@ -26,6 +27,7 @@ OPERATORS = [
     Evaluate,
     Export,
     Filter,
+    Playable,
     Train,
 ]
 PANELS = [ReasoningPanel]

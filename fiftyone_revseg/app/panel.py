@@ -27,6 +27,7 @@ from fiftyone_revseg.dataset.explain import (
     picture_key,
     track_series,
 )
+from fiftyone_revseg.dataset.playback import ADVICE, playback_of
 from fiftyone_revseg.escape import markdown, markdown_block, markdown_line
 from fiftyone_revseg.video import VideoError
 
@@ -214,6 +215,7 @@ class ReasoningPanel(foo.Panel):
                     disabled=not 0 <= number < count,
                     variant="outlined",
                 )
+        panel.text(f"playback_{page.key}", "")  # measuring it takes as long as the pictures
         number = f"Answer {page.number + 1} of {count}\n\n" if count > 1 else ""
         panel.text("query", f"{number}### {markdown_line(answer.query) or '(no query)'}")
         severity = _SEVERITY.get(answer.status, types.Warning)
@@ -472,11 +474,19 @@ def _picture_values(page: Page, series: TrackSeries | None = None) -> dict[str, 
         found = make_pictures(answer, key, box)
     except VideoError as error:
         return {f"note_{page.key}": f"No pictures: {markdown(error.reason)}"}
-    values = {f"note_{page.key}": _note(answer)}
+    values = {f"note_{page.key}": _note(answer), f"playback_{page.key}": _playback(page)}
     for name, image in (("key_frame", found.key_frame), ("strip", found.strip)):
         if image is not None:
             values[f"{name}_{page.key}"] = pictures.data_uri(image)
     return values
+
+
+def _playback(page: Page) -> str:
+    """Says that the App plays the video wrongly, if it does."""
+    playback = None if page.images else playback_of(page.sample)
+    if playback is None or not playback.problem:
+        return ""
+    return f"**Beware: {markdown(playback.problem)}.** The pictures below are right; {ADVICE}."
 
 
 def _note(answer: Explanation) -> str:

@@ -11,9 +11,18 @@ import fiftyone.operators.types as types
 from fiftyone_revseg.app import forms, models, objects
 from fiftyone_revseg.dataset.correct import propagate
 from fiftyone_revseg.dataset.objects import StoredObject
-from fiftyone_revseg.dataset.prompt_boxes import check_boxes, current_box, find_boxes
+from fiftyone_revseg.dataset.prompt_boxes import (
+    check_boxes,
+    check_frame,
+    current_box,
+    find_boxes,
+    misplaced,
+    pending_boxes,
+    refuse_misplaced,
+)
 
 _LABEL = "ReVSeg: propagate a corrected box"
+_SEEN = "seen_in_"  # and the number of the frame that a box is stored in
 _SIDES = {"left": "Left", "top": "Top", "width": "Width", "height": "Height"}
 
 
@@ -40,8 +49,9 @@ class Propagate(foo.Operator):
         stored = objects.object_input(inputs, ctx)
         if stored is not None:
             if not ctx.params.get("boxes"):
+                objects.playback_warning(inputs, stored)
                 _boxes_input(inputs, ctx, stored)
-            elif message := forms.problem(check_boxes, stored, _boxes(ctx, stored)):
+            elif message := _problem(ctx, stored):
                 forms.refuse(inputs, "wrong_boxes", message)
             objects.model_inputs(inputs, ctx, stored)
         view = types.PromptView(label=_LABEL, submit_button_label="Propagate")
@@ -49,8 +59,8 @@ class Propagate(foo.Operator):
 
     def execute(self, ctx: foo.ExecutionContext) -> Any:
         stored = objects.chosen_object(ctx)
-        boxes = _boxes(ctx, stored)
-        check_boxes(stored, boxes)
+        boxes, seen = _boxes(ctx, stored), _seen(ctx, stored)
+        _check(ctx, stored)
         sample, by = objects.sample_of(ctx), ctx.user_id
 
         def work(progress: Any) -> Any:
@@ -63,6 +73,7 @@ class Propagate(foo.Operator):
                 stored.support,
                 progress,
                 by,
+                seen,
             )
 
         return objects.run(ctx, self.resolve_run_name(ctx), work)
@@ -85,6 +96,7 @@ class Propagate(foo.Operator):
         tracker: str | None = None,
         device: str | None = None,
         delegate: bool = False,
+        seen: Mapping[int, int] | None = None,
     ) -> Any:
         """Tracks one object again.
 
@@ -102,6 +114,8 @@ class Propagate(foo.Operator):
             tracker (None): a tracker's short name, hub id or path
             device (None): for example "cuda:1"
             delegate (False): whether to schedule this rather than to do it now
+            seen (None): number of the frame that has a box -> the frame whose picture it was drawn
+                on, where the App shows another one
 
         Returns:
             a dict that says how it went, with a "summary" in words; if it was delegated, the
@@ -118,6 +132,8 @@ class Propagate(foo.Operator):
         }
         if boxes is not None:  # JSON has no whole numbers for keys
             params["boxes"] = [[n, None if b is None else list(b)] for n, b in boxes.items()]
+        if seen is not None:
+            params.update({f"{_SEEN}{number}": picture for number, picture in seen.items()})
         return objects.call(self.uri, sample_collection, delegate, params)
 
 
@@ -136,6 +152,7 @@ def _boxes_input(inputs: types.Object, ctx: foo.ExecutionContext, stored: Stored
     kind = _kind(ctx, stored)
     inputs.enum("start", choices.values(), default=kind, label="Track from", view=choices)
     if kind in ("selected", "changed"):
+        _seen_inputs(inputs, ctx, stored, selected if kind == "selected" else found)
         return
     first, last = stored.support
     number = inputs.int(
@@ -149,7 +166,59 @@ def _boxes_input(inputs: types.Object, ctx: foo.ExecutionContext, stored: Stored
     if kind == "box":
         for name, label in _SIDES.items():
             inputs.float(name, min=0, max=1, label=label, description="As a part of the frame")
-    forms.check(number, forms.problem(check_boxes, stored, _boxes(ctx, stored)))
+    forms.check(number, _problem(ctx, stored))
+
+
+def _seen_inputs(
+    inputs: types.Object, ctx: foo.ExecutionContext, stored: StoredObject, boxes: Mapping[int, Any]
+) -> None:
+    """Asks which picture boxes were drawn on, where the App shows that of another frame."""
+    first, last = stored.support
+    for number, picture in _misplaced(stored, boxes).items():
+        chosen = ctx.params.get(f"{_SEEN}{number}") or picture
+        prop = inputs.int(
+            f"{_SEEN}{number}",
+            default=picture,
+            min=first,
+            max=last,
+            label=f"The App stored a box in frame {number}, but showed another frame: which?",
+            description=f"Most likely frame {picture}, or one beside it. Below is frame {chosen}",
+        )
+        if forms.check(prop, forms.problem(check_frame, stored, chosen)):
+            image = objects.preview(stored, int(chosen), boxes[number])
+            if image:
+                inputs.str(
+                    f"picture_{number}_{chosen}", default=image, label="", view=types.ImageView()
+                )
+    if message := _problem(ctx, stored):
+        forms.refuse(inputs, "wrong_boxes", message)
+
+
+def _misplaced(stored: StoredObject, boxes: Mapping[int, Any]) -> dict[int, int]:
+    return {} if pending_boxes(stored) else misplaced(stored, boxes)
+
+
+def _seen(ctx: foo.ExecutionContext, stored: StoredObject) -> dict[int, int]:
+    """The frames on whose pictures boxes were drawn, as the form says."""
+    if not ctx.params.get("boxes") and _kind(ctx, stored) not in ("selected", "changed"):
+        return {}  # what is left of an earlier choice
+    return {
+        int(name.removeprefix(_SEEN)): int(value)
+        for name, value in ctx.params.items()
+        if name.startswith(_SEEN) and value is not None
+    }
+
+
+def _check(ctx: foo.ExecutionContext, stored: StoredObject) -> None:
+    """Raises a ``ValueError`` that says what is wrong with the boxes of a form."""
+    boxes, seen = _boxes(ctx, stored), _seen(ctx, stored)
+    check_boxes(stored, boxes, seen)
+    if not ctx.params.get("boxes") and _kind(ctx, stored) == "selected":
+        refuse_misplaced(stored, boxes or {}, seen)
+
+
+def _problem(ctx: foo.ExecutionContext, stored: StoredObject) -> str | None:
+    return forms.problem(_check, ctx, stored)
 
 
 def _kind(ctx: foo.ExecutionContext, stored: StoredObject) -> str:

@@ -39,6 +39,7 @@ class Reground(foo.Operator):
         if stored is not None:
             first, last = stored.support
             number: Any = ctx.params.get("frame_number") or stored.answer.get("keyframe")
+            objects.playback_warning(inputs, stored, number if isinstance(number, int) else None)
             prop = inputs.int(
                 "frame_number",
                 default=stored.answer.get("keyframe"),

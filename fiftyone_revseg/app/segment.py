@@ -20,6 +20,7 @@ from fiftyone_revseg.app.running import (
     stop_runs,
     stream,
 )
+from fiftyone_revseg.app.targets import playback_notice
 from fiftyone_revseg.dataset import list_runs, segment_view
 from fiftyone_revseg.dataset.changes import count_corrected
 from fiftyone_revseg.dataset.counting import count_samples
@@ -114,6 +115,7 @@ class Segment(foo.Operator):
             _at_work(inputs, ctx, label_field)
         if valid and label_field:
             _estimate(inputs, ctx, videos, label_field)
+            playback_notice(inputs, videos)
         return form
 
     def execute(self, ctx: foo.ExecutionContext) -> Any:

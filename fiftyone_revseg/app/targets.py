@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import fiftyone as fo
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
+from fiftyone import ViewField as F
 from fiftyone.operators.message import GeneratedMessage
 
 from fiftyone_revseg.app import forms
@@ -15,6 +17,11 @@ from fiftyone_revseg.app.running import result_of
 from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.jobs import check_collection, is_clips, is_image_groups
 from fiftyone_revseg.dataset.masks import detection_fields
+from fiftyone_revseg.dataset.playback import ADVICE, playback_of
+from fiftyone_revseg.dataset.playback_fields import PROBLEM
+
+_LOOKED_AT = 5  # videos, of which how they play is measured in a form
+_QUICK = 64 * 2**20  # bytes, of which the packets are read in no time
 
 #: Where the true objects are, unless the form names another field
 GT_FIELD = "ground_truth"
@@ -51,6 +58,30 @@ def videos_input(inputs: types.Object, ctx: foo.ExecutionContext) -> Any:
     except ValueError as error:
         forms.refuse(inputs, "no_videos", str(error))
         return None
+
+
+def playback_notice(inputs: types.Object, videos: Any) -> None:
+    """Says in a form if the App plays some of the videos wrongly, as far as that is known at once.
+
+    Args:
+        inputs: the form
+        videos: a collection of videos or clips
+    """
+    if is_image_groups(videos):
+        return
+    if videos.has_field(PROBLEM):
+        count = count_samples(videos.match(F(PROBLEM) != None))  # noqa: E711
+        where = "here"
+    else:
+        count, where = 0, "among the first"
+        for sample in videos.limit(_LOOKED_AT).select_fields("metadata").iter_samples():
+            if os.path.exists(sample.filepath) and os.path.getsize(sample.filepath) < _QUICK:
+                playback = playback_of(sample)
+                count += bool(playback and playback.problem)
+    if count:
+        label = f"The App plays {count} video{'s'[: count - 1]} {where} wrongly"
+        description = f"Masks are right, but are drawn on other pictures, or on none: {ADVICE}"
+        inputs.view("playback", types.Warning(label=label, description=description))
 
 
 def detections_to_choose(ctx: foo.ExecutionContext, videos: Any) -> list[str]:

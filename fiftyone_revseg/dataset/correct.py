@@ -85,6 +85,7 @@ def propagate(
     support: Sequence[int] | None = None,
     progress: Progress | None = None,
     by: str | None = None,
+    seen: Mapping[int, int] | None = None,
 ) -> Correction:
     """Tracks one object again from corrected boxes and replaces its masks on all frames.
 
@@ -114,23 +115,30 @@ def propagate(
             of a video have an object with this index
         progress (None): called as ``progress("track", done, total)``, in frames
         by (None): who corrects. By default, the name of the user that runs this
+        seen (None): number of the frame that has a box -> the frame whose picture it was drawn on,
+            where the App shows another one, see :mod:`fiftyone_revseg.dataset.playback`. Without
+            it, boxes that were moved or drawn where the App is wrong are refused; frame numbers
+            in ``boxes`` are exact
 
     Returns:
         a :class:`Correction`; ``print`` it
 
     Raises:
-        ValueError: if there is no such object, no box, or nothing to be found in it; nothing has
-            been written then
+        ValueError: if there is no such object, no box, or nothing to be found in it, or nobody
+            can tell which frame a box is about; nothing has been written then
     """
     started = time.perf_counter()
     stored = find_object(find_place(sample, label_field), index, support)
     detections = read_detections(stored)
-    prompts = resolve_prompts(stored, detections, boxes)
-    kinds = {n: "key frame" if boxes and boxes[n] is None else "box" for n in prompts}
+    prompts = resolve_prompts(stored, detections, boxes, seen)
+    seen = seen or {}
+    given = {seen.get(n, n): box for n, box in (boxes or {}).items()}
+    kinds = {n: "key frame" if n in given and given[n] is None else "box" for n in prompts}
+    drawn = {**prompts, **{n: prompts[frame] for n, frame in seen.items() if frame in prompts}}
     entries = [make_entry(stored, kinds[n], n, box, by) for n, box in prompts.items()]
     with _open(stored) as video:
         track = _track(stored, video, _tracker_of(model), prompts, progress)
-    write_correction(stored, detections, track, prompts, entries, None)
+    write_correction(stored, detections, track, prompts, entries, None, drawn)
     return _summary(stored, track, prompts, started)
 
 

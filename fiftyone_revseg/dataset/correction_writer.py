@@ -52,12 +52,14 @@ def write_correction(
     prompts: Mapping[int, list[float]],
     entries: list[Document],
     confidence: float | None,
+    drawn: Mapping[int, list[float]] | None = None,
 ) -> None:
+    """Writes a correction; ``drawn`` are the boxes where they are stored, if that is elsewhere."""
     place = stored.place
     declare_fields(place.dataset, place.label_field)
     if place.clip:
         declare_fields(place.clip[0], place.label_field)
-    writes = _frame_writes(stored, detections, track, prompts)
+    writes = _frame_writes(stored, detections, track, drawn or prompts)
     change_values(place, place.owners[-1], lambda values: _pending(stored, values, entries))
     place.dataset._bulk_write(writes, frames=not place.images)
     keyframe = stored.answer.get("keyframe")

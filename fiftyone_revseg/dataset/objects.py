@@ -11,6 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import fiftyone as fo
@@ -18,8 +19,10 @@ import fiftyone.core.collections as foc
 from bson import ObjectId
 
 from fiftyone_revseg.dataset.jobs import source_dataset
+from fiftyone_revseg.dataset.playback import Playback, measure_playback
 from fiftyone_revseg.dataset.record import find_object as find_record
 from fiftyone_revseg.dataset.schema import valid_label_field
+from fiftyone_revseg.video import VideoError
 
 Document = dict[str, Any]
 
@@ -52,6 +55,18 @@ class Place:
         owners = [] if self.clip is None else [(self.clip[0], ObjectId(self.clip[1]))]
         owners += [(self.dataset, ObjectId(i)) for i, _ in self.images if i != self.sample_id]
         return [*owners, (self.dataset, ObjectId(self.sample_id))]
+
+    @cached_property
+    def playback(self) -> Playback | None:
+        """How the App plays the video; None for images, or if it cannot be read."""
+        if self.images:
+            return None
+        _id = ObjectId(self.sample_id)
+        found = self.dataset._sample_collection.find_one({"_id": _id}, {"metadata": True}) or {}
+        try:
+            return measure_playback(self.filepath, SimpleNamespace(**(found.get("metadata") or {})))
+        except VideoError:
+            return None
 
     @property
     def frames(self) -> Any:

@@ -15,6 +15,7 @@ from fiftyone_revseg.dataset.objects import (
     read_values,
     record_of,
 )
+from fiftyone_revseg.dataset.playback import ADVICE
 
 _OFF_GRID = 0.01  # pixels; boxes around masks have whole ones
 
@@ -48,12 +49,34 @@ def find_boxes(stored: StoredObject) -> dict[int, list[float]]:
         a dict of frame number -> relative ``[x, y, width, height]``: those of an interrupted
         correction, else those of :func:`changed_boxes`
     """
-    return _pending_boxes(stored) or changed_boxes(stored)
+    return pending_boxes(stored) or changed_boxes(stored)
 
 
-def check_boxes(stored: StoredObject, boxes: Mapping[int, Box | None] | None) -> None:
+def check_boxes(
+    stored: StoredObject,
+    boxes: Mapping[int, Box | None] | None,
+    seen: Mapping[int, int] | None = None,
+) -> None:
     """Raises the ``ValueError`` that :func:`propagate` would raise for boxes."""
-    resolve_prompts(stored, read_detections(stored), boxes)
+    resolve_prompts(stored, read_detections(stored), boxes, seen)
+
+
+def misplaced(stored: StoredObject, boxes: Mapping[int, Any]) -> dict[int, int]:
+    """Finds boxes that the App stores in another frame than that on whose picture they were drawn.
+
+    Args:
+        stored: a :class:`fiftyone_revseg.dataset.objects.StoredObject`
+        boxes: frame number -> a box that was moved or drawn
+
+    Returns:
+        a dict of frame number -> the frame whose picture the App shows there, where that is
+        another one; empty for a video that the App plays right, or does not play at all
+    """
+    playback = stored.place.playback
+    if playback is None or playback.unplayable:
+        return {}
+    shown = {number: playback.picture_of(number) for number in boxes}
+    return {number: picture for number, picture in shown.items() if picture != number}
 
 
 def current_box(stored: StoredObject, number: int, label_id: str | None) -> list[float] | None:
@@ -86,10 +109,15 @@ def resolve_prompts(
     stored: StoredObject,
     detections: Mapping[int, list[Document] | None],
     boxes: Mapping[int, Box | None] | None,
+    seen: Mapping[int, int] | None = None,
 ) -> dict[int, list[float]]:
-    """The boxes to track from, by frame number, checked."""
+    """The boxes to track from, by the number of the frame that they are in, checked."""
+    seen = seen or {}
     if boxes is None:
-        boxes = _pending_boxes(stored) or _changed_boxes(stored, detections)
+        boxes = pending_boxes(stored)
+        if not boxes:
+            boxes = _changed_boxes(stored, detections)
+            refuse_misplaced(stored, boxes, seen)
         if not boxes:
             raise ValueError(
                 f"No box of object {stored.index} ({stored.label}) was moved or drawn: do that "
@@ -108,8 +136,38 @@ def resolve_prompts(
                     "one, or choose a frame in which it is visible"
                 )
             box = own[-1]["bounding_box"]
-        prompts[int(number)] = checked_box(number, box)
+        frame = seen.get(number, number)
+        check_frame(stored, frame)
+        if int(frame) in prompts:
+            raise ValueError(f"There are two boxes for frame {frame}: delete one of them")
+        prompts[int(frame)] = checked_box(number, box)
     return prompts
+
+
+def refuse_misplaced(
+    stored: StoredObject, boxes: Mapping[int, Any], seen: Mapping[int, int]
+) -> None:
+    """Refuses boxes of which nobody can tell which picture they were drawn on.
+
+    Args:
+        stored: an object of the video
+        boxes: frame number -> a box that was moved or drawn
+        seen: see :func:`fiftyone_revseg.dataset.correct.propagate`
+
+    Raises:
+        ValueError: if there is one for which ``seen`` does not say that
+    """
+    wrong = {n: picture for n, picture in misplaced(stored, boxes).items() if n not in seen}
+    if not wrong:
+        return
+    number, picture = next(iter(wrong.items()))
+    exact = {n: n for n in wrong}
+    raise ValueError(
+        f"The App plays this video wrongly: when it says frame {number}, it shows the picture of "
+        f"frame {picture} or one beside it, so the box that was moved or drawn there may belong to "
+        f"another frame. Say which picture was seen, seen={wrong}, or seen={exact} if a program "
+        f"wrote the box; or {ADVICE}, and draw it anew"
+    )
 
 
 def _changed_boxes(
@@ -126,7 +184,8 @@ def _changed_boxes(
     return changed
 
 
-def _pending_boxes(stored: StoredObject) -> dict[int, list[float]]:
+def pending_boxes(stored: StoredObject) -> dict[int, list[float]]:
+    """Returns the boxes of a correction that was interrupted; their frame numbers are exact."""
     entries = record_of(stored)[0].get("corrections") or []
     pending = [e for e in entries if e.get("pending") and e["index"] == stored.index]
     return {entry["frame_number"]: entry["box"] for entry in pending}

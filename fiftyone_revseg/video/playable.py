@@ -165,16 +165,17 @@ class _Writer:
         self._container: Any = av.open(
             name_for_ffmpeg(path), "w", format="mp4", options={"movflags": "faststart"}
         )
-        self._video = self._container.add_stream(codec, rate=rate)
-        self._video.width, self._video.height = width, height
-        self._video.pix_fmt = "yuv420p"
-        self._video.options = _QUALITY[codec]
-        context = self._video.codec_context
+        stream: Any = self._container.add_stream(codec, rate=rate)
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuv420p"
+        stream.options = _QUALITY[codec]
+        context = stream.codec_context
         context.time_base = 1 / rate
         context.sample_aspect_ratio = _pixel_aspect(source)
         # Without that, browsers guess from the size which colors are meant
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1  # not full
+        self._video = stream
         self._sound = _Sound(source, video, rate, self._container)
 
     @property
