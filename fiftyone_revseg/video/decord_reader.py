@@ -41,6 +41,7 @@ class DecordSource:
         self.path = exact.path
         self.size = exact.size
         self.fps = exact.fps
+        self.remarks = exact.remarks
         self.times = exact.times
         self.start_offset = exact.start_offset
         self.key_frames = exact.key_frames

@@ -112,6 +112,7 @@ class ImageSource:
 
     decoder = "images"
     why = "an image sequence"
+    remarks: tuple[str, ...] = ()
     start_offset = 0.0
 
     def __init__(self, path: str, files: Sequence[str], fps: float = DEFAULT_FPS):

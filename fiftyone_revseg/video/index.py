@@ -20,14 +20,21 @@ from ..files import name_for_ffmpeg
 from .diagnosis import check_frame_size, explain_unopened
 from .errors import VideoError
 from .h264 import H264Packets, Picture
+from .stamps import mend_stamps
 
 # Codecs whose key frames always start afresh. H.264 and HEVC also flag frames as keys from which
 # a picture is only complete a while later, or whose neighbours refer to frames before them
 _CLEAN_KEYS = {"mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v2", "msmpeg4v3", "h263", "flv1"}
 _CLEAN_KEYS |= {"wmv1", "wmv2", "mjpeg", "vp8", "vp9", "av1"}
+# After a seek, four threads and more mix up the frames that these refer to (FFmpeg 8.1)
+_ONE_THREAD = {"theora", "vp3", "vp4"}
 # Where decord was measured to be exact, given that nothing below objects
 _DECORD_CONTAINERS = {"mov", "mp4", "matroska", "webm"}
 _DECORD_CODECS = {"h264", "vp8", "vp9", "av1"}
+# Their stamps follow the order of decoding, as these codecs do anyway, without frames that refer to
+# later ones
+_DECODING_ORDER = {"avi", "asf"}
+_UNORDERED = {"wmv1", "wmv2", "msmpeg4v2", "msmpeg4v3", "flv1", "h263"}
 # Programme streams end without saying how long their last frame should have been
 _OPEN_ENDED = {"mpegts", "mpeg"}
 
@@ -56,6 +63,7 @@ class PacketIndex:
         broken_tail: the stamps (the byte positions if counted) of packets that the end of the file
             cuts off; see :meth:`whole`
         objections: what speaks against decord, in words; empty if nothing does
+        remarks: what is wrong with the file and was made good, in words
     """
 
     codec: str
@@ -72,6 +80,7 @@ class PacketIndex:
     origin: float = 0.0
     broken_tail: frozenset[int] = frozenset()
     objections: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def key_frames(self) -> np.ndarray:
@@ -228,7 +237,7 @@ def build_index(path: str) -> PacketIndex:
             f"{os.path.basename(path)} holds a video stream without a single whole frame: copy or"
             " download it again."
         )
-    if unpaired or not _stamps_trusted(packets, starts, shown, format_name):
+    if unpaired or not _stamps_trusted(packets, starts, shown, codec, format_name):
         return _count_frames(
             path, codec, format_name, time_base, rate, packets, starts, tail, origin
         )
@@ -318,12 +327,14 @@ def _cut_chunk(path: str, packets: _Packets) -> bool:
         return int.from_bytes(file.read(4), "little") > packets.size[-1]
 
 
-def _stamps_trusted(packets: _Packets, starts: list[int], shown: list[int], container: str) -> bool:
+def _stamps_trusted(
+    packets: _Packets, starts: list[int], shown: list[int], codec: str, container: str
+) -> bool:
     """Whether sorting the stamps gives the order in which the frames are shown."""
     if all(packets.key[i] for i in starts):
         pass  # no reordering, whatever the container
-    elif "avi" in container.split(","):
-        return False  # avi numbers packets in the order of decoding
+    elif _DECODING_ORDER & set(container.split(",")) and codec not in _UNORDERED:
+        return False
     if any(packets.pts[i] is None for i in starts):
         return False
     pts = [packets.pts[i] for i in shown]
@@ -393,7 +404,7 @@ def _count_frames(
     key_numbers: list[int] = []
     container, stream = open_container(path)
     with container:
-        stream.thread_type = "AUTO"
+        stream.thread_type = threads_of(codec)
         for frame in decode(stream.codec_context, islice(demux(container, stream), tail)):
             if frame.key_frame:
                 key_numbers.append(len(stamps))
@@ -414,13 +425,19 @@ def _count_frames(
         or len(set(positions)) < len(positions)
     ):
         positions, key_dts, key_numbers = (), (), []  # then always decode from the start
+    kinds = set(container_name.split(","))
+    ticks = [
+        p if p is not None else d for p, d in ((packets.pts[i], packets.dts[i]) for i in starts)
+    ]
+    if _DECODING_ORDER & kinds and len(ticks) == len(stamps):
+        stamps = ticks  # in whatever order they are decoded, one is shown at each tick
+    remarks: tuple[str, ...] = ()
     if None in stamps or any(b <= a for a, b in pairwise(stamps)):
-        fps = Fraction(rate or 25).limit_denominator(1001)  # 25 is also what FFmpeg assumes
-        time_base = 1 / fps
-        stamps = list(range(len(stamps)))
-        origin = 0.0
-    elif "avi" in container_name.split(","):
-        origin = float(stamps[0] * time_base)  # what it has is the order of decoding
+        if "avi" in kinds:
+            stamps = [None] * len(stamps)  # its rate is constant
+        stamps, time_base, remarks = _mended(stamps, time_base, rate)
+    if _DECODING_ORDER & kinds:
+        origin = float(stamps[0] * time_base)
     return PacketIndex(
         codec,
         container_name,
@@ -435,7 +452,33 @@ def _count_frames(
         key_positions=positions,
         key_numbers=tuple(key_numbers),
         objections=("the file does not say when its frames are shown",),
+        remarks=remarks,
     )
+
+
+def threads_of(codec: str) -> str:
+    """How a codec may be decoded in threads, as PyAV calls it."""
+    return "NONE" if codec in _ONE_THREAD else "AUTO"
+
+
+def _mended(
+    stamps: list[Any], time_base: Fraction, rate: float | None
+) -> tuple[list[int], Fraction, tuple[str, ...]]:
+    """Stamps that increase, the seconds of one of their units, and what to say about them."""
+    fps = rate or 25  # which is also what FFmpeg assumes
+    mended = mend_stamps(stamps, float(1 / (fps * time_base)))
+    found = []
+    if stamps.count(None) == len(stamps):
+        if not rate:
+            found.append(f"it holds no times, so {fps:g} frames a second are assumed")
+    elif mended.guessed:
+        found.append(
+            f"{mended.guessed} of {len(stamps)} frames have no usable time and got one from their"
+            " neighbours"
+        )
+    if mended.restarts:
+        found.append(f"its clock was set back ({mended.restarts} x) and is taken to have gone on")
+    return mended.stamps.tolist(), time_base / mended.scale, tuple(found)
 
 
 def decode(decoder: Any, packets: Iterable[Any]) -> Iterator[Any]:

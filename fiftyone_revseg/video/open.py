@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .decord_reader import DecordSource, decord_objections
 from .diagnosis import missing
@@ -21,6 +23,8 @@ from .index import build_index
 from .pyav_reader import PyAVSource
 from .source import Source
 from .video import DEFAULT_HELD_BYTES, Video
+
+logger = logging.getLogger(__name__)
 
 
 def open_video(
@@ -114,6 +118,12 @@ def _open_images(files: list[str], fps: float | None) -> Source:
     return ImageSource(common_folder(files), files, fps or DEFAULT_FPS)
 
 
+@lru_cache(maxsize=1000)
+def _say_once(path: str, remarks: tuple[str, ...]) -> None:
+    for remark in remarks:
+        logger.warning("%s: %s", path, remark)
+
+
 def _open_source(path: str, fps: float | None, decoder: str | None) -> Source:
     if os.path.isdir(path) or is_pattern(path) or is_image(path):
         return ImageSource(path, list_images(path), fps or DEFAULT_FPS)
@@ -124,6 +134,7 @@ def _open_source(path: str, fps: float | None, decoder: str | None) -> Source:
     if os.path.getsize(path) == 0:
         raise VideoError(f"{path} is empty (0 bytes): copy or download it again.")
     exact = PyAVSource(path, build_index(path))
+    _say_once(path, exact.remarks)
     if decoder == "pyav":
         exact.why = "asked for"
         return exact

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .errors import VideoError
-from .index import PacketIndex, decode, demux, open_container
+from .index import PacketIndex, decode, demux, open_container, threads_of
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class PyAVSource:
         self.times = self.index.times
         self.start_offset = self.index.start_offset
         self.key_frames = self.index.key_frames
+        self.remarks = self.index.remarks
         self.fps = average_fps(self.times, index.rate)
         self.frame_bytes = sum(plane.buffer_size for plane in first.planes)
         self.pixel_format = first.format.name
@@ -281,7 +282,7 @@ class PyAVCursor:
         if self._container is not None:
             self._container.close()
         self._container, self._stream = open_container(self._source.path)
-        self._stream.thread_type = "AUTO"
+        self._stream.thread_type = threads_of(self._index.codec)
         if self._strict:
             self._stream.codec_context.options = {"err_detect": "explode"}
 

@@ -36,6 +36,7 @@ class Source(Protocol):
         key_frames: increasing frame numbers at which decoding can start; the first is 0
         frame_bytes: the bytes that one frame takes in the form that ``Cursor.read`` returns
         decoder: "decord", "pyav" or "images"
+        remarks: what is wrong with the file and was made good, in words
         why: why this decoder and not the other, in words
     """
 
@@ -47,6 +48,7 @@ class Source(Protocol):
     key_frames: np.ndarray
     frame_bytes: int
     decoder: str
+    remarks: tuple[str, ...]
     why: str
 
     @property

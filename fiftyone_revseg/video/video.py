@@ -99,6 +99,11 @@ class Video:
         return self._source.why
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is wrong with the file and was made good, in words, such as times that go back."""
+        return self._source.remarks
+
+    @property
     def broken_frames(self) -> tuple[int, ...]:
         """Frames read so far that do not decode; each shows the last whole frame before it."""
         return tuple(

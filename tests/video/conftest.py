@@ -103,6 +103,11 @@ ENCODED = {
     "mpeg2.ts": ["-c:v", "mpeg2video", "-g", "12", "-bf", "2"],
     "mjpeg.mov": ["-c:v", "mjpeg", "-pix_fmt", "yuvj420p"],
     "mjpeg.avi": ["-c:v", "mjpeg", "-pix_fmt", "yuvj420p"],
+    "mpeg2.mxf": ["-c:v", "mpeg2video", "-g", "12", "-bf", "2"],
+    "mpeg2.mpg": ["-c:v", "mpeg2video", "-g", "12", "-bf", "2"],
+    "vp8.webm": ["-c:v", "libvpx", "-g", "12", "-auto-alt-ref", "1", "-lag-in-frames", "16"],
+    "theora.ogv": ["-c:v", "libtheora", "-g", "12", "-q:v", "7"],
+    "frames.gif": ["-c:v", "gif"],
     "vfr.mp4": VFR,
     "vfr.mkv": VFR,
 }

@@ -8,6 +8,7 @@ import pytest
 
 from fiftyone_revseg.video import open_video
 from fiftyone_revseg.video.decord_reader import DecordSource
+from fiftyone_revseg.video.pyav_reader import PyAVCursor
 
 _X264 = ["-c:v", "libx264", "-crf", "10"]
 _VP9 = ["-c:v", "libvpx-vp9", "-b:v", "1M"]
@@ -212,3 +213,31 @@ def test_decord_does_not_walk_through_what_it_might_decode_all_ahead_of(make_vid
         width, height = video.size
         monkeypatch.setattr(decord_reader, "_AHEAD_BYTES", 3 * width * height * len(video) - 1)
         assert not isinstance(video._source.open(forward=True), decord_reader.DecordCursor)
+
+
+def test_threads_do_not_mix_up_what_theora_refers_to(tmp_path, bars, monkeypatch):
+    path = tmp_path / "a.ogv"
+    moving = ["-f", "lavfi", "-i", "testsrc2=s=160x96:r=25:d=4", "-c:v", "libtheora", "-g", 30]
+    bars.ffmpeg(*moving, "-b:v", "200k", path)
+    reopen = PyAVCursor._reopen
+
+    def on_many_cores(cursor):
+        reopen(cursor)
+        cursor._stream.codec_context.thread_count = 8
+
+    monkeypatch.setattr(PyAVCursor, "_reopen", on_many_cores)
+    with open_video(path) as video:
+        walked = [frame for _, frame in video.walk(0)]
+        assert len(walked) == 100
+        for k in random.Random(0).sample(range(100), 100):
+            np.testing.assert_array_equal(video[k], walked[k])
+
+
+def test_stamps_that_follow_the_order_of_decoding(tmp_path, bars):
+    path = tmp_path / "a.asf"
+    bars.encode(path, *bars.h264)
+    with open_video(path) as video:
+        assert [bars.read(frame) for _, frame in video.walk(0)] == list(range(bars.count))
+        order = random.Random(0).sample(range(bars.count), bars.count)
+        assert [bars.read(video[k]) for k in order] == order
+        assert video.times == pytest.approx([k / 25 for k in range(bars.count)], abs=1e-3)
