@@ -83,7 +83,7 @@ class Export(foo.Operator):
             "overwrite",
             default=False,
             label="Overwrite",
-            description="Replace files of the same names; others are left",
+            description="Replace what an earlier export wrote; all else is left",
         )
         forms.check(prop, forms.problem(check_directory, directory, overwrite))
         return form

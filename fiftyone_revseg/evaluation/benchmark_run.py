@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fiftyone_revseg.evaluation.expressions import QUERIES
 from fiftyone_revseg.evaluation.results import Evaluation
 from fiftyone_revseg.files import check_writable
+from fiftyone_revseg.names import safe_name
 from fiftyone_revseg.written import Written
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def run_benchmark(
         dataset_name = dataset_name or f"revseg-{SYNTHETIC}-{opened.split}"
     with bars("Importing") as bar:
         dataset, imported = import_opened(opened, dataset_name, max_videos, progress=bar)
-    out = Path(out or Path("runs") / f"{dataset.name}-{label_field}")
+    out = Path(out or Path("runs") / safe_name(f"{dataset.name}-{label_field}"))
     check_writable(out)  # before the work that takes long
     Written(out).check(*(out / name for name in (*_TABLES, *PAGES)))
     if not count_samples(dataset):
