@@ -116,6 +116,7 @@ class Door:
         disk: whether its files can be on a small disk
         twice: whether two writers may share a target
         weight: its share of the kills, beside those of others
+        finish: the function that finishes what was killed, if it is another one
     """
 
     name: str
@@ -130,6 +131,7 @@ class Door:
     disk: bool = True
     twice: bool = True
     weight: float = 1.0
+    finish: str = ""
 
 
 def doors(root: Path) -> list[Door]:
@@ -142,6 +144,7 @@ def doors(root: Path) -> list[Door]:
         Door("segment_view, masks in files", "segment_view", {"masks_dir": "PLACE"}, in_data=True,
              disk=False, twice=False),
         Door("apply_model", "apply_model", **data),
+        Door("apply_model, finished by segment_view", "apply_model", **data, finish="segment_view"),
         Door("propagate", "propagate", **data, needs_old=True),
         Door("predictions", "predictions", archives, **data),
         Door("import", "import_benchmark", {"root": str(root / "mevis")}, in_data=True, over=False,
@@ -227,8 +230,10 @@ class Watch:
             given["place"] = str(place)
         return {"door": self.door.door, **given, "settings": settings}
 
-    def run(self, place: Path, dataset: str | None, settings: int) -> None:
-        if self.processes.run(**self.arguments(place, dataset, settings)):
+    def run(self, place: Path, dataset: str | None, settings: int, door: str = "") -> None:
+        arguments = self.arguments(place, dataset, settings)
+        arguments["door"] = door or arguments["door"]
+        if self.processes.run(**arguments):
             tail = self.processes.log.read_text(errors="replace")[-1500:]
             raise DamageError(f"a run that nobody disturbs fails:\n{tail}")
 
@@ -285,7 +290,7 @@ class Watch:
                     self.check(place, dataset, finished=False)
                     if not code:
                         break
-                self.run(place, dataset, 1)
+                self.run(place, dataset, 1, self.door.finish)
                 self.check(place, dataset, finished=True)
                 self.figures["finished"] += 1
             except DamageError as damage:
@@ -447,10 +452,19 @@ def labels(dataset: str, door: str, place: str) -> dict[str, Any]:
         if door == "import_benchmark":
             if len(values["frames"]) == len(values["frame_names"]):
                 found[values["video_name"]] = {**values, "filepath": Path(values["filepath"]).name}
-        elif values.get(f"{field}_status"):
+        elif values.get(f"{field}_status") and is_finished(values, field, door):
             found[values["filepath"]] = without_paths(values, place)
     del loaded
     return found
+
+
+def is_finished(values: dict[str, Any], field: str, door: str) -> bool:
+    """Whether a sample is neither being corrected, nor being written by FiftyOne itself."""
+    frames = [frame.get(field) for frame in values["frames"].values()]
+    if door == "apply_model" and (len(frames) < FRAMES or None in frames):
+        return False  # FiftyOne saves samples before their frames
+    answers = values[f"{field}_answers"]["classifications"]
+    return all(answer["status"] != "error" for answer in answers)
 
 
 def without_paths(value: Any, place: str) -> Any:
