@@ -8,11 +8,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .diagnosis import check_frame_size
 from .errors import VideoError
+from .image_order import in_order
+from .image_stack import opened_image, pictures_in
+from .sampling import uniform_indices
+from .shades import bits_of, to_rgb
 
 EXTENSIONS = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 DEFAULT_FPS = 25.0  # images carry no times; what FFmpeg, and so FiftyOne, assumes
+_JUDGED = 16  # images of which the bits of their grey are judged
 _NUMBER = re.compile(r"%(\d*)d")
 
 
@@ -39,7 +43,7 @@ def is_image(path: str) -> bool:
 def list_images(path: str) -> list[str]:
     """Lists the images of a folder, a pattern or a single image, in order.
 
-    A folder is sorted by name, numbers in names by value (``2.jpg`` before ``10.jpg``). A pattern
+    A folder is sorted by name, see :func:`fiftyone_revseg.video.image_order.in_order`. A pattern
     takes every file that fits, in the order of their numbers, wherever these start and with gaps
     (data sets that keep every fifth frame have them).
 
@@ -54,7 +58,7 @@ def list_images(path: str) -> list[str]:
     """
     if os.path.isdir(path):
         names = [n for n in os.listdir(path) if os.path.splitext(n)[1].lower() in EXTENSIONS]
-        names = sorted((n for n in names if not n.startswith(".")), key=_natural)
+        names = in_order(n for n in names if not n.startswith("."))
         if not names:
             raise VideoError(
                 f"the folder {path} holds no images: give a folder with one image per frame"
@@ -93,13 +97,11 @@ def _matches(pattern: str) -> list[str]:
     return [numbered[i] for i in sorted(numbered)]
 
 
-def _natural(name: str) -> list:
-    parts = re.split(r"(\d+)", name)
-    return [(int(p), p) if i % 2 else p for i, p in enumerate(parts)]
-
-
 class ImageSource:
     """Image files as the frames of a video.
+
+    Grey of more than 8 bits becomes 8 in the same way in all of them: how many bits their shades
+    have (12, 14, ...) is judged by some of them, spread over the whole.
 
     Args:
         path: what was opened
@@ -122,7 +124,8 @@ class ImageSource:
         self.broken: set[int] = set()
         self.times = np.arange(len(files)) / fps
         self.key_frames = np.arange(len(files))
-        height, width = read_image(files[0]).shape[:2]
+        self._bits = self._judge_bits()
+        height, width = read_image(files[0], self._bits).shape[:2]
         self.size = (width, height)
         self.frame_bytes = 3 * width * height
 
@@ -136,7 +139,7 @@ class ImageSource:
         Raises:
             VideoError: if it is broken, or of another size than the first
         """
-        image = read_image(self.files[k])
+        image = read_image(self.files[k], self._bits)
         width, height = self.size
         if image.shape[:2] != (height, width):
             raise VideoError(
@@ -144,6 +147,19 @@ class ImageSource:
                 f" first of its sequence is {width} x {height}: make them all the same size."
             )
         return image
+
+    def _judge_bits(self) -> int | None:
+        bits = None
+        for k in uniform_indices(len(self.files), _JUDGED):
+            try:
+                with opened_image(self.files[k]) as image:
+                    found = bits_of(image)
+            except VideoError:
+                found = bits  # it is named when its frame is asked for
+            if found is None:
+                return bits  # ordinary images, by the first of them
+            bits = max(found, bits or 0)
+        return bits
 
     def to_rgb(self, held: np.ndarray) -> np.ndarray:
         """Returns the image, which is RGB already."""
@@ -153,35 +169,23 @@ class ImageSource:
         """Does nothing: no file is kept open."""
 
 
-def read_image(path: str) -> np.ndarray:
+def read_image(path: str, bits: int | None = None) -> np.ndarray:
     """Reads an image file, upright.
 
     Args:
         path: the path of the image
+        bits (None): see :func:`fiftyone_revseg.video.shades.to_rgb`
 
     Returns:
         an (H, W, 3) uint8 RGB array
 
     Raises:
-        VideoError: if it cannot be read
+        VideoError: if it cannot be read, or holds several pictures
     """
-    from PIL import Image, ImageOps
-
-    if not os.path.exists(path):
-        raise VideoError(f"there is no image {path}: check the path.")
-    try:
-        with Image.open(path) as image:
-            check_frame_size(path, *image.size)
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # 16 bits of grey, which convert() would clip
-                grey = np.asarray(image)
-                return np.repeat((grey >> 8).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
-            return np.array(image.convert("RGB"))
-    except VideoError:
-        raise
-    except Image.DecompressionBombError as e:  # too large even for Pillow to tell its size
-        raise VideoError(f"the image {path} is too large to work with: make it smaller.") from e
-    except (OSError, SyntaxError, ValueError) as e:
-        raise VideoError(
-            f"the image {path} cannot be read ({type(e).__name__}): copy it again or remove it."
-        ) from e
+    with opened_image(path) as image:
+        if (count := len(pictures_in(image))) > 1:
+            raise VideoError(
+                f"{path} holds {count} pictures, but in a folder or a list each file is one frame:"
+                " give this file by itself to take its pictures for the frames of a video."
+            )
+        return to_rgb(image, bits)

@@ -166,8 +166,8 @@ def _video_stream(container: Any, path: str) -> Any:
         raise explain_unopened(path)
     if kind.endswith("_pipe"):
         raise VideoError(
-            f"{name} is an image, not a video: give a video file, or name it as an image (such as"
-            " .png) if it is meant as a video of one frame."
+            f"{name} is an image, not a video: give a video file. If it is meant as a video of one"
+            " frame, save it as an 8-bit image such as .png, and name it so."
         )
 
     # The cover of an album is a video stream too, of one picture; so are thumbnails, of a few

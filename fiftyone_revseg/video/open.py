@@ -11,6 +11,7 @@ from functools import lru_cache
 from .decord_reader import DecordSource, decord_objections
 from .diagnosis import missing
 from .errors import VideoError
+from .image_stack import ImageStack, is_stack
 from .images import (
     DEFAULT_FPS,
     ImageSource,
@@ -45,7 +46,8 @@ def open_video(
     everything else.
 
     Images are opened one by one when their frame is asked for, so a list of any length will do.
-    All must be of the size of the first.
+    All must be of the size of the first, and each holds one picture. A file of many pictures
+    (animated WebP, PNG or GIF, TIFF of many pages) is a video of its own.
 
     Args:
         path: the path of a video file, of a folder of images, or a pattern ``frames/%05d.jpg``;
@@ -53,7 +55,8 @@ def open_video(
             the ``path`` of the video
         frame_range (None): a ``(start, stop)`` range of frames, 0-based and half-open; the clip
             then behaves as a video of its own
-        fps (None): frames per second of an image sequence; 25 by default
+        fps (None): frames per second of an image sequence; by default 25, or as an animated image
+            says
         decoder (None): "decord" or "pyav" to insist on one of them
         ahead (8): how many frames walks decode ahead in a thread; 0 for no thread
         held_bytes (512 MiB): the most memory that decoded frames may take in a backward walk; see
@@ -125,6 +128,8 @@ def _say_once(path: str, remarks: tuple[str, ...]) -> None:
 
 
 def _open_source(path: str, fps: float | None, decoder: str | None) -> Source:
+    if is_image(path) and is_stack(path):
+        return ImageStack(path, fps, DEFAULT_FPS)
     if os.path.isdir(path) or is_pattern(path) or is_image(path):
         return ImageSource(path, list_images(path), fps or DEFAULT_FPS)
     if not os.path.exists(path):

@@ -151,3 +151,55 @@ def test_the_name_of_a_list(write, monkeypatch):
     monkeypatch.chdir(folder)
     assert open_video(["0.png", "0.png"]).path == "."
     assert open_video([folder / "0.png", "0.png"]).path == str(folder)
+
+
+GREY = np.tile(np.linspace(0, 1, 64), (8, 1))
+
+
+def shades(path):
+    with open_video(path) as video:
+        return video[0][0, [0, 32, 63], 0].tolist()
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_grey_of_many_bits_keeps_its_range(bits, tmp_path):
+    for name in ("a.png", "a.tif"):
+        Image.fromarray((GREY * (2**bits - 1)).astype(np.uint16)).save(tmp_path / name)
+        assert shades(tmp_path / name) == [0, pytest.approx(130, abs=1), 255]
+
+
+def test_grey_of_a_sequence_is_read_in_one_way(tmp_path):
+    for k, brightest in enumerate((300, 9000, 16383)):  # as a scene gets brighter
+        Image.fromarray((GREY * brightest).astype(np.uint16)).save(tmp_path / f"{k}.png")
+    with open_video(tmp_path) as video:
+        assert [int(frame.max()) for _, frame in video.walk(0)] == [300 >> 6, 9000 >> 6, 255]
+    pages = [Image.fromarray((GREY * m).astype(np.uint16)) for m in (300, 16383)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    with open_video(tmp_path / "a.tif") as video:
+        assert [int(frame.max()) for _, frame in video.walk(0)] == [300 >> 6, 255]
+
+
+def test_floating_point_grey(tmp_path):
+    Image.fromarray(GREY.astype(np.float32)).save(tmp_path / "a.tif")
+    assert shades(tmp_path / "a.tif") == [0, 130, 255]
+    for wrong in (GREY * 255, GREY - 1, GREY * np.nan):
+        Image.fromarray(wrong.astype(np.float32)).save(tmp_path / "a.tif")
+        with pytest.raises(VideoError, match=r"a\.tif has floating point shades outside 0 to 1"):
+            open_video(tmp_path / "a.tif")
+
+
+def test_shades_below_zero_are_refused(tmp_path):
+    Image.fromarray((GREY * 1000 - 500).astype(np.int32)).save(tmp_path / "a.tif")
+    with pytest.raises(VideoError, match="below 0"):
+        open_video(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(("mode", "name"), [("CMYK", "a.jpg"), ("LA", "a.png"), ("RGBA", "a.png")])
+def test_colour_is_kept_and_transparency_left_out(mode, name, tmp_path):
+    image = Image.new("RGB", (16, 16), (200, 200, 200) if mode == "LA" else (200, 100, 50))
+    image = image.convert(mode)
+    if "A" in mode:
+        image.putalpha(10)
+    image.save(tmp_path / name)
+    expected = (200, 200, 200) if mode == "LA" else (200, 100, 50)
+    np.testing.assert_allclose(open_video(tmp_path / name)[0][8, 8].astype(int), expected, atol=4)
