@@ -209,6 +209,19 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def remove_leftovers(path: str | Path) -> None:
+    """Removes what killed writers of a file or folder left beside it.
+
+    The next writer does so by itself: this is for where a whole file is kept and not written again.
+    """
+    path = Path(path)
+    shared = _shared_place(path)
+    if shared.is_dir():
+        _remove_stale(shared, path)
+        with contextlib.suppress(OSError):
+            shared.rmdir()
+
+
 def is_partial(name: str) -> bool:
     """Whether a file name is that of the hidden folder in which a file or folder is written."""
     return name.startswith(".") and name.endswith(".partial")
@@ -217,7 +230,7 @@ def is_partial(name: str) -> bool:
 @contextmanager
 def _workplace(path: Path) -> Iterator[Path]:
     """A folder of this writer's own, on the file system of its target."""
-    shared = path.with_name(f".{safe_name(path.name)}.partial")
+    shared = _shared_place(path)
     place, lock = _open_workplace(shared, path)
     try:
         yield place
@@ -226,6 +239,10 @@ def _workplace(path: Path) -> Iterator[Path]:
         os.close(lock)
         with contextlib.suppress(OSError):  # others are at work there
             shared.rmdir()
+
+
+def _shared_place(path: Path) -> Path:
+    return path.with_name(f".{safe_name(path.name)}.partial")
 
 
 def _open_workplace(shared: Path, path: Path) -> tuple[Path, int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fiftyone_revseg.files import name_for_ffmpeg, replacing, write_json
+from fiftyone_revseg.files import name_for_ffmpeg, remove_leftovers, replacing, write_json
 from fiftyone_revseg.synthetic.queries import KINDS, Query, pick_queries
 from fiftyone_revseg.synthetic.world import World, make_world
 from fiftyone_revseg.tracking.rle import decode_masks, encode_masks
@@ -69,7 +69,9 @@ def render(
         world = make_world(number, split)
         path = directory / f"{split}_{number:06d}.mp4"
         frames, masks = world.render()
-        if not path.exists():
+        if path.exists():
+            remove_leftovers(path)
+        else:
             write_video(path, frames, world.fps)
         records.append(_record(path.name, world, masks, chosen_queries(world, queries)))
     write_json(directory / ANNOTATIONS, records)

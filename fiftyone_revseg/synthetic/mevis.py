@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fiftyone_revseg.files import replacing_folder, write_json
+from fiftyone_revseg.files import remove_leftovers, replacing_folder, write_json
 from fiftyone_revseg.synthetic.files import chosen_queries
 from fiftyone_revseg.synthetic.world import make_world
 from fiftyone_revseg.tracking.rle import RLE, encode_masks
@@ -84,6 +84,7 @@ def _write_images(folder: Path, pictures: np.ndarray) -> None:
     from PIL import Image
 
     if folder.exists():
+        remove_leftovers(folder)
         return
     with replacing_folder(folder) as partial:
         for k, picture in enumerate(pictures):

@@ -7,6 +7,7 @@ import pytest
 from pycocotools import mask as coco
 
 from fiftyone_revseg.synthetic import make_dataset, make_world, render
+from fiftyone_revseg.synthetic.mevis import write_mevis
 from fiftyone_revseg.video import open_video
 
 
@@ -62,3 +63,14 @@ def test_make_dataset_has_the_truth_in_it(tmp_path):
         ) or "ground_truth.detections.index" in dataset.get_frame_field_schema(flat=True)
     finally:
         dataset.delete()
+
+
+def test_what_a_killed_run_left_beside_a_whole_file_is_removed(tmp_path):
+    """It is killed after the swap: what is there is kept, and so never written again."""
+    write_mevis(tmp_path, "test", count=1, queries=1)
+    (folder,) = (tmp_path / "test" / "JPEGImages").iterdir()
+    left = folder.with_name(f".{folder.name}.partial") / "0123456789abcdef"
+    left.mkdir(parents=True)
+    (left / "00000.jpg").write_text("half")
+    write_mevis(tmp_path, "test", count=1, queries=1)
+    assert list(folder.parent.iterdir()) == [folder]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fiftyone_revseg.evaluation.benchmarks.layout import BenchmarkVideo, BrokenVideoError
-from fiftyone_revseg.files import replacing
+from fiftyone_revseg.files import remove_leftovers, replacing
 from fiftyone_revseg.names import safe_name
 from fiftyone_revseg.video.images import DEFAULT_FPS
 
@@ -46,6 +46,7 @@ def encode_video(video: BenchmarkVideo, directory: str | Path) -> str:
     try:
         with open_video(list(video.images)) as images:
             if path.exists():
+                remove_leftovers(path)
                 _check_same(path, images, video.name)
                 return str(path)
             with replacing(path) as partial:
