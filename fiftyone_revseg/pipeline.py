@@ -14,7 +14,8 @@ import numpy as np
 
 from fiftyone_revseg.devices import choose_device, choose_dtype, empty_caches
 from fiftyone_revseg.digests import digest_texts
-from fiftyone_revseg.presets import DEFAULT_TRACKER, default_tracker, resolve
+from fiftyone_revseg.hub import check_available
+from fiftyone_revseg.presets import DEFAULT_TRACKER, PRESETS, Weights, default_tracker, resolve
 from fiftyone_revseg.reasoning import (
     ChainRequest,
     ChainSpec,
@@ -27,6 +28,7 @@ from fiftyone_revseg.reasoning import (
 from fiftyone_revseg.reasoning.images import resize_square
 from fiftyone_revseg.reasoning.local import checkpoint_spec
 from fiftyone_revseg.tracking import MaskTrack, Tracker, load_tracker, track_both_ways
+from fiftyone_revseg.tracking.checkpoints import OFFICIAL_PRESETS
 from fiftyone_revseg.types import FrameTable, Status
 from fiftyone_revseg.video import VideoError, open_video
 
@@ -434,6 +436,7 @@ def load_pipeline(
         preset = resolve(name_or_path)
         name_or_path = preset.reasoner
         tracker = preset.tracker if tracker is None else tracker
+        check_available(preset.reasoner_weights or _reasoner_weights(preset.reasoner))
     if tracker is None:
         tracker = DEFAULT_TRACKER
     if isinstance(tracker, (str, Path)) or isinstance(name_or_path, str):
@@ -446,12 +449,32 @@ def load_pipeline(
         own = getattr(reasoner, "spec", None) or ChainSpec()
         spec = ChainSpec.from_dict({**own.to_dict(), **spec})
     if isinstance(tracker, (str, Path)):
+        check_available(_tracker_weights(str(tracker)))
         tracker = load_tracker(tracker, device=device, dtype=dtype)
     if isinstance(reasoner, str):
         reasoner = LocalReasoner.load(reasoner, device=device, dtype=dtype, spec=spec)
         if Path(reasoner.name).is_dir():  # results travel, the folders of this machine do not
             reasoner.name = Path(reasoner.name).name
     return RevSeg(reasoner, tracker, spec)
+
+
+def _reasoner_weights(name: str) -> Weights:
+    """What there is to look for of a checkpoint of which no preset knows more than the name."""
+    if Path(name).is_dir():
+        return Weights(0, "", folder=Path(name))
+    return Weights(0, "", hub_id=name, files=("config.json",))
+
+
+def _tracker_weights(name: str) -> Weights:
+    """The same of a tracker; of those whose files cannot be told from the name, nothing."""
+    file = OFFICIAL_PRESETS.get(name.removeprefix("facebook/"))
+    if file is None or Path(name).exists():
+        return Weights(0, "", folder=Path(name))
+    known = (preset.tracker_weights for preset in PRESETS.values())
+    for weights in known:
+        if weights is not None and weights.files == (file,):
+            return weights
+    return Weights(0, "", hub_id=f"facebook/{name.removeprefix('facebook/')}", files=(file,))
 
 
 def _display_name(part: Any) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import huggingface_hub
 import huggingface_hub.constants
 import pytest
 
 from fiftyone_revseg.hub import DownloadError, download, is_on_disk
+from fiftyone_revseg.pipeline import load_pipeline
 from fiftyone_revseg.presets import PRESETS, Weights, resolve
 
 HUB_PRESETS = [name for name, preset in PRESETS.items() if not preset.embedded]
@@ -174,3 +176,27 @@ def test_the_page_on_the_models_says_the_same():
         assert f"| {preset.license}" in rows[name]
         if not preset.embedded:
             assert f"| {ceil(preset.gpu_memory / 1e9)} GB |" in rows[name]
+
+
+def test_what_is_not_here_is_said_at_once_by_the_pipeline(cache):
+    with pytest.raises(DownloadError, match="HF_HUB_OFFLINE is set") as caught:
+        load_pipeline("revseg-qwen3-vl-8b")
+    assert "'Qwen/Qwen3-VL-8B-Instruct' (17.5 GB) is not on this machine" in str(caught.value)
+    with pytest.raises(DownloadError, match="'some/model' is not on this machine"):
+        load_pipeline("some/model")
+    with pytest.raises(DownloadError, match=r"'facebook/sam2\.1-hiera-tiny' is not"):
+        load_pipeline("revseg-nano", tracker="sam2.1-hiera-tiny")
+
+
+def test_no_connection_is_not_tried_for_again(cache, monkeypatch):
+    """The hub's own client tries five times, for 38 seconds."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]  # nobody listens there from now on
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+    asked = []
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **k: asked.append(a))
+    for load in (lambda: load_pipeline("revseg-qwen3-vl-8b"), lambda: download(QWEN)):
+        with pytest.raises(DownloadError, match=f"127.0.0.1:{port} does not answer"):
+            load()
+    assert asked == []

@@ -124,6 +124,8 @@ class Segment(foo.Operator):
         group_slice = forms.text(ctx, "group_slice") or None
         videos = check_collection(ctx.target_view(), group_slice)
         queries, prompt_field = _asked(ctx)
+        if queries is None and prompt_field is None:
+            raise ValueError(_NO_QUERY)
         make_jobs(videos[:1], queries, prompt_field)  # raises what is wrong with the field
         replace = {
             name: bool(ctx.params.get(name))

@@ -44,6 +44,23 @@ class Job:
         return None if self.support is None else (self.support[0] - 1, self.support[1])
 
 
+def check_queries(queries: Any) -> None:
+    """Checks what is to be asked of every sample, before anything is loaded or made.
+
+    Args:
+        queries: a query, a list of queries, or None where each sample has its own
+
+    Raises:
+        ValueError: if there is none, or one of them says nothing
+    """
+    texts = queries if isinstance(queries, (list, tuple)) else [queries]
+    if queries is None or (texts and all(isinstance(text, str) and text.strip() for text in texts)):
+        return
+    raise ValueError(
+        f"query must be a text or a list of texts that say what to look for, but is {queries!r}"
+    )
+
+
 def resolve_queries(value: Any, default: str | Sequence[str] | None) -> tuple[str, ...]:
     """Decides what to ask about one sample.
 

@@ -12,6 +12,7 @@ import fiftyone.core.models as fom
 
 from fiftyone_revseg.dataset.jobs import (
     Job,
+    check_queries,
     make_jobs,
     resolve_queries,
     segment_job,
@@ -77,7 +78,7 @@ class RevSegModelConfig(foc.Config):
         self.replace_foreign_labels = self.parse_bool(d, "replace_foreign_labels", default=False)
         self.replace_corrections = self.parse_bool(d, "replace_corrections", default=False)
 
-        _validate_query(self.query)
+        check_queries(self.query)
         if self.server is not None:
             self.server = check_url(self.server)
         self.label_field = valid_label_field(self.label_field)
@@ -274,9 +275,3 @@ def _applied() -> tuple[Any, Any] | None:
     while frame is not None and frame.f_code is not fom.apply_model.__code__:
         frame = frame.f_back
     return frame and (frame.f_locals["samples"], frame.f_locals["label_field"])
-
-
-def _validate_query(query: Any) -> None:
-    texts = query if isinstance(query, (list, tuple)) else [] if query is None else [query]
-    if not all(isinstance(text, str) and text.strip() for text in texts):
-        raise ValueError(f"query must be a text or a list of texts, but is {query!r}")

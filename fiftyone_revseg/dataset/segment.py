@@ -14,6 +14,7 @@ from fiftyone_revseg.dataset.engines import open_engine
 from fiftyone_revseg.dataset.jobs import (
     Job,
     check_collection,
+    check_queries,
     engine_job,
     is_clips,
     make_jobs,
@@ -124,6 +125,7 @@ def segment_view(
     """
     label_field = valid_label_field(label_field)
     check_overwrite(overwrite)
+    check_queries(queries)
     samples = check_collection(samples, group_slice)
     dataset = source_dataset(samples)
     dataset.reload()  # another process may have added fields since
@@ -232,6 +234,7 @@ class _Writer:
         try:
             wrote = self._write(job, answers, report)
         except Exception as error:
+            self.writer.check_dataset()
             # For example a mask that is too large for the database: the rest must go on
             logger.warning("Writing the labels of %s failed", job.filepath, exc_info=error)
             answers = [self.pipeline.failed(job.filepath, q, error) for q in job.queries]

@@ -15,6 +15,7 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.core.labels as fol
 from bson import ObjectId
+from fiftyone.core.odm import get_db_conn
 from pymongo import UpdateOne
 
 from fiftyone_revseg.dataset.changes import LabelSum, keep_sums
@@ -49,6 +50,7 @@ class LabelWriter:
         replaced: ReplacedMaskFiles | None = None,
     ):
         self._dataset = dataset
+        self._dataset_id, self._dataset_name = dataset._doc.id, dataset.name
         self._label_field = label_field
         self._clips = clips
         self._mask_files = mask_files
@@ -75,6 +77,13 @@ class LabelWriter:
             _set_fields(clip, labels.sample_values(self._label_field))
             clip.save()
         source.commit(labels, job.support)
+
+    def check_dataset(self) -> None:
+        """Raises a ``RuntimeError`` if the dataset was deleted: nothing can be written any more."""
+        if get_db_conn().datasets.find_one({"_id": self._dataset_id}, {"_id": True}) is None:
+            raise RuntimeError(
+                f"The dataset '{self._dataset_name}' was deleted during the run, which ends here"
+            )
 
     def is_there(self, job: Job) -> bool:
         """Returns whether the job's sample is still in the dataset."""

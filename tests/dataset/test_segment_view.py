@@ -423,6 +423,10 @@ def test_confidence_and_classes(make_dataset, videos):
     ("options", "message"),
     [
         ({}, "nothing to segment"),
+        ({"queries": ""}, "say what to look for"),
+        ({"queries": " \t"}, "say what to look for"),
+        ({"queries": []}, "say what to look for"),
+        ({"queries": ["the cat", ""]}, "say what to look for"),
         ({"prompt_field": "nothing"}, "Fields with text are: .*weather"),
         ({"prompt_field": "events"}, "holds no queries"),
         ({"prompt_field": "frames.tag"}, "name a field of samples"),

@@ -59,7 +59,8 @@ def make_dataset(folder):
 
     yield make
     for dataset in datasets:
-        dataset.delete()
+        if fo.dataset_exists(dataset._doc.name):
+            dataset.delete()
 
 
 def fields(dataset):
@@ -240,3 +241,35 @@ def declarations(dataset):
         return [{**field, "fields": without_dates(field["fields"] or [])} for field in fields]
 
     return [without_dates(document[kind]) for kind in ("sample_fields", "frame_fields")]
+
+
+def test_a_dataset_deleted_by_this_process_during_a_run_ends_it_once(make_dataset):
+    dataset = make_dataset()
+    name = dataset.name
+
+    def delete(progress):
+        if progress.done == 1 and progress.stage == "decode" and not dataset.deleted:
+            dataset.delete()
+
+    with pytest.raises(RuntimeError, match=f"'{name}' was deleted during the run"):
+        segment_view(dataset, make_pipeline(), QUERY, progress=delete)
+
+
+def test_a_dataset_deleted_during_a_run_ends_it_once(make_dataset, caplog):
+    dataset = make_dataset()
+    name, looked_at = dataset.name, []
+
+    def delete(progress):
+        looked_at.append(progress.video)
+        if progress.done == 1 and progress.stage == "decode":
+            # As another process does it, of which this one knows nothing
+            database = get_db_conn()
+            document = database.datasets.find_one_and_delete({"name": name})
+            database[document["sample_collection_name"]].drop()
+            database[document["frame_collection_name"]].drop()
+            database.runs.delete_many({"_dataset_id": document["_id"]})
+
+    with pytest.raises(RuntimeError, match=f"'{name}' was deleted during the run"):
+        segment_view(dataset, make_pipeline(), QUERY, progress=delete)
+    assert len(set(looked_at)) < VIDEOS
+    assert len([r for r in caplog.records if r.levelname == "WARNING"]) <= 1
