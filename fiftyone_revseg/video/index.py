@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..files import name_for_ffmpeg
+from . import diagnosis
 from .diagnosis import check_frame_size, explain_unopened
 from .errors import VideoError
 from .h264 import H264Packets, Picture
@@ -129,6 +130,12 @@ class _Packets:
     pictures: list[Picture] = field(default_factory=list)  # what those of H.264 hold
 
 
+def decoder_options(**more: str) -> dict[str, str]:
+    """What every decoder is told: to refuse pictures too large for memory before it takes any."""
+    # They count rows that are filled up to a multiple of 64 pixels
+    return {"max_pixels": str(diagnosis.MAX_PIXELS * 5 // 4), **more}
+
+
 def open_container(path: str) -> tuple[Any, Any]:
     """Opens a video file with PyAV.
 
@@ -144,7 +151,7 @@ def open_container(path: str) -> tuple[Any, Any]:
     import av
 
     try:
-        container = av.open(name_for_ffmpeg(path))
+        container = av.open(name_for_ffmpeg(path), options=decoder_options())
     except (av.FFmpegError, OSError, ValueError) as e:
         raise explain_unopened(path, e) from e
     try:
@@ -152,6 +159,7 @@ def open_container(path: str) -> tuple[Any, Any]:
     except BaseException:
         container.close()
         raise
+    stream.codec_context.options = decoder_options()
     return container, stream
 
 
@@ -196,8 +204,23 @@ def _video_stream(container: Any, path: str) -> Any:
             f"{name} is in a codec that this FFmpeg cannot decode: convert it to H.264 with"
             f" 'ffmpeg -i {name} -c:v libx264 out.mp4'."
         )
-    check_frame_size(path, stream.codec_context.width, stream.codec_context.height)
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if not width or not height:
+        width, height = _stated_size(path, stream.index)
+    check_frame_size(path, width, height)
     return stream
+
+
+def _stated_size(path: str, index: int) -> tuple[int, int]:
+    """The size that the container states, where the decoder took none, as when it is too large."""
+    import av
+
+    try:
+        with av.open(name_for_ffmpeg(path), container_options={"probesize": "32"}) as container:
+            context = container.streams[index].codec_context
+            return context.width, context.height
+    except (av.FFmpegError, OSError, ValueError, IndexError):
+        return 0, 0
 
 
 def build_index(path: str) -> PacketIndex:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .errors import VideoError
-from .index import PacketIndex, decode, demux, open_container, threads_of
+from .index import PacketIndex, decode, decoder_options, demux, open_container, threads_of
 
 logger = logging.getLogger(__name__)
 
@@ -284,7 +284,7 @@ class PyAVCursor:
         self._container, self._stream = open_container(self._source.path)
         self._stream.thread_type = threads_of(self._index.codec)
         if self._strict:
-            self._stream.codec_context.options = {"err_detect": "explode"}
+            self._stream.codec_context.options = decoder_options(err_detect="explode")
 
 
 def average_fps(times: np.ndarray, declared: float | None) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fiftyone_revseg.video import VideoError, open_video
+from fiftyone_revseg.video import VideoError, diagnosis, open_video
 
 TRUNCATED = ["h264.mkv", "h264.ts", "h264.flv", "hevc.ts", "hevc.mkv", "av1.webm", "vp9.webm"]
 TRUNCATED += ["mpeg4_b.avi", "open_gop.mkv", "fragmented.mp4", "faststart.mp4"]
@@ -168,6 +168,28 @@ def test_frames_too_large_for_memory_are_refused_before_they_are_decoded(tmp_pat
     Image.new("1", (16000, 12000)).save(image)
     with pytest.raises(VideoError, match="too large"):
         open_video(image)
+
+
+@pytest.mark.parametrize("name", ["h264.ts", "h264.mkv", "mpeg2.ts", "vp9.webm", "raw.h264"])
+def test_a_size_that_only_the_pictures_state_is_refused(name, make_video, monkeypatch):
+    monkeypatch.setattr(diagnosis, "MAX_PIXELS", 160 * 96 - 1)
+    with pytest.raises(VideoError, match="160 x 96 pixels, more than memory"):
+        open_video(make_video(name)[0])
+
+
+def test_pictures_that_become_too_large_on_the_way_are_not_decoded(tmp_path, bars, monkeypatch):
+    for name, width in (("a.ts", 160), ("b.ts", 320)):
+        bars.encode(tmp_path / name, *bars.h264, "-bf", "0", width=width, height=96)
+    late = ["-itsoffset", 10, "-i", tmp_path / "b.ts", "-c", "copy", "-copyts", tmp_path / "c.ts"]
+    bars.ffmpeg(*late)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "c.ts").read_bytes())
+    monkeypatch.setattr(diagnosis, "MAX_PIXELS", 160 * 96)
+    with open_video(joined) as video:
+        codes = [bars.read(frame) for _, frame in video.walk(0)]
+        assert codes[: bars.count] == list(range(bars.count))
+        assert set(codes[bars.count :]) <= {bars.count - 1}
+        assert video.broken_frames == tuple(range(bars.count, len(video)))
 
 
 def test_not_a_frame_decodes(make_video, tmp_path):
