@@ -79,8 +79,9 @@ class Compare(foo.Operator):
             label="Field",
             description="Where the agreement of each video goes, a number from 0 to 1",
         )
-        name = forms.text(ctx, "name") or f"{chosen[0]}_vs_{chosen[1]}"
-        forms.check(prop, forms.problem(check_number_field, videos, name))
+        own_name = f"{chosen[0]}_vs_{chosen[1]}"
+        name = forms.text(ctx, "name") or own_name
+        forms.check(prop, forms.problem(check_number_field, videos, name, name == own_name))
         return form
 
     def execute(self, ctx: foo.ExecutionContext) -> Any:

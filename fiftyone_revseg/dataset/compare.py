@@ -123,11 +123,12 @@ def compare_fields(
     field_a, field_b = valid_label_field(field_a), valid_label_field(field_b)
     if field_a == field_b:
         raise ValueError(f"'{field_a}' always agrees with itself: name two label fields")
-    name = f"{field_a}_vs_{field_b}" if name is None else name
+    own_name = f"{field_a}_vs_{field_b}"
+    name = own_name if name is None else name
     samples = check_collection(samples, group_slice)
     for label_field in (field_a, field_b):
         masks_path(samples, label_field)
-    check_number_field(samples, name)
+    check_number_field(samples, name, name == own_name)
     result = Comparison(field_a, field_b, name, total=count_samples(samples))
     if not result.total:
         result.view = samples.view()

@@ -29,9 +29,8 @@ from fiftyone_revseg.dataset.masks import (
     reason_of,
     with_progress,
 )
-from fiftyone_revseg.dataset.numbers import check_number_field
 from fiftyone_revseg.dataset.progress import OnProgress, RunProgress
-from fiftyone_revseg.dataset.schema import valid_label_field
+from fiftyone_revseg.dataset.schema import count_values, describe_field, valid_label_field
 from fiftyone_revseg.tracking import Tracker, encode_masks, load_tracker
 from fiftyone_revseg.training.data_filter import THRESHOLD, FilterResult, Truth, measure_video
 
@@ -200,7 +199,23 @@ def check_filter(
         raise ValueError(f"The threshold is an IoU from 0 to 1, not {threshold}")
     if starts is not None and starts < 1:
         raise ValueError(f"The tracker must be started at least once, so starts cannot be {starts}")
-    check_number_field(samples, _IOU)
+    _check_fields(source_dataset(samples))
+
+
+def _check_fields(dataset: fo.Dataset) -> None:
+    """Refuses fields of somebody else with the names of the filter's own."""
+    existing = {name: dataset.get_field(name) for name in _FIELDS}
+    # The filter declares all of its fields before it writes anything
+    ours = all(existing.values())
+    for name, found in existing.items():
+        if found is None or (ours and isinstance(found, _FIELDS[name])):
+            continue
+        if not isinstance(found, _FIELDS[name]) or dataset.count(name):
+            raise ValueError(
+                f"Field '{name}' holds something else already ({describe_field(found)}"
+                f"{count_values(dataset, name)}): the data filter needs that name, so rename the "
+                "field first"
+            )
 
 
 class _Starts:

@@ -205,7 +205,7 @@ def measure_drift(
     samples = check_collection(samples)
     masks_path(samples, label_field)
     name = f"{label_field}_drift"
-    check_number_field(samples, name)
+    check_number_field(samples, name, own_name=True)
     values: dict[str, float | None] = {}
     count = count_samples(samples)
     videos = iter_videos(samples, [label_field]) if count else ()

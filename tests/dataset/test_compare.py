@@ -238,3 +238,15 @@ def test_images_are_refused_and_empty_collections_are_not(make_dataset, videos, 
         segment(dataset, label_field, {"the cat": []}, "the cat")
     comparison = compare_fields(dataset.limit(0), "a", "b")
     assert (comparison.total, comparison.mean, len(comparison.view)) == (0, None, 0)
+
+
+def test_numbers_of_somebody_else_are_not_replaced(make_dataset, videos):
+    dataset = make_dataset(*[fo.Sample(path, score=k / 2) for k, path in enumerate(videos)])
+    for name in "ab":
+        segment(dataset, name, {"the cat": [(1, "a cat", CAT)]}, "the cat")
+    with pytest.raises(ValueError, match=f"'score' holds numbers on {len(videos)} samples"):
+        compare_fields(dataset, "a", "b", name="score")
+    assert dataset.values("score") == [k / 2 for k in range(len(videos))]
+    for _ in range(2):  # what an earlier comparison wrote may be replaced
+        compare_fields(dataset, "a", "b", name="mine")
+    assert dataset.count("mine") == len(videos)

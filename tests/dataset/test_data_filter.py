@@ -159,3 +159,14 @@ def test_what_is_asked_wrongly_is_refused(dataset):
         filter_view(dataset.to_clips("events"), tracker=BoxTracker())
     assert not dataset.has_field("data_filter_iou")
     assert filter_view(dataset[:0], tracker=BoxTracker()).total == 0
+
+
+@pytest.mark.parametrize("values", [[True, False], ["yes", "no"]])
+def test_fields_of_somebody_else_are_not_replaced(dataset, values):
+    dataset.set_values("data_filter_keep", values * 2)
+    message = "data_filter_keep' holds something else already .* in 4 samples"
+    assert len(dataset) == 4
+    with pytest.raises(ValueError, match=message):
+        filter_view(dataset, tracker=BoxTracker())
+    assert dataset.values("data_filter_keep") == values * 2
+    assert not dataset.has_field("data_filter_iou")
