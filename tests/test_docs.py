@@ -10,7 +10,9 @@ import io
 import json
 import re
 import shlex
+import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import fiftyone as fo
@@ -19,15 +21,22 @@ import pytest
 from click.testing import CliRunner
 from fiftyone import ViewField as F
 from PIL import Image
+from pycocotools import mask as coco
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.cli import main
 from fiftyone_revseg.dataset import field_names
 from fiftyone_revseg.pictures import save_png, write_video
+from fiftyone_revseg.pipeline import RevSeg
 from fiftyone_revseg.synthetic import make_world
+from fiftyone_revseg.tracking import encode_masks
+from fiftyone_revseg.video import open_video
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent / "dataset"))
+import timed_videos
 from contents import contents
+from fake_models import BoxTracker, ScriptedReasoner
 
 DOCS = Path(__file__).parents[1] / "docs"
 # Seed of a world -> what is asked about it. The model finds the first three, of the second the
@@ -188,30 +197,30 @@ def test_fields(my_videos, videos, tmp_path):
             assert again.count("frames.revseg.detections.mask") > 0
         finally:
             again.delete()
-        frames = names["frames"]
-        assert set(frames.values("sample_id")) == {ids[0], ids[2]}
-        for frame in frames:
-            name = Path(frame.filepath).relative_to(tmp_path / "frames").with_suffix(".png")
-            mask = np.asarray(Image.open(Path("masks") / "labels" / name))
-            own = [
-                d.to_segmentation(frame_size=mask.shape[::-1]).mask for d in frame.revseg.detections
-            ]
-            expected = np.any([m > 0 for m in own], axis=0) if own else np.zeros(mask.shape, bool)
-            np.testing.assert_array_equal(mask == 255, expected)
-            np.testing.assert_array_equal(mask == 0, ~expected)
-        coco = json.loads(Path("coco/labels.json").read_text())
-        assert len(coco["annotations"]) == frames.count("revseg.detections") > 0
-        assert coco["annotations"][0]["query"] == "the star"
-        assert coco["annotations"][0]["segmentation"]
-        assert coco["images"][0]["file_name"].startswith("world-0")
-        # What the page warns of
+        found = names["found"]
+        assert found.values("id") == [ids[0], ids[2]]
+        exported = json.loads(Path("coco/instances.json").read_text())
+        assert len(exported["images"]) == found.count("frames")
+        assert len(exported["annotations"]) == found.count("frames.revseg.detections") > 0
+        assert exported["annotations"][0]["query"] == "the star"
+        for image in exported["images"]:
+            name = Path(image["file_name"]).with_suffix(".png")
+            shown = np.asarray(Image.open(Path("masks/Annotations") / name))
+            assert (Path("coco/JPEGImages") / image["file_name"]).is_file()
+            own = [a for a in exported["annotations"] if a["image_id"] == image["id"]]
+            for annotation in own:
+                mask = coco.decode(annotation["segmentation"]) > 0
+                np.testing.assert_array_equal(shown == annotation["index"], mask)
+            assert set(np.unique(shown)) <= {0, *(a["index"] for a in own)}
+        # What the page says of FiftyOne's COCO
+        frames = found.to_frames(sample_frames=True, output_dir="frames")
         with pytest.raises(TypeError, match="Instance"):
             frames.export("x", dataset_type=fo.types.COCODetectionDataset, label_field="revseg")
         tracks = "".join(path.read_text() for path in Path("cvat/labels").iterdir())
         assert tracks.count("<track ") == 2
-        table = Path("table/labels.csv").read_text()
-        assert "unreadable" in table
-        assert "So the blue star fits" in table
+        assert [row["filepath"] for row in names["rows"]] == names["dataset"].values("filepath")
+        assert [row["revseg_status"] for row in names["rows"]][4:] == ["unreadable", ""]
+        assert "So the blue star fits" in names["rows"][0]["revseg_reasoning"]
 
     def replies(names, said):
         assert names["trajectory"].query == "the star"
@@ -258,6 +267,64 @@ def test_fields(my_videos, videos, tmp_path):
     left = contents(my_videos)
     for name in field_names()[1:]:
         assert [sample[name] for sample in left] == [sample[name] for sample in everything]
+
+
+class OddMasks(BoxTracker):
+    """Gives masks with a hole, a line of one pixel, and a pixel by itself."""
+
+    def track(self, frames, boxes):
+        for found in super().track(frames, boxes):
+            yield replace(found, rles=encode_masks(ODD[None]))
+
+
+ODD = np.zeros((96, 160), bool)
+ODD[10:40, 20:60], ODD[20:30, 30:50] = True, False
+ODD[50, 20:140] = ODD[95, 159] = True
+
+
+@pytest.mark.parametrize("name", ["phone.webm", "cut.mp4"])
+def test_frames_of_videos_whose_metadata_is_wrong(tmp_path, monkeypatch, name):
+    """The recipes for single frames, where FiftyOne counts other frames than there are."""
+    monkeypatch.chdir(tmp_path)
+    stamps = [33 * k if k < 30 else 990 + 67 * (k - 30) for k in range(40)]
+    count, first = 40, 0
+    if name == "phone.webm":
+        timed_videos.encode(tmp_path / name, stamps, codec="libvpx-vp9")
+    else:
+        timed_videos.encode(tmp_path / "whole.mp4", stamps)
+        cut = ["ffmpeg", "-v", "error", "-ss", "0.7", "-i", "whole.mp4", "-c", "copy", name]
+        subprocess.run(cut, check=True)
+        with open_video(tmp_path / name) as video:
+            count, first = len(video), timed_videos.read(video[0])
+        assert first > 0
+    dataset = fo.Dataset("my-videos")
+    try:
+        dataset.add_sample(fo.Sample(str(tmp_path / name)))
+        dataset.compute_metadata()
+        assert dataset.first().metadata.total_frame_count > count  # or there is nothing to see
+        reasoner = ScriptedReasoner({"the cat": [(1, "a cat", [25, 50, 75, 100])]})
+        revseg.segment_view(dataset, RevSeg(reasoner, OddMasks()), "the cat")
+        names: dict = {}
+        for heading, code in blocks("fields.md"):
+            if heading in ("The fields", "Key frames", "Export"):
+                exec(code, names)
+
+        (picture,) = names["images"].values("filepath")
+        keyframe = dataset.first().revseg_answers.classifications[0].keyframe
+        assert timed_videos.read(np.asarray(Image.open(picture))) == first + keyframe - 1
+        exported = json.loads(Path("coco/instances.json").read_text())
+        assert [image["frame_number"] for image in exported["images"]] == [*range(1, count + 1)]
+        assert len(exported["annotations"]) == count
+        for k, annotation in enumerate(exported["annotations"]):
+            picture = Image.open(Path("coco/JPEGImages") / exported["images"][k]["file_name"])
+            assert timed_videos.read(np.asarray(picture)) == first + k
+            assert annotation["image_id"] == exported["images"][k]["id"]
+            assert (annotation["area"], annotation["bbox"]) == (ODD.sum(), [20, 10, 140, 86])
+            np.testing.assert_array_equal(coco.decode(annotation["segmentation"]), ODD)
+            png = Path("masks/Annotations") / Path(name).stem / f"{k:05d}.png"
+            np.testing.assert_array_equal(np.asarray(Image.open(png)), ODD)
+    finally:
+        dataset.delete()
 
 
 def attributes(dataset, path):

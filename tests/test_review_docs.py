@@ -87,7 +87,10 @@ def test_export(dataset, tmp_path):
     assert (tmp_path / "tracks" / "instances.json").is_file()
     assert [p.name for p in (tmp_path / "masks" / "Annotations").iterdir()] == ["world-0"]
     assert [p.name for p in (tmp_path / "masks" / "JPEGImages").iterdir()] == ["world-0"]
-    assert sorted(p.name for p in (tmp_path / "boxes").iterdir()) == ["world-0.txt", "world-5.txt"]
+    assert sorted(p.name for p in (tmp_path / "boxes").glob("[!.]*")) == [
+        "world-0.txt",
+        "world-5.txt",
+    ]
     assert len((tmp_path / "trajectories" / "trajectories.jsonl").read_text().splitlines()) == 3
 
 

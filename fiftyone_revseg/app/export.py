@@ -16,11 +16,12 @@ from fiftyone_revseg.app.targets import (
     find_videos,
     videos_input,
 )
-from fiftyone_revseg.dataset.export import check_directory, export_results
+from fiftyone_revseg.dataset.export import FORMATS, check_directory, export_results
 from fiftyone_revseg.escape import markdown_block
 
 _FORMATS = {
     "coco-tracks": "Masks: one JSON file, as YouTube-VIS, with an RLE per object and frame",
+    "coco-frames": "Masks: one JSON file, as COCO of images, each frame one of them",
     "youtube-vos": "Masks: a folder of palette PNGs for each video",
     "mot": "Boxes: a text file for each video, as MOTChallenge",
     "jsonl": "What was asked and replied: a line of JSON per video and query",
@@ -62,7 +63,7 @@ class Export(foo.Operator):
         choices = dict.fromkeys(names, "")
         choice_input(inputs, ctx, "label_field", choices, label="Label field")
         chosen = choice_input(inputs, ctx, "format", _FORMATS, label="Format")
-        if chosen == "youtube-vos":
+        if chosen in FORMATS and FORMATS[chosen].has_pictures:
             inputs.bool(
                 "images",
                 default=False,
@@ -148,10 +149,11 @@ class Export(foo.Operator):
         Args:
             sample_collection: a :class:`fiftyone.core.collections.SampleCollection`
             directory: where to write; created if missing
-            format ("coco-tracks"): "coco-tracks", "youtube-vos", "mot" or "jsonl"
+            format ("coco-tracks"): "coco-tracks", "coco-frames", "youtube-vos", "mot" or
+                "jsonl"
             label_field ("revseg"): the label field
             overwrite (False): whether to write into a directory that is not empty
-            images (False): whether to write the frames, too; for "youtube-vos"
+            images (False): whether to write the frames, too; for "youtube-vos" and "coco-frames"
             group_slice (None): the slice with the videos, if the dataset is grouped
             delegate (False): whether to schedule this rather than to do it now
 

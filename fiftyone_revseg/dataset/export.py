@@ -97,7 +97,8 @@ def export_results(
         label_field ("revseg"): the label field, with or without "frames."
         overwrite (False): whether to write into a directory that is not empty. What an earlier
             export wrote there is replaced, and nothing else
-        images (False): whether to write the frames as JPEGs, too; for "youtube-vos"
+        images (False): whether to write the frames as JPEGs, too; for "youtube-vos" and
+            "coco-frames"
         group_slice (None): the slice with the videos, if the dataset is grouped
         progress (None): whether to show a progress bar; or a function that is called with a
             :class:`fiftyone_revseg.dataset.progress.RunProgress`. By default, as FiftyOne is
@@ -113,7 +114,7 @@ def export_results(
     make = FORMATS.get(format)
     if make is None:
         raise ValueError(f"There is no format {format!r}. Formats are: {', '.join(FORMATS)}")
-    if images and format != "youtube-vos":
+    if images and not make.has_pictures:
         raise ValueError(f"The format '{format}' has no pictures: leave out images=True")
     label_field = valid_label_field(label_field)
     samples = check_collection(samples, group_slice)
@@ -209,9 +210,14 @@ class _Exporter:
         images: whether to write the frames, too
         stack: puts files of all videos in their places when it is left, unless by an error
 
+    Attributes:
+        has_pictures: whether the frames can be written, too
+
     Raises:
         NotOursError: if a file that would be replaced was not written by an export
     """
+
+    has_pictures = False
 
     def __init__(self, directory: Path, label_field: str, images: bool, stack: ExitStack):
         self.directory = directory
@@ -235,6 +241,12 @@ class _Exporter:
         """Opens a file for what is about all videos."""
         partial = self._stack.enter_context(self.written.replacing(self.directory / name))
         return self._stack.enter_context(open(partial, "w", encoding="utf-8"))
+
+    def _write_images(self, video: LabelledVideo, folder: Path) -> None:
+        with video.open() as opened:
+            for k, frame in opened.walk(0):
+                path = folder / f"{_frame_name(video.numbers.start + k)}.jpg"
+                Image.fromarray(frame).save(path, quality=_JPEG_QUALITY)
 
     def frames(
         self, video: LabelledVideo | Unusable
@@ -347,8 +359,88 @@ class _Track:
         }
 
 
+class _CocoFrames(_Exporter):
+    """COCO as it is for images: every frame is one, and every object on it has one annotation.
+
+    Masks are run-length codes: polygons fill holes, and drop what is one pixel wide.
+    """
+
+    has_pictures = True
+
+    def __init__(self, directory: Path, label_field: str, images: bool, stack: ExitStack):
+        super().__init__(directory, label_field, images, stack)
+        self._videos: list[tuple[str, tuple[int, int], range, int]] = []
+        self._categories: dict[str, int] = {}
+        self._annotations = self._images = 0
+        self._file = self.open("instances.json")
+        head = json.dumps({"description": f"fiftyone-revseg {__version__}"})
+        self._file.write(f'{{"info": {head}, "annotations": [')
+
+    def add(self, video: LabelledVideo | Unusable) -> None:
+        # All of a video, or nothing: what is written to the file stays there
+        rows = [
+            row for number, found in self.frames(video) for row in self._rows(video, number, found)
+        ]
+        with ExitStack() as stack:
+            if self.images:
+                target = self.directory / "JPEGImages" / video.name
+                self.written.check(target)
+                self._write_images(
+                    video, stack.enter_context(self.written.replacing_folder(target))
+                )
+        first = self._images + 1
+        for number, label, row in rows:
+            self._annotations += 1
+            values = {
+                "id": self._annotations,
+                "image_id": first + number - video.numbers.start,
+                "category_id": self._categories.setdefault(label, len(self._categories) + 1),
+                **row,
+            }
+            self._file.write(("," if self._annotations > 1 else "") + "\n" + _json(values))
+        self._videos.append((video.name, video.size, video.numbers, first))
+        self._images += len(video.numbers)
+
+    def _rows(
+        self, video: LabelledVideo, number: int, found: dict[int, list[fol.Detection]]
+    ) -> Iterator[tuple[int, str, dict[str, Any]]]:
+        for index, detections in sorted(found.items()):
+            track = _Track(detections[0], 1)
+            track.add(0, detections, video.size)
+            values = track.to_dict()
+            if values["areas"][0]:
+                row = {
+                    "segmentation": values["segmentations"][0],
+                    "bbox": values["bboxes"][0],
+                    "area": values["areas"][0],
+                    "iscrowd": 0,
+                    "index": index,
+                    "query": values["query"],
+                    "score": values["score"],
+                }
+                yield number, track.label, row
+
+    def finish(self) -> None:
+        self._file.write('],\n"images": [')
+        for name, (width, height), numbers, first in self._videos:
+            for position, number in enumerate(numbers):
+                image = {
+                    "id": first + position,
+                    "file_name": f"{name}/{_frame_name(number)}.jpg",
+                    "width": width,
+                    "height": height,
+                    "video": name,
+                    "frame_number": number,
+                }
+                self._file.write(("," if first + position > 1 else "") + "\n" + _json(image))
+        names = [{"id": i, "name": name} for name, i in self._categories.items()]
+        self._file.write(f'],\n"categories": {_json(names)}}}\n')
+
+
 class _YouTubeVOS(_Exporter):
     """A folder of palette PNGs for each video, in which an object has its index as a colour."""
+
+    has_pictures = True
 
     def __init__(self, directory: Path, label_field: str, images: bool, stack: ExitStack):
         super().__init__(directory, label_field, images, stack)
@@ -419,12 +511,6 @@ class _YouTubeVOS(_Exporter):
             "the lower index: 'coco-tracks' keeps all"
         ]
 
-    def _write_images(self, video: LabelledVideo, folder: Path) -> None:
-        with video.open() as opened:
-            for k, frame in opened.walk(0):
-                path = folder / f"{_frame_name(video.numbers.start + k)}.jpg"
-                Image.fromarray(frame).save(path, quality=_JPEG_QUALITY)
-
 
 class _MOT(_Exporter):
     """A text file for each video, in MOTChallenge's form; it has boxes but no masks."""
@@ -481,6 +567,7 @@ class _JSONLines(_Exporter):
 #: Name of a format -> what writes it
 FORMATS: dict[str, type[_Exporter]] = {
     "coco-tracks": _CocoTracks,
+    "coco-frames": _CocoFrames,
     "youtube-vos": _YouTubeVOS,
     "mot": _MOT,
     "jsonl": _JSONLines,

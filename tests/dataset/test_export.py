@@ -10,6 +10,7 @@ import pytest
 from fiftyone import ViewField as F
 from PIL import Image
 from pycocotools import mask as coco
+from pycocotools.coco import COCO
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.dataset.export import FORMATS, export_results
@@ -116,6 +117,34 @@ def test_coco_tracks(dataset, tmp_path, in_files):
     labels = [categories[a["category_id"]] for a in exported["annotations"]]
     assert labels == ["a grey cat", "a dog", "a grey cat"]
     assert exported["videos"][0]["file_names"][9] == "a/00009.jpg"
+
+
+def test_coco_frames(dataset, tmp_path):
+    summary = export_results(dataset, tmp_path / "out", "coco-frames", images=True)
+    assert (summary.exported, summary.skipped, summary.notes) == (3, {}, [])
+    folder = tmp_path / "out"
+    names = [f"{name}/{k:05d}.jpg" for name in NAMES for k in range(FRAMES)]
+    assert files_in(folder) == [*(f"JPEGImages/{name}" for name in names), "instances.json"]
+    exported = json.loads((folder / "instances.json").read_text())
+    images = {image["id"]: image for image in exported["images"]}
+    assert [image["file_name"] for image in images.values()] == names
+    assert {(image["width"], image["height"]) for image in images.values()} == {(WIDTH, HEIGHT)}
+    found = {}
+    for annotation in exported["annotations"]:
+        image = images[annotation["image_id"]]
+        masks = found.setdefault(image["video"], {}).setdefault(
+            annotation["index"], np.zeros((FRAMES, HEIGHT, WIDTH), bool)
+        )
+        masks[image["frame_number"] - 1] = coco.decode(annotation["segmentation"])
+        assert annotation["area"] == coco.area(annotation["segmentation"])
+        assert annotation["bbox"] == coco.toBbox(annotation["segmentation"]).tolist()
+    for name, sample in zip(NAMES, dataset, strict=True):
+        assert_same(found.get(name, {}), stored_masks(sample))
+    ids = [annotation["id"] for annotation in exported["annotations"]]
+    assert ids == [*range(1, 1 + dataset.count("frames.revseg.detections"))]
+    # Its reader is pycocotools
+    api = COCO(str(folder / "instances.json"))
+    assert api.annToMask(exported["annotations"][0]).sum() == exported["annotations"][0]["area"]
 
 
 def test_youtube_vos(dataset, tmp_path):
@@ -373,7 +402,7 @@ def test_interrupting_leaves_no_half_written_file(dataset, tmp_path, name):
 
     with pytest.raises(KeyboardInterrupt):
         export_results(dataset, tmp_path / "out", name, progress=stop)
-    if name in ("coco-tracks", "jsonl"):
+    if name in ("coco-tracks", "coco-frames", "jsonl"):
         assert not (tmp_path / "out").exists()
     else:
         assert len(list((tmp_path / "out").glob("**/[a-c]*"))) == 2
@@ -431,6 +460,7 @@ def own_files(out, name):
     """Files of a person's own of the names that an export writes."""
     paths = {
         "coco-tracks": ["instances.json"],
+        "coco-frames": ["instances.json"],
         "jsonl": ["trajectories.jsonl"],
         "mot": ["a.txt", "b.txt"],
         "youtube-vos": ["Annotations/a/00000.png", "Annotations/b/notes.txt"],
@@ -445,7 +475,7 @@ def own_files(out, name):
 def test_an_overwrite_replaces_no_file_that_no_export_wrote(dataset, tmp_path, name):
     out = tmp_path / "out"
     paths = own_files(out, name)
-    if name in ("coco-tracks", "jsonl"):
+    if name in ("coco-tracks", "coco-frames", "jsonl"):
         with pytest.raises(ValueError, match="was not written by revseg"):
             export_results(dataset, out, name, overwrite=True)
     else:
@@ -533,6 +563,7 @@ def test_names_of_videos_are_no_paths(make_dataset, videos, tmp_path, name):
         names = [json.loads(line)["video"] for line in lines]
     else:
         exported = json.loads((out / "instances.json").read_text())
-        names = [video["name"] for video in exported["videos"]]
+        names = [video["name"] for video in exported.get("videos", [])]
+        names = names or [*dict.fromkeys(image["video"] for image in exported["images"])]
     assert len({made.lower() for made in names}) == len(HOSTILE)
     assert not [made for made in names if set(made) & set('%/\\:*?"<>|\n') or made[0] in ". "]
