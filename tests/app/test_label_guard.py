@@ -8,11 +8,12 @@ import fiftyone.operators as foo
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fiftyone.operators.executor import ExecutionError
+from fiftyone.operators.executor import ExecutionContext, ExecutionError, Executor
 from PIL import Image
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.app import models
+from fiftyone_revseg.app.segment import Segment
 from fiftyone_revseg.cli import main
 from fiftyone_revseg.dataset import list_runs
 from fiftyone_revseg.dataset.correct import propagate
@@ -21,6 +22,7 @@ from fiftyone_revseg.pipeline import RevSeg
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fake_models import ANSWERS, BoxTracker, ScriptedReasoner
 
+URI = "fiftyone_revseg/segment"
 FRAMES = 10
 OVERWRITE = {"none": False, "changed": "changed", "all": True}  # of the command, and of Python
 EXISTING = {"none": "keep", "changed": "changed", "all": "all"}  # of the operator
@@ -215,6 +217,35 @@ def test_an_empty_field_is_written(dataset, door):
     DOORS[door](dataset, field, "the cat", "none")
     dataset.reload()
     assert set(dataset.values(f"{field}_status")) == {"ok"}
+
+
+def form(dataset, **params):
+    request = {
+        "dataset_name": dataset.name,
+        "view": dataset.view()._serialize(),
+        "params": {"query": "the cat", **params},
+        "operator_uri": URI,
+    }
+    ctx = ExecutionContext(request, executor=Executor(), operator_uri=URI)
+    return Segment().resolve_input(ctx).type.properties
+
+
+def test_the_form_offers_both_ways_on_where_they_matter(dataset):
+    ours_accepted(dataset)
+    shown = form(dataset)
+    assert not {"replace_foreign_labels", "replace_corrections"} & set(shown)
+    shown = form(dataset, existing="all")
+    assert "2 videos were corrected or accepted" in shown["replace_corrections"].view.description
+
+    truth(dataset)
+    shown = form(dataset, label_field="truth")
+    assert "Detections in 6 frames of 2 samples" in shown["label_field"].error_message
+    assert shown["replace_foreign_labels"].type.to_json() == {"name": "Boolean"}
+    assert not shown["replace_foreign_labels"].default
+    ticked = form(dataset, label_field="truth", replace_foreign_labels=True)
+    assert not ticked["label_field"].invalid
+    shown = form(dataset, label_field="query", replace_foreign_labels=True)
+    assert "is a field of the samples" in shown["label_field"].error_message
 
 
 @pytest.fixture
