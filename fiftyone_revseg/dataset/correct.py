@@ -33,6 +33,7 @@ from fiftyone_revseg.dataset.prompt_boxes import check_frame, resolve_prompts
 from fiftyone_revseg.pipeline import Progress, RevSeg
 from fiftyone_revseg.reasoning import ChainRequest, KeyframeChoice
 from fiftyone_revseg.reasoning.chain import ground_again
+from fiftyone_revseg.reasoning.trajectory import thought_of
 from fiftyone_revseg.tracking import FrameMasks, MaskTrack, Tracker
 from fiftyone_revseg.tracking.prompts import track_prompts
 from fiftyone_revseg.types import FrameTable
@@ -284,7 +285,7 @@ def _ground(
         nearest = int(np.abs(np.array(table.indices) - frame).argmin())
         choices.append(KeyframeChoice(nearest, choice["description"]))
     grounding, turns, reason = ground_again(
-        pipeline.reasoner, pipeline.spec, request, choices, position, old["think"]
+        pipeline.reasoner, pipeline.spec, request, choices, position, thought_of(old)
     )
     if grounding is None:
         raise ValueError(

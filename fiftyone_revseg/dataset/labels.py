@@ -13,8 +13,9 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.core.labels as fol
 
-from fiftyone_revseg.dataset.record import make_record
+from fiftyone_revseg.dataset.record import make_record, shortened
 from fiftyone_revseg.pipeline import Segmentation
+from fiftyone_revseg.reasoning.trajectory import thought_of
 from fiftyone_revseg.tracking import MaskTrack
 from fiftyone_revseg.types import Status
 
@@ -110,14 +111,19 @@ def status_of(records: Sequence[dict[str, Any]]) -> str:
 def reasoning_of(records: Sequence[dict[str, Any]]) -> str:
     """Returns the thoughts of the records as one text, each under what it is about."""
     if len(records) == 1:
-        return str(records[0]["trajectory"]["think"])
+        return _thought(records[0])
     texts = []
     for record in records:
         about = record["trajectory"]["query"]
         if record.get("support"):
             about = "frames {}-{}, {}".format(*record["support"], about)
-        texts.append(f"{about}: {record['trajectory']['think']}")
+        texts.append(f"{about}: {_thought(record)}")
     return "\n\n".join(texts)
+
+
+def _thought(record: dict[str, Any]) -> str:
+    thought = thought_of(record["trajectory"])
+    return shortened(thought) if record.get("shortened") else thought
 
 
 def _is_wanted(

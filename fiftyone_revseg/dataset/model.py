@@ -222,6 +222,8 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
             job.support,
             settings,
         )
+        if dataset is not None:
+            labels = SourceFields(dataset[job.sample_id], name).make_fit(labels, job.support)
         note_written(labels)
         for field_name, value in labels.sample_values(name).items():
             sample[field_name] = value

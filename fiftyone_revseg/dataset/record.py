@@ -82,6 +82,13 @@ def make_record(
     return record
 
 
+def shortened(text: str, longest: int = 500) -> str:
+    """Shortens a text that is longer than so many characters, and says by how much."""
+    if len(text) <= longest + 40:
+        return text
+    return f"{text[:longest]} ... [{len(text) - longest:,} characters left out]"
+
+
 def frames_of(record: dict[str, Any]) -> list[int] | None:
     """Returns the first and last frame number that a record is about; None for no frames."""
     if record.get("support"):

@@ -28,6 +28,7 @@ from fiftyone_revseg.dataset.ownership import check_jobs, check_label_field
 from fiftyone_revseg.dataset.progress import InWork, OnProgress, Reporter
 from fiftyone_revseg.dataset.record import settings_of
 from fiftyone_revseg.dataset.resume import check_overwrite, plan
+from fiftyone_revseg.dataset.room import NoRoomError
 from fiftyone_revseg.dataset.runs import Run, RunSummary
 from fiftyone_revseg.dataset.schema import declare_fields, valid_label_field
 from fiftyone_revseg.dataset.writer import LabelWriter
@@ -239,7 +240,10 @@ class _Writer:
             logger.warning("Writing the labels of %s failed", job.filepath, exc_info=error)
             answers = [self.pipeline.failed(job.filepath, q, error) for q in job.queries]
             deleted = not self.writer.is_there(job)  # by someone else, so nobody will look for it
-            wrote = 0.0 if deleted else self._write(job, answers, report)
+            try:
+                wrote = 0.0 if deleted else self._write(job, answers, report)
+            except NoRoomError:  # the summary says why; there is no place for it in the sample
+                wrote = 0.0
         self.summary.add(job, answers, wrote)
 
     def _write(self, job: Job, answers: list[Segmentation], report: Progress) -> float:

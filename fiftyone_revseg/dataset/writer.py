@@ -23,6 +23,7 @@ from fiftyone_revseg.dataset.jobs import Job, select_by_id
 from fiftyone_revseg.dataset.labels import SampleLabels, reasoning_of, status_of
 from fiftyone_revseg.dataset.mask_files import MaskFiles, ReplacedMaskFiles
 from fiftyone_revseg.dataset.record import frames_of
+from fiftyone_revseg.dataset.room import make_fit
 
 Document = dict[str, Any]  # as it is in the database
 
@@ -69,6 +70,7 @@ class LabelWriter:
         if not self.is_there(job):
             raise ValueError("The sample was deleted meanwhile")
         source = SourceFields(self._dataset[job.sample_id], self._label_field)
+        labels = source.make_fit(labels, job.support)
         source.withdraw(job.support)
         self._write_masks(job, labels)
         note_written(labels, self._write_frames(job, labels))
@@ -118,10 +120,19 @@ class LabelWriter:
             dataset._bulk_write(writes, frames=True)
         return written
 
+    def _largest(self, ids: Sequence[str]) -> Document:
+        """The largest of some samples as they are in the database."""
+        samples = self._dataset._sample_collection
+        size: Document = {"$project": {"size": {"$bsonSize": "$$ROOT"}}}
+        own = {"$match": {"_id": {"$in": [ObjectId(i) for i in ids]}}}
+        found = samples.aggregate([own, size, {"$sort": {"size": -1}}, {"$limit": 1}])
+        return next((samples.find_one(largest["_id"]) for largest in found), None) or {}
+
     def _write_images(self, job: Job, labels: SampleLabels) -> None:
         name = self._label_field
         ids = [sample_id for sample_id, _ in job.images]
         view = select_by_id(self._dataset, ids)
+        labels = make_fit(labels, self._largest(ids), name, None)
         view.set_values(f"{name}_trajectory", {job.sample_id: None}, key_field="id")
         self._write_masks(job, labels)
 
@@ -171,6 +182,10 @@ class SourceFields:
     def __init__(self, sample: fo.Sample, label_field: str):
         self._sample = sample
         self._label_field = label_field
+
+    def make_fit(self, labels: SampleLabels, support: Sequence[int] | None) -> SampleLabels:
+        """Shortens labels that are to go beside what is stored, see :func:`make_fit`."""
+        return make_fit(labels, self._stored(), self._label_field, support)
 
     def withdraw(self, support: Sequence[int] | None) -> None:
         """Removes what the next result will replace, so that nobody takes it for done."""

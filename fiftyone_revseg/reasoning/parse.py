@@ -317,4 +317,5 @@ def _first(keys: dict[str, Any], names: tuple[str, ...]) -> Any:
 
 
 def _clean(text: str) -> str:
-    return " ".join(storable(text).split())  # JSON may hold half a character, as "\ud800"
+    # JSON may hold half a character, as "\ud800", and zeros, which end a name for many programs
+    return " ".join(storable(text).replace("\0", "?").split())

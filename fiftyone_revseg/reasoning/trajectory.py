@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from fiftyone_revseg.texts import storable
 
@@ -159,7 +161,7 @@ class Trajectory:
             source_size=tuple(d["source_size"]),
             status=Status(d["status"]),
             reason=d["reason"],
-            think=d["think"],
+            think=thought_of(d),
             choices=tuple(KeyframeChoice(**choice) for choice in d["choices"]),
             groundings=tuple(
                 g and Grounding(tuple(g["box_xyxy_px"]), g["confidence"]) for g in d["groundings"]
@@ -177,3 +179,16 @@ class Trajectory:
     def from_json(cls, s: str) -> Trajectory:
         """Loads a trajectory from :meth:`to_json`'s output."""
         return cls.from_dict(json.loads(s))
+
+
+def thought_of(d: Mapping[str, Any]) -> str:
+    """Returns the thought of turn 1 from :meth:`Trajectory.to_dict`'s output.
+
+    Where room is short, it is stored in the reply only, and "think" is None.
+    """
+    if d["think"] is not None:
+        return str(d["think"])
+    from .parse import parse_think  # which makes parts of a trajectory
+
+    replies = [turn["reply"] for turn in d["turns"] if turn.get("turn", 1) == 1]
+    return parse_think(replies[-1]) if replies else ""

@@ -362,19 +362,23 @@ def test_an_unfinished_thought_has_no_answer(begin, request_for):
     assert "cut off after 64 tokens: allow more with max_new_tokens" in trajectory.reason
 
 
-def test_half_a_character_and_zeros_can_be_stored(scripted, request_for):
+def test_half_a_character_can_be_stored(scripted, request_for):
     def script(conversation):
-        return good(conversation).replace("I think", json.loads('"\\ud83d\\u0000"'))
+        if turn_of(conversation) == 2:
+            return good(conversation)
+        text = r'[{"frame_idx": 2, "object description": "a \udc00 dog\u0000"}]'
+        return f"<think>{chr(0xD83D)}</think><answer>{text}</answer>"
 
     reasoner = scripted(script)
     (trajectory,) = run_chain(reasoner, SPEC, [request_for()])
     assert trajectory.status is Status.OK
-    assert trajectory.think == "??"
-    assert trajectory.turns[0].reply == answer((2, "a red disc"), think="??")
-    for query in ("a \udc80 dog", "a \0 dog"):
-        (trajectory,) = run_chain(reasoner, SPEC, [request_for(query)])
-        assert (trajectory.status, trajectory.query) == (Status.ERROR, "a ? dog")
-        assert "broken characters" in trajectory.reason
+    assert trajectory.think == "?"
+    assert trajectory.choices[0].description == "a ? dog?"
+    assert trajectory.turns[0].reply.startswith("<think>?</think>")
+    json.dumps(trajectory.to_dict(), ensure_ascii=False).encode()
+    (trajectory,) = run_chain(reasoner, SPEC, [request_for("a \udc80 dog")])
+    assert (trajectory.status, trajectory.query) == (Status.ERROR, "a ? dog")
+    assert "broken characters" in trajectory.reason
 
 
 def test_a_reply_too_long_to_be_read_is_not_kept_whole(scripted, request_for):
