@@ -377,7 +377,8 @@ def units(place: Path, whole: tuple[str, ...]) -> dict[str, Any]:
     folders = {path for pattern in whole for path in place.glob(pattern) if path.is_dir()}
     for path in sorted(place.rglob("*")):
         relative = path.relative_to(place)
-        if any(part.startswith(".") for part in relative.parts) or not path.is_file():
+        hidden = any(part.startswith((".", "tensorboard")) for part in relative.parts)
+        if hidden or not path.is_file():  # TensorBoard's names are times
             continue
         folder = next((f for f in folders if f in path.parents), None)
         name = str(relative if folder is None else folder.relative_to(place))

@@ -145,8 +145,12 @@ def share(place: str, settings: int, checkpoint: str) -> None:
     from fiftyone_revseg.training.sharing import share_checkpoint
 
     target = Path(place) / "shared"
-    if not target.exists():
+    finished = target.exists()
+    try:
         share_checkpoint(checkpoint, target)
+    except ValueError:  # it is in use
+        if not finished:
+            raise
 
 
 def made_up(place: str, settings: int) -> None:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from fiftyone_revseg.files import replacing_folder
+from fiftyone_revseg.files import remove_leftovers, replacing_folder
 from fiftyone_revseg.reasoning.spec import FILE_NAME as SPEC
 from fiftyone_revseg.training import model_card
 
@@ -58,6 +58,7 @@ def share_checkpoint(
             f"'{source}' has no {SPEC}, which says how the model wants to be asked: copy that of "
             "the model that it was trained from"
         )
+    remove_leftovers(directory)
     _check_unused(directory)
     with replacing_folder(directory, durable=True) as partial:
         patterns = _FILES if adapters else (*_FILES, "*.safetensors")
