@@ -19,6 +19,7 @@ from fiftyone_revseg.training.rewards import TEMPORAL_VARIANTS
 
 if TYPE_CHECKING:
     from fiftyone_revseg.reasoning.spec import ChainSpec
+    from fiftyone_revseg.training.callbacks import KeepSpec
     from fiftyone_revseg.training.chain_trainer import ChainTrainer
     from fiftyone_revseg.training.data import Row
     from fiftyone_revseg.training.environment import Task
@@ -147,6 +148,8 @@ def train_grpo(
     """
     import torch
 
+    from fiftyone_revseg.reasoning.spec import FILE_NAME as SPEC
+
     config = config or GrpoConfig()
     torch.set_num_threads(config.threads)
     out = Path(out)
@@ -157,6 +160,8 @@ def train_grpo(
         trainer.add_callback(callback)
     if trainer.accelerator.is_main_process:
         write_json(out / "run.json", {"rows": len(rows), "config": asdict(config)}, indent=2)
+        if start is not None and not (start / SPEC).is_file():
+            _spec_keeper(trainer).write(start)  # a kill came between the trainer's part and this
     trainer.train(resume_from_checkpoint=str(start) if start else None)
     path = out / "checkpoint"
     save_checkpoint(trainer, path)
@@ -304,7 +309,6 @@ def save_checkpoint(trainer: Any, directory: Path) -> None:
     """
     from accelerate.utils import broadcast_object_list
 
-    from fiftyone_revseg.training.callbacks import KeepSpec
     from fiftyone_revseg.training.model_card import write_card
     from fiftyone_revseg.training.saved_states import replacing_checkpoint
     from fiftyone_revseg.training.sharing import merge_in_place
@@ -320,10 +324,16 @@ def save_checkpoint(trainer: Any, directory: Path) -> None:
             partial = Path(names[0])
             (partial / "training_args.bin").unlink(missing_ok=True)
             merge_in_place(partial)
-            (keep,) = (c for c in trainer.callback_handler.callbacks if isinstance(c, KeepSpec))
-            keep.write(partial)
+            _spec_keeper(trainer).write(partial)
             write_card(partial, directory.parent, directory.parent.name)
     trainer.accelerator.wait_for_everyone()
+
+
+def _spec_keeper(trainer: Any) -> KeepSpec:
+    from fiftyone_revseg.training.callbacks import KeepSpec
+
+    (keep,) = (c for c in trainer.callback_handler.callbacks if isinstance(c, KeepSpec))
+    return keep
 
 
 def _processes() -> int:

@@ -290,9 +290,11 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, lora_rank, variety_pays):
     with pytest.raises(KeyboardInterrupt):
         train_grpo(rows(parts, fatal=[3]), tmp_path / "parts", config)
     assert parts == whole[:3]
+    (tmp_path / "parts" / "checkpoint-1" / "revseg.json").unlink()  # written last, after a kill
     again: list[int] = []
     train_grpo(rows(again), tmp_path / "parts", config)
     assert again == whole[2:]  # step 2 was not finished
+    assert (tmp_path / "parts" / "checkpoint-1" / "revseg.json").is_file()
 
     curves = [RunFolder(tmp_path / name, 3).curves() for name in ("whole", "parts")]
     for a, b in zip(*curves, strict=True):
