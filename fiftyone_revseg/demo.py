@@ -11,7 +11,7 @@ import numpy as np
 
 from fiftyone_revseg import pictures, presets
 from fiftyone_revseg.evaluation import j_and_f
-from fiftyone_revseg.files import replacing
+from fiftyone_revseg.files import check_writable, replacing
 from fiftyone_revseg.reasoning import Trajectory
 from fiftyone_revseg.video import open_video
 
@@ -73,6 +73,7 @@ def run_demo(
         ValueError: if there is no such model, or a dataset of that name that is not the demo's
     """
     out = Path(out).absolute()
+    check_writable(out)
     presets.resolve(model)  # a name that stands for nothing should fail before videos are made
     dataset = _sample_dataset(out, count, fresh, echo)
     _segment(dataset, model, echo)

@@ -11,6 +11,7 @@ import click
 from fiftyone_revseg.cli.datasets import open_dataset
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.escape import one_line
+from fiftyone_revseg.files import check_writable
 from fiftyone_revseg.training.grpo import VLLM_MODES
 from fiftyone_revseg.training.rewards import TEMPORAL_VARIANTS
 
@@ -304,6 +305,10 @@ def _claim(out: Path, resume: bool) -> None:
         )
     if resume and not used:
         raise click.ClickException(f"there is no run in {out} to resume: check --out")
+    try:
+        check_writable(out)
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _run(function, out: Path, settings) -> None:

@@ -32,7 +32,7 @@ from fiftyone_revseg.dataset.masks import (
 )
 from fiftyone_revseg.dataset.progress import OnProgress
 from fiftyone_revseg.dataset.schema import valid_label_field
-from fiftyone_revseg.files import to_json
+from fiftyone_revseg.files import check_writable, to_json
 from fiftyone_revseg.pictures import save_index_mask
 from fiftyone_revseg.tracking.rle import RLE, encode_masks, rle_areas, rle_box
 from fiftyone_revseg.version import __version__
@@ -110,6 +110,7 @@ def export_results(
     Raises:
         ValueError: if an argument is not valid, or there is nothing to export; nothing has been
             written then
+        OSError: if nothing can be written there
     """
     make = FORMATS.get(format)
     if make is None:
@@ -122,6 +123,7 @@ def export_results(
         raise ValueError("There is nothing to export: there are no videos in this view")
     masks_path(samples, label_field)
     directory = check_directory(directory, overwrite)
+    check_writable(directory)
 
     summary = ExportSummary(str(directory), format, total=count_samples(samples))
     created = _create(directory)

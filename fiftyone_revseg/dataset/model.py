@@ -26,8 +26,10 @@ from fiftyone_revseg.dataset.schema import declare_fields, valid_label_field
 from fiftyone_revseg.dataset.writer import (
     SourceFields,
     clear_frames,
+    known_frames,
     note_written,
     numbers_within,
+    write_frames,
 )
 from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline
 from fiftyone_revseg.reasoning.serving.served import check_url
@@ -240,10 +242,16 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
 
         # FiftyOne merges the lists of labels in frames that it knows, so without this a rerun would
         # add to the labels of the run before, and keep those of frames that it leaves out
-        frames = dict(labels.frames)
-        for number in numbers_within(sample.frames.keys(), job.support):
+        frames, shown = dict(labels.frames), set(sample.frames.keys())
+        for number in numbers_within(shown, job.support):
             sample.frames[number][name] = None
             frames.setdefault(number, fol.Detections())
+        if dataset is not None:
+            # A frame that the view hides is a new one for FiftyOne, which would replace the whole
+            # of it, with the labels of others that are on it
+            hidden = set(known_frames(dataset, job)) - shown
+            of_hidden = {number: frames.pop(number, fol.Detections()) for number in hidden}
+            write_frames(dataset, job, name, of_hidden)
         return frames or None
 
     def segment(self, sample: Any) -> list[Segmentation]:

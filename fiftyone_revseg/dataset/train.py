@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fiftyone_revseg.dataset.jobs import check_collection, source_dataset
 from fiftyone_revseg.dataset.progress import OnProgress
 from fiftyone_revseg.dataset.training_runs import TrainingRun
+from fiftyone_revseg.files import check_writable
 from fiftyone_revseg.user_presets import check_free, register_preset
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def train_view(
     config, folder = config or GrpoConfig(), Path(folder)
     if name:
         check_free(name, folder / "checkpoint")
+    check_writable(folder)
     videos = check_collection(view, group_slice)
     rows, skipped = view_rows(videos, gt_field, query_field)
     result = TrainingSummary(str(folder), name, rows=len(rows))

@@ -97,28 +97,10 @@ class LabelWriter:
 
     def _write_frames(self, job: Job, labels: SampleLabels) -> LabelSum:
         """Writes the frames, and returns the sum of their labels."""
-        # FiftyOne's set_values reads every old mask to learn which frames there are, and leaves
-        # frames that it creates without a date and a dataset
-        dataset = self._dataset
-        sample_id = {"_sample_id": ObjectId(job.sample_id)}
-        known = dataset._frame_collection.find(sample_id, {"frame_number": True})
         frames = dict(labels.frames)
-        for number in numbers_within([frame["frame_number"] for frame in known], job.support):
+        for number in known_frames(self._dataset, job):
             frames.setdefault(number, fol.Detections())  # an old mask must not stay
-        now = datetime.now(timezone.utc)
-        created = {"_dataset_id": dataset._doc.id, "created_at": now}
-        written, writes = LabelSum(), []
-        for number, detections in frames.items():
-            value = detections.to_dict()
-            written.add(value["detections"])
-            update = {
-                "$set": {self._label_field: value, "last_modified_at": now},
-                "$setOnInsert": created,
-            }
-            writes.append(UpdateOne({**sample_id, "frame_number": number}, update, upsert=True))
-        if writes:
-            dataset._bulk_write(writes, frames=True)
-        return written
+        return write_frames(self._dataset, job, self._label_field, frames)
 
     def _largest(self, ids: Sequence[str]) -> Document:
         """The largest of some samples as they are in the database."""
@@ -151,6 +133,46 @@ class LabelWriter:
             view.set_values(field_name, value, key_field="id")
 
         view.set_values(f"{name}_trajectory", {job.sample_id: trajectory}, key_field="id")
+
+
+def known_frames(dataset: fo.Dataset, job: Job) -> list[int]:
+    """Returns the numbers of the job's frames that are in the database, whatever a view hides."""
+    sample_id = {"_sample_id": ObjectId(job.sample_id)}
+    known = dataset._frame_collection.find(sample_id, {"frame_number": True})
+    return numbers_within([frame["frame_number"] for frame in known], job.support)
+
+
+def write_frames(
+    dataset: fo.Dataset, job: Job, label_field: str, frames: dict[int, fol.Detections]
+) -> LabelSum:
+    """Writes the labels of frames, and no other field of theirs.
+
+    Args:
+        dataset: the :class:`fiftyone.core.dataset.Dataset`
+        job: whose frames they are
+        label_field: the label field
+        frames: frame number -> :class:`fiftyone.core.labels.Detections`
+
+    Returns:
+        the sum of the labels
+    """
+    # FiftyOne's set_values reads every old mask to learn which frames there are, and leaves
+    # frames that it creates without a date and a dataset
+    sample_id = {"_sample_id": ObjectId(job.sample_id)}
+    now = datetime.now(timezone.utc)
+    created = {"_dataset_id": dataset._doc.id, "created_at": now}
+    written, writes = LabelSum(), []
+    for number, detections in frames.items():
+        value = detections.to_dict()
+        written.add(value["detections"])
+        update = {
+            "$set": {label_field: value, "last_modified_at": now},
+            "$setOnInsert": created,
+        }
+        writes.append(UpdateOne({**sample_id, "frame_number": number}, update, upsert=True))
+    if writes:
+        dataset._bulk_write(writes, frames=True)
+    return written
 
 
 def note_written(labels: SampleLabels, detections: LabelSum | None = None) -> None:

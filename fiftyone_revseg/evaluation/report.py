@@ -17,6 +17,7 @@ from fiftyone_revseg.escape import markdown_line
 from fiftyone_revseg.evaluation.results import Evaluation
 from fiftyone_revseg.evaluation.summary import COLUMNS, headline, summarize
 from fiftyone_revseg.evaluation.tables import INTERVAL, SHARES, table_cells
+from fiftyone_revseg.files import check_writable
 from fiftyone_revseg.version import __version__
 from fiftyone_revseg.written import Written
 
@@ -59,9 +60,10 @@ def write_report(
         the path of ``report.html``
 
     Raises:
-        ValueError: if nothing can be written there
+        OSError: if nothing can be written there
     """
     directory = Path(directory).expanduser()
+    check_writable(directory)
     notes = list(evaluation.notes)
     table = list(evaluation.table) or summarize(evaluation.scores, evaluation.benchmark)
     titles, rows = table_cells(table)

@@ -11,7 +11,7 @@ from typing import Any
 from fiftyone_revseg.escape import cell, markdown_line, one_line
 from fiftyone_revseg.evaluation.results import Evaluation
 from fiftyone_revseg.evaluation.summary import COLUMNS
-from fiftyone_revseg.files import write_text
+from fiftyone_revseg.files import check_writable, write_text
 
 _COUNTS = {"videos": "videos", "expressions": "expressions", "missing": "missing"}
 #: Column that is a share -> its head in tables for people, which have it in per cent
@@ -104,10 +104,12 @@ def check_path(path: str | Path) -> Path:
 
     Raises:
         ValueError: if it does not end in ``.md``, ``.csv`` or ``.json``
+        OSError: if nothing can be written there
     """
     path = Path(path)
     if path.suffix not in (*_WRITERS, ".json"):
         raise ValueError(f"'{path}' is no table: name a file that ends in .md, .csv or .json")
+    check_writable(path, folder=False)
     return path
 
 

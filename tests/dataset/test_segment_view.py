@@ -7,6 +7,7 @@ from pathlib import Path
 import fiftyone as fo
 import numpy as np
 import pytest
+from fiftyone import ViewField as F
 from PIL import Image
 
 import fiftyone_revseg as revseg
@@ -80,6 +81,40 @@ def test_only_the_samples_of_a_view_are_touched(make_dataset, videos):
     assert (summary.total, summary.counts) == (1, {"ok": 1})
     assert dataset.values("revseg_status") == [None, "ok", None]
     assert len(dataset.first().frames) == 2
+
+
+@pytest.mark.parametrize(
+    "hide",
+    [
+        lambda dataset: dataset.match_frames(F("half") == 1),
+        lambda dataset: dataset.select_fields("frames.half"),
+        lambda dataset: dataset.exclude_fields("frames.half"),
+        lambda dataset: dataset.match_frames(F("half") == 1).select_fields("frames.half"),
+    ],
+)
+@pytest.mark.parametrize("door", ["apply_model", "segment_view"])
+def test_a_view_that_hides_frames_or_fields_says_which_samples(
+    make_dataset, videos, hide, door, caplog
+):
+    """As FiftyOne's own models do, the whole video is segmented and written, again and again."""
+    made = []
+    for view_of in (lambda dataset: dataset, hide):
+        dataset = make_dataset(fo.Sample(videos[0]))
+        sample = dataset.first()
+        for number in range(1, 11):
+            sample.frames[number]["half"] = number // 6
+        sample.save()
+        for hidden in ((3,), ()):  # a rerun leaves nothing of the first, on no frame
+            model = revseg.load_model(pipeline(hidden=hidden), query="both")
+            if door == "apply_model":
+                view_of(dataset).apply_model(model, label_field="revseg", skip_failures=False)
+            else:
+                revseg.segment_view(view_of(dataset), model, overwrite=True)
+        dataset.reload()
+        made.append(contents(dataset))
+    assert made[0] == made[1]
+    assert [len(f["revseg"]["detections"]) for f in made[1][0]["frames"].values()] == [2] * 10
+    assert not [r for r in caplog.records if r.name.startswith("fiftyone_revseg")]
 
 
 def test_clips_equal_apply_models_and_end_up_on_the_whole_video(make_dataset, videos):
