@@ -55,9 +55,12 @@ class DecordSource:
 
     def open(self, forward: bool = False) -> DecordCursor | PyAVCursor:
         """Opens a new, independent cursor."""
-        width, height = self.size
-        is_short = len(self.times) * 3 * width * height <= _AHEAD_BYTES
-        return DecordCursor(self) if forward and is_short else self.exact.open()
+        return DecordCursor(self) if forward and _is_short(self.exact) else self.exact.open()
+
+
+def _is_short(exact: PyAVSource) -> bool:
+    width, height = exact.size
+    return len(exact.times) * 3 * width * height <= _AHEAD_BYTES
 
 
 def decord_objections(exact: PyAVSource) -> list[str]:
@@ -85,13 +88,25 @@ def decord_objections(exact: PyAVSource) -> list[str]:
         reader = decord.VideoReader(name_for_ffmpeg(exact.path), num_threads=1)
         times = reader.get_frame_timestamp(np.arange(len(reader)))[:, 0]
         keys = reader.get_key_indices()
-    except (decord.DECORDError, RuntimeError, AssertionError, UnicodeError) as e:
+        first = reader.next().asnumpy() if _is_short(exact) else None
+    except (decord.DECORDError, RuntimeError, AssertionError, StopIteration, UnicodeError) as e:
         return [f"decord does not open it ({type(e).__name__})"]
     if len(times) != len(exact.times) or np.abs(times - exact.times).max() > 1e-3:
         return ["decord counts other frames"]
     if list(keys) != exact.key_frames.tolist():
         return ["decord finds other key frames"]
+    # What no packet shows: a picture of which a part is cropped comes out sheared, for example
+    if first is not None and not np.array_equal(first, _first_picture(exact)):
+        return ["decord's first picture is another one"]
     return []
+
+
+def _first_picture(exact: PyAVSource) -> np.ndarray:
+    cursor = exact.open()
+    try:
+        return cursor.to_rgb(cursor.read(0))
+    finally:
+        cursor.close()
 
 
 class DecordCursor:

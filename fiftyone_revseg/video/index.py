@@ -159,7 +159,11 @@ def open_container(path: str) -> tuple[Any, Any]:
     except BaseException:
         container.close()
         raise
-    stream.codec_context.options = decoder_options()
+    context = stream.codec_context
+    context.options = decoder_options()
+    # Left to itself, the decoder leaves columns that are cropped at the left in the picture, where
+    # that suits the processor; the container, FiftyOne and browsers do without them
+    context.flags |= av.codec.context.Flags.unaligned
     return container, stream
 
 

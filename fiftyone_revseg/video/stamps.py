@@ -13,6 +13,7 @@ import numpy as np
 # So many stamps in a row on either side make a clock that was set back, not stray stamps
 _NO_STRAYS = 4
 _FAR_OFF = 2**50  # units from most others: no time, and too large to count with
+_EXACT = 2.0**52  # up to here, every whole number is one
 
 
 @dataclass(frozen=True)
@@ -67,16 +68,20 @@ def mend_stamps(stamps: Sequence[int | None], step: float) -> MendedStamps:
         kept = [(0, 0)]
     places = [place for place, _ in kept]
     gaps = np.diff([-1, *places, len(stamps)])
-    # So finely that whatever falls between two stamps has one of its own
-    scale = int(max(gaps.max(), np.ceil(1 / step)))
+    # So finely that whatever falls between two stamps has one of its own, as far as can be counted
+    first = kept[0][1]
+    span = kept[-1][1] - first + step * len(stamps)
+    scale = int(max(1, min(max(gaps.max(), np.ceil(1 / step)), _EXACT / span)))
     frames = np.arange(len(stamps))
-    values = np.interp(frames, places, [scale * stamp for _, stamp in kept])
+    values = np.interp(frames, places, [scale * (stamp - first) for _, stamp in kept])
     before, after = frames < places[0], frames > places[-1]
     values[before] += scale * step * (frames[before] - places[0])
     values[after] += scale * step * (frames[after] - places[-1])
     whole = np.floor(values).astype(np.int64)
-    if abs(base * scale) < 2**62:
-        whole += base * scale
+    whole = np.maximum.accumulate(whole - frames) + frames
+    start = (base + first) * scale
+    if abs(start) < 2**62:
+        whole += start
     return MendedStamps(whole, scale, len(stamps) - len(kept), max(0, len(runs) - 1))
 
 
