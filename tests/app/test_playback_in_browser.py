@@ -206,6 +206,7 @@ def test_a_box_that_is_drawn_there_ends_up_where_it_was_seen(page, server, datas
         form, f"The App stored a box in frame {number}, but showed another frame: which?"
     )
     assert asked.input_value() == str(picture)
+    wait_until(form.get_by_role("button", name="Propagate", exact=True).is_enabled, patience=60)
     keep_picture(page, "which-picture")
     browser.submit(form, "Cancel")
 
