@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 
+import fiftyone as fo
 import fiftyone.core.labels as fol
 import numpy as np
 from pymongo import UpdateOne
 
-from fiftyone_revseg.dataset.labels import reasoning_of, status_of, track_detections
+from fiftyone_revseg.dataset.labels import reasoning_of, status_of, track_detection
 from fiftyone_revseg.dataset.objects import Document, StoredObject, change_values, read_values
 from fiftyone_revseg.dataset.prompt_boxes import checked_box
 from fiftyone_revseg.dataset.record import find_object as find_record
@@ -208,12 +209,17 @@ def _frame_writes(
     """One or two updates for every frame, each of the object's own element of the list alone."""
     place = stored.place
     name, (first, last) = place.label_field, stored.support
-    made = {
-        first + k: _with_instance(detection, stored)
-        for k, detection in track_detections(
-            track, stored.label, index=stored.index, query=stored.answer.get("query")
-        )
+    attributes = {
+        "label": stored.label,
+        "index": stored.index,
+        "query": stored.answer.get("query"),
+        "instance": fo.Instance(),
     }
+    made = {}
+    for k in track.visible_frames:
+        detection = track_detection(track, k, **attributes)
+        if detection is not None:
+            made[first + k] = _with_instance(detection, stored)
     now = datetime.now(timezone.utc)
     changed = {"last_modified_at": now}
     created = {"_dataset_id": place.dataset._doc.id, "created_at": now}

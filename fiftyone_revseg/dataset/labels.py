@@ -6,7 +6,7 @@ where boxes become relative.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,8 @@ class SampleLabels:
 
     Attributes:
         frames: frame number -> :class:`fiftyone.core.labels.Detections`, for every frame of the
-            video; empty where nothing is visible
+            video; empty where nothing is visible. Those of :func:`make_labels` are made anew each
+            time, as all masks of a long video take more memory than there is
         answers: a :class:`fiftyone.core.labels.Classifications`, one per query and object; a
             query without an object has one whose label is its status
         keyframes: a :class:`fiftyone.core.labels.TemporalDetections`, one per object
@@ -36,7 +37,7 @@ class SampleLabels:
             query, see :func:`fiftyone_revseg.dataset.record.make_record`
     """
 
-    frames: dict[int, fol.Detections] = field(repr=False)
+    frames: Mapping[int, fol.Detections] = field(repr=False)
     answers: fol.Classifications
     keyframes: fol.TemporalDetections
     reasoning: str
@@ -75,12 +76,9 @@ def make_labels(
     Returns:
         a :class:`SampleLabels`
     """
-    frames = {
-        number: fol.Detections()
-        for segmentation in segmentations
-        for number in _frame_numbers(segmentation)
-    }
-    asked = list(support) if support else [min(frames), max(frames)] if frames else None
+    frames = _Frames(segmentations, confidence_thresh, classes)
+    numbers = frames.numbers
+    asked = list(support) if support else [numbers[0], numbers[-1]] if numbers else None
     answers, keyframes, index = [], [], 0
     for segmentation in segmentations:
         if not segmentation.trajectory.choices:
@@ -89,9 +87,7 @@ def make_labels(
             index += 1
             answers.append(_answer(segmentation, i, index, asked))
             keyframes.append(_keyframe(segmentation, i, index))
-            for number, detection in _detections(segmentation, i, index):
-                if _is_wanted(detection, confidence_thresh, classes):
-                    frames[number].detections.append(detection)
+            frames.add(segmentation, i, index)
     records = [make_record(s, settings or {}, support) for s in segmentations]
     return SampleLabels(
         frames=frames,
@@ -126,14 +122,53 @@ def _thought(record: dict[str, Any]) -> str:
     return shortened(thought) if record.get("shortened") else thought
 
 
-def _is_wanted(
-    detection: fol.Detection, confidence_thresh: float | None, classes: Collection[str] | None
-) -> bool:
-    if classes is not None and detection.label not in classes:
-        return False
-    if confidence_thresh is None:
-        return True
-    return detection.confidence is not None and detection.confidence >= confidence_thresh
+class _Frames(Mapping[int, fol.Detections]):
+    """The detections of a frame, made of run-length encoded tracks when they are asked for."""
+
+    def __init__(
+        self,
+        segmentations: Sequence[Segmentation],
+        confidence_thresh: float | None,
+        classes: Collection[str] | None,
+    ):
+        ranges = {range(_number(s, 0), _number(s, s.frame_count)) for s in segmentations}
+        ranges = {numbers for numbers in ranges if numbers}
+        self.numbers: Sequence[int] = (
+            sorted(set().union(*ranges)) if len(ranges) != 1 else ranges.pop()
+        )
+        self._confidence_thresh = confidence_thresh
+        self._classes = classes
+        self._objects: list[tuple[Segmentation, MaskTrack, dict[str, Any]]] = []
+
+    def add(self, segmentation: Segmentation, i: int, index: int) -> None:
+        """Adds an object of a segmentation, which gets an index."""
+        track, label = segmentation.tracks[i], segmentation.trajectory.choices[i].description
+        if track is not None and (self._classes is None or label in self._classes):
+            attributes = {"label": label, "index": index, "instance": fo.Instance()}
+            self._objects.append((segmentation, track, {**attributes, "query": segmentation.query}))
+
+    def __getitem__(self, number: int) -> fol.Detections:
+        if number not in self.numbers:
+            raise KeyError(number)
+        found = []
+        for segmentation, track, attributes in self._objects:
+            k = number - _number(segmentation, 0)
+            if 0 <= k < track.frame_count and self._is_sure(track.scores[k]):
+                detection = track_detection(track, k, **attributes)
+                if detection is not None:
+                    found.append(detection)
+        return fol.Detections(detections=found)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def _is_sure(self, score: float | None) -> bool:
+        if self._confidence_thresh is None:
+            return True
+        return score is not None and score >= self._confidence_thresh
 
 
 def _number(segmentation: Segmentation, k: int) -> int:
@@ -141,57 +176,37 @@ def _number(segmentation: Segmentation, k: int) -> int:
     return segmentation.first_frame + k + 1
 
 
-def _frame_numbers(segmentation: Segmentation) -> Iterator[int]:
-    return (_number(segmentation, k) for k in range(segmentation.frame_count))
-
-
-def _detections(
-    segmentation: Segmentation, i: int, index: int
-) -> Iterator[tuple[int, fol.Detection]]:
-    """The track of object ``i``, one detection per frame in which it is visible."""
-    track = segmentation.tracks[i]
-    if track is None:
-        return
-    label = segmentation.trajectory.choices[i].description
-    for k, detection in track_detections(track, label, index=index, query=segmentation.query):
-        yield _number(segmentation, k), detection
-
-
-def track_detections(
-    track: MaskTrack, label: str, **attributes: Any
-) -> Iterator[tuple[int, fol.Detection]]:
-    """Makes the detections of one object.
+def track_detection(
+    track: MaskTrack, k: int, label: str, **attributes: Any
+) -> fol.Detection | None:
+    """Makes the detection of one object on one frame.
 
     Args:
         track: a :class:`fiftyone_revseg.tracking.MaskTrack`
+        k: the frame, 0-based
         label: the label
-        **attributes: further attributes that all of them get
+        **attributes: its further attributes; the same ``instance`` on all frames links them
 
-    Yields:
-        ``(k, detection)``, 0-based, for the frames in which there is a mask
+    Returns:
+        the detection; None if there is no mask
     """
+    if track.rles[k] is None:
+        return None
     width, height = track.size
-    instance = fo.Instance()  # what links the detections of one object, beside their index
-    for k in track.visible_frames:
-        mask = track.mask(k)
-        rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
-        if not len(rows):
-            continue
-        top, bottom = int(rows[0]), int(rows[-1]) + 1
-        left, right = int(columns[0]), int(columns[-1]) + 1
-        score = track.scores[k]
-        box = [left / width, top / height, (right - left) / width, (bottom - top) / height]
-        yield (
-            k,
-            fol.Detection(
-                label=label,
-                bounding_box=box,
-                mask=mask[top:bottom, left:right],
-                confidence=None if score is None else float(score),
-                instance=instance,
-                **attributes,
-            ),
-        )
+    mask = track.mask(k)
+    rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
+    if not len(rows):
+        return None
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    score = track.scores[k]
+    return fol.Detection(
+        label=label,
+        bounding_box=[left / width, top / height, (right - left) / width, (bottom - top) / height],
+        mask=mask[top:bottom, left:right],
+        confidence=None if score is None else float(score),
+        **attributes,
+    )
 
 
 def _answer(

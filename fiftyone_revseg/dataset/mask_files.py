@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fiftyone as fo
+import fiftyone.core.labels as fol
 import numpy as np
 from bson import ObjectId
 from fiftyone.core.odm import get_db_conn
 from PIL import Image
 
 from fiftyone_revseg.dataset.jobs import Job
-from fiftyone_revseg.dataset.labels import SampleLabels
 from fiftyone_revseg.dataset.registered_runs import list_registered
 from fiftyone_revseg.names import safe_name
 
@@ -42,13 +42,14 @@ class MaskFiles:
     def __init__(self, folder: Path):
         self._folder = folder
 
-    def move_out(self, job: Job, labels: SampleLabels) -> None:
-        """Moves the masks of labels from memory to files.
+    def move_out(self, job: Job, number: int, detections: fol.Detections) -> None:
+        """Moves the masks of a frame from memory to files.
 
         Args:
             job: the :class:`fiftyone_revseg.dataset.jobs.Job`
-            labels: its :class:`fiftyone_revseg.dataset.labels.SampleLabels`; its detections then
-                have a ``mask_path`` instead of a ``mask``
+            number: the frame number
+            detections: the :class:`fiftyone.core.labels.Detections` of the frame, which then have
+                a ``mask_path`` instead of a ``mask``
 
         Raises:
             OSError: if a file cannot be written
@@ -56,13 +57,12 @@ class MaskFiles:
         folder = self._folder / _name(job)
         if job.support is not None:
             folder /= f"{job.support[0]:06d}-{job.support[1]:06d}"
-        for number, detections in labels.frames.items():
-            for detection in detections.detections:
-                path = folder / f"{number:06d}_{detection.index}.png"
-                folder.mkdir(parents=True, exist_ok=True)
-                _save(path, detection.mask)
-                detection.mask = None
-                detection.mask_path = str(path)
+        for detection in detections.detections:
+            path = folder / f"{number:06d}_{detection.index}.png"
+            folder.mkdir(parents=True, exist_ok=True)
+            _save(path, detection.mask)
+            detection.mask = None
+            detection.mask_path = str(path)
 
 
 class ReplacedMaskFiles:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from dataclasses import replace
 from typing import Any
 
 import fiftyone.core.config as foc
@@ -224,6 +225,7 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
             job.support,
             settings,
         )
+        labels = replace(labels, frames=dict(labels.frames))  # FiftyOne takes them all at once
         if dataset is not None:
             labels = SourceFields(dataset[job.sample_id], name).make_fit(labels, job.support)
         note_written(labels)

@@ -8,7 +8,7 @@ have theirs for as long as they are there; then those go.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -26,6 +26,9 @@ from fiftyone_revseg.dataset.record import frames_of
 from fiftyone_revseg.dataset.room import make_fit
 
 Document = dict[str, Any]  # as it is in the database
+
+# Labels that wait to be written take so much memory, of which FiftyOne's objects are the most
+_HELD_BYTES, _FRAME_BYTES, _LABEL_BYTES = 8 * 2**20, 4_000, 11_000
 
 
 class LabelWriter:
@@ -72,7 +75,6 @@ class LabelWriter:
         source = SourceFields(self._dataset[job.sample_id], self._label_field)
         labels = source.make_fit(labels, job.support)
         source.withdraw(job.support)
-        self._write_masks(job, labels)
         note_written(labels, self._write_frames(job, labels))
         if job.clip_id is not None:
             clip = self._clips[job.clip_id]
@@ -91,16 +93,12 @@ class LabelWriter:
         """Returns whether the job's sample is still in the dataset."""
         return bool(select_by_id(self._dataset, [job.sample_id]))
 
-    def _write_masks(self, job: Job, labels: SampleLabels) -> None:
-        if self._mask_files is not None:
-            self._mask_files.move_out(job, labels)
-
     def _write_frames(self, job: Job, labels: SampleLabels) -> LabelSum:
         """Writes the frames, and returns the sum of their labels."""
-        frames = dict(labels.frames)
-        for number in known_frames(self._dataset, job):
-            frames.setdefault(number, fol.Detections())  # an old mask must not stay
-        return write_frames(self._dataset, job, self._label_field, frames)
+        written = LabelSum()
+        for part in self._in_stretches(job, labels, known_frames(self._dataset, job)):
+            write_frames(self._dataset, job, self._label_field, part, written)
+        return written
 
     def _largest(self, ids: Sequence[str]) -> Document:
         """The largest of some samples as they are in the database."""
@@ -110,20 +108,51 @@ class LabelWriter:
         found = samples.aggregate([own, size, {"$sort": {"size": -1}}, {"$limit": 1}])
         return next((samples.find_one(largest["_id"]) for largest in found), None) or {}
 
+    def _in_stretches(
+        self, job: Job, labels: SampleLabels, numbers: Iterable[int]
+    ) -> Iterator[dict[int, fol.Detections]]:
+        """The labels of all frames, as many at a time as may be in memory.
+
+        Args:
+            job: the job
+            labels: its labels
+            numbers: frames that get none if there is nothing in the labels, as an old mask must
+                not stay
+        """
+        part: dict[int, fol.Detections] = {}
+        held = 0
+        for number in dict.fromkeys([*labels.frames, *numbers]):
+            detections = labels.frames.get(number)
+            if detections is None:
+                detections = fol.Detections()
+            elif self._mask_files is not None:
+                self._mask_files.move_out(job, number, detections)
+            part[number] = detections
+            masks = (d.mask for d in detections.detections)
+            held += _FRAME_BYTES + sum(_LABEL_BYTES + getattr(m, "nbytes", 0) for m in masks)
+            if held >= _HELD_BYTES:
+                yield part
+                part, held = {}, 0
+        if part:
+            yield part
+
     def _write_images(self, job: Job, labels: SampleLabels) -> None:
         name = self._label_field
         ids = [sample_id for sample_id, _ in job.images]
         view = select_by_id(self._dataset, ids)
         labels = make_fit(labels, self._largest(ids), name, None)
         view.set_values(f"{name}_trajectory", {job.sample_id: None}, key_field="id")
-        self._write_masks(job, labels)
+        by_number = {number: sample_id for number, sample_id in enumerate(ids, start=1)}
+        written = LabelSum()
+        for part in self._in_stretches(job, labels, by_number):
+            for detections in part.values():
+                written.add(detections.to_dict()["detections"])
+            values = {by_number[n]: found for n, found in part.items() if n in by_number}
+            view.set_values(name, values, key_field="id")
 
-        note_written(labels)
+        note_written(labels, written)
         values = labels.sample_values(name)
         trajectory = values.pop(f"{name}_trajectory")
-        by_number = {number: sample_id for number, sample_id in enumerate(ids, start=1)}
-        detections = {i: labels.frames.get(n, fol.Detections()) for n, i in by_number.items()}
-        view.set_values(name, detections, key_field="id")
         for field_name, value in values.items():
             if field_name == f"{name}_keyframes":
                 value = _keyframes_of_images(value, by_number)
@@ -143,8 +172,12 @@ def known_frames(dataset: fo.Dataset, job: Job) -> list[int]:
 
 
 def write_frames(
-    dataset: fo.Dataset, job: Job, label_field: str, frames: dict[int, fol.Detections]
-) -> LabelSum:
+    dataset: fo.Dataset,
+    job: Job,
+    label_field: str,
+    frames: Mapping[int, fol.Detections],
+    written: LabelSum | None = None,
+) -> None:
     """Writes the labels of frames, and no other field of theirs.
 
     Args:
@@ -152,19 +185,18 @@ def write_frames(
         job: whose frames they are
         label_field: the label field
         frames: frame number -> :class:`fiftyone.core.labels.Detections`
-
-    Returns:
-        the sum of the labels
+        written (None): what the labels are added to
     """
     # FiftyOne's set_values reads every old mask to learn which frames there are, and leaves
     # frames that it creates without a date and a dataset
     sample_id = {"_sample_id": ObjectId(job.sample_id)}
     now = datetime.now(timezone.utc)
     created = {"_dataset_id": dataset._doc.id, "created_at": now}
-    written, writes = LabelSum(), []
+    writes = []
     for number, detections in frames.items():
         value = detections.to_dict()
-        written.add(value["detections"])
+        if written is not None:
+            written.add(value["detections"])
         update = {
             "$set": {label_field: value, "last_modified_at": now},
             "$setOnInsert": created,
@@ -172,7 +204,6 @@ def write_frames(
         writes.append(UpdateOne({**sample_id, "frame_number": number}, update, upsert=True))
     if writes:
         dataset._bulk_write(writes, frames=True)
-    return written
 
 
 def note_written(labels: SampleLabels, detections: LabelSum | None = None) -> None:

@@ -1,8 +1,10 @@
 """Segmentations, made by hand, as FiftyOne labels."""
 
+import gc
 import json
 from dataclasses import replace
 
+import fiftyone as fo
 import numpy as np
 import pytest
 from pycocotools import mask as coco
@@ -157,3 +159,17 @@ def test_trajectory_is_plain_data_without_masks():
     assert "tracks" not in d
     assert d["trajectory"]["choices"] == [{"frame": 1, "description": "an L"}]
     assert d["timings"] == {"track": 1.0}
+
+
+def test_the_labels_of_a_frame_are_made_when_they_are_asked_for():
+    shown = [track([l_shape()] * 5, [0.9] * 5) for _ in range(2)]
+    objects = [(0, "a", 0.5, shown[0]), (1, "b", 0.5, shown[1])]
+    labels = make_labels([segmentation("q", objects)])
+    assert list(labels.frames) == [1, 2, 3, 4, 5]
+    assert (len(labels.frames), 6 in labels.frames, labels.frames.get(0)) == (5, False, None)
+    held = [frame for frame in gc.get_objects() if isinstance(frame, fo.Detection)]
+    seen = sum(len(detections.detections) for detections in labels.frames.values())
+    assert seen == 10
+    gc.collect()
+    left = [frame for frame in gc.get_objects() if isinstance(frame, fo.Detection)]
+    assert len(left) <= len(held) + 2
