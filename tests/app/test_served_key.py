@@ -17,10 +17,11 @@ from fiftyone_revseg.cli import main
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "reasoning"))
-from fake_models import SPEC, write_video
+from fake_models import SPEC, BoxTracker, write_video
 from fake_server import FakeServer, status
 
-from fiftyone_revseg.reasoning import Reply
+from fiftyone_revseg.pipeline import RevSeg
+from fiftyone_revseg.reasoning import Reply, ServerReasoner
 
 KEY = "sk-88/not+to&be-seen=="
 BOX = f'[{{"bbox_2d": [10, 10, 60, 60], "label": "{KEY}"}}]'
@@ -108,7 +109,8 @@ def test_segment_view_and_apply_model(make_dataset, sample, server, check):
         "device": "cpu",
         "spec": SPEC.to_dict(),
     }
-    pipeline = revseg.load_pipeline("mine", **options)
+    reasoner = ServerReasoner.connect(server.url, "mine", spec=SPEC)
+    pipeline = RevSeg(reasoner, BoxTracker())
     summary = revseg.segment_view(dataset, pipeline, QUERIES)
     model = revseg.load_model("mine", query="the dog", label_field="second", **options)
     dataset.apply_model(model, label_field="second")
