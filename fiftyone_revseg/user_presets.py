@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fiftyone_revseg.files import locked, write_json
+from fiftyone_revseg.limits import read_settings_text
 from fiftyone_revseg.presets import (
     DEFAULT_TRACKER,
     PRESETS,
@@ -220,7 +221,7 @@ def _path() -> Path:
 def _read() -> dict[str, _Entry]:
     path = _path()
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = json.loads(read_settings_text(path))
         return {str(name): _Entry(**entry) for name, entry in kept.items()}
     except FileNotFoundError:
         return {}

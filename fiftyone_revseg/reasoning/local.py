@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import textwrap
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fiftyone_revseg.devices import choose_device, choose_dtype
 from fiftyone_revseg.digests import digest_files
+from fiftyone_revseg.limits import check_directory, check_template
 from fiftyone_revseg.weights import share, stamp
 
 from .backend import Conversation, Image, Message, Reply, VideoFrames
@@ -314,6 +316,8 @@ def checkpoint_spec(
             '{"box_convention": "pixels"}'
         )
     name = _expand(name_or_path)
+    with contextlib.suppress(OSError):  # said below
+        check_directory(_directory(name))
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except _LOADING_ERRORS as e:
@@ -338,6 +342,8 @@ def _load(name: str, device: torch.device, dtype: torch.dtype, spec: ChainSpec) 
         processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)
     except _LOADING_ERRORS as e:
         raise _cannot_load(name, e) from e
+    for template in _templates(processor):
+        check_template(template, name)
     _check_sizes(spec, processor, name)  # before gigabytes are read
     refuse_adapters(name, _directory(name))
     loaded: Any
@@ -363,6 +369,17 @@ def _load(name: str, device: torch.device, dtype: torch.dtype, spec: ChainSpec) 
             "device, a smaller model or dtype='bfloat16'"
         ) from e
     return _Weights(model, processor, digest_files(_weight_files(_directory(name))))
+
+
+def _templates(processor: Any) -> list[str]:
+    owners = (processor, processor.tokenizer)
+    found = [getattr(owner, "chat_template", None) for owner in owners]
+    named = [text for one in found if isinstance(one, dict) for text in one.values()]
+    return [text for text in dict.fromkeys([*filter(_is_text, found), *named])]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _cannot_load(name: str, error: Exception) -> ValueError:

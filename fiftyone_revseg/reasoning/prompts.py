@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from fiftyone_revseg.limits import read_settings_text
+
 # template -> the placeholders that it may use
 PLACEHOLDERS: dict[str, frozenset[str]] = {
     "system": frozenset(),
@@ -81,4 +83,4 @@ def split_at(template: str, field: str) -> tuple[str, str]:
 
 def _read(path: Path) -> str:
     # an editor's final line break is not part of the prompt
-    return path.read_text(encoding="utf-8").removesuffix("\n")
+    return read_settings_text(path, most=100_000).removesuffix("\n")

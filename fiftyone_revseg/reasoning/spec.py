@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fiftyone_revseg.files import write_json
+from fiftyone_revseg.limits import LimitError, read_settings_text
 
 from .prompts import check_templates, default_template, read_templates
 
@@ -60,6 +61,8 @@ class ChainSpec:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
+            if value > _MOST[name]:
+                raise ValueError(f"{name} must be at most {_MOST[name]}, got {value!r:.20}")
         if self.box_convention not in BOX_CONVENTIONS:
             raise ValueError(
                 f"box_convention must be one of {BOX_CONVENTIONS}, got {self.box_convention!r}"
@@ -138,7 +141,9 @@ def read_settings(directory: str | Path) -> dict[str, Any]:
     """
     path = Path(directory) / FILE_NAME
     try:
-        d = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a BOM
+        d = json.loads(read_settings_text(path))
+    except LimitError:
+        raise
     except (ValueError, RecursionError) as e:
         raise ValueError(f"'{path}' is not valid JSON: {e}") from e
     if not isinstance(d, dict):
@@ -152,6 +157,14 @@ def read_settings(directory: str | Path) -> dict[str, Any]:
     return {name: getattr(spec, name) for name in d}
 
 
+# Far beyond what any model reads or writes: a typing error, or worse
+_MOST = {
+    "frames": 10_000,
+    "frame_size": 16_384,
+    "key_frame_size": 16_384,
+    "max_new_tokens": 1_000_000,
+    "retries": 100,
+}
 _LEAST = {
     "frames": 1,
     "frame_size": 1,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiftyone_revseg.digests import digest_files, digest_texts
+from fiftyone_revseg.limits import LimitError, check_yaml, largest_number
 
 if TYPE_CHECKING:
     import torch
@@ -140,6 +141,9 @@ def find_checkpoint(name_or_path: str | Path) -> tuple[Path | None, Path]:
     )
 
 
+_MOST = 16_384  # in a config of SAM2, where sizes go up to 1,152
+
+
 def read_config(path: str | Path) -> dict[str, Any]:
     """Reads a SAM2 config file and checks that it builds nothing but SAM2's own classes.
 
@@ -156,6 +160,12 @@ def read_config(path: str | Path) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     try:
+        check_yaml(path)
+    except LimitError as e:
+        raise CheckpointError(str(e)) from None
+    except Exception:  # said below
+        pass
+    try:
         contents: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
         model = contents["model"]
     except Exception as e:  # YAML, OmegaConf and the file system each have errors of their own
@@ -165,6 +175,11 @@ def read_config(path: str | Path) -> dict[str, Any]:
     _check_targets(model, path)
     if not isinstance(model, dict) or model.get("_target_") != "sam2.modeling.sam2_base.SAM2Base":
         raise CheckpointError(f"'{path}' is not a SAM2 config: its model is not a SAM2Base")
+    if largest_number(model) > _MOST:
+        raise CheckpointError(
+            f"'{path}' asks for a model of absurd size (a number above {_MOST:,}): take the config "
+            "that belongs to the weights"
+        )
     for key, value in POSTPROCESSING.items():
         model.setdefault(key, value)
     return model

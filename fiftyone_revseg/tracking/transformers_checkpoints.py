@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiftyone_revseg.digests import digest_files, digest_texts
+from fiftyone_revseg.limits import LimitError, check_directory
 from fiftyone_revseg.tracking.checkpoints import (
     OFFICIAL_PRESETS,
     CheckpointError,
@@ -109,6 +110,10 @@ def _from_pretrained(directory: Path) -> PreTrainedModel:
     import torch
     import transformers
 
+    try:
+        check_directory(directory)
+    except LimitError as e:
+        raise CheckpointError(str(e)) from None
     kind = getattr(transformers, CLASSES[str(_model_type(directory / "config.json"))])
     _check_encoder(json.loads((directory / "config.json").read_bytes()), directory)
     try:

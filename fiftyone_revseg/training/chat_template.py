@@ -58,13 +58,20 @@ def training_processor(checkpoint: str | Path) -> Any:
 
     Returns:
         a transformers processor
+
+    Raises:
+        ValueError: if its chat template does not end
     """
     from transformers import AutoProcessor
+
+    from fiftyone_revseg.limits import check_template
 
     processor = AutoProcessor.from_pretrained(
         checkpoint, padding_side="left", trust_remote_code=False
     )
-    template = _PREAMBLE + (processor.chat_template or processor.tokenizer.chat_template)
+    own = processor.chat_template or processor.tokenizer.chat_template
+    check_template(own, str(checkpoint))
+    template = _PREAMBLE + own
     processor.chat_template = processor.tokenizer.chat_template = template
     processor.tokenizer.response_template = RESPONSE_TEMPLATE
     return processor
