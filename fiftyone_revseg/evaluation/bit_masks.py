@@ -161,6 +161,8 @@ def _run_lengths(counts: str | bytes) -> np.ndarray:
     if not len(last) or last[-1] != len(groups) - 1:
         raise ValueError("the runs of a mask end within a number")
     first = np.concatenate(([0], last[:-1] + 1))
+    if (last - first).max() > 6:  # more than 35 bits, which readers take for other numbers
+        raise ValueError("the runs of a mask have a number that is larger than any mask")
     place = np.arange(len(groups)) - np.repeat(first, last - first + 1)
     numbers = np.add.reduceat((groups & 31) << 5 * place, first)
     numbers -= (groups[last] & 16) << 5 * (last - first) + 1

@@ -221,6 +221,11 @@ def test_all_forms_of_run_length_codes():
     np.testing.assert_array_equal(found, expected)
     with pytest.raises(BrokenVideoError, match="here holds something that is no mask"):
         mask_dictionary.check_masks([{"size": [height, width]}], 1, SIZE, "here")
+    # Numbers of more digits than any mask has pixels
+    for counts in ("o" * 12 + "0", "0" + "o" * 30 + "1", [2**40, 1], [10**5000], [0.5, 1.5], ["a"]):
+        mask = {"size": [height, width], "counts": counts}
+        with pytest.raises(BrokenVideoError, match="here holds something that is no mask"):
+            mask_dictionary.check_masks([mask], 1, SIZE, "here")
     # Runs that end too early or too late: pycocotools joins the former forever
     for counts in ([10, 5], [0, height * width + 7], [], [-3, height * width + 3]):
         broken = {"size": [height, width], "counts": counts}

@@ -163,8 +163,8 @@ def add_videos(
         try:
             filepath = _filepath(item, videos)
             added = writer.write(item, filepath, benchmark.masks and item.has_truth)
-        except BrokenVideoError as error:
-            summary.broken[item.name] = str(error)
+        except Exception as error:  # whatever a file holds, the other videos are imported
+            summary.broken[item.name] = _about(item.name, error)
             continue
         summary.added += added
         summary.present += not added
@@ -182,8 +182,16 @@ def _read(benchmark: Benchmark, names: list[str]) -> Iterator[BenchmarkVideo | _
     for name in names:
         try:
             yield benchmark.read(name)
-        except BrokenVideoError as error:
-            yield _Broken(name, str(error))
+        except Exception as error:
+            yield _Broken(name, _about(name, error))
+
+
+def _about(name: str, error: Exception) -> str:
+    """Says what is wrong with a video, in words that name it."""
+    from fiftyone_revseg.dataset.masks import reason_of
+
+    reason = reason_of(error)
+    return reason if isinstance(error, BrokenVideoError) else f"Video '{name}': {reason}"
 
 
 def _filepath(video: BenchmarkVideo, videos: str | Path | None) -> str:

@@ -254,11 +254,12 @@ class Benchmark:
         meta = self._videos[name]
         try:
             size = int(meta["width"]), int(meta["height"])
-            if min(size) > 0:
-                return size
-        except (KeyError, TypeError, ValueError):
-            pass  # most benchmarks do not say
-        return image_size(images[0])
+        except (KeyError, OverflowError, TypeError, ValueError):
+            size = (0, 0)  # most benchmarks do not say
+        if min(size) < 1:
+            return image_size(images[0])
+        _check_size(name, size)
+        return size
 
 
 def objects_kind(objects: Sequence[int] | None) -> str:
@@ -287,7 +288,22 @@ def read_json(path: Path) -> Any:
         LayoutError: if there is none, or it is no JSON
     """
     with reading_json(path):
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), **TOLERANT)
+
+
+def _whole_number(text: str) -> int | str:
+    # Python refuses to read numbers of thousands of digits, and with them the whole file
+    return int(text) if len(text) < 19 else text
+
+
+#: How to read JSON in which one entry is absurd: what no database holds (NaN, Infinity) is None,
+#: and a number of more than 18 digits is its text, so that only who looks at that entry fails
+TOLERANT: dict[str, Any] = {"parse_int": _whole_number, "parse_constant": lambda _: None}
+
+
+def number_of(value: Any) -> int | None:
+    """Returns the whole number that a value or its text is, of up to 9 digits; None if none."""
+    return int(value) if re.fullmatch(r"[0-9]{1,9}", str(value)) else None
 
 
 @contextmanager
@@ -317,9 +333,21 @@ def image_size(path: str) -> tuple[int, int]:
 
     try:
         with Image.open(path) as image:
-            return image.size
-    except (OSError, SyntaxError, ValueError) as error:
+            size = image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BrokenVideoError(f"The image '{path}' cannot be read ({error})") from error
+    _check_size(path, size)
+    return size
+
+
+def _check_size(name: str, size: tuple[int, int]) -> None:
+    from fiftyone_revseg.video import VideoError
+    from fiftyone_revseg.video.diagnosis import check_frame_size
+
+    try:
+        check_frame_size(name, *size)
+    except VideoError as error:
+        raise BrokenVideoError(str(error)) from None
 
 
 def subfolders(folder: Path, holding: str) -> list[str]:
@@ -362,4 +390,8 @@ def _pattern_of(images: Sequence[str]) -> str | None:
 
 def _natural(name: str) -> list[Any]:
     parts = re.split(r"(\d+)", name)
-    return [(int(p), p) if i % 2 else p for i, p in enumerate(parts)]
+    # Of numbers, those of more digits are larger; they may have more than Python converts
+    return [
+        (len(part.lstrip("0")), part.lstrip("0"), part) if i % 2 else part
+        for i, part in enumerate(parts)
+    ]

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from fiftyone_revseg.evaluation.benchmarks.layout import (
+    TOLERANT,
     Benchmark,
     BenchmarkVideo,
     BrokenVideoError,
     FrameTruth,
+    number_of,
     objects_kind,
     reading_json,
     text_of,
@@ -51,7 +53,7 @@ class JsonEntries(Mapping[str, Any]):
         start, stop = self._places[key]
         with self.path.open("rb") as file:
             file.seek(start)
-            return json.loads(file.read(stop - start))
+            return json.loads(file.read(stop - start), **TOLERANT)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -211,14 +213,13 @@ def _object_numbers(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
         if not isinstance(obj_ids, list) or len(obj_ids) != len(anno_ids):
             obj_ids = [0] * len(anno_ids)
         for anno_id, obj_id in zip(anno_ids, obj_ids, strict=True):
-            number = int(obj_id) if str(obj_id).isdigit() else 0
-            objects.setdefault(str(anno_id), (number, len(objects)))
+            objects.setdefault(str(anno_id), (number_of(obj_id) or 0, len(objects)))
     return {anno_id: n for n, anno_id in enumerate(sorted(objects, key=objects.__getitem__), 1)}
 
 
 def _places(path: Path) -> Iterator[tuple[str, tuple[int, int]]]:
     """Finds the (start, stop) bytes of each value of a JSON object, block by block."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(**TOLERANT)
     with path.open("rb") as file:
         text, begin, at, block, ended = "", 0, 0, _BLOCK, False
         while True:

@@ -16,6 +16,7 @@ from fiftyone_revseg.evaluation.benchmarks.layout import (
     BenchmarkVideo,
     BrokenVideoError,
     FrameTruth,
+    number_of,
     read_json,
     subfolders,
     text_of,
@@ -82,8 +83,8 @@ class PaletteBenchmark(Benchmark):
     def _labels(self, name: str, expressions: Sequence[Expression]) -> dict[int, str]:
         labels = {number: "object" for e in expressions for number in e.objects or ()}
         for number, entry in self._categories(name).items():
-            if str(number).isdigit() and isinstance(entry, dict):
-                labels[int(number)] = str(entry.get("category") or "object")
+            if (known := number_of(number)) is not None and isinstance(entry, dict):
+                labels[known] = str(entry.get("category") or "object")
         return labels
 
     def _categories(self, name: str) -> Mapping[str, Any]:
@@ -133,22 +134,25 @@ def read_values(path: Path, size: tuple[int, int]) -> np.ndarray:
 
     try:
         with Image.open(path) as image:
+            if image.size != size:
+                raise BrokenVideoError(
+                    f"The image '{path}' is {image.width} x {image.height} pixels, but its video"
+                    f" {size[0]} x {size[1]}"
+                )
             if image.mode == "1":
                 image = image.convert("L")
             values = np.array(image)
-    except (OSError, SyntaxError, ValueError) as error:
+    except BrokenVideoError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BrokenVideoError(f"The image '{path}' cannot be read ({error})") from error
     if values.ndim != 2 or values.dtype != np.uint8:
         raise BrokenVideoError(f"The image '{path}' has colors: it must have a palette, or be gray")
-    if values.shape != (size[1], size[0]):
-        raise BrokenVideoError(
-            f"The image '{path}' is {values.shape[1]} x {values.shape[0]} pixels, but its video"
-            f" {size[0]} x {size[1]}"
-        )
     return values
 
 
 def _number(value: Any, where: str) -> int:
-    if not str(value).isdigit() or not 0 < int(value) < _VOID:
+    number = number_of(value)
+    if number is None or not 0 < number < _VOID:
         raise BrokenVideoError(f"{where} has obj_id {value!r}: it must be a number from 1 to 254")
-    return int(value)
+    return number
