@@ -34,6 +34,7 @@ from fiftyone_revseg.dataset.ownership import check_label_field
 from fiftyone_revseg.dataset.resume import RETRIED
 from fiftyone_revseg.dataset.runs import list_at_work
 from fiftyone_revseg.escape import markdown, markdown_line
+from fiftyone_revseg.reasoning.queries import refusal
 
 _ASKED = {
     "one": "One query",
@@ -124,8 +125,9 @@ class Segment(foo.Operator):
         group_slice = forms.text(ctx, "group_slice") or None
         videos = check_collection(ctx.target_view(), group_slice)
         queries, prompt_field = _asked(ctx)
-        if queries is None and prompt_field is None:
-            raise ValueError(_NO_QUERY)
+        why = None if prompt_field else _why_not(ctx)
+        if why:
+            raise ValueError(why)
         make_jobs(videos[:1], queries, prompt_field)  # raises what is wrong with the field
         replace = {
             name: bool(ctx.params.get(name))
@@ -364,17 +366,22 @@ def _query_inputs(inputs: types.Object, ctx: foo.ExecutionContext, videos: Any) 
             label="Queries",
             description="Each is asked about every video, and gets masks of its own",
         )
-        return forms.check(prop, None if _asked(ctx)[0] else _NO_QUERY)
+        return forms.check(prop, _why_not(ctx))
     prop = inputs.str(
         "query",
         required=True,
         label="Query",
         description="What to look for, for example: the dog that jumps last",
     )
-    return forms.check(prop, None if _asked(ctx)[0] else _NO_QUERY)
+    return forms.check(prop, _why_not(ctx))
 
 
-_NO_QUERY = "Say what to look for in the videos: there is no query yet"
+def _why_not(ctx: foo.ExecutionContext) -> str | None:
+    """Why what was typed cannot be asked; None if it can."""
+    queries, _ = _asked(ctx)
+    if not queries:
+        return "Say what to look for in the videos: there is no query yet"
+    return next(filter(None, map(refusal, queries)), None)
 
 
 def _asked(ctx: foo.ExecutionContext) -> tuple[list[str] | None, str | None]:

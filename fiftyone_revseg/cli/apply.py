@@ -166,8 +166,10 @@ def apply(
     """
     if not queries and not query_field:
         raise click.UsageError("There is nothing to ask: give --query TEXT or --query-field FIELD")
-    if not all(query.strip() for query in queries):
-        raise click.UsageError("A --query is empty: say what to look for")
+    from fiftyone_revseg.reasoning.queries import refusal
+
+    for why in filter(None, map(refusal, queries)):
+        raise click.UsageError(why.replace("The query", "A --query"))
     if bool(group_by) != bool(order_by):
         raise click.UsageError("--group-by and --order-by go together")
     of_ray = [workers, gpus_per_worker, address]

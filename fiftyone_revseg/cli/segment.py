@@ -86,8 +86,10 @@ def segment(
       revseg segment clip.mp4 "who wins the race?" --model revseg-qwen2.5-vl-7b --device cuda:1
       revseg segment clip.mp4 "the dog" --model my-model --server http://localhost:8000/v1
     """
-    if not all(query.strip() for query in queries):
-        raise click.UsageError("A QUERY is empty: say what to look for")
+    from fiftyone_revseg.reasoning.queries import refusal
+
+    for why in filter(None, map(refusal, queries)):
+        raise click.UsageError(why.replace("The query", "A QUERY"))
     from fiftyone_revseg.cli.progress import StageBars
     from fiftyone_revseg.cli.results import check_answer, write_answer
     from fiftyone_revseg.pipeline import load_pipeline

@@ -12,6 +12,7 @@ import fiftyone as fo
 from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.engine import EngineJob
 from fiftyone_revseg.pipeline import Progress, RevSeg, Segmentation
+from fiftyone_revseg.reasoning.queries import refusal
 from fiftyone_revseg.video import open_video
 
 Support = tuple[int, int]
@@ -53,12 +54,15 @@ def check_queries(queries: Any) -> None:
     Raises:
         ValueError: if there is none, or one of them says nothing
     """
-    texts = queries if isinstance(queries, (list, tuple)) else [queries]
-    if queries is None or (texts and all(isinstance(text, str) and text.strip() for text in texts)):
+    if queries is None:
         return
-    raise ValueError(
-        f"query must be a text or a list of texts that say what to look for, but is {queries!r}"
-    )
+    texts = queries if isinstance(queries, (list, tuple)) else [queries]
+    for text in texts:
+        why = refusal(text)
+        if why:
+            raise ValueError(why)
+    if not texts:
+        raise ValueError("The list of queries is empty: say what to look for")
 
 
 def resolve_queries(value: Any, default: str | Sequence[str] | None) -> tuple[str, ...]:

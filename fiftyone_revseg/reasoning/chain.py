@@ -25,6 +25,7 @@ from .images import resize_square
 from .parse import ParseError, answer_span, parse_boxes, parse_choices, parse_think
 from .patterns import box_pattern, choices_pattern
 from .prompts import fill, split_at
+from .queries import refusal
 from .regions import MAX_REPLY
 from .spec import ChainSpec
 from .trajectory import Grounding, KeyframeChoice, Trajectory, Turn
@@ -212,7 +213,7 @@ class _Pair:
 
     def start(self) -> _Dialogue | None:
         """Makes turn 1's dialogue."""
-        self.error = _refusal(self.request.query)
+        self.error = refusal(self.request.query)
         if self.error:  # the user's to mend: nothing to trace
             return None
         try:
@@ -391,15 +392,6 @@ def _generate(
         if len(conversations) == 1:
             return [e]
     return [_generate(reasoner, spec, [conversation])[0] for conversation in conversations]
-
-
-def _refusal(query: str) -> str | None:
-    """Why a query cannot be asked, in words; None if it can."""
-    if not query or not query.strip():
-        return "The query is empty: say what to look for"
-    if storable(query) != query:  # as from a file or a command line in another encoding
-        return "The query holds broken characters that are no Unicode text: type it again"
-    return None
 
 
 def _plain(text: str) -> str:
