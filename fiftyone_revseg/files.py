@@ -40,6 +40,10 @@ _EXCHANGE = 2  # the flag of renameat2 on Linux and of renamex_np on macOS
 _HERE = -100  # Linux: paths are relative to the working directory
 
 
+class NotWritableError(OSError, ValueError):
+    """Nothing can be written to a place that an argument names."""
+
+
 @contextmanager
 def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
     """Gives a path to write to, whose file takes the place of another one at the end.
@@ -143,7 +147,7 @@ def check_writable(path: str | Path, folder: bool = True) -> None:
         folder (True): whether it is a folder
 
     Raises:
-        OSError: if nothing can be written there; says why, and what to do, in a sentence
+        NotWritableError: if nothing can be written there; says why, and what to do
     """
     path = Path(path).expanduser().absolute()
     try:
@@ -164,7 +168,7 @@ def check_writable(path: str | Path, folder: bool = True) -> None:
             os.fsync(file.fileno())
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise OSError(
+        raise NotWritableError(
             f"Nothing can be written to '{path}' ({reason}): choose another place, or make room "
             "there"
         ) from error

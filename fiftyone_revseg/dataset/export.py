@@ -110,7 +110,7 @@ def export_results(
     Raises:
         ValueError: if an argument is not valid, or there is nothing to export; nothing has been
             written then
-        OSError: if nothing can be written there
+        NotWritableError: (a ValueError) if nothing can be written there
     """
     make = FORMATS.get(format)
     if make is None:

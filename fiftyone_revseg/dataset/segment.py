@@ -122,7 +122,7 @@ def segment_view(
     Raises:
         ValueError: if there is nothing to segment, an argument is not valid, or another run is
             at work on the same; nothing has been written then
-        OSError: if nothing can be written to ``masks_dir``
+        NotWritableError: (a ValueError) if nothing can be written to ``masks_dir``
     """
     label_field = valid_label_field(label_field)
     check_overwrite(overwrite)

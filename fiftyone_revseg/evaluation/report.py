@@ -60,7 +60,7 @@ def write_report(
         the path of ``report.html``
 
     Raises:
-        OSError: if nothing can be written there
+        NotWritableError: (a ValueError) if nothing can be written there
     """
     directory = Path(directory).expanduser()
     check_writable(directory)

@@ -104,7 +104,7 @@ def check_path(path: str | Path) -> Path:
 
     Raises:
         ValueError: if it does not end in ``.md``, ``.csv`` or ``.json``
-        OSError: if nothing can be written there
+        NotWritableError: (a ValueError) if nothing can be written there
     """
     path = Path(path)
     if path.suffix not in (*_WRITERS, ".json"):
