@@ -519,6 +519,8 @@ def _series_line(series: TrackSeries) -> str:
     if suspected:
         shown = ", ".join(map(str, suspected[:8])) + (", ..." if len(suspected) > 8 else "")
         words.append(f"**drift suspected at frame {shown}**")
+    if series.unusable:
+        words.append(f"**labels in {series.unusable} frames cannot be used: no relative box**")
     return ", ".join(words) + "."
 
 

@@ -6,8 +6,10 @@ attributes are read, and masks where they are few; whole frames never are.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +23,7 @@ from fiftyone_revseg import pictures
 from fiftyone_revseg.dataset.drift import drift_score, suspected_frames
 from fiftyone_revseg.dataset.jobs import is_clips, source_dataset
 from fiftyone_revseg.dataset.schema import field_names
+from fiftyone_revseg.dataset.stored_detection import is_relative_box
 from fiftyone_revseg.video import VideoError, open_video
 
 Box = tuple[float, float, float, float]
@@ -96,6 +99,7 @@ class TrackSeries:
         scores: its score in each frame, or None
         boxes: its box in each frame, ``[x, y, width, height]``, relative, or None
         area_of: "mask" or "box": what the areas are of
+        unusable: in how many frames the object's label is no box within reach of the frame
     """
 
     numbers: tuple[int, ...] = ()
@@ -103,6 +107,7 @@ class TrackSeries:
     scores: tuple[float | None, ...] = ()
     boxes: tuple[list[float] | None, ...] = field(default=(), repr=False)
     area_of: str = "box"
+    unusable: int = 0
 
     @property
     def visible(self) -> int:
@@ -225,9 +230,10 @@ def track_series(
         numbers = range(1, len(indices) + 1)
     masks = None
     if _pixels(boxes, explanation.source_size) <= MASK_PIXELS:
-        masks = _one_list(view.values(f"{labels}.mask"), images)
+        with contextlib.suppress(ValueError, zlib.error):  # one is damaged
+            masks = _one_list(view.values(f"{labels}.mask"), images)
 
-    rows, missing = {}, False
+    rows, missing, unusable = {}, False, 0
     for k, number in enumerate(numbers):
         if explanation.support and not _is_within(number, explanation.support):
             continue
@@ -236,9 +242,13 @@ def track_series(
             continue
         i = indices[k].index(explanation.index)
         box, mask = boxes[k][i], masks[k][i] if masks else None
-        missing = missing or mask is None
+        if not is_relative_box(box):
+            unusable += 1
+            continue
+        missing = missing or mask is None or not mask.size
         area = box[2] * box[3]
-        rows[number] = (area, None if mask is None else area * mask.mean(), scores[k][i], box)
+        of_mask = None if missing or mask is None else area * mask.mean()
+        rows[number] = (area, of_mask, scores[k][i], box)
     if not rows:
         return TrackSeries()
     box_areas, mask_areas, scores, boxes = zip(*rows.values(), strict=True)
@@ -248,6 +258,7 @@ def track_series(
         scores=scores,
         boxes=boxes,
         area_of="box" if missing else "mask",
+        unusable=unusable,
     )
 
 
@@ -460,7 +471,8 @@ def _pixels(boxes: Iterable[Any], size: tuple[int, int]) -> float:
     width, height = size
     if not width or not height:
         return float("inf")  # unknown
-    return sum(box[2] * box[3] for found in boxes for box in found or ()) * width * height
+    usable = (box for found in boxes for box in found or () if is_relative_box(box))
+    return sum(box[2] * box[3] for box in usable) * width * height
 
 
 def _is_within(number: int, support: tuple[int, int]) -> bool:

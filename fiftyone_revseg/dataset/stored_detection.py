@@ -66,12 +66,7 @@ def check_detection(detection: Any) -> None:
         ValueError: if it has no box, or one that is not relative to its frame; or an index that is
             no whole number
     """
-    try:
-        x, y, w, h = detection.bounding_box
-        near = -1 <= x <= x + w <= 2 and -1 <= y <= y + h <= 2
-    except (TypeError, ValueError):
-        near = False
-    if not near:
+    if not is_relative_box(detection.bounding_box):
         box = detection.bounding_box
         raise ValueError(
             f"the box {list(box) if isinstance(box, (list, tuple)) else box} is not relative to the"
@@ -80,3 +75,12 @@ def check_detection(detection: Any) -> None:
     index = detection.index
     if not isinstance(index, (int, type(None))) or isinstance(index, bool):
         raise ValueError(f"the index {index!r} is no whole number, so it names no object")
+
+
+def is_relative_box(box: Any) -> bool:
+    """Returns whether a value is a box of numbers, not further than a frame away from its frame."""
+    try:
+        x, y, w, h = box
+        return bool(-1 <= x <= x + w <= 2 and -1 <= y <= y + h <= 2)
+    except (TypeError, ValueError):
+        return False

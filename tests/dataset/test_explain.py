@@ -198,6 +198,27 @@ def test_a_sudden_jump_is_suspected(segmented):
     assert series.drift > 0.9
 
 
+@pytest.mark.parametrize(
+    ("stored", "unusable"),
+    [
+        ({"bounding_box": None}, 1),
+        ({"bounding_box": [100, 50, 200, 300]}, 1),
+        ({"bounding_box": [float("nan"), 0, 1, 1]}, 1),
+        ({"mask": b"not a mask"}, 0),
+    ],
+)
+def test_a_label_that_cannot_be_drawn_does_not_stop_the_series(segmented, stored, unusable):
+    dataset = segmented("the cat")
+    sample = dataset.first()
+    values = {f"revseg.detections.0.{name}": value for name, value in stored.items()}
+    dataset._frame_collection.update_one({"frame_number": 4}, {"$set": values})
+    (explanation,) = explain(sample, "revseg")
+    series = track_series(sample, explanation, "revseg")
+    assert (series.unusable, hidden(series)) == (unusable, [4] * unusable)
+    assert series.area_of == ("mask" if unusable else "box")
+    dataset._frame_collection.delete_many({})
+
+
 def test_no_object_has_no_track(segmented):
     sample = segmented("the ghost").first()
     assert track_series(sample, explain(sample)[0]) == TrackSeries()
