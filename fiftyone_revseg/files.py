@@ -203,6 +203,18 @@ def to_json(value: Any, **options: Any) -> str:
         return json.dumps(_finite(value), allow_nan=False, **options)
 
 
+def from_json(text: str | bytes) -> Any:
+    """Reads JSON that somebody else may have written.
+
+    Raises:
+        ValueError: if it is none, or nested deeper than any that means something
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None

@@ -6,12 +6,12 @@ They lie in the hub's own cache, where transformers and other tools find them to
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+from fiftyone_revseg.files import from_json
 from fiftyone_revseg.presets import Weights
 
 _PATIENCE = 5.0  # seconds to wait for the hub's first answer
@@ -125,7 +125,7 @@ def _needed_files(weights: Weights) -> list[str]:
         return list(weights.files)
     try:
         index = _cached(weights, "model.safetensors.index.json")
-        parts = set(json.loads(index.read_bytes())["weight_map"].values()) if index else set()
+        parts = set(from_json(index.read_bytes())["weight_map"].values()) if index else set()
     except (OSError, ValueError, KeyError):  # damaged: what it lists will not be found either
         parts = set()
     return ["config.json", "tokenizer.json", *sorted(parts or {"model.safetensors"})]

@@ -163,6 +163,8 @@ def resolve(name_or_path: str | Path) -> Preset:
     from fiftyone_revseg.user_presets import find_preset
 
     name = str(name_or_path)
+    if not name.strip():
+        raise ModelNotFoundError("The name of the model is empty: name one of revseg models")
     if name in PRESETS:
         preset = PRESETS[name]
         path = Path(preset.reasoner)

@@ -6,13 +6,12 @@ they are.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fiftyone_revseg.files import locked, write_json
+from fiftyone_revseg.files import from_json, locked, write_json
 from fiftyone_revseg.limits import read_settings_text
 from fiftyone_revseg.presets import (
     DEFAULT_TRACKER,
@@ -221,7 +220,7 @@ def _path() -> Path:
 def _read() -> dict[str, _Entry]:
     path = _path()
     try:
-        kept = json.loads(read_settings_text(path))
+        kept = from_json(read_settings_text(path))
         return {str(name): _Entry(**entry) for name, entry in kept.items()}
     except FileNotFoundError:
         return {}

@@ -253,7 +253,7 @@ def test_what_was_not_answered_is_counted_and_the_exit_code_is_1(
 def test_masks_as_files(dataset, scripted, tmp_path):
     result = run(dataset.name, "--query", "the star", "--masks-dir", tmp_path / "masks")
     assert result.exit_code == 0, result.output
-    assert len(list((tmp_path / "masks").glob("*/*.png"))) == dataset.count("frames")
+    assert len(list((tmp_path / "masks").rglob("*.png"))) == dataset.count("frames")
 
 
 def test_images_in_order_are_videos(make_dataset, tmp_path, scripted):

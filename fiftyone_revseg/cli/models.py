@@ -38,6 +38,8 @@ def models(as_json, register, add, tracker, forget) -> None:
       revseg models --register     # then: foz.load_zoo_model("revseg-nano", query="...")
       revseg models --add my-checkpoint runs/grpo/checkpoint --tracker sam2-nano
     """
+    if tracker and not add:
+        raise click.UsageError("--tracker goes with --add NAME DIR")
     from fiftyone_revseg.user_presets import forget_preset, register_preset, user_presets
 
     try:

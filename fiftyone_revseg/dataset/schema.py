@@ -67,6 +67,8 @@ def valid_label_field(name: str) -> str:
         ValueError: if a field cannot have that name
     """
     name = name.removeprefix("frames.")
+    if name == "frames":
+        raise ValueError("label_field cannot be 'frames', as FiftyOne calls the frames themselves")
     if not name.isidentifier() or name.startswith("_"):
         raise ValueError(
             f"label_field must be a name of letters, digits and underscores that starts with a "

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from fiftyone_revseg.files import write_json
+from fiftyone_revseg.files import from_json, write_json
 
 
 @dataclass(frozen=True)
@@ -134,6 +133,6 @@ class Evaluation:
             ValueError: if the file does not hold an evaluation
         """
         try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+            return cls.from_dict(from_json(Path(path).read_text(encoding="utf-8")))
         except ValueError as error:
             raise ValueError(f"'{path}' holds no evaluation: {error}") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import stat
 import zipfile
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fiftyone_revseg.files import replacing
+from fiftyone_revseg.files import from_json, replacing
 from fiftyone_revseg.names import inside, is_junk
 from fiftyone_revseg.video.diagnosis import check_frame_size
 
@@ -122,7 +121,7 @@ def read_meta(path: str | Path) -> dict[str, VideoMeta]:
 
 def _videos(path: Path) -> dict[str, Any]:
     try:
-        videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
+        videos = from_json(path.read_text(encoding="utf-8"))["videos"]
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     except (KeyError, TypeError, ValueError) as error:

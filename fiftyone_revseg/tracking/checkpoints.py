@@ -124,6 +124,8 @@ def find_checkpoint(name_or_path: str | Path) -> tuple[Path | None, Path]:
         CheckpointError: if there are none
     """
     name = str(name_or_path)
+    if not name.strip():  # which would be the directory that one is in
+        raise CheckpointError("There is no tracker called '': leave it out, or name one")
     if name == "sam2-nano":
         return _in_directory(EMBEDDED / name)
     path = Path(name).expanduser()

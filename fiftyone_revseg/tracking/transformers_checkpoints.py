@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiftyone_revseg.digests import digest_files, digest_texts
+from fiftyone_revseg.files import from_json
 from fiftyone_revseg.limits import LimitError, check_directory
 from fiftyone_revseg.tracking.checkpoints import (
     OFFICIAL_PRESETS,
@@ -115,7 +116,7 @@ def _from_pretrained(directory: Path) -> PreTrainedModel:
     except LimitError as e:
         raise CheckpointError(str(e)) from None
     kind = getattr(transformers, CLASSES[str(_model_type(directory / "config.json"))])
-    _check_encoder(json.loads((directory / "config.json").read_bytes()), directory)
+    _check_encoder(from_json((directory / "config.json").read_bytes()), directory)
     try:
         model, report = kind.from_pretrained(
             directory,
@@ -182,7 +183,7 @@ def _in_directory(directory: Path, name: str) -> list[Path]:
 def _model_type(config: Path) -> str | None:
     """The model_type in a config.json; None if there is no such file, or none in it."""
     try:
-        contents: Any = json.loads(config.read_bytes())
+        contents: Any = from_json(config.read_bytes())
         kind = contents["model_type"]
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fiftyone_revseg.escape import markdown_line, one_line
-from fiftyone_revseg.files import write_text
+from fiftyone_revseg.files import from_json, write_text
 from fiftyone_revseg.presets import PRESETS, resolve
 from fiftyone_revseg.training.run_folder import RunFolder
 
@@ -147,7 +147,7 @@ def _on_hub(base: str) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

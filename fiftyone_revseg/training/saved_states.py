@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import zipfile
@@ -13,7 +12,7 @@ from typing import Any
 
 import click
 
-from fiftyone_revseg.files import replacing
+from fiftyone_revseg.files import from_json, replacing
 from fiftyone_revseg.written import Written, free_path
 
 _STATE = "trainer_state.json"
@@ -116,7 +115,7 @@ def damage(checkpoint: Path) -> str | None:
 
     try:
         for path in checkpoint.glob("*.json"):
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = from_json(path.read_text(encoding="utf-8"))
             if path.name == _STATE:
                 step = int(content["global_step"])
                 if step != int(checkpoint.name.rpartition("-")[2]):
@@ -150,7 +149,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         ValueError: if it is damaged
     """
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = from_json(path.read_text(encoding="utf-8"))
         if isinstance(settings, dict):
             return settings
     except ValueError:

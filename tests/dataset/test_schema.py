@@ -6,6 +6,7 @@ import fiftyone as fo
 import pytest
 
 from fiftyone_revseg.dataset import declare_fields, field_names
+from fiftyone_revseg.dataset.schema import valid_label_field
 
 
 @pytest.fixture
@@ -65,6 +66,12 @@ def test_a_label_field_of_another_type_is_refused(dataset):
     dataset.add_frame_field("revseg", fo.EmbeddedDocumentField, embedded_doc_type=fo.Classification)
     with pytest.raises(ValueError, match=r"'frames\.revseg'"):
         declare_fields(dataset)
+
+
+def test_frames_are_no_label_field():
+    for name in ("frames", "frames.frames"):
+        with pytest.raises(ValueError, match="cannot be 'frames'"):
+            valid_label_field(name)
 
 
 def test_the_app_can_make_forms_for_all_fields(dataset):
