@@ -188,12 +188,14 @@ class _About:
 
 def _abouts(samples: Any, pred_field: str) -> dict[str, _About]:
     """The :class:`_About` of all samples by their ids, read without any frame."""
+    from fiftyone_revseg.dataset.jobs import source_dataset
+
     names = ["video_name", "frame_names", EXPRESSIONS]
     for name in names:
         if not samples.has_field(name):
             raise ValueError(
-                f"There is no field '{name}' in dataset '{samples.dataset_name}', so this is no"
-                " benchmark that was imported: see revseg import"
+                f"There is no field '{name}' in dataset '{source_dataset(samples).name}', so this"
+                " is no benchmark that was imported: see revseg import"
             )
     ids, *values = samples.values(["id", *names])
     _check_names(*values)

@@ -205,6 +205,14 @@ def test_archives_that_are_none(world, tmp_path):
         validate_submission(archive, meta, "revos")
 
 
+def test_a_dataset_of_ones_own_is_no_benchmark(make_dataset, tmp_path):
+    dataset = make_dataset(fo.Sample(str(tmp_path / "a.mp4")))
+    for samples in (dataset, dataset.view()):
+        with pytest.raises(ValueError, match=r"'video_name' in dataset .* see revseg import"):
+            write_submission(samples, "revseg", "mevis", tmp_path / "out.zip")
+    assert not (tmp_path / "out.zip").exists()
+
+
 def test_without_the_images_all_masks_of_a_video_have_one_size(world, tmp_path):
     miniature, _, archive, _ = world
     shutil.copy(miniature.meta, tmp_path / "meta_expressions.json")
