@@ -9,6 +9,7 @@ from pathlib import Path
 import fiftyone as fo
 import numpy as np
 import pytest
+from fiftyone.core.odm import get_db_conn
 
 from fiftyone_revseg.dataset import segment_view
 from fiftyone_revseg.dataset.masks import union
@@ -190,6 +191,19 @@ def test_an_import_that_is_stopped_goes_on_and_keeps_predictions(tmp_path, impor
     assert dataset.first().frames[2].mine == fo.Detections()
     for sample in dataset:
         check_masks(sample, miniature.videos[sample.video_name])
+
+
+def test_what_a_killed_database_server_forgot_is_said_again(tmp_path, imported):
+    miniature = write_miniature("mevis", tmp_path, "test")
+    name = "revseg-test-forgotten"
+
+    def forget(progress):
+        get_db_conn().datasets.update_one({"name": name}, {"$set": {"info": {}}})
+
+    imported(miniature, dataset_name=name, progress=forget)
+    known = get_db_conn().datasets.find_one({"name": name})["info"]["benchmark"]
+    assert (known["name"], known["split"]) == ("mevis", "test")
+    imported(miniature, dataset_name=name)
 
 
 def test_a_dataset_of_something_else_is_left_alone(tmp_path, imported, make_dataset):

@@ -169,6 +169,9 @@ def add_videos(
         summary.added += added
         summary.present += not added
     writer.flush()
+    # Once more: what a database server wrote last before it was killed may be lost when it is back,
+    # and a dataset that does not say what it holds could not be gone on with
+    _describe(dataset, benchmark, ended=True)
     return summary
 
 
@@ -210,13 +213,14 @@ def _filepath(video: BenchmarkVideo, videos: str | Path | None) -> str:
     return pattern
 
 
-def _describe(dataset: fo.Dataset, benchmark: Benchmark) -> None:
+def _describe(dataset: fo.Dataset, benchmark: Benchmark, ended: bool = False) -> None:
     dataset.info[BENCHMARK] = {
         "name": benchmark.name,
         "split": benchmark.split,
         "root": str(benchmark.root),
         "protocol": benchmark.protocol,
         "has_truth": benchmark.has_truth,
+        "ended": ended,  # FiftyOne writes only what has changed
     }
     dataset.save()
 
