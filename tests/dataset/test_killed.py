@@ -179,8 +179,8 @@ def test_files_of_two_results_are_not_taken_for_one(clone, tmp_path, monkeypatch
     segment_view(view, make_pipeline(0), QUERY, masks_dir=tmp_path)
     move_out = MaskFiles.move_out
 
-    def killed_after(self, job, labels):
-        move_out(self, job, labels)
+    def killed_after(self, job, number, detections):
+        move_out(self, job, number, detections)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(MaskFiles, "move_out", killed_after)

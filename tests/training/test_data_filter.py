@@ -128,7 +128,7 @@ def test_what_cannot_be_measured_is_said():
         measure_video(black(2), [], BoxTracker())
     with pytest.raises(ValueError, match="at least once"):
         measure_video(black(2), [truth], BoxTracker(), starts=0)
-    with pytest.raises(ValueError, match=r"true masks are of \[30, 40\].* metadata"):
+    with pytest.raises(ValueError, match=r"true masks are of \[30, 40\].* video of \[60, 80\]"):
         measure_video(Frames(np.zeros((2, 60, 80, 3), np.uint8)), [truth], BoxTracker())
 
 
