@@ -4,8 +4,10 @@ One session on one page. Videos that the App plays wrongly come first, then thei
 """
 
 import importlib.util
+import operator
 import random
 import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -35,6 +37,7 @@ pytestmark = [
 ]
 
 SIZE, COUNT = (320, 192), 90
+PATIENCE = 10  # seconds
 PHONE = [33 * k for k in range(60)] + [33 * 60 + 67 * k for k in range(30)]
 LATE = [500 + 40 * k for k in range(COUNT)]
 VIDEOS = {
@@ -137,19 +140,22 @@ def seek(page, part):
     page.mouse.click(box["x"] + part * box["width"], box["y"] + box["height"] / 2)
 
 
-def settled(page):
-    """What is on the screen when that does not change any more."""
-    last = [None]
+def settled(page, expected=lambda picture, labels: True):
+    """What is on the screen when that does not change any more.
 
-    def same():
+    On a busy machine, the labels of a new position can be there seconds before its picture: what is
+    not expected has to stay for a while.
+    """
+    last, since = None, time.monotonic()
+    while True:
         now = look(page)
-        known, last[0] = last[0], now
-        return now if now is not None and now == known else None
+        if now is None or now != last:
+            last, since = now, time.monotonic()
+        elif expected(*now) or time.monotonic() - since > PATIENCE:
+            return now
 
-    return wait_until(same)
 
-
-def positions(page, seed):
+def positions(page, seed, expected):
     """Goes to random positions: sought, stepped to, and paused at; yields what is there."""
     rng = random.Random(seed)
     for k in range(POSITIONS):
@@ -163,21 +169,35 @@ def positions(page, seed):
         else:
             for _ in range(rng.randint(1, 4)):
                 press(page, "." if way == 1 else ",")
-        yield ("sought", "stepped", "stepped back", "paused")[way], settled(page)
+        # Paused while it played, it may stay a few pictures behind its clock
+        waited_for = expected if way < 3 else lambda picture, labels: True
+        yield ("sought", "stepped", "stepped back", "paused")[way], settled(page, waited_for)
 
 
 @pytest.mark.parametrize("name", NAMES[:3])
 def test_the_app_shows_what_was_computed(page, server, dataset, name):
     open_video(page, server, dataset, name)
     playback = playback_of(sample_of(dataset, name))
+    as_computed = computed(playback)
     wrong = 0
-    for way, (picture, labels) in positions(page, 1):
-        if way == "paused" or labels == 1:  # the App has more frames than there are labels
+    for way, (picture, labels) in positions(page, 1, as_computed):
+        if way == "paused" or labels == 1:
             continue
-        # One beside it, where a time is rounded, or Matroska says how long a frame is shown
-        assert abs(picture - playback.picture_of(labels)) <= 1, (way, picture, labels)
+        assert as_computed(picture, labels), (way, picture, labels)
         wrong += picture != labels
     assert wrong >= 5
+
+
+def computed(playback):
+    """Whether labels are on the picture that they should be on."""
+
+    def holds(picture, labels):
+        if labels == 1:  # the App has more frames than there are labels
+            return True
+        # One beside it, where a time is rounded, or Matroska says how long a frame is shown
+        return labels <= COUNT and abs(picture - playback.picture_of(labels)) <= 1
+
+    return holds
 
 
 def sample_of(dataset, name):
@@ -186,10 +206,10 @@ def sample_of(dataset, name):
 
 def test_a_box_that_is_drawn_there_ends_up_where_it_was_seen(page, server, dataset):
     open_video(page, server, dataset, "phone.mp4")
-    seek(page, 0.5)
-    picture, number = settled(page)
-    assert picture != number
     sample = sample_of(dataset, "phone.mp4")
+    seek(page, 0.5)
+    picture, number = settled(page, computed(playback_of(sample)))
+    assert picture != number
     drawn = fo.Detection(label="a grey cat", bounding_box=[0.1, 0.2, 0.3, 0.4])
     sample.frames[number].revseg.detections.append(drawn)  # as the App stores it
     sample.save()
@@ -221,12 +241,12 @@ def test_copies_show_each_picture_with_its_labels(page, server, dataset, tmp_pat
     for name in NAMES:
         open_video(page, server, dataset, name)
         seen = set()
-        for way, (picture, labels) in positions(page, 2):
+        for way, (picture, labels) in positions(page, 2, operator.eq):
             seen.add(picture)
             if way == "paused" and picture != labels:
                 # A browser that is paused while it plays may be a few pictures behind its clock,
                 # with any video
                 press(page, ".")
-                picture, labels = settled(page)
+                picture, labels = settled(page, operator.eq)
             assert picture == labels, (name, way, picture, labels)
         assert len(seen) > POSITIONS // 2
