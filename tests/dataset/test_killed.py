@@ -25,6 +25,7 @@ from run_segment import QUERY, Runner, make_pipeline
 
 VIDEOS, FRAMES = 8, 200
 CLIPS = ([1, 90], [111, 190])
+STAGES = {"decode", "track", "write"}
 KILLS, MOMENTS = 30, 8  # in all, and in each run that is killed
 # A run, and another one over its results
 ROUNDS = (
@@ -143,7 +144,8 @@ def test_killed_at_random_moments(runner, clone, tmp_path):
         uninterrupted.append([measure(runner, dataset, arguments) for arguments in runs])
 
     stages = Counter()
-    while stages.total() < KILLS:
+    # Which stages the moments fall into depends on how fast the machine is
+    while stages.total() < KILLS or not (set(stages) >= STAGES or stages.total() > 6 * KILLS):
         for runs, measured in zip(ROUNDS, uninterrupted, strict=True):
             dataset = clone()
             for arguments, (seconds, expected) in zip(runs, measured, strict=True):
@@ -160,7 +162,7 @@ def test_killed_at_random_moments(runner, clone, tmp_path):
             states = Counter(run["state"] for run in list_runs(dataset))
             assert set(states) <= {"done", "running"}
     print("killed in", dict(stages))
-    assert {"decode", "track", "write"} <= set(stages)
+    assert set(stages) >= STAGES
 
 
 def measure(runner, dataset, arguments):
