@@ -5,6 +5,7 @@ All of it is set before anything is imported, as FiftyOne, transformers and torc
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -104,3 +105,23 @@ def make_dataset():
     yield make
     for dataset in datasets:
         dataset.delete()
+
+
+@pytest.fixture
+def log():
+    """What anybody logs, as a file would have it."""
+    lines, root = [], logging.getLogger()
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            lines.append(self.format(record))
+
+    loggers = [root, *(v for v in root.manager.loggerDict.values() if hasattr(v, "level"))]
+    levels = {logger: logger.level for logger in loggers}
+    for logger in loggers:
+        logger.setLevel(logging.DEBUG)
+    root.addHandler(handler := Handler())
+    yield lines
+    root.removeHandler(handler)
+    for logger, level in levels.items():
+        logger.setLevel(level)

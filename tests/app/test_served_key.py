@@ -1,6 +1,5 @@
 """A server that repeats its key in everything: it is in no database, file, log or message."""
 
-import logging
 import sys
 from pathlib import Path
 
@@ -50,26 +49,6 @@ def server(monkeypatch):
     with FakeServer(answer, model="mine", root=KEY, key=KEY, fault=fault, says=KEY) as server:
         yield server
     models.forget_models()
-
-
-@pytest.fixture
-def log():
-    """What anybody logs, as a file would have it."""
-    lines, root = [], logging.getLogger()
-
-    class Handler(logging.Handler):
-        def emit(self, record):
-            lines.append(self.format(record))
-
-    loggers = [root, *(v for v in root.manager.loggerDict.values() if hasattr(v, "level"))]
-    levels = {logger: logger.level for logger in loggers}
-    for logger in loggers:
-        logger.setLevel(logging.DEBUG)
-    root.addHandler(handler := Handler())
-    yield lines
-    root.removeHandler(handler)
-    for logger, level in levels.items():
-        logger.setLevel(level)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import base64
 import html
 import json
-import logging
 import pickle
 import string
 import sys
@@ -51,26 +50,6 @@ def shows(text):
     text = text.lower()
     whole = [form.strip('."').lower() for form in FORMS.values()]
     return any(part in text for part in PARTS) or any(form in text for form in whole)
-
-
-@pytest.fixture
-def log():
-    """All that is logged by anybody, as a file would have it."""
-    lines, root = [], logging.getLogger()
-
-    class Handler(logging.Handler):
-        def emit(self, record):
-            lines.append(self.format(record))
-
-    names = [name for name in logging.root.manager.loggerDict if name.startswith(("http", "open"))]
-    levels = {logger: logger.level for logger in (root, *map(logging.getLogger, names))}
-    for logger in levels:
-        logger.setLevel(logging.DEBUG)
-    root.addHandler(handler := Handler())
-    yield lines
-    root.removeHandler(handler)
-    for logger, level in levels.items():
-        logger.setLevel(level)
 
 
 def ask(url, **options):
