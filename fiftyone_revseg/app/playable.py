@@ -17,7 +17,7 @@ from fiftyone_revseg.dataset.playable import (
     restore_originals,
 )
 from fiftyone_revseg.dataset.playback_fields import whole_videos
-from fiftyone_revseg.escape import markdown
+from fiftyone_revseg.escape import markdown_block
 
 _LABEL = "ReVSeg: make copies that the App plays right"
 _WAYS = {
@@ -90,7 +90,7 @@ class Playable(foo.Operator):
     def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property:
         outputs = types.Object()
         if ctx.results:
-            outputs.md(markdown(ctx.results["summary"]), name="words")
+            outputs.md(markdown_block(ctx.results["summary"]), name="words")
             if ctx.results.get("changed"):
                 outputs.md("Open the videos anew to see them.", name="reload")
         return types.Property(outputs, view=types.View(label=_LABEL))
