@@ -1,7 +1,7 @@
 # `make demo` and `make test` are all that a newcomer needs. Both set up .venv first, which takes
 # minutes once and no time afterwards (see scripts/setup.sh).
 BIN := .venv/bin
-CORE := $(addprefix fiftyone_revseg/,types.py boxes.py files.py limits.py texts.py names.py written.py video reasoning tracking pipeline.py presets.py user_presets.py weights.py digests.py devices.py hub.py batch_size.py engine evaluation training/rewards.py training/data.py training/environment.py)
+CORE := $(addprefix fiftyone_revseg/,types.py prefetch.py files text masks models measures video reasoning tracking pipeline engine evaluation training/data.py training/environment.py)
 
 .PHONY: help setup demo test lint clean
 

@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import sys
 import tempfile
 import threading
 import time
@@ -33,8 +32,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 class Forwards:
@@ -107,7 +104,7 @@ def sequential(pipeline, predictor, jobs):
     """Transformers one dialogue at a time, then sam2's own predictor."""
     import torch
 
-    from fiftyone_revseg.pipeline import boxes_by_key_frame
+    from fiftyone_revseg.pipeline.pipeline import boxes_by_key_frame
     from fiftyone_revseg.reasoning import ChainRequest, run_chain
     from fiftyone_revseg.tracking import encode_masks
     from fiftyone_revseg.video import open_video

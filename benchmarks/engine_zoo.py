@@ -10,14 +10,11 @@ there. Ours are one video after the other, and the engine's steps with several v
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 class Reader:
@@ -129,7 +126,7 @@ def one_by_one(tracker, cases):
 
 def lockstep(tracker, cases):
     """Several videos at a time, each begun when there is room, as the engine does."""
-    from fiftyone_revseg.batch_size import BatchSize
+    from fiftyone_revseg.models.batch_size import BatchSize
     from fiftyone_revseg.tracking.lockstep import Found, Pursuit
     from fiftyone_revseg.video import open_video
 

@@ -30,7 +30,7 @@ from grpo_plots import PANELS, plot_runs
 from grpo_tables import fill_page, order_found, results_of, to_markdown
 from grpo_weights import checkpoints_of, mean_weights, second_half
 
-from fiftyone_revseg.digests import digest_files
+from fiftyone_revseg.files.digests import digest_files
 from fiftyone_revseg.training.data import world_rows
 from fiftyone_revseg.training.grpo import GrpoConfig, train_grpo
 
@@ -156,7 +156,7 @@ def evaluate(
         if seconds := of_one.think(rows):
             print(f"{name}: {seconds:.2f} s a pair to think")
     if not cheap:
-        from fiftyone_revseg.presets import default_tracker
+        from fiftyone_revseg.models.presets import default_tracker
         from fiftyone_revseg.tracking import load_tracker
 
         tracker = load_tracker(default_tracker("revseg-nano"))

@@ -14,7 +14,7 @@ from grpo_pairs import Answers
 from side_by_side import follow
 from tqdm import tqdm
 
-from fiftyone_revseg.evaluation.metrics import j_and_f
+from fiftyone_revseg.measures.metrics import j_and_f
 from fiftyone_revseg.synthetic.world import make_world
 from fiftyone_revseg.tracking import Sam2Tracker, decode_masks
 from fiftyone_revseg.tracking.lockstep import Pursuit

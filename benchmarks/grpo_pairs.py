@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from fiftyone_revseg.digests import digest_files
 from fiftyone_revseg.files import write_json
-from fiftyone_revseg.presets import PRESETS
+from fiftyone_revseg.files.digests import digest_files
+from fiftyone_revseg.measures.rewards import spatial_reward, temporal_reward_several
+from fiftyone_revseg.models.presets import PRESETS
 from fiftyone_revseg.reasoning import ChainRequest, LocalReasoner, run_chain
 from fiftyone_revseg.reasoning.parse import ParseError
 from fiftyone_revseg.synthetic import KINDS
 from fiftyone_revseg.training.data import Scene, WorldRow, world_rows
 from fiftyone_revseg.training.direct import direct_turn, read_direct
-from fiftyone_revseg.training.rewards import spatial_reward, temporal_reward_several
 from fiftyone_revseg.types import Status
 
 FIRST_SEED = 5000  # of the test split, which nothing was trained on

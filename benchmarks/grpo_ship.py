@@ -45,7 +45,7 @@ def ship(out: Path, runs: Sequence[Path], pairs: int, target: Path | None = None
     Raises:
         ValueError: if a run has no checkpoint, or J&F is not clearly better than before
     """
-    from fiftyone_revseg.presets import default_tracker
+    from fiftyone_revseg.models.presets import default_tracker
     from fiftyone_revseg.tracking import load_tracker
 
     target = target or base_checkpoint("revseg-nano")

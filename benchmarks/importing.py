@@ -24,7 +24,7 @@ from peak_memory import peak
 from PIL import Image
 
 from fiftyone_revseg.evaluation.benchmarks import import_benchmark
-from fiftyone_revseg.tracking.rle import decode_masks, encode_masks
+from fiftyone_revseg.masks.rle import decode_masks, encode_masks
 
 
 def write_layout(root, videos, frames, size):

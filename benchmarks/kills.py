@@ -34,18 +34,17 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "tests" / "helpers"))
 IN_A_ROW = 5  # kills on one target, before it is finished and compared
 FRAMES = 12
 LEFT_OUT = ("mask_path", "fingerprint", "when")  # paths, digests of paths, times
-
-sys.path.insert(0, str(HERE.parent / "tests" / "dataset"))
 
 
 class Server:
     """A database server of its own, which can be killed."""
 
     def __init__(self, folder: Path):
-        from fiftyone_revseg.doctor import find_mongod
+        from fiftyone_revseg.cli.checks import find_mongod
 
         folder.mkdir(parents=True)
         with socket.socket() as s:

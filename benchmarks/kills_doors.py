@@ -19,7 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
+
 from fake_models import SPEC, BoxTracker, ScriptedReasoner
 
 QUERY = "the cat"
@@ -115,7 +116,7 @@ def submission(place: str, settings: int, dataset: str) -> None:
 
 
 def segment_command(place: str, settings: int, video: str) -> None:
-    from fiftyone_revseg.cli.results import write_answer
+    from fiftyone_revseg.cli.answer_files import write_answer
     from fiftyone_revseg.video import open_video
 
     with open_video(video) as source:
@@ -134,7 +135,7 @@ def report(place: str, settings: int, evaluation: str) -> None:
 
 
 def presets(place: str, settings: int, checkpoint: str, writer: str = "a") -> None:
-    from fiftyone_revseg.user_presets import register_preset
+    from fiftyone_revseg.models.user_presets import register_preset
 
     os.environ["REVSEG_HOME"] = place
     for i in range(8):
@@ -154,13 +155,13 @@ def share(place: str, settings: int, checkpoint: str) -> None:
 
 
 def made_up(place: str, settings: int) -> None:
-    from fiftyone_revseg.synthetic.mevis import write_mevis
+    from fiftyone_revseg.synthetic.mevis_layout import write_mevis
 
     write_mevis(place, "test", count=1 + settings, queries=1)
 
 
 def train_tracker(place: str, settings: int, config: str) -> None:
-    from fiftyone_revseg.training.tracker import TrackerTraining, train_tracker
+    from fiftyone_revseg.nano.tracker_training import TrackerTraining, train_tracker
 
     few = {"image_batch": 1, "clip_batch": 1, "clip_length": 2, "save_every": 1}
     training = TrackerTraining(image_steps=3, clip_steps=1, report_worlds=0, objects=1, **few)
@@ -185,7 +186,7 @@ def make(place: str, frames: int) -> None:
     from fiftyone_revseg.evaluation.benchmarks import import_benchmark
     from fiftyone_revseg.reasoning import ChainSpec
     from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
-    from fiftyone_revseg.synthetic.mevis import write_mevis
+    from fiftyone_revseg.synthetic.mevis_layout import write_mevis
     from fiftyone_revseg.tracking.checkpoints import EMBEDDED, read_config
 
     root = Path(place)
@@ -245,7 +246,7 @@ def count_changes(kill_at: int | None, counted: str) -> None:
     """Counts the calls that change something into a file, and kills this process at one of them."""
     from pymongo.collection import Collection
 
-    from fiftyone_revseg import files
+    from fiftyone_revseg.files import whole as files
 
     calls = itertools.count()
     descriptor = os.open(counted, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from fiftyone_revseg.evaluation.chain import (
+from fiftyone_revseg.nano.chain_report import (
     MEASURES,
     Case,
     Question,

@@ -33,7 +33,7 @@ from fiftyone_revseg.app.install import install_plugin
 from fiftyone_revseg.dataset import declare_fields, make_labels
 from fiftyone_revseg.pipeline import Segmentation
 from fiftyone_revseg.reasoning import ChainSpec, Grounding, KeyframeChoice, Trajectory, Turn
-from fiftyone_revseg.synthetic.files import write_video
+from fiftyone_revseg.synthetic.world_files import write_video
 from fiftyone_revseg.tracking import MaskTrack, encode_masks
 from fiftyone_revseg.types import FrameTable, Status
 

@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco
 
-from fiftyone_revseg.evaluation.scoring import Pair, score_many
+from fiftyone_revseg.measures.scoring import Pair, score_many
 from fiftyone_revseg.tracking import encode_masks
 
 WIDTH, HEIGHT = 854, 480  # of DAVIS and of most benchmarks of this task

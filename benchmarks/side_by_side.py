@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fiftyone_revseg.batch_size import BatchSize
+from fiftyone_revseg.models.batch_size import BatchSize
 from fiftyone_revseg.tracking import FrameMasks, Sam2Tracker
 from fiftyone_revseg.tracking.lockstep import Ended, Pursuit
 

@@ -115,7 +115,7 @@ def run_predictor(name, count, size, device, dtype, compiled):
     from hydra.utils import instantiate
     from PIL import Image
 
-    from fiftyone_revseg.devices import choose_device, choose_dtype
+    from fiftyone_revseg.models.devices import choose_device, choose_dtype
     from fiftyone_revseg.tracking import encode_masks
     from fiftyone_revseg.tracking.checkpoints import (
         find_checkpoint,

@@ -21,7 +21,7 @@ import fiftyone as fo
 import numpy as np
 
 from fiftyone_revseg.dataset import make_labels
-from fiftyone_revseg.dataset.jobs import Job
+from fiftyone_revseg.dataset.collection import Job
 from fiftyone_revseg.dataset.schema import declare_fields
 from fiftyone_revseg.dataset.writer import LabelWriter
 from fiftyone_revseg.pipeline import Segmentation

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fiftyone_revseg as revseg
-from fiftyone_revseg.evaluation import j_and_f
+from fiftyone_revseg.measures import j_and_f
 from fiftyone_revseg.pipeline import Segmentation
 from fiftyone_revseg.synthetic import make_dataset, render
 from fiftyone_revseg.tracking import decode_masks

@@ -5,12 +5,11 @@ of ten frames, none of that is seen. The masks are boxes, so that all figures ar
 """
 
 import json
-import sys
-from pathlib import Path
 
 import fiftyone as fo
 import numpy as np
 import pytest
+from fake_models import BoxTracker, ScriptedReasoner, write_video
 from PIL import Image
 from pycocotools import mask as coco
 
@@ -21,9 +20,6 @@ from fiftyone_revseg.dataset.data_filter import filter_view
 from fiftyone_revseg.dataset.explain import explain, track_series
 from fiftyone_revseg.pipeline import RevSeg
 from fiftyone_revseg.training.data import view_rows
-
-sys.path.insert(0, str(Path(__file__).parent))
-from fake_models import BoxTracker, ScriptedReasoner, write_video
 
 WIDTH, HEIGHT = 40, 40
 SLOW = pytest.mark.slow

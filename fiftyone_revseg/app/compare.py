@@ -20,7 +20,7 @@ from fiftyone_revseg.app.targets import (
 )
 from fiftyone_revseg.dataset.compare import compare_fields
 from fiftyone_revseg.dataset.numbers import check_number_field
-from fiftyone_revseg.escape import markdown_block, markdown_line
+from fiftyone_revseg.text.escape import markdown_block, markdown_line
 
 
 class Compare(foo.Operator):

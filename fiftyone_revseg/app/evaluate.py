@@ -17,11 +17,11 @@ from fiftyone_revseg.app.targets import (
     find_videos,
     videos_input,
 )
-from fiftyone_revseg.dataset.jobs import is_clips
-from fiftyone_revseg.escape import markdown_line
+from fiftyone_revseg.dataset.collection import is_clips
 from fiftyone_revseg.evaluation.backend_writer import EvaluationRun
 from fiftyone_revseg.evaluation.evaluate import evaluate_view
 from fiftyone_revseg.evaluation.tables import to_markdown
+from fiftyone_revseg.text.escape import markdown_line
 
 
 class Evaluate(foo.Operator):

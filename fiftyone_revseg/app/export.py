@@ -17,7 +17,7 @@ from fiftyone_revseg.app.targets import (
     videos_input,
 )
 from fiftyone_revseg.dataset.export import FORMATS, check_directory, export_results
-from fiftyone_revseg.escape import markdown_block
+from fiftyone_revseg.text.escape import markdown_block
 
 _FORMATS = {
     "coco-tracks": "Masks: one JSON file, as YouTube-VIS, with an RLE per object and frame",

@@ -8,7 +8,8 @@ from typing import Any
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
-from fiftyone_revseg.app import forms, models
+from fiftyone_revseg.app import forms
+from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.running import Report, run_delegated, stream
 from fiftyone_revseg.app.targets import (
     GT_FIELD,
@@ -19,7 +20,7 @@ from fiftyone_revseg.app.targets import (
     videos_input,
 )
 from fiftyone_revseg.dataset.data_filter import DROPPED, check_filter, filter_view
-from fiftyone_revseg.escape import markdown_block
+from fiftyone_revseg.text.escape import markdown_block
 from fiftyone_revseg.training.data_filter import THRESHOLD
 
 _DEFAULT_TRACKER = "sam2-nano"

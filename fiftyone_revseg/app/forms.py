@@ -12,13 +12,13 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.operators.types as types
 
-from fiftyone_revseg.dataset.jobs import make_jobs
+from fiftyone_revseg.dataset.collection import make_jobs
 from fiftyone_revseg.dataset.ownership import ForeignLabelsError, check_jobs, check_label_field
 from fiftyone_revseg.dataset.schema import valid_label_field
-from fiftyone_revseg.escape import markdown, markdown_line
-from fiftyone_revseg.presets import preset_names, resolve
+from fiftyone_revseg.models.presets import preset_names, resolve
 from fiftyone_revseg.reasoning.serving.served import KEY_NAME, check_url
 from fiftyone_revseg.reasoning.spec import BOX_CONVENTIONS
+from fiftyone_revseg.text.escape import markdown, markdown_line
 
 #: How FiftyOne's own label field is called where nothing else was said
 DEFAULT_LABEL_FIELD = "revseg"
@@ -265,7 +265,7 @@ def model_inputs(inputs: types.Object, ctx: Any) -> bool:
 
 
 def model_arguments(ctx: Any) -> dict[str, Any]:
-    """Returns the keyword arguments of :func:`fiftyone_revseg.app.models.get_model`.
+    """Returns the keyword arguments of :func:`fiftyone_revseg.app.held_models.get_model`.
 
     Args:
         ctx: the :class:`fiftyone.operators.ExecutionContext`, whose form has
@@ -325,7 +325,7 @@ def check_tracker(name: str) -> None:
 
 def tell_of(inputs: types.Object, preset: Any) -> None:
     """Says what should be known of a model before the button is pressed."""
-    from fiftyone_revseg.hub import is_on_disk
+    from fiftyone_revseg.models.hub import is_on_disk
 
     missing = sum(weights.size for weights in preset.weights if not is_on_disk(weights))
     if missing:

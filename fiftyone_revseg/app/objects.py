@@ -11,17 +11,17 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 import numpy as np
 
-from fiftyone_revseg import pictures
 from fiftyone_revseg.app import forms
 from fiftyone_revseg.app.running import Report, result_of, run_delegated, stream
 from fiftyone_revseg.dataset import RunProgress
+from fiftyone_revseg.dataset.collection import is_clips, is_image_groups
 from fiftyone_revseg.dataset.correct import Correction, made_with
 from fiftyone_revseg.dataset.counting import count_samples
-from fiftyone_revseg.dataset.jobs import is_clips, is_image_groups
 from fiftyone_revseg.dataset.objects import StoredObject, find_object, find_place, list_objects
 from fiftyone_revseg.dataset.playback import ADVICE
-from fiftyone_revseg.escape import markdown
+from fiftyone_revseg.masks import pictures
 from fiftyone_revseg.pipeline import Progress
+from fiftyone_revseg.text.escape import markdown
 from fiftyone_revseg.video import VideoError, open_video
 
 
@@ -157,7 +157,7 @@ def model_inputs(inputs: types.Object, ctx: foo.ExecutionContext, stored: Stored
 
 
 def model_arguments(ctx: foo.ExecutionContext, stored: StoredObject) -> dict[str, Any]:
-    """Returns the arguments of :func:`fiftyone_revseg.app.models.get_model` for a form.
+    """Returns the arguments of :func:`fiftyone_revseg.app.held_models.get_model` for a form.
 
     Args:
         ctx: the :class:`fiftyone.operators.ExecutionContext`, whose form has :func:`model_inputs`

@@ -14,7 +14,6 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 from bson import ObjectId
 
-from fiftyone_revseg import pictures
 from fiftyone_revseg.dataset.explain import (
     Explanation,
     TrackSeries,
@@ -28,7 +27,8 @@ from fiftyone_revseg.dataset.explain import (
     track_series,
 )
 from fiftyone_revseg.dataset.playback import ADVICE, playback_of
-from fiftyone_revseg.escape import markdown, markdown_block, markdown_line
+from fiftyone_revseg.masks import pictures
+from fiftyone_revseg.text.escape import markdown, markdown_block, markdown_line
 from fiftyone_revseg.video import VideoError
 
 _SEVERITY = {"ok": types.Success, "no_target": types.Notice}

@@ -17,7 +17,7 @@ from fiftyone_revseg.dataset.playable import (
     restore_originals,
 )
 from fiftyone_revseg.dataset.playback_fields import whole_videos
-from fiftyone_revseg.escape import markdown_block
+from fiftyone_revseg.text.escape import markdown_block
 
 _LABEL = "ReVSeg: make copies that the App plays right"
 _WAYS = {

@@ -8,7 +8,8 @@ from typing import Any
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
-from fiftyone_revseg.app import forms, models, objects
+from fiftyone_revseg.app import forms, objects
+from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.dataset.correct import propagate
 from fiftyone_revseg.dataset.objects import StoredObject
 from fiftyone_revseg.dataset.prompt_boxes import (

@@ -10,7 +10,8 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 from fiftyone import ViewField as F
 
-from fiftyone_revseg.app import forms, models
+from fiftyone_revseg.app import forms
+from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.running import (
     Report,
     duration,
@@ -23,18 +24,18 @@ from fiftyone_revseg.app.running import (
 from fiftyone_revseg.app.targets import playback_notice
 from fiftyone_revseg.dataset import list_runs, segment_view
 from fiftyone_revseg.dataset.changes import count_corrected
-from fiftyone_revseg.dataset.counting import count_samples
-from fiftyone_revseg.dataset.jobs import (
+from fiftyone_revseg.dataset.collection import (
     check_collection,
     is_clips,
     is_image_groups,
     make_jobs,
 )
+from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.ownership import check_label_field
 from fiftyone_revseg.dataset.resume import RETRIED
 from fiftyone_revseg.dataset.runs import list_at_work
-from fiftyone_revseg.escape import markdown, markdown_line
 from fiftyone_revseg.reasoning.queries import refusal
+from fiftyone_revseg.text.escape import markdown, markdown_line
 
 _ASKED = {
     "one": "One query",

@@ -14,9 +14,9 @@ from fiftyone.operators.message import GeneratedMessage
 
 from fiftyone_revseg.app import forms
 from fiftyone_revseg.app.running import result_of
+from fiftyone_revseg.dataset.collection import check_collection, is_clips, is_image_groups
 from fiftyone_revseg.dataset.counting import count_samples
-from fiftyone_revseg.dataset.jobs import check_collection, is_clips, is_image_groups
-from fiftyone_revseg.dataset.masks import detection_fields
+from fiftyone_revseg.dataset.labelled_videos import detection_fields
 from fiftyone_revseg.dataset.playback import ADVICE, playback_of
 from fiftyone_revseg.dataset.playback_fields import PROBLEM
 

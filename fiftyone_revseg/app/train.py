@@ -19,12 +19,12 @@ from fiftyone_revseg.app.targets import (
     truth_to_choose,
     videos_input,
 )
-from fiftyone_revseg.dataset.train import TrainingSummary, train_view
+from fiftyone_revseg.dataset.training import TrainingSummary, train_view
 from fiftyone_revseg.dataset.training_runs import list_training_runs
-from fiftyone_revseg.escape import markdown_line
-from fiftyone_revseg.presets import preset_names, resolve
+from fiftyone_revseg.models.presets import preset_names, resolve
+from fiftyone_revseg.models.user_presets import check_free, home
+from fiftyone_revseg.text.escape import markdown_line
 from fiftyone_revseg.training.grpo import GrpoConfig
-from fiftyone_revseg.user_presets import check_free, home
 
 _DEFAULT_MODEL = "revseg-nano"
 _NUMBERS = {
@@ -140,7 +140,7 @@ class Train(foo.Operator):
                 expressions, else "query"
             model ("revseg-nano"): what to train: a preset, a hub id or a path
             folder (None): where the run and its checkpoint go. By default, into the folder
-                ``checkpoints`` of :func:`fiftyone_revseg.user_presets.home`
+                ``checkpoints`` of :func:`fiftyone_revseg.models.user_presets.home`
             steps (20): how many updates
             prompts (8): queries a step
             rollouts (8): answers to each query

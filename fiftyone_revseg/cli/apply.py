@@ -184,14 +184,14 @@ def apply(
         except ValueError as error:
             raise click.UsageError(f"--shard: {error}") from error
 
+    from fiftyone_revseg.cli.bars import RunBars
     from fiftyone_revseg.cli.datasets import open_collection
-    from fiftyone_revseg.cli.progress import RunBars
 
     # Before anything else imports FiftyOne, see there
     samples = open_collection(dataset_name, view, group_by, order_by, group_slice)
 
     from fiftyone_revseg.dataset import load_model, segment_view
-    from fiftyone_revseg.dataset.jobs import check_collection, make_jobs, source_dataset
+    from fiftyone_revseg.dataset.collection import check_collection, make_jobs, source_dataset
     from fiftyone_revseg.dataset.ownership import check_label_field
     from fiftyone_revseg.dataset.schema import valid_label_field
     from fiftyone_revseg.files import check_writable

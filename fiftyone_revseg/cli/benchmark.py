@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.bars import RunBars
 from fiftyone_revseg.cli.ctrl_c import GOES_ON
 from fiftyone_revseg.cli.output import echo
-from fiftyone_revseg.cli.progress import RunBars
-from fiftyone_revseg.escape import one_line
+from fiftyone_revseg.text.escape import one_line
 
 
 @click.command(short_help="Import, segment and score a benchmark, and report on it.")

@@ -33,7 +33,7 @@ def demo(out, count, model, fresh) -> None:
     prints how well each query was answered, and writes a contact sheet. A second run keeps what
     it finds.
     """
-    from fiftyone_revseg.demo import run_demo
+    from fiftyone_revseg.cli.demo_dataset import run_demo
 
     try:
         run_demo(out, count=count, model=model, fresh=fresh, echo=echo)

@@ -30,7 +30,7 @@ def doctor(dataset_name, view) -> None:
     if view is not None:
         raise click.UsageError("--view NAME is of a dataset: name that, too")
 
-    from fiftyone_revseg.doctor import diagnose, healthy
+    from fiftyone_revseg.cli.checks import diagnose, healthy
 
     checks = diagnose()
     width = max(len(check.name) for check in checks)
@@ -52,7 +52,7 @@ def _look_at(dataset_name: str, view: str | None) -> None:
     # Before anything else imports FiftyOne, see there
     samples = open_view(dataset_name, view)
 
-    from fiftyone_revseg.cli.progress import RunBars
+    from fiftyone_revseg.cli.bars import RunBars
     from fiftyone_revseg.dataset.playback_fields import mark_playback
 
     try:

@@ -73,9 +73,9 @@ def filter_videos(
     # Before anything else imports FiftyOne, see there
     samples = open_collection(dataset_name, view, group_slice=group_slice)
 
-    from fiftyone_revseg.cli.progress import RunBars
+    from fiftyone_revseg.cli.bars import RunBars
+    from fiftyone_revseg.dataset.collection import check_collection
     from fiftyone_revseg.dataset.data_filter import check_filter, filter_view
-    from fiftyone_revseg.dataset.jobs import check_collection
     from fiftyone_revseg.tracking import load_tracker
 
     try:

@@ -78,8 +78,8 @@ def import_benchmark(
       revseg import synthetic data/synthetic --count 20
     """
     # Before anything else imports FiftyOne, which logs to what is the output
+    from fiftyone_revseg.cli.bars import RunBars
     from fiftyone_revseg.cli.datasets import list_datasets
-    from fiftyone_revseg.cli.progress import RunBars
     from fiftyone_revseg.evaluation.benchmarks import open_benchmark
 
     try:
@@ -111,9 +111,9 @@ def import_benchmark(
 
 
 def _write_synthetic(directory: Path, split: str, count: int, masks: bool) -> Any:
-    from fiftyone_revseg.cli.progress import StageBars
+    from fiftyone_revseg.cli.bars import StageBars
     from fiftyone_revseg.evaluation.benchmarks import open_benchmark
-    from fiftyone_revseg.synthetic.mevis import write_mevis
+    from fiftyone_revseg.synthetic.mevis_layout import write_mevis
 
     echo(f"Writing {count} made-up videos to {directory / split}", err=True)
     with StageBars() as bars:

@@ -9,7 +9,7 @@ import click
 
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.files import to_json
-from fiftyone_revseg.presets import PRESETS, Preset
+from fiftyone_revseg.models.presets import PRESETS, Preset
 
 
 @click.command(short_help="List the models: size, licence, memory, what is on disk.")
@@ -40,7 +40,7 @@ def models(as_json, register, add, tracker, forget) -> None:
     """
     if tracker and not add:
         raise click.UsageError("--tracker goes with --add NAME DIR")
-    from fiftyone_revseg.user_presets import forget_preset, register_preset, user_presets
+    from fiftyone_revseg.models.user_presets import forget_preset, register_preset, user_presets
 
     try:
         if forget:
@@ -73,12 +73,12 @@ def describe(name: str, preset: Preset) -> dict[str, Any]:
 
     Args:
         name: the preset's name
-        preset: the :class:`fiftyone_revseg.presets.Preset`
+        preset: the :class:`fiftyone_revseg.models.presets.Preset`
 
     Returns:
         a dict that can be written as JSON, with sizes in bytes
     """
-    from fiftyone_revseg.hub import is_on_disk
+    from fiftyone_revseg.models.hub import is_on_disk
 
     parts = {"reasoner": preset.reasoner_weights, "tracker": preset.tracker_weights}
     return {

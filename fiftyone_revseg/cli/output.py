@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from fiftyone_revseg.escape import printable
+from fiftyone_revseg.text.escape import printable
 
 
 def echo(*parts: Any, err: bool = False, bold: bool = False) -> None:

@@ -49,8 +49,8 @@ def playable(dataset_name, view, output_dir, everything, undo) -> None:
     # Before anything else imports FiftyOne, see there
     samples = open_view(dataset_name, view)
 
+    from fiftyone_revseg.cli.bars import RunBars
     from fiftyone_revseg.cli.ctrl_c import GOES_ON
-    from fiftyone_revseg.cli.progress import RunBars
     from fiftyone_revseg.dataset.playable import make_playable, restore_originals
 
     try:

@@ -11,8 +11,8 @@ import click
 
 from fiftyone_revseg.cli import options
 from fiftyone_revseg.cli.output import echo
-from fiftyone_revseg.escape import one_line
-from fiftyone_revseg.names import safe_name
+from fiftyone_revseg.files.names import safe_name
+from fiftyone_revseg.text.escape import one_line
 from fiftyone_revseg.types import Status
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def segment(
 
     for why in filter(None, map(refusal, queries)):
         raise click.UsageError(why.replace("The query", "A QUERY"))
-    from fiftyone_revseg.cli.progress import StageBars
-    from fiftyone_revseg.cli.results import check_answer, write_answer
+    from fiftyone_revseg.cli.answer_files import check_answer, write_answer
+    from fiftyone_revseg.cli.bars import StageBars
     from fiftyone_revseg.pipeline import load_pipeline
     from fiftyone_revseg.video import VideoError, open_video
 

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from fiftyone_revseg.cli.output import echo
-from fiftyone_revseg.escape import one_line
 from fiftyone_revseg.files import to_json
+from fiftyone_revseg.text.escape import one_line
 from fiftyone_revseg.types import Status
 
 _SHOWN = 20  # reasons; more are listed by --json

@@ -9,7 +9,7 @@ import click
 
 from fiftyone_revseg.cli import options
 from fiftyone_revseg.cli.output import echo
-from fiftyone_revseg.escape import one_line
+from fiftyone_revseg.text.escape import one_line
 
 _BENCHMARKS = ("mevis", "ref-youtube-vos")
 
@@ -58,7 +58,7 @@ def submit(dataset_name, path, label_field, view, benchmark, meta) -> None:
 
     samples = open_collection(dataset_name, view)  # before anything else imports FiftyOne
 
-    from fiftyone_revseg.dataset.jobs import source_dataset
+    from fiftyone_revseg.dataset.collection import source_dataset
     from fiftyone_revseg.evaluation.submission import write_submission
 
     try:

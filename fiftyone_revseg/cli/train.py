@@ -10,10 +10,10 @@ import click
 
 from fiftyone_revseg.cli.datasets import open_dataset
 from fiftyone_revseg.cli.output import echo
-from fiftyone_revseg.escape import one_line
 from fiftyone_revseg.files import check_writable
+from fiftyone_revseg.measures.rewards import TEMPORAL_VARIANTS
+from fiftyone_revseg.text.escape import one_line
 from fiftyone_revseg.training.grpo import VLLM_MODES
-from fiftyone_revseg.training.rewards import TEMPORAL_VARIANTS
 
 SFT_STAGES = ("image_steps", "chain_steps", "word_steps")
 TRACKER_STAGES = ("image_steps", "clip_steps")
@@ -76,7 +76,7 @@ def sft(out, seed, steps, resume, threads) -> None:
       revseg train sft -o runs/sft --threads 2
       revseg segment clip.mp4 "the red star" --model runs/sft/checkpoint --tracker sam2-nano
     """
-    from fiftyone_revseg.training.sft import SftConfig, train_sft
+    from fiftyone_revseg.nano.sft import SftConfig, train_sft
 
     _claim(out, resume)
     _run(train_sft, out, _settings(SftConfig, SFT_STAGES, seed, steps, threads))
@@ -92,7 +92,7 @@ def tracker(out, seed, steps, resume, threads) -> None:
       revseg train tracker -o runs/tracker --threads 2
       revseg segment clip.mp4 "the red star" --tracker runs/tracker
     """
-    from fiftyone_revseg.training.tracker import TrackerTraining, train_tracker
+    from fiftyone_revseg.nano.tracker_training import TrackerTraining, train_tracker
 
     _claim(out, resume)
     _run(train_tracker, out, _settings(TrackerTraining, TRACKER_STAGES, seed, steps, threads))
@@ -227,7 +227,7 @@ def grpo(
         return
     _run(lambda out, config: train_grpo(rows, out, config, resume), out, config)
     if name and os.environ.get("RANK", "0") == "0":  # of several processes, one
-        from fiftyone_revseg.user_presets import register_preset
+        from fiftyone_revseg.models.user_presets import register_preset
 
         register_preset(name, out / "checkpoint", base=config.model)
         echo(f"It is known as {name} now: revseg models")
@@ -235,7 +235,7 @@ def grpo(
 
 def _check_name(name: str | None, checkpoint: Path) -> None:
     """Refuses a name that could not be given at the end."""
-    from fiftyone_revseg.user_presets import check_free
+    from fiftyone_revseg.models.user_presets import check_free
 
     try:
         if name is not None:

@@ -11,8 +11,8 @@ from typing import Any
 import fiftyone as fo
 from fiftyone.core.odm import get_db_conn
 
+from fiftyone_revseg.dataset.collection import Job
 from fiftyone_revseg.dataset.heartbeat import is_alive, server_now, silence
-from fiftyone_revseg.dataset.jobs import Job
 
 #: In a run's record: what it has to do
 WORK = "work"

@@ -8,9 +8,9 @@ from typing import Any
 import fiftyone as fo
 import numpy as np
 
+from fiftyone_revseg.dataset.collection import check_collection
 from fiftyone_revseg.dataset.counting import count_samples
-from fiftyone_revseg.dataset.jobs import check_collection
-from fiftyone_revseg.dataset.masks import (
+from fiftyone_revseg.dataset.labelled_videos import (
     LabelledVideo,
     Unusable,
     group_by_text,
@@ -23,7 +23,7 @@ from fiftyone_revseg.dataset.masks import (
 from fiftyone_revseg.dataset.numbers import check_number_field, write_numbers
 from fiftyone_revseg.dataset.progress import OnProgress
 from fiftyone_revseg.dataset.schema import valid_label_field
-from fiftyone_revseg.evaluation import contour_accuracy, region_similarity
+from fiftyone_revseg.measures import contour_accuracy, region_similarity
 
 
 @dataclass

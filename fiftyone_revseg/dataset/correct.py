@@ -35,7 +35,7 @@ from fiftyone_revseg.reasoning import ChainRequest, KeyframeChoice
 from fiftyone_revseg.reasoning.chain import ground_again
 from fiftyone_revseg.reasoning.trajectory import thought_of
 from fiftyone_revseg.tracking import FrameMasks, MaskTrack, Tracker
-from fiftyone_revseg.tracking.prompts import track_prompts
+from fiftyone_revseg.tracking.several_boxes import track_prompts
 from fiftyone_revseg.types import FrameTable
 from fiftyone_revseg.video import Video, open_video
 

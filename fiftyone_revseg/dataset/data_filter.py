@@ -11,15 +11,15 @@ from typing import Any
 import fiftyone as fo
 import numpy as np
 
-from fiftyone_revseg.dataset.counting import count_samples
-from fiftyone_revseg.dataset.jobs import (
+from fiftyone_revseg.dataset.collection import (
     check_collection,
     is_clips,
     is_image_groups,
     select_by_id,
     source_dataset,
 )
-from fiftyone_revseg.dataset.masks import (
+from fiftyone_revseg.dataset.counting import count_samples
+from fiftyone_revseg.dataset.labelled_videos import (
     LabelledVideo,
     Unusable,
     group_by_text,
@@ -181,7 +181,7 @@ def check_filter(
     """Checks what :func:`filter_view` is asked to do.
 
     Args:
-        samples: what :func:`fiftyone_revseg.dataset.jobs.check_collection` returned
+        samples: what :func:`fiftyone_revseg.dataset.collection.check_collection` returned
         gt_field: see :func:`filter_view`
         threshold: see :func:`filter_view`
         starts: see :func:`filter_view`

@@ -19,11 +19,11 @@ import fiftyone as fo
 import numpy as np
 from PIL import Image
 
-from fiftyone_revseg import pictures
+from fiftyone_revseg.dataset.collection import is_clips, source_dataset
 from fiftyone_revseg.dataset.drift import drift_score, suspected_frames
-from fiftyone_revseg.dataset.jobs import is_clips, source_dataset
 from fiftyone_revseg.dataset.schema import field_names
 from fiftyone_revseg.dataset.stored_detection import is_relative_box
+from fiftyone_revseg.masks import pictures
 from fiftyone_revseg.video import VideoError, open_video
 
 Box = tuple[float, float, float, float]

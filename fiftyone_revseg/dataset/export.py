@@ -18,9 +18,9 @@ import fiftyone.core.labels as fol
 import numpy as np
 from PIL import Image
 
+from fiftyone_revseg.dataset.collection import check_collection
 from fiftyone_revseg.dataset.counting import count_samples
-from fiftyone_revseg.dataset.jobs import check_collection
-from fiftyone_revseg.dataset.masks import (
+from fiftyone_revseg.dataset.labelled_videos import (
     LabelledVideo,
     Unusable,
     group_by_text,
@@ -33,10 +33,10 @@ from fiftyone_revseg.dataset.masks import (
 from fiftyone_revseg.dataset.progress import OnProgress
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.files import check_writable, to_json
-from fiftyone_revseg.pictures import save_index_mask
-from fiftyone_revseg.tracking.rle import RLE, encode_masks, rle_areas, rle_box
+from fiftyone_revseg.files.written import Written, holds_only_ours
+from fiftyone_revseg.masks.pictures import save_index_mask
+from fiftyone_revseg.masks.rle import RLE, encode_masks, rle_areas, rle_box
 from fiftyone_revseg.version import __version__
-from fiftyone_revseg.written import Written, holds_only_ours
 
 _JPEG_QUALITY = 95
 _FOLDERS = ("Annotations", "JPEGImages")

@@ -39,8 +39,8 @@ def load_model(
         dataset.apply_model(model, label_field="revseg", prompt_field="query")
 
     Args:
-        name_or_path ("revseg-nano"): a preset of :data:`fiftyone_revseg.presets.PRESETS`, a hub
-            id, a path, or a loaded :class:`fiftyone_revseg.pipeline.RevSeg`
+        name_or_path ("revseg-nano"): a preset, see :mod:`fiftyone_revseg.models.presets`, a hub id,
+            a path, or a loaded :class:`fiftyone_revseg.pipeline.RevSeg`
         query (None): the query, or a list of queries, for every sample
         prompt_field (None): the field that holds each sample's query, or list of queries
         label_field ("revseg"): the label field that you will pass to ``apply_model``: the

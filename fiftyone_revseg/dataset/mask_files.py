@@ -20,9 +20,9 @@ from bson import ObjectId
 from fiftyone.core.odm import get_db_conn
 from PIL import Image
 
-from fiftyone_revseg.dataset.jobs import Job
+from fiftyone_revseg.dataset.collection import Job
 from fiftyone_revseg.dataset.registered_runs import list_registered
-from fiftyone_revseg.names import safe_name
+from fiftyone_revseg.files.names import safe_name
 
 #: In a run's record: the folder in which its own folder of masks is
 MASKS_FOLDER = "masks_folder"
@@ -46,7 +46,7 @@ class MaskFiles:
         """Moves the masks of a frame from memory to files.
 
         Args:
-            job: the :class:`fiftyone_revseg.dataset.jobs.Job`
+            job: the :class:`fiftyone_revseg.dataset.collection.Job`
             number: the frame number
             detections: the :class:`fiftyone.core.labels.Detections` of the frame, which then have
                 a ``mask_path`` instead of a ``mask``
@@ -96,7 +96,8 @@ class ReplacedMaskFiles:
         """Removes the files of a job's earlier results.
 
         Args:
-            job: the :class:`fiftyone_revseg.dataset.jobs.Job`, whose labels are in the database
+            job: the :class:`fiftyone_revseg.dataset.collection.Job`, whose labels are in the
+                database
         """
         folders = [folder / _name(job) for folder in self._folders]
         found = [path for folder in folders for path in folder.rglob("*") if _is_of(path, job)]

@@ -11,7 +11,7 @@ import fiftyone.core.config as foc
 import fiftyone.core.labels as fol
 import fiftyone.core.models as fom
 
-from fiftyone_revseg.dataset.jobs import (
+from fiftyone_revseg.dataset.collection import (
     Job,
     check_queries,
     make_jobs,

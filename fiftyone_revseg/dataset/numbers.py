@@ -6,7 +6,7 @@ from typing import Any
 
 import fiftyone as fo
 
-from fiftyone_revseg.dataset.jobs import is_clips, select_by_id, source_dataset
+from fiftyone_revseg.dataset.collection import is_clips, select_by_id, source_dataset
 
 #: What the info of a field says that this product declared
 _OWNER = "fiftyone_revseg"

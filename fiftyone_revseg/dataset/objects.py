@@ -18,7 +18,7 @@ import fiftyone as fo
 import fiftyone.core.collections as foc
 from bson import ObjectId
 
-from fiftyone_revseg.dataset.jobs import source_dataset
+from fiftyone_revseg.dataset.collection import source_dataset
 from fiftyone_revseg.dataset.playback import Playback, measure_playback
 from fiftyone_revseg.dataset.record import find_object as find_record
 from fiftyone_revseg.dataset.schema import valid_label_field

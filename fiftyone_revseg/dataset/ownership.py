@@ -14,7 +14,7 @@ from typing import Any
 import fiftyone as fo
 from bson import ObjectId
 
-from fiftyone_revseg.dataset.jobs import Job
+from fiftyone_revseg.dataset.collection import Job
 from fiftyone_revseg.dataset.record import frames_of
 from fiftyone_revseg.dataset.schema import (
     check_fields,

@@ -18,11 +18,11 @@ import fiftyone as fo
 import fiftyone.core.metadata as fom
 from bson import ObjectId
 
-from fiftyone_revseg.dataset.jobs import source_dataset
+from fiftyone_revseg.dataset.collection import source_dataset
 from fiftyone_revseg.dataset.playback import measure_playback
 from fiftyone_revseg.dataset.playback_fields import FRAMES_OFF, PROBLEM, declare, whole_videos
 from fiftyone_revseg.dataset.progress import OnProgress, RunProgress
-from fiftyone_revseg.names import safe_name
+from fiftyone_revseg.files.names import safe_name
 from fiftyone_revseg.video import VideoError, check_playable, write_playable
 
 #: Where the original of a copy is, and what FiftyOne knew of it

@@ -9,14 +9,14 @@ from typing import Any
 
 import fiftyone as fo
 
-from fiftyone_revseg.dataset.jobs import (
+from fiftyone_revseg.dataset.collection import (
     check_collection,
     is_clips,
     is_image_groups,
     select_by_id,
     source_dataset,
 )
-from fiftyone_revseg.dataset.masks import with_progress
+from fiftyone_revseg.dataset.labelled_videos import with_progress
 from fiftyone_revseg.dataset.playback import measure_playback
 from fiftyone_revseg.dataset.progress import OnProgress
 from fiftyone_revseg.video import VideoError

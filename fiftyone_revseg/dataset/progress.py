@@ -9,9 +9,9 @@ from typing import Any
 
 import fiftyone as fo
 
-from fiftyone_revseg.dataset.jobs import name_of_video
+from fiftyone_revseg.dataset.collection import name_of_video
 from fiftyone_revseg.engine import EngineJob
-from fiftyone_revseg.escape import one_line
+from fiftyone_revseg.text.escape import one_line
 
 _REFRESH = 0.2  # seconds between two changes of the bar within one video
 

@@ -11,7 +11,7 @@ import fiftyone as fo
 from bson import ObjectId
 
 from fiftyone_revseg.dataset.changes import find_changed
-from fiftyone_revseg.dataset.jobs import Job, Support, select_by_id
+from fiftyone_revseg.dataset.collection import Job, Support, select_by_id
 from fiftyone_revseg.dataset.record import differences, fingerprint
 from fiftyone_revseg.dataset.writer import numbers_within
 from fiftyone_revseg.types import Status

@@ -10,7 +10,7 @@ import fiftyone.core.collections as foc
 from bson import ObjectId
 from pymongo import UpdateMany
 
-from fiftyone_revseg.dataset.jobs import is_image_groups, source_dataset
+from fiftyone_revseg.dataset.collection import is_image_groups, source_dataset
 from fiftyone_revseg.dataset.objects import (
     Place,
     StoredObject,

@@ -13,8 +13,8 @@ from typing import Any
 import fiftyone as fo
 
 from fiftyone_revseg.dataset.at_work import WORK, pack, runs_at_work, say, twice
+from fiftyone_revseg.dataset.collection import Job
 from fiftyone_revseg.dataset.counting import count_samples
-from fiftyone_revseg.dataset.jobs import Job
 from fiftyone_revseg.dataset.mask_files import (
     MASKS_FOLDER,
     MaskFiles,
@@ -76,7 +76,7 @@ class RunSummary:
         """Counts a job that is done.
 
         Args:
-            job: the :class:`fiftyone_revseg.dataset.jobs.Job`
+            job: the :class:`fiftyone_revseg.dataset.collection.Job`
             answers: its :class:`fiftyone_revseg.pipeline.Segmentation` instances
             write_seconds: what writing its labels took
         """

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fiftyone_revseg.dataset.engines import open_engine
-from fiftyone_revseg.dataset.jobs import (
+from fiftyone_revseg.dataset.collection import (
     Job,
     check_collection,
     check_queries,
@@ -21,6 +20,7 @@ from fiftyone_revseg.dataset.jobs import (
     name_of_video,
     source_dataset,
 )
+from fiftyone_revseg.dataset.engines import open_engine
 from fiftyone_revseg.dataset.labels import make_labels
 from fiftyone_revseg.dataset.load import load_model
 from fiftyone_revseg.dataset.model import RevSegModel

@@ -10,15 +10,15 @@ from typing import Any
 import fiftyone as fo
 from fiftyone import ViewField as F
 
-from fiftyone_revseg.dataset.counting import count_samples
-from fiftyone_revseg.dataset.drift import SUSPECTED, drift_score
-from fiftyone_revseg.dataset.jobs import (
+from fiftyone_revseg.dataset.collection import (
     check_collection,
     is_clips,
     is_image_groups,
     source_dataset,
 )
-from fiftyone_revseg.dataset.masks import (
+from fiftyone_revseg.dataset.counting import count_samples
+from fiftyone_revseg.dataset.drift import SUSPECTED, drift_score
+from fiftyone_revseg.dataset.labelled_videos import (
     LabelledVideo,
     Unusable,
     iter_videos,

@@ -19,7 +19,7 @@ from fiftyone.core.odm import get_db_conn
 from pymongo import UpdateOne
 
 from fiftyone_revseg.dataset.changes import LabelSum, keep_sums
-from fiftyone_revseg.dataset.jobs import Job, select_by_id
+from fiftyone_revseg.dataset.collection import Job, select_by_id
 from fiftyone_revseg.dataset.labels import SampleLabels, reasoning_of, status_of
 from fiftyone_revseg.dataset.mask_files import MaskFiles, ReplacedMaskFiles
 from fiftyone_revseg.dataset.record import frames_of

@@ -19,7 +19,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from fiftyone_revseg.evaluation.metrics import (
+from fiftyone_revseg.measures.metrics import (
     boundaries,
     contour_accuracy,
     j_and_f,
@@ -27,34 +27,34 @@ from fiftyone_revseg.evaluation.metrics import (
 )
 
 if TYPE_CHECKING:
+    from fiftyone_revseg.dataset.expressions import Expression, expression_values
     from fiftyone_revseg.evaluation.backend import load_evaluation
     from fiftyone_revseg.evaluation.benchmark_run import run_benchmark
     from fiftyone_revseg.evaluation.benchmarks import import_benchmark
     from fiftyone_revseg.evaluation.evaluate import evaluate_view
-    from fiftyone_revseg.evaluation.expressions import Expression, expression_values
     from fiftyone_revseg.evaluation.predictions import load_predictions
     from fiftyone_revseg.evaluation.report import write_report
     from fiftyone_revseg.evaluation.results import Evaluation, ExpressionScore
     from fiftyone_revseg.evaluation.submission import validate_submission, write_submission
     from fiftyone_revseg.evaluation.tables import to_markdown, to_text, write_table
 
-# Name -> the module of this package that defines it
+# Name -> the module that defines it
 _HOMES = {
-    "Evaluation": "results",
-    "Expression": "expressions",
-    "ExpressionScore": "results",
-    "evaluate_view": "evaluate",
-    "expression_values": "expressions",
-    "import_benchmark": "benchmarks",
-    "load_evaluation": "backend",
-    "load_predictions": "predictions",
-    "run_benchmark": "benchmark_run",
-    "to_markdown": "tables",
-    "to_text": "tables",
-    "validate_submission": "submission",
-    "write_report": "report",
-    "write_submission": "submission",
-    "write_table": "tables",
+    "Evaluation": "fiftyone_revseg.evaluation.results",
+    "Expression": "fiftyone_revseg.dataset.expressions",
+    "ExpressionScore": "fiftyone_revseg.evaluation.results",
+    "evaluate_view": "fiftyone_revseg.evaluation.evaluate",
+    "expression_values": "fiftyone_revseg.dataset.expressions",
+    "import_benchmark": "fiftyone_revseg.evaluation.benchmarks",
+    "load_evaluation": "fiftyone_revseg.evaluation.backend",
+    "load_predictions": "fiftyone_revseg.evaluation.predictions",
+    "run_benchmark": "fiftyone_revseg.evaluation.benchmark_run",
+    "to_markdown": "fiftyone_revseg.evaluation.tables",
+    "to_text": "fiftyone_revseg.evaluation.tables",
+    "validate_submission": "fiftyone_revseg.evaluation.submission",
+    "write_report": "fiftyone_revseg.evaluation.report",
+    "write_submission": "fiftyone_revseg.evaluation.submission",
+    "write_table": "fiftyone_revseg.evaluation.tables",
 }
 
 __all__ = [
@@ -82,5 +82,5 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

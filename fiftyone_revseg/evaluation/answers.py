@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fiftyone_revseg.evaluation.expressions import Expression, answered_by
+from fiftyone_revseg.dataset.expressions import Expression, answered_by
 from fiftyone_revseg.types import Status
 
 #: A video that ended like that was not answered, whatever there may be on its frames
@@ -52,7 +52,8 @@ def key_frame(
     frames the mean.
 
     Args:
-        values: the sample-level fields, see :class:`fiftyone_revseg.dataset.masks.LabelledVideo`
+        values: the sample-level fields, see
+            :class:`fiftyone_revseg.dataset.labelled_videos.LabelledVideo`
         pred_field: the label field with the predictions
         query: the query
         numbers: the frame numbers that are scored
@@ -62,7 +63,7 @@ def key_frame(
         the frame number, 1-based, of the first choice, and the quality; None where there is no
         choice, or no true object, or it is not recorded
     """
-    from fiftyone_revseg.training.rewards import temporal_reward
+    from fiftyone_revseg.measures.rewards import temporal_reward
 
     record = _record(values, pred_field, query)
     if record is None:

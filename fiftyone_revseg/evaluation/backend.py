@@ -23,8 +23,8 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.utils.eval.detection as foud
 
-from fiftyone_revseg.dataset.jobs import source_dataset
-from fiftyone_revseg.evaluation.expressions import EXPRESSIONS
+from fiftyone_revseg.dataset.collection import source_dataset
+from fiftyone_revseg.dataset.expressions import EXPRESSIONS
 from fiftyone_revseg.evaluation.results import Evaluation
 from fiftyone_revseg.evaluation.summary import headline, summarize
 

@@ -11,7 +11,13 @@ import numpy as np
 from bson import ObjectId
 from pymongo import UpdateOne
 
-from fiftyone_revseg.dataset.jobs import is_clips, is_image_groups, select_by_id, source_dataset
+from fiftyone_revseg.dataset.collection import (
+    is_clips,
+    is_image_groups,
+    select_by_id,
+    source_dataset,
+)
+from fiftyone_revseg.dataset.expressions import EXPRESSIONS
 from fiftyone_revseg.evaluation.backend import (
     FIGURES,
     LABELS,
@@ -21,7 +27,6 @@ from fiftyone_revseg.evaluation.backend import (
     metrics_of,
     own_fields,
 )
-from fiftyone_revseg.evaluation.expressions import EXPRESSIONS
 from fiftyone_revseg.evaluation.results import Evaluation, ExpressionScore
 from fiftyone_revseg.evaluation.scored_videos import ScoredVideo
 

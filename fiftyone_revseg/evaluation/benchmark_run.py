@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fiftyone_revseg.evaluation.expressions import QUERIES
+from fiftyone_revseg.dataset.expressions import QUERIES
 from fiftyone_revseg.evaluation.results import Evaluation
 from fiftyone_revseg.files import check_writable
-from fiftyone_revseg.names import safe_name
-from fiftyone_revseg.written import Written
+from fiftyone_revseg.files.names import safe_name
+from fiftyone_revseg.files.written import Written
 
 if TYPE_CHECKING:
     from fiftyone_revseg.dataset import RevSegModel
@@ -155,7 +155,7 @@ def _open(
     if name != SYNTHETIC:
         return open_benchmark(name, directory, split)
     from fiftyone_revseg.dataset.progress import RunProgress
-    from fiftyone_revseg.synthetic.mevis import write_mevis
+    from fiftyone_revseg.synthetic.mevis_layout import write_mevis
 
     split = split or "test"
     with bars("Writing") as bar:

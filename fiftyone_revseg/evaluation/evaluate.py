@@ -11,9 +11,9 @@ from fiftyone_revseg.evaluation.benchmarks import BENCHMARKS
 from fiftyone_revseg.evaluation.davis import REF_DAVIS, assign
 from fiftyone_revseg.evaluation.results import Evaluation
 from fiftyone_revseg.evaluation.scored_videos import Scorer
-from fiftyone_revseg.evaluation.scoring import score_many
 from fiftyone_revseg.evaluation.summary import protocol_of, summarize
 from fiftyone_revseg.evaluation.video_masks import beside_truth
+from fiftyone_revseg.measures.scoring import score_many
 
 if TYPE_CHECKING:
     from fiftyone_revseg.dataset.progress import OnProgress
@@ -38,7 +38,7 @@ def evaluate_view(
       of queries for all. Where one is the text of one of the sample's ``expressions``, that is
       scored
     * the sample's ``expressions``, as importers of benchmarks and :func:`expression_values`
-      <fiftyone_revseg.evaluation.expressions.expression_values> write them. Those without truth
+      <fiftyone_revseg.dataset.expressions.expression_values> write them. Those without truth
       (``objects`` is None) are left out, and counted in the notes
     * the texts in its field ``query``, or else ``queries``
     * the queries that the predictions answer, or if they do not say, one comparison of all
@@ -91,8 +91,8 @@ def evaluate_view(
             written; in one sentence. A video that cannot be read does not raise: its
             expressions are missing, with the reason
     """
-    from fiftyone_revseg.dataset.jobs import check_collection, source_dataset
-    from fiftyone_revseg.dataset.masks import iter_videos, masks_path, with_progress
+    from fiftyone_revseg.dataset.collection import check_collection, source_dataset
+    from fiftyone_revseg.dataset.labelled_videos import iter_videos, masks_path, with_progress
     from fiftyone_revseg.dataset.schema import valid_label_field
 
     pred_field, gt_field = valid_label_field(pred_field), valid_label_field(gt_field)

@@ -15,10 +15,10 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.core.labels as fol
 
+from fiftyone_revseg.dataset.collection import Job, check_collection, make_jobs, source_dataset
 from fiftyone_revseg.dataset.counting import count_samples
-from fiftyone_revseg.dataset.jobs import Job, check_collection, make_jobs, source_dataset
-from fiftyone_revseg.dataset.labels import SampleLabels, status_of
-from fiftyone_revseg.dataset.masks import (
+from fiftyone_revseg.dataset.expressions import EXPRESSIONS, Expression
+from fiftyone_revseg.dataset.labelled_videos import (
     LabelledVideo,
     Unusable,
     group_by_text,
@@ -26,13 +26,13 @@ from fiftyone_revseg.dataset.masks import (
     reason_of,
     with_progress,
 )
+from fiftyone_revseg.dataset.labels import SampleLabels, status_of
 from fiftyone_revseg.dataset.ownership import check_jobs, check_label_field
 from fiftyone_revseg.dataset.progress import OnProgress
 from fiftyone_revseg.dataset.record import make_record
 from fiftyone_revseg.dataset.resume import changed_results
 from fiftyone_revseg.dataset.schema import declare_fields, field_names, valid_label_field
 from fiftyone_revseg.dataset.writer import LabelWriter
-from fiftyone_revseg.evaluation.expressions import EXPRESSIONS, Expression
 from fiftyone_revseg.evaluation.submission_files import MaskSource, decode_mask
 from fiftyone_revseg.pipeline import Segmentation
 from fiftyone_revseg.reasoning.trajectory import Trajectory

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fiftyone_revseg.evaluation.expressions import EXPRESSIONS, QUERIES, Expression
+from fiftyone_revseg.dataset.expressions import EXPRESSIONS, QUERIES, Expression
 
 _OWN_FIELDS = ("query", QUERIES)  # where samples without expressions may say what they are asked
 
@@ -31,7 +31,7 @@ class Questions:
     """The questions about every video of a collection.
 
     Args:
-        samples: what :func:`fiftyone_revseg.dataset.jobs.check_collection` returned
+        samples: what :func:`fiftyone_revseg.dataset.collection.check_collection` returned
         queries (None): the name of a field of queries, or a list of queries. By default, the
             samples' ``expressions``, else their ``query`` or ``queries``, else the queries that
             the predictions answer
@@ -105,7 +105,7 @@ def _chosen(samples: Any, queries: str | Sequence[str] | None) -> tuple[list[str
 
 def _values(samples: Any, name: str) -> dict[str, Any]:
     """The values of a sample-level field by the ids of samples, or of clips."""
-    from fiftyone_revseg.dataset.jobs import (
+    from fiftyone_revseg.dataset.collection import (
         is_clips,
         is_image_groups,
         select_by_id,

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from fiftyone_revseg import pictures
-from fiftyone_revseg.escape import markdown_line
 from fiftyone_revseg.evaluation.results import Evaluation
 from fiftyone_revseg.evaluation.summary import COLUMNS, headline, summarize
 from fiftyone_revseg.evaluation.tables import INTERVAL, SHARES, table_cells
 from fiftyone_revseg.files import check_writable
+from fiftyone_revseg.files.written import Written
+from fiftyone_revseg.masks import pictures
+from fiftyone_revseg.text.escape import markdown_line
 from fiftyone_revseg.version import __version__
-from fiftyone_revseg.written import Written
 
 if TYPE_CHECKING:
     from fiftyone_revseg.dataset.progress import OnProgress
@@ -157,7 +157,7 @@ def _cases(
     if samples is None:
         notes.append("There are no pictures of single cases, as the dataset was not given")
         return []
-    from fiftyone_revseg.dataset.masks import with_progress
+    from fiftyone_revseg.dataset.labelled_videos import with_progress
     from fiftyone_revseg.evaluation.report_cases import choose_cases, make_cases
 
     lowest, highest = choose_cases(evaluation.scores, worst, best)

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from fiftyone_revseg import pictures
-from fiftyone_revseg.evaluation.expressions import Expression
-from fiftyone_revseg.evaluation.metrics import region_similarity
+from fiftyone_revseg.dataset.expressions import Expression
 from fiftyone_revseg.evaluation.questions import Question, Questions
 from fiftyone_revseg.evaluation.results import Evaluation, ExpressionScore
 from fiftyone_revseg.evaluation.video_masks import Track, VideoMasks, beside_truth, read_masks
-from fiftyone_revseg.tracking.rle import decode_masks
+from fiftyone_revseg.masks import pictures
+from fiftyone_revseg.masks.rle import decode_masks
+from fiftyone_revseg.measures.metrics import region_similarity
 from fiftyone_revseg.video.sampling import uniform_indices
 
 if TYPE_CHECKING:
     from fiftyone_revseg.dataset.explain import Explanation
-    from fiftyone_revseg.dataset.masks import LabelledVideo
+    from fiftyone_revseg.dataset.labelled_videos import LabelledVideo
 
-#: What a colour means -> its index in the palette of :mod:`fiftyone_revseg.pictures`
+#: What a colour means -> its index in the palette of :mod:`fiftyone_revseg.masks.pictures`
 COLOURS = {"only predicted": 0, "only true": 1, "predicted and true": 2, "the model's box": 4}
 
 _FRAMES, _COLUMNS, _WIDTH = 8, 4, 240  # in a picture, and the width of each in pixels
@@ -97,8 +97,8 @@ def make_cases(
     Yields:
         a :class:`Case` for each of the scores, in the order of their videos in the dataset
     """
-    from fiftyone_revseg.dataset.jobs import check_collection, is_image_groups, source_dataset
-    from fiftyone_revseg.dataset.masks import Unusable, iter_videos, reason_of
+    from fiftyone_revseg.dataset.collection import check_collection, is_image_groups, source_dataset
+    from fiftyone_revseg.dataset.labelled_videos import Unusable, iter_videos, reason_of
 
     wanted = defaultdict(list)
     for score in scores:

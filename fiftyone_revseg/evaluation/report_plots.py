@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fiftyone_revseg.escape import one_line
 from fiftyone_revseg.evaluation.results import ExpressionScore
+from fiftyone_revseg.text.escape import one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

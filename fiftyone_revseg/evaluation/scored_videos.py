@@ -19,12 +19,12 @@ from fiftyone_revseg.evaluation.answers import (
 from fiftyone_revseg.evaluation.davis import SharedMasks, by_annotator, objects_of
 from fiftyone_revseg.evaluation.questions import Question, Questions
 from fiftyone_revseg.evaluation.results import ExpressionScore
-from fiftyone_revseg.evaluation.scoring import FrameScores, Pair
 from fiftyone_revseg.evaluation.video_masks import Track, VideoMasks, read_masks
-from fiftyone_revseg.tracking.rle import rle_areas
+from fiftyone_revseg.masks.rle import rle_areas
+from fiftyone_revseg.measures.scoring import FrameScores, Pair
 
 if TYPE_CHECKING:
-    from fiftyone_revseg.dataset.masks import LabelledVideo, Unusable
+    from fiftyone_revseg.dataset.labelled_videos import LabelledVideo, Unusable
 
 _SHOWN = 3  # reasons of each sort that a note tells
 
@@ -77,7 +77,7 @@ class Scorer:
     """Turns videos into pairs of masks to measure, and what was measured into scores.
 
     Args:
-        samples: what :func:`fiftyone_revseg.dataset.jobs.check_collection` returned
+        samples: what :func:`fiftyone_revseg.dataset.collection.check_collection` returned
         pred_field: the label field with the predictions
         gt_field: the label field with the truth
         queries: see :class:`fiftyone_revseg.evaluation.questions.Questions`
@@ -114,7 +114,7 @@ class Scorer:
 
     def pairs(self, videos: Iterator[LabelledVideo | Unusable]) -> Iterator[Pair]:
         """Walks over the videos, with the masks of no more than one in memory."""
-        from fiftyone_revseg.dataset.masks import Unusable, reason_of
+        from fiftyone_revseg.dataset.labelled_videos import Unusable, reason_of
 
         for video in videos:
             name = self._name(video)
@@ -232,7 +232,7 @@ class Scorer:
     def add(self, job: _Job, frames: FrameScores | Exception) -> None:
         """Takes what was measured of one pair, or the error that kept it from being measured."""
         if isinstance(frames, Exception):
-            from fiftyone_revseg.dataset.masks import reason_of
+            from fiftyone_revseg.dataset.labelled_videos import reason_of
 
             job.score.update(missing=True, reason=reason_of(frames))
             frames = FrameScores.of_nothing(len(job.video.numbers))
@@ -307,7 +307,7 @@ class Scorer:
 
     def notes(self) -> list[str]:
         """Says what a reader of the figures has to know."""
-        from fiftyone_revseg.dataset.masks import group_by_text
+        from fiftyone_revseg.dataset.labelled_videos import group_by_text
 
         scores = [score for video in self._videos for score in video.scores]
         notes = []

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fiftyone_revseg.dataset.counting import count_samples
-from fiftyone_revseg.evaluation.answers import FAILED
-from fiftyone_revseg.evaluation.expressions import (
+from fiftyone_revseg.dataset.expressions import (
     EXPRESSIONS,
     Answered,
     Expression,
     answer_in,
     answered_by,
 )
+from fiftyone_revseg.evaluation.answers import FAILED
 from fiftyone_revseg.evaluation.submission_check import validate_submission
 from fiftyone_revseg.evaluation.submission_files import (
     ROOTS,
@@ -36,10 +36,10 @@ from fiftyone_revseg.evaluation.submission_files import (
     find_meta,
     read_meta,
 )
-from fiftyone_revseg.names import inside
+from fiftyone_revseg.files.names import inside
 
 if TYPE_CHECKING:
-    from fiftyone_revseg.dataset.masks import LabelledVideo
+    from fiftyone_revseg.dataset.labelled_videos import LabelledVideo
     from fiftyone_revseg.dataset.progress import OnProgress
 
 __all__ = ["Submission", "validate_submission", "write_submission"]
@@ -124,8 +124,8 @@ def write_submission(
         ValueError: if an argument is not valid, or the size of a video cannot be found out;
             nothing has been written then
     """
-    from fiftyone_revseg.dataset.jobs import check_collection, source_dataset
-    from fiftyone_revseg.dataset.masks import Unusable, iter_videos, with_progress
+    from fiftyone_revseg.dataset.collection import check_collection, source_dataset
+    from fiftyone_revseg.dataset.labelled_videos import Unusable, iter_videos, with_progress
     from fiftyone_revseg.dataset.schema import valid_label_field
 
     pred_field = valid_label_field(pred_field)
@@ -188,7 +188,7 @@ class _About:
 
 def _abouts(samples: Any, pred_field: str) -> dict[str, _About]:
     """The :class:`_About` of all samples by their ids, read without any frame."""
-    from fiftyone_revseg.dataset.jobs import source_dataset
+    from fiftyone_revseg.dataset.collection import source_dataset
 
     names = ["video_name", "frame_names", EXPRESSIONS]
     for name in names:
@@ -253,7 +253,7 @@ def _add_video(
     summary: Submission,
 ) -> None:
     """Writes the masks of all expressions of one video, one frame after the other."""
-    from fiftyone_revseg.dataset.masks import union
+    from fiftyone_revseg.dataset.labelled_videos import union
 
     asked = {key for expression in about.expressions for key in expression.answered}
     empty = encode_mask(np.zeros(video.size[::-1], bool))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fiftyone_revseg.files import from_json, replacing
-from fiftyone_revseg.names import inside, is_junk
+from fiftyone_revseg.files.names import inside, is_junk
 from fiftyone_revseg.video.diagnosis import check_frame_size
 
 #: Name of a benchmark -> the folder in the archive that everything is in

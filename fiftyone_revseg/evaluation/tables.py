@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fiftyone_revseg.escape import cell, markdown_line, one_line
 from fiftyone_revseg.evaluation.results import Evaluation
 from fiftyone_revseg.evaluation.summary import COLUMNS
 from fiftyone_revseg.files import check_writable, write_text
+from fiftyone_revseg.text.escape import cell, markdown_line, one_line
 
 _COUNTS = {"videos": "videos", "expressions": "expressions", "missing": "missing"}
 #: Column that is a share -> its head in tables for people, which have it in per cent

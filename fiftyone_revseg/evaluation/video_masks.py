@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fiftyone_revseg.evaluation.expressions import (
+from fiftyone_revseg.dataset.expressions import (
     Answered,
     Expression,
     answer_in,
     answered_by,
 )
 from fiftyone_revseg.evaluation.questions import Question
-from fiftyone_revseg.evaluation.scoring import union_rles
-from fiftyone_revseg.tracking.rle import RLE, encode_masks
+from fiftyone_revseg.masks.rle import RLE, encode_masks
+from fiftyone_revseg.measures.scoring import union_rles
 
 if TYPE_CHECKING:
-    from fiftyone_revseg.dataset.masks import LabelledVideo
+    from fiftyone_revseg.dataset.labelled_videos import LabelledVideo
 
 #: The fields that importers of benchmarks write beside the truth: pixels that do not count, and
 #: all objects together, also those that no expression asks for
@@ -96,8 +96,8 @@ def beside_truth(samples: Any) -> list[str]:
 
     Elsewhere, fields of these names may be anything.
     """
-    from fiftyone_revseg.dataset.jobs import source_dataset
-    from fiftyone_revseg.dataset.masks import detection_fields
+    from fiftyone_revseg.dataset.collection import source_dataset
+    from fiftyone_revseg.dataset.labelled_videos import detection_fields
 
     imported = source_dataset(samples).info.get("benchmark")
     names = detection_fields(samples) if imported else []
@@ -114,7 +114,7 @@ def read_masks(
     """Reads the masks of a video, one frame after the other.
 
     Args:
-        video: a :class:`fiftyone_revseg.dataset.masks.LabelledVideo`
+        video: a :class:`fiftyone_revseg.dataset.labelled_videos.LabelledVideo`
         pred_field: the label field with the predictions
         gt_field: the label field with the truth
         exclusive (None): name -> expressions that share the pixels between them
@@ -185,7 +185,7 @@ class _Canvas:
         return self._encode(owner == np.arange(1, len(expressions) + 1)[:, None, None])
 
     def _draw(self, detections: Iterable[Any]) -> np.ndarray:
-        from fiftyone_revseg.dataset.masks import union
+        from fiftyone_revseg.dataset.labelled_videos import union
 
         return union(detections, self._size)
 

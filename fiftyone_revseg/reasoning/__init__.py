@@ -1,12 +1,25 @@
 """Words: the two-turn dialogue that turns a query into key frames, descriptions and boxes."""
 
-from .backend import Conversation, Image, Message, Reasoner, Reply, VideoFrames
-from .chain import ChainRequest, run_chain
-from .local import LocalReasoner
-from .parse import MAX_OBJECTS, ParseError, parse_boxes, parse_choices, parse_think
-from .server import ServerReasoner
-from .spec import ChainSpec, family_spec
-from .trajectory import Grounding, KeyframeChoice, Trajectory, Turn
+from fiftyone_revseg.reasoning.backend import (
+    Conversation,
+    Image,
+    Message,
+    Reasoner,
+    Reply,
+    VideoFrames,
+)
+from fiftyone_revseg.reasoning.chain import ChainRequest, run_chain
+from fiftyone_revseg.reasoning.local import LocalReasoner
+from fiftyone_revseg.reasoning.parse import (
+    MAX_OBJECTS,
+    ParseError,
+    parse_boxes,
+    parse_choices,
+    parse_think,
+)
+from fiftyone_revseg.reasoning.server import ServerReasoner
+from fiftyone_revseg.reasoning.spec import ChainSpec, family_spec
+from fiftyone_revseg.reasoning.trajectory import Grounding, KeyframeChoice, Trajectory, Turn
 
 __all__ = [
     "MAX_OBJECTS",

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from fiftyone_revseg.texts import storable
+from fiftyone_revseg.text.clean import storable
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .spec import ChainSpec
+    from fiftyone_revseg.reasoning.spec import ChainSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ class Conversation:
 class Reply:
     """A model's continuation of one conversation.
 
-    Its texts are made such that they can be stored, see :func:`fiftyone_revseg.texts.storable`.
+    Its texts can be stored, see :func:`fiftyone_revseg.text.clean.storable`.
 
     Attributes:
         text: the whole reply. Where the prompt itself began a thought, as the chat templates of

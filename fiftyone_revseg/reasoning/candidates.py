@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from .regions import MARKS, ParseError
-from .values import Found, Items, find_values
+from fiftyone_revseg.reasoning.regions import MARKS, ParseError
+from fiftyone_revseg.reasoning.values import Found, Items, find_values
 
 T = TypeVar("T")
 

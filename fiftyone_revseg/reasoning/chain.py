@@ -17,18 +17,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from fiftyone_revseg.texts import storable
-
-from ..types import FrameTable, Status
-from .backend import Conversation, Image, Reasoner, Reply, VideoFrames
-from .images import resize_square
-from .parse import ParseError, answer_span, parse_boxes, parse_choices, parse_think
-from .patterns import box_pattern, choices_pattern
-from .prompts import fill, split_at
-from .queries import refusal
-from .regions import MAX_REPLY
-from .spec import ChainSpec
-from .trajectory import Grounding, KeyframeChoice, Trajectory, Turn
+from fiftyone_revseg.reasoning.backend import Conversation, Image, Reasoner, Reply, VideoFrames
+from fiftyone_revseg.reasoning.parse import (
+    ParseError,
+    answer_span,
+    parse_boxes,
+    parse_choices,
+    parse_think,
+)
+from fiftyone_revseg.reasoning.patterns import box_pattern, choices_pattern
+from fiftyone_revseg.reasoning.prompts import fill, split_at
+from fiftyone_revseg.reasoning.queries import refusal
+from fiftyone_revseg.reasoning.regions import MAX_REPLY
+from fiftyone_revseg.reasoning.resize import resize_square
+from fiftyone_revseg.reasoning.spec import ChainSpec
+from fiftyone_revseg.reasoning.trajectory import Grounding, KeyframeChoice, Trajectory, Turn
+from fiftyone_revseg.text.clean import storable
+from fiftyone_revseg.types import FrameTable, Status
 
 if TYPE_CHECKING:
     import numpy as np

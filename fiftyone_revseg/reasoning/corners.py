@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .regions import ParseError
-from .trajectory import Box
-from .values import Items, Pairs
+from fiftyone_revseg.reasoning.regions import ParseError
+from fiftyone_revseg.reasoning.trajectory import Box
+from fiftyone_revseg.reasoning.values import Items, Pairs
 
 Corners = tuple[float, float, float, float]
 

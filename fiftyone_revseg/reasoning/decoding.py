@@ -17,7 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from .kept_prefixes import KeptPrefixes, Prefix, begin_alike, bytes_of, names_of
+from fiftyone_revseg.reasoning.kept_prefixes import (
+    KeptPrefixes,
+    Prefix,
+    begin_alike,
+    bytes_of,
+    names_of,
+)
 
 FAMILIES = ("qwen2_5_vl", "qwen3_vl")
 _WORTH_SHARING = 32  # tokens that two dialogues of a batch begin with, to be read once

@@ -13,21 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fiftyone_revseg.devices import choose_device, choose_dtype
-from fiftyone_revseg.digests import digest_files
-from fiftyone_revseg.limits import check_directory, check_template
-from fiftyone_revseg.weights import share, stamp
-
-from .backend import Conversation, Image, Message, Reply, VideoFrames
-from .complete_weights import check_loaded, refuse_adapters
-from .regions import OPENED_THOUGHT, thought_is_open
-from .seen_images import SeenImages, name_of
-from .spec import FILE_NAME, ChainSpec, complete_settings, read_settings
+from fiftyone_revseg.files.digests import digest_files
+from fiftyone_revseg.models.devices import choose_device, choose_dtype
+from fiftyone_revseg.models.limits import check_directory, check_template
+from fiftyone_revseg.models.weights import share, stamp
+from fiftyone_revseg.reasoning.backend import Conversation, Image, Message, Reply, VideoFrames
+from fiftyone_revseg.reasoning.complete_weights import check_loaded, refuse_adapters
+from fiftyone_revseg.reasoning.regions import OPENED_THOUGHT, thought_is_open
+from fiftyone_revseg.reasoning.seen_images import SeenImages, name_of
+from fiftyone_revseg.reasoning.spec import FILE_NAME, ChainSpec, complete_settings, read_settings
 
 if TYPE_CHECKING:
     import torch
 
-    from .decoding import Decoder, Drawn, Prompt
+    from fiftyone_revseg.reasoning.decoding import Decoder, Drawn, Prompt
 
 
 _LAST_TOKENS = 16  # of a prompt, in which an opened thought is looked for
@@ -64,7 +63,7 @@ class LocalReasoner:
     def __init__(self, model: Any, processor: Any, spec: ChainSpec, name: str) -> None:
         from transformers import GenerationConfig
 
-        from .decoding import Decoder, can_decode
+        from fiftyone_revseg.reasoning.decoding import Decoder, can_decode
 
         self.model = model.eval()
         self.processor = processor
@@ -173,7 +172,7 @@ class LocalReasoner:
     ) -> list[Drawn]:
         import torch
 
-        from .decoding import Decoding
+        from fiftyone_revseg.reasoning.decoding import Decoding
 
         decoding = Decoding(spec.max_new_tokens, tuple(self._stop), self._pad, spec.temperature)
         try:
@@ -189,7 +188,7 @@ class LocalReasoner:
         import torch
         from transformers import LogitsProcessorList
 
-        from .decoding import Drawn
+        from fiftyone_revseg.reasoning.decoding import Drawn
 
         recorder = _ProbabilityRecorder()
         decoding: dict[str, Any] = {"do_sample": False}
@@ -479,7 +478,7 @@ def _prompts(conversations: Sequence[Conversation], inputs: Any) -> list[Prompt]
     """The model's inputs, by conversation."""
     import torch
 
-    from .decoding import Prompt
+    from fiftyone_revseg.reasoning.decoding import Prompt
 
     patches: Sequence[torch.Tensor] = ()
     grids = torch.empty((0, 3), dtype=torch.long)

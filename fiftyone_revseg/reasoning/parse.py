@@ -15,10 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from fiftyone_revseg.texts import storable
-
-from .candidates import Candidate, choose, find_candidates
-from .corners import (
+from fiftyone_revseg.reasoning.candidates import Candidate, choose, find_candidates
+from fiftyone_revseg.reasoning.corners import (
     ConventionError,
     Corners,
     bare_boxes,
@@ -32,9 +30,10 @@ from .corners import (
     to_source,
     without_box,
 )
-from .regions import MARKS, ParseError, answer_region, tagged_thought
-from .trajectory import Box, KeyframeChoice
-from .values import Items, Pairs, walk
+from fiftyone_revseg.reasoning.regions import MARKS, ParseError, answer_region, tagged_thought
+from fiftyone_revseg.reasoning.trajectory import Box, KeyframeChoice
+from fiftyone_revseg.reasoning.values import Items, Pairs, walk
+from fiftyone_revseg.text.clean import storable
 
 __all__ = [
     "MAX_OBJECTS",

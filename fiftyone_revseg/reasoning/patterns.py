@@ -7,7 +7,7 @@ that matches is read by :mod:`fiftyone_revseg.reasoning.parse`, and so is much t
 
 from __future__ import annotations
 
-from .parse import MAX_OBJECTS
+from fiftyone_revseg.reasoning.parse import MAX_OBJECTS
 
 _GAP = r"[ \n]{0,4}"
 _TEXT = r'[^"\\\n\r\t ][^"\\\n\r\t]{0,299}'  # of a JSON string that needs no escaping

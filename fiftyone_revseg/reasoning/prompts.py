@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from fiftyone_revseg.limits import read_settings_text
+from fiftyone_revseg.models.limits import read_settings_text
 
 # template -> the placeholders that it may use
 PLACEHOLDERS: dict[str, frozenset[str]] = {

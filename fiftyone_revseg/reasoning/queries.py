@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
-from fiftyone_revseg.texts import storable
+from fiftyone_revseg.text.clean import storable
 
 #: The most characters of a query; a page of text has about 3,000
 MAX_LENGTH = 10_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .spec import ChainSpec, family_spec
+from fiftyone_revseg.reasoning.spec import ChainSpec, family_spec
 
 CHAT_TEMPLATE = """\
 {% for message in messages %}<|im_start|>{{ message['role'] }}

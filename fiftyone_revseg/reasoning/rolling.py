@@ -13,15 +13,14 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fiftyone_revseg.batch_size import BatchSize, is_out_of_memory
-
-from .backend import Conversation
-from .chain import ChainRequest, _Dialogue, _Pair
+from fiftyone_revseg.models.batch_size import BatchSize, is_out_of_memory
+from fiftyone_revseg.reasoning.backend import Conversation
+from fiftyone_revseg.reasoning.chain import ChainRequest, _Dialogue, _Pair
 
 if TYPE_CHECKING:
-    from .backend import Reasoner
-    from .spec import ChainSpec
-    from .trajectory import Trajectory
+    from fiftyone_revseg.reasoning.backend import Reasoner
+    from fiftyone_revseg.reasoning.spec import ChainSpec
+    from fiftyone_revseg.reasoning.trajectory import Trajectory
 
 logger = logging.getLogger(__name__)
 

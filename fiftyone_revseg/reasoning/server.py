@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .backend import Conversation, Message, Reply, VideoFrames
-from .serving.backoff import Backoff
-from .serving.client import Client, Failure, persist
-from .serving.data_uri import DataUris, ImageEncoding
-from .serving.replies import read_models, read_reply
-from .serving.secret import Secret
-from .serving.served import (
+from fiftyone_revseg.reasoning.backend import Conversation, Message, Reply, VideoFrames
+from fiftyone_revseg.reasoning.serving.backoff import Backoff
+from fiftyone_revseg.reasoning.serving.client import Client, Failure, persist
+from fiftyone_revseg.reasoning.serving.data_uri import DataUris, ImageEncoding
+from fiftyone_revseg.reasoning.serving.replies import read_models, read_reply
+from fiftyone_revseg.reasoning.serving.secret import Secret
+from fiftyone_revseg.reasoning.serving.served import (
     ServedModel,
     ServerError,
     check_url,
@@ -28,7 +28,7 @@ from .serving.served import (
     sends_key_in_clear,
     served_spec,
 )
-from .spec import ChainSpec
+from fiftyone_revseg.reasoning.spec import ChainSpec
 
 __all__ = ["Backoff", "ServerError", "ServerReasoner"]
 

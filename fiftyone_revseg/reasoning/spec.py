@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fiftyone_revseg.files import write_json
-from fiftyone_revseg.limits import LimitError, read_settings_text
-
-from .prompts import check_templates, default_template, read_templates
+from fiftyone_revseg.models.limits import LimitError, read_settings_text
+from fiftyone_revseg.reasoning.prompts import check_templates, default_template, read_templates
 
 FILE_NAME = "revseg.json"
 BOX_CONVENTIONS = ("pixels", "relative-1000")

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fiftyone_revseg.texts import storable
-
-from ..files import to_json
-from ..types import FrameTable, Status
-from .spec import ChainSpec
+from fiftyone_revseg.files import to_json
+from fiftyone_revseg.reasoning.spec import ChainSpec
+from fiftyone_revseg.text.clean import storable
+from fiftyone_revseg.types import FrameTable, Status
 
 Box = tuple[float, float, float, float]
 
@@ -77,7 +76,7 @@ class Turn:
 class Trajectory:
     """How the chain came from a query to boxes; survives JSON without loss.
 
-    Its texts are made such that they can be stored, see :func:`fiftyone_revseg.texts.storable`.
+    Its texts can be stored, see :func:`fiftyone_revseg.text.clean.storable`.
 
     Attributes:
         query: the user's query
@@ -188,7 +187,7 @@ def thought_of(d: Mapping[str, Any]) -> str:
     """
     if d["think"] is not None:
         return str(d["think"])
-    from .parse import parse_think  # which makes parts of a trajectory
+    from fiftyone_revseg.reasoning.parse import parse_think  # which makes parts of a trajectory
 
     replies = [turn["reply"] for turn in d["turns"] if turn.get("turn", 1) == 1]
     return parse_think(replies[-1]) if replies else ""

@@ -4,9 +4,9 @@ They are the sample data of the demo, the material of the tests, and all that th
 models were trained on.
 """
 
-from fiftyone_revseg.synthetic.files import make_dataset, render, write_video
 from fiftyone_revseg.synthetic.queries import KINDS, Query, all_queries, pick_queries
 from fiftyone_revseg.synthetic.world import Body, World, make_world
+from fiftyone_revseg.synthetic.world_files import make_dataset, render, write_video
 
 __all__ = [
     "KINDS",

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from fiftyone_revseg.tracking.mask_track import MaskTrack
-from fiftyone_revseg.tracking.rle import RLE
+from fiftyone_revseg.masks.mask_track import MaskTrack
+from fiftyone_revseg.masks.rle import RLE
 from fiftyone_revseg.tracking.tracker import Tracker
 
 

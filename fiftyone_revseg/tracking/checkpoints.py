@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fiftyone_revseg.digests import digest_files, digest_texts
-from fiftyone_revseg.limits import LimitError, check_yaml, largest_number
+from fiftyone_revseg.files.digests import digest_files, digest_texts
+from fiftyone_revseg.models.limits import LimitError, check_yaml, largest_number
 
 if TYPE_CHECKING:
     import torch

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fiftyone_revseg.devices import choose_device, choose_dtype
-from fiftyone_revseg.tracking.rle import encode_masks
+from fiftyone_revseg.masks.rle import encode_masks
+from fiftyone_revseg.models.devices import choose_device, choose_dtype
 from fiftyone_revseg.tracking.tracker import FrameMasks
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fiftyone_revseg.batch_size import BatchSize, is_out_of_memory
+from fiftyone_revseg.masks.rle import encode_masks
+from fiftyone_revseg.models.batch_size import BatchSize, is_out_of_memory
+from fiftyone_revseg.prefetch import Feed
 from fiftyone_revseg.tracking.both_ways import VideoLike
-from fiftyone_revseg.tracking.rle import encode_masks
 from fiftyone_revseg.tracking.tracker import FrameMasks
-from fiftyone_revseg.video.prefetch import Feed
 
 if TYPE_CHECKING:
     from fiftyone_revseg.tracking.memory import FrameFeatures, Memory

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fiftyone_revseg.devices import choose_device, choose_dtype
+from fiftyone_revseg.models.devices import choose_device, choose_dtype
+from fiftyone_revseg.models.weights import share, stamp
 from fiftyone_revseg.tracking.frame_by_frame import FrameByFrameTracker
-from fiftyone_revseg.weights import share, stamp
 
 if TYPE_CHECKING:
     import torch
     from sam2.modeling.sam2_base import SAM2Base
 
-    from fiftyone_revseg.batch_size import BatchSize
+    from fiftyone_revseg.models.batch_size import BatchSize
     from fiftyone_revseg.tracking.lockstep import Lockstep
     from fiftyone_revseg.tracking.memory import FrameFeatures, Memory, StepOutput
 

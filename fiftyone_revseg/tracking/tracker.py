@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from fiftyone_revseg.tracking.rle import RLE
+from fiftyone_revseg.masks.rle import RLE
 
 
 @dataclass(frozen=True)

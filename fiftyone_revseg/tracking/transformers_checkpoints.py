@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fiftyone_revseg.digests import digest_files, digest_texts
 from fiftyone_revseg.files import from_json
-from fiftyone_revseg.limits import LimitError, check_directory
+from fiftyone_revseg.files.digests import digest_files, digest_texts
+from fiftyone_revseg.models.limits import LimitError, check_directory
 from fiftyone_revseg.tracking.checkpoints import (
     OFFICIAL_PRESETS,
     CheckpointError,

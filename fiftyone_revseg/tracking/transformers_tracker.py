@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fiftyone_revseg.devices import choose_device, choose_dtype
+from fiftyone_revseg.models.devices import choose_device, choose_dtype
+from fiftyone_revseg.models.weights import share, stamp
 from fiftyone_revseg.tracking.frame_by_frame import FrameByFrameTracker
-from fiftyone_revseg.weights import share, stamp
 
 if TYPE_CHECKING:
     import torch

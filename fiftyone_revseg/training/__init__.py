@@ -1,4 +1,4 @@
-"""Learning: rewards, reinforcement learning on the chain, and how the embedded models are made.
+"""Learning: reinforcement learning on the chain, what it learns from, and what it leaves.
 
 The names below are imported when they are first used: rewards need no torch.
 """
@@ -9,44 +9,34 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fiftyone_revseg.training.data import view_rows, world_rows
-    from fiftyone_revseg.training.grpo import GrpoConfig, train_grpo
-    from fiftyone_revseg.training.rewards import (
+    from fiftyone_revseg.measures.rewards import (
         format_reward,
         spatial_reward,
         temporal_reward,
         total_reward,
     )
-    from fiftyone_revseg.training.sft import SftConfig, train_sft
-    from fiftyone_revseg.training.tracker import TrackerTraining, train_tracker
+    from fiftyone_revseg.training.data import view_rows, world_rows
+    from fiftyone_revseg.training.grpo import GrpoConfig, train_grpo
 
 # Name -> the module that defines it.
 _HOMES = {
     "GrpoConfig": "fiftyone_revseg.training.grpo",
-    "SftConfig": "fiftyone_revseg.training.sft",
-    "TrackerTraining": "fiftyone_revseg.training.tracker",
-    "format_reward": "fiftyone_revseg.training.rewards",
-    "spatial_reward": "fiftyone_revseg.training.rewards",
-    "temporal_reward": "fiftyone_revseg.training.rewards",
-    "total_reward": "fiftyone_revseg.training.rewards",
+    "format_reward": "fiftyone_revseg.measures.rewards",
+    "spatial_reward": "fiftyone_revseg.measures.rewards",
+    "temporal_reward": "fiftyone_revseg.measures.rewards",
+    "total_reward": "fiftyone_revseg.measures.rewards",
     "train_grpo": "fiftyone_revseg.training.grpo",
-    "train_sft": "fiftyone_revseg.training.sft",
-    "train_tracker": "fiftyone_revseg.training.tracker",
     "view_rows": "fiftyone_revseg.training.data",
     "world_rows": "fiftyone_revseg.training.data",
 }
 
 __all__ = [
     "GrpoConfig",
-    "SftConfig",
-    "TrackerTraining",
     "format_reward",
     "spatial_reward",
     "temporal_reward",
     "total_reward",
     "train_grpo",
-    "train_sft",
-    "train_tracker",
     "view_rows",
     "world_rows",
 ]

@@ -64,7 +64,7 @@ def training_processor(checkpoint: str | Path) -> Any:
     """
     from transformers import AutoProcessor
 
-    from fiftyone_revseg.limits import check_template
+    from fiftyone_revseg.models.limits import check_template
 
     processor = AutoProcessor.from_pretrained(
         checkpoint, padding_side="left", trust_remote_code=False

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from fiftyone_revseg.boxes import box_around
+from fiftyone_revseg.masks.boxes import box_around
 from fiftyone_revseg.types import FrameTable
 from fiftyone_revseg.video.sampling import uniform_indices
 
 if TYPE_CHECKING:
-    from fiftyone_revseg.evaluation.expressions import Expression
+    from fiftyone_revseg.dataset.expressions import Expression
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,9 +235,9 @@ def view_rows(
     Raises:
         ValueError: if the view has no such fields
     """
-    from fiftyone_revseg.dataset.jobs import check_collection
-    from fiftyone_revseg.dataset.masks import Unusable, iter_videos, reason_of
-    from fiftyone_revseg.evaluation.expressions import EXPRESSIONS, expressions_of
+    from fiftyone_revseg.dataset.collection import check_collection
+    from fiftyone_revseg.dataset.expressions import EXPRESSIONS, expressions_of
+    from fiftyone_revseg.dataset.labelled_videos import Unusable, iter_videos, reason_of
 
     name = label_field.removeprefix("frames.")
     if prompt_field is None and not view.has_field(EXPRESSIONS):

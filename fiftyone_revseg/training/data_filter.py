@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fiftyone_revseg.masks.rle import rle_box
 from fiftyone_revseg.tracking import RLE, Tracker, track_both_ways
 from fiftyone_revseg.tracking.both_ways import VideoLike
-from fiftyone_revseg.tracking.rle import rle_box
 
 #: Videos with a lower mean IoU are dropped, as in the paper
 THRESHOLD = 0.6

@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from fiftyone_revseg.measures.rewards import spatial_reward
 from fiftyone_revseg.reasoning.backend import Conversation, Message
 from fiftyone_revseg.reasoning.chain import ChainRequest, first_turn, second_turn
 from fiftyone_revseg.reasoning.parse import ParseError, parse_boxes
 from fiftyone_revseg.reasoning.spec import ChainSpec
 from fiftyone_revseg.reasoning.trajectory import Box, KeyframeChoice
 from fiftyone_revseg.training.environment import Rewards, Rollout, Task
-from fiftyone_revseg.training.rewards import spatial_reward
 
 
 def direct_turn(request: ChainRequest, spec: ChainSpec) -> Conversation:

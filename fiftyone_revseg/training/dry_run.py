@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fiftyone_revseg.training.memory import MemoryEstimate, Workload, estimate_memory, shape_of
+from fiftyone_revseg.training.gpu_memory import MemoryEstimate, Workload, estimate_memory, shape_of
 
 if TYPE_CHECKING:
     from fiftyone_revseg.reasoning.spec import ChainSpec

@@ -18,18 +18,18 @@ from typing import Any
 
 import numpy as np
 
+from fiftyone_revseg.measures.rewards import (
+    format_reward,
+    spatial_reward,
+    temporal_reward_several,
+    total_reward,
+)
 from fiftyone_revseg.reasoning.backend import Conversation, Image, Message
 from fiftyone_revseg.reasoning.chain import ChainRequest, first_turn, second_turn
 from fiftyone_revseg.reasoning.parse import ParseError, parse_boxes, parse_choices
 from fiftyone_revseg.reasoning.spec import ChainSpec
 from fiftyone_revseg.reasoning.trajectory import Box, KeyframeChoice
 from fiftyone_revseg.training.data import Row, Scene
-from fiftyone_revseg.training.rewards import (
-    format_reward,
-    spatial_reward,
-    temporal_reward_several,
-    total_reward,
-)
 from fiftyone_revseg.types import FrameTable
 
 logger = logging.getLogger(__name__)

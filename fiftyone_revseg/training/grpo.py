@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiftyone_revseg.files import write_json
-from fiftyone_revseg.training.rewards import TEMPORAL_VARIANTS
+from fiftyone_revseg.measures.rewards import TEMPORAL_VARIANTS
 
 if TYPE_CHECKING:
     from fiftyone_revseg.reasoning.spec import ChainSpec
@@ -236,7 +236,7 @@ def checkpoint_of(model: str) -> tuple[str, ChainSpec]:
     Raises:
         ValueError: if there is no such model
     """
-    from fiftyone_revseg.presets import resolve
+    from fiftyone_revseg.models.presets import resolve
     from fiftyone_revseg.reasoning.local import checkpoint_spec
 
     checkpoint = resolve(model).reasoner

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from fiftyone_revseg.files import from_json, replacing
-from fiftyone_revseg.written import Written, free_path
+from fiftyone_revseg.files.written import Written, free_path
 
 _STATE = "trainer_state.json"
 _WEIGHTS = ("*.safetensors", "pytorch_model*", "global_step*")

@@ -7,13 +7,13 @@ for k, frame in video.walk(len(video) - 1, step=-1):
     ...
 """
 
-from .browser import browser_objections
-from .errors import VideoError
-from .open import VideoExtent, open_video, video_extent
-from .playable import PlayableCopy, check_playable, write_playable
-from .prefetch import prefetch
-from .sampling import uniform_indices
-from .video import Video
+from fiftyone_revseg.prefetch import prefetch
+from fiftyone_revseg.video.browser import browser_objections
+from fiftyone_revseg.video.errors import VideoError
+from fiftyone_revseg.video.open import VideoExtent, open_video, video_extent
+from fiftyone_revseg.video.playable import PlayableCopy, check_playable, write_playable
+from fiftyone_revseg.video.sampling import uniform_indices
+from fiftyone_revseg.video.video import Video
 
 __all__ = [
     "PlayableCopy",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from .errors import VideoError
-from .images import is_image, is_pattern
-from .index import open_container
+from fiftyone_revseg.video.errors import VideoError
+from fiftyone_revseg.video.images import is_image, is_pattern
+from fiftyone_revseg.video.index import open_container
 
 # What Chromium, Firefox and Safari have in common, and Matroska, which is WebM but for its name
 _CONTAINERS = {"mp4", "webm"}

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..files import name_for_ffmpeg
-from .pyav_reader import PyAVCursor, PyAVSource
+from fiftyone_revseg.files import name_for_ffmpeg
+from fiftyone_revseg.video.pyav_reader import PyAVCursor, PyAVSource
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 
-from .errors import VideoError
+from fiftyone_revseg.video.errors import VideoError
 
 #: The most pixels of a frame, twice those of 8K. Several frames are held at a time, and one of
 #: this size takes 192 MiB

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .diagnosis import check_frame_size
-from .errors import VideoError
-from .shades import bits_of, to_rgb
+from fiftyone_revseg.video.diagnosis import check_frame_size
+from fiftyone_revseg.video.errors import VideoError
+from fiftyone_revseg.video.shades import bits_of, to_rgb
 
 # Others, such as the JPEG of phones, keep further pictures of the same moment
 _FORMATS = {"GIF", "PNG", "TIFF", "WEBP"}

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .errors import VideoError
-from .image_order import in_order
-from .image_stack import opened_image, pictures_in
-from .sampling import uniform_indices
-from .shades import bits_of, to_rgb
+from fiftyone_revseg.video.errors import VideoError
+from fiftyone_revseg.video.image_order import in_order
+from fiftyone_revseg.video.image_stack import opened_image, pictures_in
+from fiftyone_revseg.video.sampling import uniform_indices
+from fiftyone_revseg.video.shades import bits_of, to_rgb
 
 EXTENSIONS = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 DEFAULT_FPS = 25.0  # images carry no times; what FFmpeg, and so FiftyOne, assumes

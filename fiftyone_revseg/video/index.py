@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from ..files import name_for_ffmpeg
-from . import diagnosis
-from .diagnosis import check_frame_size, explain_unopened
-from .errors import VideoError
-from .h264 import H264Packets, Picture
-from .stamps import mend_stamps
+from fiftyone_revseg.files import name_for_ffmpeg
+from fiftyone_revseg.video import diagnosis
+from fiftyone_revseg.video.diagnosis import check_frame_size, explain_unopened
+from fiftyone_revseg.video.errors import VideoError
+from fiftyone_revseg.video.h264 import H264Packets, Picture
+from fiftyone_revseg.video.stamps import mend_stamps
 
 # Codecs whose key frames always start afresh. H.264 and HEVC also flag frames as keys from which
 # a picture is only complete a while later, or whose neighbours refer to frames before them

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .decord_reader import DecordSource, decord_objections
-from .diagnosis import missing
-from .errors import VideoError
-from .image_stack import ImageStack, is_stack
-from .images import (
+from fiftyone_revseg.video.decord_reader import DecordSource, decord_objections
+from fiftyone_revseg.video.diagnosis import missing
+from fiftyone_revseg.video.errors import VideoError
+from fiftyone_revseg.video.image_stack import ImageStack, is_stack
+from fiftyone_revseg.video.images import (
     DEFAULT_FPS,
     ImageSource,
     common_folder,
@@ -20,10 +20,10 @@ from .images import (
     is_pattern,
     list_images,
 )
-from .index import build_index
-from .pyav_reader import PyAVSource
-from .source import Source
-from .video import DEFAULT_HELD_BYTES, Video
+from fiftyone_revseg.video.index import build_index
+from fiftyone_revseg.video.pyav_reader import PyAVSource
+from fiftyone_revseg.video.source import Source
+from fiftyone_revseg.video.video import DEFAULT_HELD_BYTES, Video
 
 logger = logging.getLogger(__name__)
 

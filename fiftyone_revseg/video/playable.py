@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from fiftyone_revseg.files import name_for_ffmpeg, replacing
-
-from .errors import VideoError
-from .index import build_index, open_container
-from .open import open_video
-from .pyav_reader import orientation_of
-from .video import Video
+from fiftyone_revseg.video.errors import VideoError
+from fiftyone_revseg.video.index import build_index, open_container
+from fiftyone_revseg.video.open import open_video
+from fiftyone_revseg.video.pyav_reader import orientation_of
+from fiftyone_revseg.video.video import Video
 
 #: By how many seconds sound may be out of step with the pictures where it is kept at all
 OUT_OF_STEP = 0.1

@@ -12,8 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from .errors import VideoError
-from .index import PacketIndex, decode, decoder_options, demux, open_container, threads_of
+from fiftyone_revseg.video.errors import VideoError
+from fiftyone_revseg.video.index import (
+    PacketIndex,
+    decode,
+    decoder_options,
+    demux,
+    open_container,
+    threads_of,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import VideoError
+from fiftyone_revseg.video.errors import VideoError
 
 # What cameras have; shades of a file have the fewest of these that hold its brightest one
 _DEPTHS = (8, 10, 12, 14, 16, 24, 32)

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..types import FrameTable
-from .errors import VideoError
-from .prefetch import prefetch
-from .sampling import uniform_indices
-from .source import Cursor, Source
+from fiftyone_revseg.prefetch import prefetch
+from fiftyone_revseg.types import FrameTable
+from fiftyone_revseg.video.errors import VideoError
+from fiftyone_revseg.video.sampling import uniform_indices
+from fiftyone_revseg.video.source import Cursor, Source
 
 DEFAULT_HELD_BYTES = 512 * 2**20
 

@@ -1,12 +1,7 @@
 """The plugin, installed as ``revseg install`` does it, and datasets to try it on."""
 
-import sys
-from pathlib import Path
-
 import fiftyone as fo
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 10
@@ -29,7 +24,7 @@ def _plugin(tmp_path_factory):
 def fake_model(monkeypatch):
     """Lets every operator use models whose answers are known; returns the tracker."""
     import fiftyone_revseg as revseg
-    from fiftyone_revseg.app import models
+    from fiftyone_revseg.app import held_models as models
     from fiftyone_revseg.pipeline import RevSeg
 
     tracker = BoxTracker()

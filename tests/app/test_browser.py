@@ -5,16 +5,12 @@ for the documentation are kept there.
 """
 
 import importlib.util
-import sys
-from pathlib import Path
 
+import browser
 import numpy as np
 import pytest
-from PIL import ImageChops
-
-sys.path.insert(0, str(Path(__file__).parent))
-import browser
 from browser import cy, finish, keep_picture, open_form, submit, type_in, wait_until
+from PIL import ImageChops
 
 pytestmark = [
     pytest.mark.slow,

@@ -2,11 +2,11 @@
 
 import json
 import sys
-from pathlib import Path
 
 import fiftyone as fo
 import fiftyone.operators as foo
 import pytest
+from contents import contents
 from fiftyone.operators.delegated import DelegatedOperationService
 from fiftyone.operators.executor import ExecutionContext, ExecutionError, Executor
 from PIL import Image
@@ -19,9 +19,6 @@ from fiftyone_revseg.app.running import result_of
 from fiftyone_revseg.app.views import Views
 from fiftyone_revseg.dataset.export import FORMATS
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "dataset"))
-from contents import contents
-
 COMPARE, VIEWS, EXPORT = (f"fiftyone_revseg/{name}" for name in ("compare", "views", "export"))
 
 
@@ -33,7 +30,7 @@ def segmented(fake_model, dataset):
 
 
 def segment(samples, tracker):
-    from fiftyone_revseg.app import models
+    from fiftyone_revseg.app import held_models as models
 
     model = models.get_model()
     revseg.segment_view(samples, model, queries="the ghost", prompt_field="query")

@@ -1,22 +1,17 @@
 """The operator ``evaluate``: on every kind of collection, and refused."""
 
-import sys
-from pathlib import Path
-
 import fiftyone as fo
 import fiftyone.operators as foo
 import pytest
 from fiftyone.operators.delegated import DelegatedOperationService
 from fiftyone.operators.executor import ExecutionContext, ExecutionError, Executor
+from scored_samples import NOTHING, box, make_sample
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.app.evaluate import Evaluate
 from fiftyone_revseg.app.running import result_of
+from fiftyone_revseg.dataset.expressions import Expression
 from fiftyone_revseg.evaluation.backend import load_evaluation
-from fiftyone_revseg.evaluation.expressions import Expression
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from scored_samples import NOTHING, box, make_sample
 
 URI = "fiftyone_revseg/evaluate"
 A, B = box(2, 2, 12, 12), box(16, 6, 28, 20)

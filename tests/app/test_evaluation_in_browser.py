@@ -2,16 +2,12 @@
 
 import contextlib
 import importlib.util
-import sys
-from pathlib import Path
 
+import browser
 import pytest
+from browser import cy, keep_picture
 
 import fiftyone_revseg as revseg
-
-sys.path.insert(0, str(Path(__file__).parent))
-import browser
-from browser import cy, keep_picture
 
 pytestmark = [
     pytest.mark.slow,

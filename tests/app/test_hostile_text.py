@@ -1,19 +1,13 @@
 """Text of models, servers and people in the App: it is shown, and makes the browser do nothing."""
 
 import importlib.util
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import urlsplit
 
+import browser
 import fiftyone as fo
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "reasoning"))
-import browser
 from browser import cy, finish, open_form, submit, type_in
 from fake_models import BoxTracker, ScriptedReasoner, write_video
 from fake_server import FakeServer, status

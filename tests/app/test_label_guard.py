@@ -1,26 +1,21 @@
 """No door replaces labels that a run of ours did not write, and none a person's work."""
 
-import sys
-from pathlib import Path
-
 import fiftyone as fo
 import fiftyone.operators as foo
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from fake_models import ANSWERS, BoxTracker, ScriptedReasoner
 from fiftyone.operators.executor import ExecutionContext, ExecutionError, Executor
 from PIL import Image
 
 import fiftyone_revseg as revseg
-from fiftyone_revseg.app import models
+from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.segment import Segment
 from fiftyone_revseg.cli import main
 from fiftyone_revseg.dataset import list_runs
 from fiftyone_revseg.dataset.correct import propagate
 from fiftyone_revseg.pipeline import RevSeg
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_models import ANSWERS, BoxTracker, ScriptedReasoner
 
 URI = "fiftyone_revseg/segment"
 FRAMES = 10

@@ -2,23 +2,19 @@
 
 import json
 import os
-import sys
-from pathlib import Path
 
 import fiftyone as fo
 import fiftyone.operators.types as types
 import pytest
+from fake_models import BoxTracker, ScriptedReasoner, write_video
 from fiftyone.operators.executor import ExecutionContext, Executor
 from PIL import Image
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.app.panel import ReasoningPanel, plot_traces
 from fiftyone_revseg.dataset.explain import TrackSeries
-from fiftyone_revseg.escape import markdown
 from fiftyone_revseg.pipeline import RevSeg
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_models import BoxTracker, ScriptedReasoner, write_video
+from fiftyone_revseg.text.escape import markdown
 
 ANSWERS = {
     "the cat": [(1, "a grey cat", [25, 50, 75, 100])],

@@ -1,14 +1,9 @@
 """What operators and the panel say of videos that the App plays wrongly, and what they refuse."""
 
-import sys
-from pathlib import Path
-
 import fiftyone as fo
 import fiftyone.operators as foo
 import pytest
 from fiftyone.operators.executor import ExecutionContext, Executor
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from timed_videos import encode
 
 import fiftyone_revseg as revseg

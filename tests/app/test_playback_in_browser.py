@@ -6,18 +6,13 @@ One session on one page. Videos that the App plays wrongly come first, then thei
 import importlib.util
 import operator
 import random
-import sys
 import time
 from fractions import Fraction
-from pathlib import Path
 
+import browser
 import fiftyone as fo
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import browser
 from browser import cy, keep_picture, wait_until
 from fake_models import BoxTracker, ScriptedReasoner
 from timed_videos import BITS, encode, read

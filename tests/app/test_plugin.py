@@ -9,7 +9,7 @@ import yaml
 from fiftyone.plugins.context import build_plugin_contexts
 
 import fiftyone_revseg.app
-from fiftyone_revseg.app import models
+from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.manifest import PLUGIN_NAME, make_manifest, to_yaml
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from fiftyone.operators.delegated import DelegatedOperationService
 from fiftyone.operators.executor import ExecutionContext, ExecutionError, Executor
 from PIL import Image
 
-from fiftyone_revseg.app import models
+from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.running import list_active, result_of, stop_runs
 from fiftyone_revseg.app.segment import Segment
 from fiftyone_revseg.dataset import list_runs, segment_view

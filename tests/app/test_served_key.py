@@ -1,24 +1,17 @@
 """A server that repeats its key in everything: it is in no database, file, log or message."""
 
-import sys
-from pathlib import Path
-
 import fiftyone as fo
 import fiftyone.core.odm as foo
 import fiftyone.operators as operators
 import pytest
 from click.testing import CliRunner
-
-import fiftyone_revseg as revseg
-from fiftyone_revseg.app import models
-from fiftyone_revseg.app.running import result_of
-from fiftyone_revseg.cli import main
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "reasoning"))
 from fake_models import SPEC, BoxTracker, write_video
 from fake_server import FakeServer, status
 
+import fiftyone_revseg as revseg
+from fiftyone_revseg.app import held_models as models
+from fiftyone_revseg.app.running import result_of
+from fiftyone_revseg.cli import main
 from fiftyone_revseg.pipeline import RevSeg
 from fiftyone_revseg.reasoning import Reply, ServerReasoner
 

@@ -1,25 +1,20 @@
 """A model on a server, chosen in the forms of the App; its key is the plugin's secret."""
 
-import sys
-from pathlib import Path
-
 import fiftyone as fo
 import fiftyone.core.odm as odm
 import fiftyone.operators as foo
 import pytest
+from fake_models import ANSWERS, SPEC, BoxTracker, ScriptedReasoner
+from fake_server import FakeServer, answer_with
 from fiftyone.operators.executor import ExecutionError
 
 import fiftyone_revseg as revseg
-from fiftyone_revseg.app import forms, models, objects
+from fiftyone_revseg.app import forms, objects
+from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.running import result_of
+from fiftyone_revseg.models.presets import PRESETS
 from fiftyone_revseg.pipeline import RevSeg
-from fiftyone_revseg.presets import PRESETS
 from fiftyone_revseg.reasoning import LocalReasoner, Reply, ServerReasoner
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "reasoning"))
-from fake_models import ANSWERS, SPEC, BoxTracker, ScriptedReasoner
-from fake_server import FakeServer, answer_with
 
 URI = "fiftyone_revseg/segment"
 SECRET = "sk-55-not-to-be-seen"

@@ -16,9 +16,9 @@ from fiftyone.operators.executor import ExecutionContext, ExecutionError, Execut
 from fiftyone_revseg.app import running
 from fiftyone_revseg.app.train import Train
 from fiftyone_revseg.dataset.training_runs import list_training_runs
-from fiftyone_revseg.presets import CHECKPOINTS, resolve
+from fiftyone_revseg.models.presets import CHECKPOINTS, resolve
+from fiftyone_revseg.models.user_presets import home, user_presets
 from fiftyone_revseg.training import grpo
-from fiftyone_revseg.user_presets import home, user_presets
 
 URI = "fiftyone_revseg/train"
 

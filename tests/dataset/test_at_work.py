@@ -2,23 +2,18 @@
 
 import os
 import signal
-import sys
 import uuid
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
 import fiftyone as fo
 import pytest
+from fake_models import write_video
 from fiftyone.core.odm import get_db_conn
+from run_segment import QUERY, Runner, make_pipeline
 
 from fiftyone_revseg.dataset import heartbeat, list_runs, segment_view
 from fiftyone_revseg.dataset.at_work import WORK, pack, twice
-from fiftyone_revseg.dataset.jobs import Job
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parent))
-from fake_models import write_video
-from run_segment import QUERY, Runner, make_pipeline
+from fiftyone_revseg.dataset.collection import Job
 
 VIDEOS = 4
 

@@ -1,21 +1,16 @@
 """Labels that cannot be what they should be: named with the reason, and the others go on."""
 
-import sys
-from pathlib import Path
-
 import fiftyone as fo
 import numpy as np
 import pytest
 from bson import Binary
+from fake_models import BoxTracker, write_video
 from PIL import Image
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg import compare_fields, export_results, make_view
 from fiftyone_revseg.dataset.data_filter import filter_view
 from fiftyone_revseg.training.data import view_rows
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_models import BoxTracker, write_video
 
 WIDTH, HEIGHT, FRAMES = 32, 24, 3
 BOX = [0.25, 0.25, 0.5, 0.5]

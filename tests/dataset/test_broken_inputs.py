@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import gc
 import re
-import sys
 import uuid
 from pathlib import Path
 
+import broken_files
 import fiftyone as fo
 import pytest
+from contents import contents
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.dataset import count_statuses, field_names, list_runs
 from fiftyone_revseg.synthetic import make_world, write_video
-
-sys.path.insert(0, str(Path(__file__).parent))
-import broken_files
-from contents import contents
 
 pytestmark = pytest.mark.slow
 

@@ -1,11 +1,9 @@
 """What a person did to results is noticed, whatever it was, and nothing else is taken for it."""
 
-import sys
-from pathlib import Path
-
 import fiftyone as fo
 import numpy as np
 import pytest
+from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 from PIL import Image
 
 import fiftyone_revseg as revseg
@@ -13,9 +11,6 @@ from fiftyone_revseg.dataset.changes import count_corrected
 from fiftyone_revseg.dataset.correct import propagate
 from fiftyone_revseg.dataset.writer import LabelWriter, SourceFields
 from fiftyone_revseg.pipeline import RevSeg
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 10
 

@@ -1,22 +1,16 @@
 """How much two label fields agree, on a real database."""
 
-import sys
-from pathlib import Path
-
 import fiftyone as fo
 import numpy as np
 import pytest
+from contents import contents
+from fake_models import BoxTracker, ScriptedReasoner, write_video
 from PIL import Image
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.dataset.compare import compare_fields
-from fiftyone_revseg.evaluation import j_and_f
+from fiftyone_revseg.measures import j_and_f
 from fiftyone_revseg.pipeline import RevSeg
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parent))
-from contents import contents
-from fake_models import BoxTracker, ScriptedReasoner, write_video
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 10
 CAT, DOG = [25, 50, 75, 100], [0, 0, 50, 50]  # in the 100 x 100 key frame

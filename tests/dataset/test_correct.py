@@ -1,12 +1,12 @@
 """Corrections by a person, on a real database."""
 
-import sys
 import uuid
 from pathlib import Path
 
 import fiftyone as fo
 import numpy as np
 import pytest
+from fake_models import BoxTracker, ScriptedReasoner, write_video
 from fiftyone import ViewField as F
 from PIL import Image
 
@@ -15,12 +15,9 @@ from fiftyone_revseg.dataset import correction_writer
 from fiftyone_revseg.dataset.correct import propagate, reground
 from fiftyone_revseg.dataset.objects import find_object, find_place, list_objects
 from fiftyone_revseg.dataset.prompt_boxes import changed_boxes
-from fiftyone_revseg.evaluation.metrics import j_and_f
+from fiftyone_revseg.measures.metrics import j_and_f
 from fiftyone_revseg.pipeline import RevSeg, load_pipeline
 from fiftyone_revseg.synthetic import make_dataset as make_synthetic
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_models import BoxTracker, ScriptedReasoner, write_video
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 10
 CAT, DOG = [25, 50, 75, 100], [0, 0, 50, 50]  # in the 100 x 100 key frame

@@ -11,9 +11,9 @@ import numpy as np
 import pymongo
 import pytest
 
+from fiftyone_revseg.cli.checks import find_mongod
 from fiftyone_revseg.dataset.counting import count_samples
-from fiftyone_revseg.doctor import find_mongod
-from fiftyone_revseg.pictures import write_video
+from fiftyone_revseg.masks.pictures import write_video
 
 
 def _events():

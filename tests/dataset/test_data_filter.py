@@ -1,17 +1,12 @@
 """The data filter on datasets: what is written, skipped, broken and refused."""
 
-import sys
-from pathlib import Path
-
 import fiftyone as fo
 import numpy as np
 import pytest
+from fake_models import BoxTracker, write_video
 from PIL import Image
 
 from fiftyone_revseg.dataset.data_filter import DROPPED, filter_view
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_models import BoxTracker, write_video
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 6
 FIELDS = [f"data_filter_{name}" for name in ("iou", "keep", "offset", "reason")]

@@ -2,12 +2,11 @@
 
 import os
 import shutil
-import sys
-from pathlib import Path
 
 import fiftyone as fo
 import numpy as np
 import pytest
+from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 from PIL import Image
 
 import fiftyone_revseg as revseg
@@ -25,9 +24,6 @@ from fiftyone_revseg.dataset.explain import (
 )
 from fiftyone_revseg.pipeline import RevSeg
 from fiftyone_revseg.video import VideoError
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 10
 

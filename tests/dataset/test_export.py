@@ -2,12 +2,13 @@
 
 import gc
 import json
-import sys
 from pathlib import Path
 
 import fiftyone as fo
 import numpy as np
 import pytest
+from contents import contents
+from fake_models import BoxTracker, ScriptedReasoner, write_video
 from fiftyone import ViewField as F
 from PIL import Image
 from pycocotools import mask as coco
@@ -15,14 +16,9 @@ from pycocotools.coco import COCO
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.dataset.export import FORMATS, export_results
+from fiftyone_revseg.files.written import LIST
 from fiftyone_revseg.pipeline import RevSeg
 from fiftyone_revseg.reasoning import Trajectory
-from fiftyone_revseg.written import LIST
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parent))
-from contents import contents
-from fake_models import BoxTracker, ScriptedReasoner, write_video
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 10
 ANSWERS = {

@@ -2,23 +2,19 @@
 
 import json
 import subprocess
-import sys
-from pathlib import Path
 
 import fiftyone as fo
 import numpy as np
 import pytest
 from bson import ObjectId
+from fake_models import write_video
 from PIL import Image
 from pycocotools import mask as coco
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg import compare_fields, export_results
-from fiftyone_revseg.dataset.masks import LabelledVideo, Unusable, iter_videos
+from fiftyone_revseg.dataset.labelled_videos import LabelledVideo, Unusable, iter_videos
 from fiftyone_revseg.training.data import view_rows
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_models import write_video
 
 # Stored lying, 64 x 48 pixels, and shown upright: (H, W) of the picture as people see it
 TRUTH = np.zeros((64, 48), bool)

@@ -1,22 +1,18 @@
 """All ways onto a dataset leave the same fields and values, with the embedded pair."""
 
-import sys
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
 
 import fiftyone as fo
 import pytest
 from click.testing import CliRunner
+from contents import contents
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.cli import main
-from fiftyone_revseg.dataset.jobs import source_dataset
-from fiftyone_revseg.pictures import write_video
+from fiftyone_revseg.dataset.collection import source_dataset
+from fiftyone_revseg.masks.pictures import write_video
 from fiftyone_revseg.synthetic import make_world
-
-sys.path.insert(0, str(Path(__file__).parent))
-from contents import contents
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,6 @@ import os
 import random
 import shutil
 import signal
-import sys
 import time
 import uuid
 from collections import Counter
@@ -13,15 +12,12 @@ from pathlib import Path
 
 import fiftyone as fo
 import pytest
-
-from fiftyone_revseg.dataset import list_runs, segment_view
-from fiftyone_revseg.dataset.mask_files import MaskFiles
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parent))
 from contents import contents
 from fake_models import write_video
 from run_segment import QUERY, Runner, make_pipeline
+
+from fiftyone_revseg.dataset import list_runs, segment_view
+from fiftyone_revseg.dataset.mask_files import MaskFiles
 
 VIDEOS, FRAMES = 8, 200
 CLIPS = ([1, 90], [111, 190])

@@ -1,18 +1,15 @@
 """Masks as files: each belongs to one result, whoever else writes to the same folder."""
 
-import sys
 import uuid
 from pathlib import Path
 
 import fiftyone as fo
 import numpy as np
 import pytest
+from fake_models import BoxTracker, ScriptedReasoner, write_video
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.pipeline import RevSeg
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_models import BoxTracker, ScriptedReasoner, write_video
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 5
 BOXES = ([25, 25, 75, 75], [0, 0, 25, 50])  # percent; all differ in size

@@ -1,7 +1,6 @@
 """``apply_model`` on a real database and real video files, with models whose answers are known."""
 
 import gc
-import sys
 import uuid
 from pathlib import Path
 
@@ -9,14 +8,12 @@ import fiftyone as fo
 import fiftyone.core.models as fom
 import numpy as np
 import pytest
+from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 from fiftyone import ViewField as F
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.dataset import RevSegModel, RevSegModelConfig, field_names
 from fiftyone_revseg.pipeline import RevSeg
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 10
 

@@ -1,20 +1,15 @@
 """Queries that nobody can ask, and odd ones that one can, by every way in."""
 
-import sys
-from pathlib import Path
-
 import fiftyone as fo
 import pytest
 from click.testing import CliRunner
+from fake_models import SPEC, BoxTracker, write_video
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.cli import main
 from fiftyone_revseg.pipeline import RevSeg
 from fiftyone_revseg.reasoning import Reply
 from fiftyone_revseg.reasoning.queries import MAX_LENGTH, refusal
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_models import SPEC, BoxTracker, write_video
 
 REFUSED = {
     "": "is empty",

@@ -1,10 +1,8 @@
 """Which labels are ours, sample by sample and frame by frame."""
 
-import sys
-from pathlib import Path
-
 import fiftyone as fo
 import pytest
+from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.dataset import list_runs
@@ -12,9 +10,6 @@ from fiftyone_revseg.dataset.correct import propagate
 from fiftyone_revseg.dataset.ownership import ForeignLabelsError
 from fiftyone_revseg.dataset.writer import SourceFields
 from fiftyone_revseg.pipeline import RevSeg
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 
 FRAMES = 10
 

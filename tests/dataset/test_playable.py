@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 import uuid
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +9,8 @@ from pathlib import Path
 import fiftyone as fo
 import pytest
 from click.testing import CliRunner
+from fake_models import ANSWERS, BoxTracker, ScriptedReasoner
+from timed_videos import encode
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.cli import main
@@ -22,10 +23,6 @@ from fiftyone_revseg.dataset.playable import (
 from fiftyone_revseg.dataset.playback import measure_playback
 from fiftyone_revseg.dataset.playback_fields import mark_playback
 from fiftyone_revseg.pipeline import RevSeg
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_models import ANSWERS, BoxTracker, ScriptedReasoner
-from timed_videos import encode
 
 JITTER = [0, 20, 40, 60, 80, 100, 120, 300, 500, 700]
 STEADY = [40 * k for k in range(10)]

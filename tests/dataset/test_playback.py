@@ -4,9 +4,7 @@ The numbers here were measured in Chromium, by bar codes read from what it shows
 """
 
 import subprocess
-import sys
 from fractions import Fraction
-from pathlib import Path
 
 import fiftyone as fo
 import numpy as np
@@ -14,8 +12,6 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from timed_videos import encode
 
 from fiftyone_revseg.cli import main

@@ -1,21 +1,17 @@
 """Accepting and rejecting objects, on a real database."""
 
-import sys
 import uuid
-from pathlib import Path
 
 import fiftyone as fo
 import numpy as np
 import pytest
+from fake_models import BoxTracker, ScriptedReasoner, write_video
 from PIL import Image
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.dataset.correct import propagate
 from fiftyone_revseg.dataset.review import accept, reject
 from fiftyone_revseg.pipeline import RevSeg
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_models import BoxTracker, ScriptedReasoner, write_video
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 10
 ANSWERS = {

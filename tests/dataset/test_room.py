@@ -1,12 +1,11 @@
 """Results that are larger than a document of the database may be."""
 
 import copy
-import sys
-from pathlib import Path
 
 import fiftyone as fo
 import pytest
 from bson import ObjectId
+from fake_models import SPEC, BoxTracker, ScriptedReasoner, write_video
 
 from fiftyone_revseg.dataset import make_labels, segment_view
 from fiftyone_revseg.dataset.labels import reasoning_of
@@ -16,9 +15,6 @@ from fiftyone_revseg.pipeline import RevSeg, Segmentation
 from fiftyone_revseg.reasoning import ChainSpec, Grounding, KeyframeChoice, Trajectory
 from fiftyone_revseg.reasoning.trajectory import Turn
 from fiftyone_revseg.types import FrameTable, Status
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_models import SPEC, BoxTracker, ScriptedReasoner, write_video
 
 
 def segmentation(number, thought, objects=3):

@@ -1,23 +1,19 @@
 """``segment_view`` on a real database, with models whose answers are known."""
 
 import logging
-import sys
 from pathlib import Path
 
 import fiftyone as fo
 import numpy as np
 import pytest
+from contents import contents
+from fake_models import ANSWERS, SPEC, BoxTracker, ScriptedReasoner, write_video
 from fiftyone import ViewField as F
 from PIL import Image
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.dataset import count_statuses, list_runs
 from fiftyone_revseg.pipeline import RevSeg
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parent))
-from contents import contents
-from fake_models import ANSWERS, SPEC, BoxTracker, ScriptedReasoner, write_video
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 10
 

@@ -3,13 +3,14 @@
 import json
 import logging
 import re
-import sys
 from pathlib import Path
 
 import fiftyone as fo
 import fiftyone.core.odm as foo
 import pytest
 from click.testing import CliRunner
+from fake_models import ANSWERS, SPEC, BoxTracker, ScriptedReasoner, write_video
+from fake_server import FakeServer, Fault, status
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.cli import main
@@ -19,11 +20,6 @@ from fiftyone_revseg.dataset.record import differences, fingerprint, settings_of
 from fiftyone_revseg.pipeline import RevSeg
 from fiftyone_revseg.reasoning import Reply, ServerReasoner
 from fiftyone_revseg.reasoning.server import Backoff
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "reasoning"))
-from fake_models import ANSWERS, SPEC, BoxTracker, ScriptedReasoner, write_video
-from fake_server import FakeServer, Fault, status
 
 SECRET = "sk-77-not-to-be-seen"
 SCRIPT = ScriptedReasoner(ANSWERS)
@@ -151,9 +147,11 @@ def test_the_page(make_dataset, samples, monkeypatch):
     """Runs the code of docs/server.md, with another address."""
     page = (Path(__file__).parents[2] / "docs" / "server.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    monkeypatch.setattr("fiftyone_revseg.pipeline.load_tracker", lambda *a, **k: BoxTracker())
+    monkeypatch.setattr(
+        "fiftyone_revseg.pipeline.pipeline.load_tracker", lambda *a, **k: BoxTracker()
+    )
     # It is asked for before the server's model, as it may have to be fetched
-    monkeypatch.setattr("fiftyone_revseg.pipeline.check_available", lambda weights: None)
+    monkeypatch.setattr("fiftyone_revseg.pipeline.pipeline.check_available", lambda weights: None)
     dataset, names = make_dataset(*samples[:3]), {}
 
     def answer(conversation, body):

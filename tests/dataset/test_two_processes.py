@@ -1,25 +1,20 @@
 """Two processes at work on one dataset at the same time."""
 
 import shutil
-import sys
 import time
 import uuid
 from collections import Counter
-from pathlib import Path
 
 import fiftyone as fo
 import pytest
+from contents import contents
+from fake_models import write_video
 from fiftyone.core.odm import get_db_conn
+from run_segment import QUERY, Runner, make_pipeline
 
 from fiftyone_revseg.dataset import field_names, list_runs, make_labels, segment_view
 from fiftyone_revseg.dataset.schema import _fields, declare_fields
 from fiftyone_revseg.dataset.writer import SourceFields
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parent))
-from contents import contents
-from fake_models import write_video
-from run_segment import QUERY, Runner, make_pipeline
 
 VIDEOS, FRAMES = 6, 12
 CLIPS = [[first, first + 2] for first in (1, 4, 7, 10)]

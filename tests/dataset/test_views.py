@@ -1,12 +1,12 @@
 """The views that curators use, on a real database."""
 
-import sys
 import uuid
-from pathlib import Path
 
 import fiftyone as fo
 import numpy as np
 import pytest
+from contents import contents
+from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 from fiftyone import ViewField as F
 from PIL import Image
 
@@ -14,11 +14,6 @@ import fiftyone_revseg as revseg
 from fiftyone_revseg.dataset.drift import drift_score
 from fiftyone_revseg.dataset.views import VIEWS, make_view, measure_drift
 from fiftyone_revseg.pipeline import RevSeg
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parent))
-from contents import contents
-from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 10
 QUERIES = ["the cat", "both", "the ghost", "the blur"]

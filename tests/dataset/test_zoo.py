@@ -20,18 +20,16 @@ import fiftyone.zoo as foz
 import fiftyone.zoo.models as fozm
 import huggingface_hub.constants
 import pytest
+from fake_models import BoxTracker, ScriptedReasoner, write_video
 from fiftyone.operators.executor import ValidationContext
 
 import fiftyone_revseg
 from fiftyone_revseg.dataset import RevSegModel
 from fiftyone_revseg.dataset.zoo import parse_parameters, register_zoo_source, resolve_input
 from fiftyone_revseg.dataset.zoo.register import SOURCE_NAME, make_manifest
-from fiftyone_revseg.hub import DownloadError
+from fiftyone_revseg.models.hub import DownloadError
+from fiftyone_revseg.models.presets import PRESETS
 from fiftyone_revseg.pipeline import RevSeg
-from fiftyone_revseg.presets import PRESETS
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_models import BoxTracker, ScriptedReasoner, write_video
 
 SOURCE = Path(fiftyone_revseg.__file__).parent / "dataset" / "zoo"
 ANSWERS = {"the cat": [(1, "a cat", [25, 50, 75, 100])], "the dog": []}

@@ -1,26 +1,22 @@
 """The engine gives what the pipeline gives, whatever goes wrong with some of the videos."""
 
 import itertools
-import sys
 import threading
 import time
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-from fiftyone_revseg.batch_size import BatchSize
-from fiftyone_revseg.engine import EngineJob, LocalEngine
-from fiftyone_revseg.engine import work as work_module
-from fiftyone_revseg.engine.channel import Channel, OrderedChannel, Stopped
-from fiftyone_revseg.pipeline import RevSeg
-from fiftyone_revseg.reasoning.rolling import RollingChain
-from fiftyone_revseg.types import FrameTable
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from fake_models import ANSWERS, SPEC, BoxTracker, ScriptedReasoner
 from waiting import wait_until
+
+from fiftyone_revseg.engine import EngineJob, LocalEngine
+from fiftyone_revseg.engine.channel import Channel, OrderedChannel, Stopped
+from fiftyone_revseg.models.batch_size import BatchSize
+from fiftyone_revseg.pipeline import RevSeg
+from fiftyone_revseg.pipeline import work as work_module
+from fiftyone_revseg.reasoning.rolling import RollingChain
+from fiftyone_revseg.types import FrameTable
 
 QUERIES = ("the cat", "both", "the ghost", "the blur")
 

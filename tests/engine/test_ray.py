@@ -15,7 +15,10 @@ from unittest.mock import Mock
 import fiftyone as fo
 import pytest
 import ray
+import ray_models
 from click.testing import CliRunner
+from contents import contents
+from fake_models import write_video
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.cli import main
@@ -23,16 +26,9 @@ from fiftyone_revseg.dataset import segment_view
 from fiftyone_revseg.engine import EngineJob, LocalEngine
 from fiftyone_revseg.engine.ray import RayEngine, _Run
 from fiftyone_revseg.engine.ray_pool import Member
-from fiftyone_revseg.pictures import write_video as write_frames
+from fiftyone_revseg.masks.pictures import write_video as write_frames
 from fiftyone_revseg.synthetic import make_world
 from fiftyone_revseg.types import Status
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "dataset"))
-import ray_models
-from contents import contents
-from fake_models import write_video
 
 HERE = Path(__file__).parent
 
@@ -50,7 +46,7 @@ def folder(tmp_path_factory):
 def own_ray():
     """Ray, started once; workers find the fakes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parent)]))
+        patch.setenv("PYTHONPATH", str(HERE.parent / "helpers"))
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setenv("RAY_worker_niceness", "0")
         options = {"include_dashboard": False, "log_to_driver": False}
@@ -256,7 +252,7 @@ with RayEngine(partial(ray_models.load, folder, seconds=0.3), 1) as engine:
 def test_a_killed_driver_is_started_again(engine, make_dataset, folder, tmp_path):
     dataset = make_dataset(*(fo.Sample(str(folder / "video.mp4")) for _ in range(16)))
     (tmp_path / "driver.py").write_text(DRIVER)
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
+    env = {**os.environ, "PYTHONPATH": str(HERE.parent / "helpers")}
     env.pop("RAY_ADDRESS", None)
     command = [sys.executable, str(tmp_path / "driver.py"), dataset.name, str(tmp_path)]
     driver = subprocess.Popen(command, env=env)

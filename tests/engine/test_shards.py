@@ -1,12 +1,11 @@
 """Parts of the work that never overlap and leave nothing out."""
 
-import sys
 from collections import Counter
-from pathlib import Path
 
 import fiftyone as fo
 import pytest
 from click.testing import CliRunner
+from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,9 +13,6 @@ from fiftyone_revseg.cli import main
 from fiftyone_revseg.dataset import segment_view
 from fiftyone_revseg.engine.shards import Shard
 from fiftyone_revseg.pipeline import RevSeg
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 
 
 @given(st.sets(st.text()), st.integers(1, 9))

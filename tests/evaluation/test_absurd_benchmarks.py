@@ -2,18 +2,14 @@
 
 import json
 import struct
-import sys
 import zlib
-from pathlib import Path
 
 import pytest
+from miniatures import SIZE, write_miniature
 
 from fiftyone_revseg.evaluation.benchmarks import BrokenVideoError, open_benchmark
 from fiftyone_revseg.evaluation.benchmarks.importer import add_videos
 from fiftyone_revseg.evaluation.benchmarks.palette import read_values
-
-sys.path.insert(0, str(Path(__file__).parent))
-from miniatures import SIZE, write_miniature
 
 HUGE = "9" * 5000
 

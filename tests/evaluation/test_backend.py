@@ -2,19 +2,16 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import fiftyone as fo
 import pytest
 from fiftyone import ViewField as F
 from fiftyone.operators.executor import ExecutionContext, Executor
+from scored_samples import FRAMES, NOTHING, box, make_sample
 
 import fiftyone_revseg as revseg
+from fiftyone_revseg.dataset.expressions import Expression
 from fiftyone_revseg.evaluation.backend import load_evaluation, own_fields
-from fiftyone_revseg.evaluation.expressions import Expression
-
-sys.path.insert(0, str(Path(__file__).parent))
-from scored_samples import FRAMES, NOTHING, box, make_sample
 
 A, B = box(2, 2, 12, 12), box(16, 6, 28, 20, [0, 1, 2])
 CAT, DOG = Expression("0", "the cat", (1,), "easy"), Expression("1", "the dog", (2,), "hard")

@@ -4,10 +4,10 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from miniatures import SIZE, SPLITS, write_miniature
 from PIL import Image
 from pycocotools import mask as coco
 
@@ -18,10 +18,7 @@ from fiftyone_revseg.evaluation.benchmarks import (
     mask_dictionary,
     open_benchmark,
 )
-from fiftyone_revseg.tracking.rle import decode_masks
-
-sys.path.insert(0, str(Path(__file__).parent))
-from miniatures import SIZE, SPLITS, write_miniature
+from fiftyone_revseg.masks.rle import decode_masks
 
 
 def test_the_readers_need_no_fiftyone():

@@ -3,28 +3,24 @@
 import gc
 import json
 import re
-import sys
 from pathlib import Path
 
 import fiftyone as fo
 import numpy as np
 import pytest
+from fake_models import BoxTracker, ScriptedReasoner
 from fiftyone.core.odm import get_db_conn
+from miniatures import SIZE, SPLITS, write_miniature
 
 from fiftyone_revseg.dataset import segment_view
-from fiftyone_revseg.dataset.masks import union
+from fiftyone_revseg.dataset.expressions import expressions_of
+from fiftyone_revseg.dataset.labelled_videos import union
 from fiftyone_revseg.evaluation import benchmarks
 from fiftyone_revseg.evaluation.benchmarks import import_benchmark
-from fiftyone_revseg.evaluation.expressions import expressions_of
 from fiftyone_revseg.pipeline import RevSeg
 from fiftyone_revseg.synthetic import all_queries, make_world
-from fiftyone_revseg.synthetic.mevis import write_mevis
+from fiftyone_revseg.synthetic.mevis_layout import write_mevis
 from fiftyone_revseg.video import open_video
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parent))
-from fake_models import BoxTracker, ScriptedReasoner
-from miniatures import SIZE, SPLITS, write_miniature
 
 ALL = [(name, split) for name, splits in SPLITS.items() for split in splits]
 

@@ -1,19 +1,14 @@
 """Whole evaluations: what is scored, against what, and what counts as zero."""
 
-import sys
-from pathlib import Path
-
 import fiftyone as fo
 import numpy as np
 import pytest
+from scored_samples import FRAMES, NOTHING, box, make_sample
 
 import fiftyone_revseg as revseg
+from fiftyone_revseg.dataset.expressions import Expression
 from fiftyone_revseg.evaluation import j_and_f
-from fiftyone_revseg.evaluation.expressions import Expression
 from fiftyone_revseg.evaluation.results import Evaluation
-
-sys.path.insert(0, str(Path(__file__).parent))
-from scored_samples import FRAMES, NOTHING, box, make_sample
 
 A, B = box(2, 2, 12, 12), box(16, 6, 28, 20, [0, 1, 2])
 CAT, DOG = Expression("0", "the cat", (1,), "easy"), Expression("1", "the dog", (2,), "hard")
@@ -219,7 +214,7 @@ def test_masks_of_another_size_are_scaled(make_dataset):
 
 
 def test_several_workers_give_the_same(make_dataset, monkeypatch):
-    from fiftyone_revseg.evaluation import scoring
+    from fiftyone_revseg.measures import scoring
 
     monkeypatch.setattr(scoring, "_FRAMES_WORTH_WORKERS", 1)
     dataset = make_dataset(make_sample("a", {1: A, 2: B}, ALL, {**PERFECT, "the dog": A}))

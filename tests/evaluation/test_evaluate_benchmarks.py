@@ -1,20 +1,16 @@
 """A miniature of each benchmark: imported, predicted perfectly or not at all, and scored."""
 
 import gc
-import sys
-from pathlib import Path
 
 import fiftyone as fo
 import numpy as np
 import pytest
+from miniatures import write_miniature
+from scored_samples import detection
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.evaluation import j_and_f, report_cases
 from fiftyone_revseg.evaluation.benchmarks import import_benchmark
-
-sys.path.insert(0, str(Path(__file__).parent))
-from miniatures import write_miniature
-from scored_samples import detection
 
 ALL = ("revos", "reasonvos", "mevis", "ref-youtube-vos", "ref-davis17", "lv-vis")
 

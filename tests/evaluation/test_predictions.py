@@ -2,17 +2,14 @@
 
 import gc
 import shutil
-import sys
 import zipfile
 from pathlib import Path
 
 import fiftyone as fo
 import numpy as np
 import pytest
-from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent))
 from miniatures import SIZE, SPLITS, write_miniature
+from PIL import Image
 from png_predictions import stored_masks, write_predictions
 
 from fiftyone_revseg.evaluation.benchmarks import import_benchmark

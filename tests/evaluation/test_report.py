@@ -8,18 +8,14 @@ import shutil
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent))
 from miniatures import write_miniature
+from PIL import Image
 from png_predictions import write_predictions
 
-from fiftyone_revseg import pictures
 from fiftyone_revseg.cli import main
 from fiftyone_revseg.evaluation.benchmarks import import_benchmark
 from fiftyone_revseg.evaluation.evaluate import evaluate_view
@@ -27,6 +23,7 @@ from fiftyone_revseg.evaluation.predictions import load_predictions
 from fiftyone_revseg.evaluation.report import write_report
 from fiftyone_revseg.evaluation.report_cases import choose_cases, make_cases
 from fiftyone_revseg.evaluation.results import ExpressionScore
+from fiftyone_revseg.masks import pictures
 
 EVIL = "<script>alert(1)</script> & the *bird* | [x](y)"
 

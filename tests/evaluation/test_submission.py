@@ -4,18 +4,14 @@ import gc
 import io
 import json
 import shutil
-import sys
 import zipfile
-from pathlib import Path
 
+import fiftyone as fo
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent))
-import fiftyone as fo
 from miniatures import SIZE, write_miniature
+from PIL import Image
 from png_predictions import predicted, stored_masks, write_predictions
 
 from fiftyone_revseg.cli import main

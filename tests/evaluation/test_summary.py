@@ -3,15 +3,12 @@
 import csv
 import html
 import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
-from fiftyone_revseg.escape import printable
 from fiftyone_revseg.evaluation.davis import ObjectScore, SharedMasks, assign
 from fiftyone_revseg.evaluation.report import write_report
 from fiftyone_revseg.evaluation.results import Evaluation, ExpressionScore
@@ -23,8 +20,7 @@ from fiftyone_revseg.evaluation.summary import (
     summarize,
 )
 from fiftyone_revseg.evaluation.tables import to_markdown, to_text, write_table
-
-sys.path.insert(0, str(Path(__file__).parent))
+from fiftyone_revseg.text.escape import printable
 
 
 def score(j, f=None, kind="", video="a", **values):

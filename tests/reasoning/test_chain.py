@@ -13,7 +13,7 @@ from fiftyone_revseg.reasoning import (
     VideoFrames,
     run_chain,
 )
-from fiftyone_revseg.reasoning.images import resize_square
+from fiftyone_revseg.reasoning.resize import resize_square
 from fiftyone_revseg.types import Status
 
 SPEC = ChainSpec(frames=4, frame_size=28, key_frame_size=56)

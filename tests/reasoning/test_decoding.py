@@ -1,16 +1,11 @@
 """Nothing is read twice, and replies are those of transformers' own ``generate``."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from short_dialogues import ask, go_on, watch_tower
 
 from fiftyone_revseg.reasoning import ChainSpec, LocalReasoner
 from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
-
-sys.path.insert(0, str(Path(__file__).parent))
-from dialogues import ask, go_on, watch_tower
 
 SPECS = {
     "tiny-qwen2.5-vl": ChainSpec(frames=3, frame_size=56, key_frame_size=112, max_new_tokens=9),

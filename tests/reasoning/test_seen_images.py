@@ -1,17 +1,12 @@
 """The vision tower looks at an image once, and nothing else changes."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from short_dialogues import ask, go_on, picture, watch_tower
 
 from fiftyone_revseg.reasoning import ChainSpec, Conversation, Image, LocalReasoner, VideoFrames
 from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 from fiftyone_revseg.reasoning.seen_images import SeenImages, name_of
-
-sys.path.insert(0, str(Path(__file__).parent))
-from dialogues import ask, go_on, picture, watch_tower
 
 SPECS = {
     "tiny-qwen2.5-vl": ChainSpec(frames=3, frame_size=56, key_frame_size=112, max_new_tokens=6),

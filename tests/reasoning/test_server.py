@@ -2,18 +2,17 @@
 
 import logging
 import pickle
-import sys
 import threading
 import time
 from email.utils import formatdate
-from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_server import FakeServer, Fault, answer_with, status
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fiftyone_revseg.presets import PRESETS
+from fiftyone_revseg.models.presets import PRESETS
 from fiftyone_revseg.reasoning import (
     ChainRequest,
     ChainSpec,
@@ -35,9 +34,6 @@ from fiftyone_revseg.reasoning.serving.replies import read_reply
 from fiftyone_revseg.reasoning.serving.served import ServedModel, check_url, served_spec
 from fiftyone_revseg.synthetic import make_world
 from fiftyone_revseg.types import FrameTable, Status
-
-sys.path.insert(0, str(Path(__file__).parent))
-from fake_server import FakeServer, Fault, answer_with, status
 
 SECRET = "sk-3f9a-not-to-be-seen"
 QUICK = Backoff(retries=2, first=0.01, longest=0.02)

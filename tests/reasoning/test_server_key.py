@@ -5,13 +5,12 @@ import html
 import json
 import pickle
 import string
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from fake_server import FakeServer, Fault, status
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,9 +18,6 @@ from fiftyone_revseg.reasoning import ChainSpec, Conversation, Reply, ServerReas
 from fiftyone_revseg.reasoning.server import Backoff
 from fiftyone_revseg.reasoning.serving.secret import Secret
 from fiftyone_revseg.reasoning.serving.served import check_url, find_key, is_here
-
-sys.path.insert(0, str(Path(__file__).parent))
-from fake_server import FakeServer, Fault, status
 
 KEY = "sk-77/not+to&be-seen\"'=="
 SPEC = ChainSpec(frames=4, frame_size=28, key_frame_size=56)

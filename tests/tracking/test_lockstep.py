@@ -1,21 +1,17 @@
 """Passes side by side give what they give alone."""
 
-import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pocket_tracker import HEIGHT, WIDTH, pocket_config, pocket_tracker
 
-from fiftyone_revseg.batch_size import BatchSize
+from fiftyone_revseg.models.batch_size import BatchSize
+from fiftyone_revseg.prefetch import Feed
 from fiftyone_revseg.tracking import Sam2Tracker, track_both_ways
 from fiftyone_revseg.tracking.checkpoints import build_model
 from fiftyone_revseg.tracking.lockstep import Ended, Lockstep, Pursuit
-from fiftyone_revseg.video.prefetch import Feed
-
-sys.path.insert(0, str(Path(__file__).parent))
-from test_sam2_tracker import HEIGHT, WIDTH, pocket_config, pocket_tracker
 
 ONE = np.array([[5, 5, 30, 35]], np.float32)
 TWO = np.array([[5, 5, 30, 35], [30, 10, 55, 30]], np.float32)

@@ -6,39 +6,12 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from helper_scripts import run_script
+from pocket_tracker import BOXES, HEIGHT, WIDTH, noise, pocket_tracker
 
-from fiftyone_revseg.tracking import Sam2Tracker, decode_masks
-from fiftyone_revseg.tracking.checkpoints import EMBEDDED, build_model, read_config
+from fiftyone_revseg.tracking import decode_masks
 from fiftyone_revseg.tracking.memory import Memory, encode_frames, track_frame
 from fiftyone_revseg.tracking.preprocess import to_prompt
-
-NANO = EMBEDDED / "sam2-nano" / "config.yaml"
-WIDTH, HEIGHT = 60, 40
-BOXES = np.array([[5, 5, 30, 35], [30, 10, 55, 30]], np.float32)
-
-
-def pocket_config() -> dict:
-    """Nano at 64 pixels, quick enough for thousands of frames."""
-    config = read_config(NANO)
-    config["image_size"] = 64
-    config["image_encoder"]["trunk"] |= {"window_spec": [8, 4, 4, 2]}
-    for attention in ("self_attention", "cross_attention"):
-        config["memory_attention"]["layer"][attention]["feat_sizes"] = [4, 4]
-    return config
-
-
-def pocket_tracker(object_score: float = 50.0, **options) -> Sam2Tracker:
-    """Random weights that always (or never) see the object."""
-    torch.manual_seed(0)
-    model = build_model(pocket_config())
-    with torch.no_grad():
-        model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(object_score)
-    return Sam2Tracker(model, device="cpu", **options)
-
-
-def noise(count: int, start: int = 0):
-    for k in range(start, start + count):
-        yield k, np.random.default_rng(k).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
 
 
 def test_every_frame_is_answered_in_order_at_source_size():
@@ -225,16 +198,13 @@ def test_bfloat16_is_close_to_full_precision():
 
 
 PEAK = """
-import importlib.util, sys
+import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-spec = importlib.util.spec_from_file_location("pocket", sys.argv[1])
-pocket = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(pocket)
-tracker = pocket.pocket_tracker()
-rles = [f.rles for f in tracker.track(pocket.noise(int(sys.argv[2])), pocket.BOXES)]
-assert len(rles) == int(sys.argv[2])
+import pocket_tracker as pocket
+rles = [f.rles for f in pocket.pocket_tracker().track(pocket.noise(int(sys.argv[1])), pocket.BOXES)]
+assert len(rles) == int(sys.argv[1])
 # What resource.getrusage counts, too, is what the process had that started this one
 print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 """
@@ -243,8 +213,7 @@ print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 @pytest.mark.slow
 def test_peak_memory_does_not_depend_on_the_videos_length():
     def peak(frames: int) -> int:
-        command = [sys.executable, "-c", PEAK, __file__, str(frames)]
-        return int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+        return int(run_script(PEAK, frames))
 
     assert peak(2000) < 1.1 * peak(200)
 

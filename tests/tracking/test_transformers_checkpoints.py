@@ -2,21 +2,18 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_trackers import KINDS, tiny_model
 
 from fiftyone_revseg.tracking import CheckpointError, Sam2Tracker, TransformersTracker, load_tracker
 from fiftyone_revseg.tracking.checkpoints import EMBEDDED, build_model, read_config
 from fiftyone_revseg.tracking.convert import to_transformers
 from fiftyone_revseg.tracking.transformers_checkpoints import find_files, is_transformers
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_trackers import KINDS, tiny_model
 
 NANO = EMBEDDED / "sam2-nano"
 BOXES = np.array([[5, 5, 30, 35], [30, 10, 55, 30]], np.float32)

@@ -1,17 +1,19 @@
 """transformers' SAM2, EdgeTAM and SAM3's tracker behind the seam."""
 
-import subprocess
 import sys
 import threading
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from helper_scripts import run_script
+from pocket_tracker import BOXES, HEIGHT, WIDTH, noise
+from rendered_worlds import Rendered, first_world, moving
+from tiny_trackers import KINDS, SIDE, tiny_model
 
-from fiftyone_revseg.evaluation import j_and_f
+from fiftyone_revseg.measures import j_and_f
 from fiftyone_revseg.tracking import (
     Sam2Tracker,
     Tracker,
@@ -24,18 +26,6 @@ from fiftyone_revseg.tracking.convert import to_transformers
 from fiftyone_revseg.tracking.memory import Memory
 from fiftyone_revseg.tracking.preprocess import to_model_images, to_prompt
 from fiftyone_revseg.tracking.streaming import Stream, encode_frames
-
-sys.path.insert(0, str(Path(__file__).parent))
-from test_nano import Rendered, first_world, moving
-from tiny_trackers import KINDS, SIDE, tiny_model
-
-WIDTH, HEIGHT = 60, 40
-BOXES = np.array([[5, 5, 30, 35], [30, 10, 55, 30]], np.float32)
-
-
-def noise(count: int, start: int = 0):
-    for k in range(start, start + count):
-        yield k, np.random.default_rng(k).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -277,14 +267,14 @@ def test_bfloat16_is_close_to_full_precision(kind):
 
 PEAK = """
 import sys
-sys.path.insert(0, sys.argv[1])
 import torch
 from pathlib import Path
 torch.set_num_threads(1)
-import test_transformers_tracker as tests
+from fiftyone_revseg.tracking import TransformersTracker
+from pocket_tracker import BOXES, noise
 from tiny_trackers import tiny_model
-tracker = tests.TransformersTracker(tiny_model("sam2_video"), device="cpu")
-for found in tracker.track(tests.noise(int(sys.argv[2])), tests.BOXES[:1]):
+tracker = TransformersTracker(tiny_model("sam2_video"), device="cpu")
+for found in tracker.track(noise(int(sys.argv[1])), BOXES[:1]):
     pass
 # What resource.getrusage counts, too, is what the process had that started this one
 print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
@@ -292,10 +282,9 @@ print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 
 
 @pytest.mark.slow
-def test_peak_memory_does_not_depend_on_the_videos_length(request):
+def test_peak_memory_does_not_depend_on_the_videos_length():
     def peak(frames: int) -> int:
-        command = [sys.executable, "-c", PEAK, str(request.path.parent), str(frames)]
-        return int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+        return int(run_script(PEAK, frames))
 
     assert peak(1000) < 1.1 * peak(100)
 

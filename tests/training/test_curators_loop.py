@@ -7,10 +7,10 @@ import pytest
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.dataset.compare import compare_fields
-from fiftyone_revseg.dataset.train import train_view
+from fiftyone_revseg.dataset.training import train_view
 from fiftyone_revseg.dataset.training_runs import list_training_runs
 from fiftyone_revseg.evaluation.evaluate import evaluate_view
-from fiftyone_revseg.pictures import write_video
+from fiftyone_revseg.masks.pictures import write_video
 from fiftyone_revseg.synthetic import make_world
 from fiftyone_revseg.synthetic.queries import pick_queries
 from fiftyone_revseg.training import GrpoConfig

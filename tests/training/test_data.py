@@ -4,7 +4,7 @@ import fiftyone as fo
 import numpy as np
 import pytest
 
-from fiftyone_revseg.evaluation.expressions import Expression, expression_values
+from fiftyone_revseg.dataset.expressions import Expression, expression_values
 from fiftyone_revseg.synthetic import KINDS, make_dataset, write_video
 from fiftyone_revseg.training.data import VideoRow, WorldRow, view_rows, world_rows
 

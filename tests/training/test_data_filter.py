@@ -1,17 +1,12 @@
 """The data filter's measure: which starts, which frames count, and masks that are early or late."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from fake_models import BoxTracker
 
 from fiftyone_revseg.synthetic import make_world
 from fiftyone_revseg.tracking import FrameMasks, Sam2Tracker, encode_masks
 from fiftyone_revseg.training.data_filter import measure_video
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_models import BoxTracker
 
 SIZE = WIDTH, HEIGHT = 40, 30
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fiftyone_revseg.presets import PRESETS
+from fiftyone_revseg.models.presets import PRESETS
 from fiftyone_revseg.reasoning import ChainRequest, ChainSpec, LocalReasoner
 from fiftyone_revseg.reasoning.backend import Conversation, Image
 from fiftyone_revseg.training.data import Scene, WorldRow

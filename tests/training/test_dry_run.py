@@ -2,19 +2,16 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from full_size_configs import QWEN2_5_VL_7B
 
 from fiftyone_revseg.reasoning import ChainSpec
 from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 from fiftyone_revseg.training import GrpoConfig
 from fiftyone_revseg.training.data import world_rows
 from fiftyone_revseg.training.dry_run import Launch, dry_run, read_launch
-
-sys.path.insert(0, str(Path(__file__).parent))
-from full_size import QWEN2_5_VL_7B
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "grpo_7b_8gpus"
 PAPER = {"prompts": 128, "rollouts": 8, "batch": 1, "learning_rate": 1e-6, "beta": 1e-3}

@@ -1,19 +1,15 @@
 """Interlaced pictures coded as two fields count once, in whatever packets they come."""
 
 import random
-import sys
-from pathlib import Path
 
 import av
+import field_coding
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fiftyone_revseg.video import open_video
 from fiftyone_revseg.video.h264 import H264Packets
-
-sys.path.insert(0, str(Path(__file__).parent))
-import field_coding
 
 COUNT = 26
 CODINGS = {

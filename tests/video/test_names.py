@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from fiftyone_revseg.pictures import write_video
+from fiftyone_revseg.masks.pictures import write_video
 from fiftyone_revseg.video import open_video
 
 NAMES = ["2024-05-01T10:20:30.mp4", "-i.mp4", "concat:a|b.mp4", "pipe:0", "http:x.mp4", "50%.mp4"]

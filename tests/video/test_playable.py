@@ -1,14 +1,11 @@
 """Copies that play at a constant rate: every frame once, in its order, as it is shown."""
 
-import sys
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from timed_videos import encode, read
 
 from fiftyone_revseg.video import VideoError, check_playable, open_video, write_playable

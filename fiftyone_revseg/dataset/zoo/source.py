@@ -9,8 +9,8 @@ import fiftyone as fo
 import fiftyone.operators.types as types
 
 from fiftyone_revseg.files import write_json
-from fiftyone_revseg.hub import download, is_on_disk
-from fiftyone_revseg.presets import PRESETS, Preset, resolve
+from fiftyone_revseg.models.hub import download, is_on_disk
+from fiftyone_revseg.models.presets import PRESETS, Preset, resolve
 
 #: The field that is asked when neither a query nor a field is named, which the command line of
 #: FiftyOne cannot do
@@ -33,7 +33,8 @@ def download_model(model_name: str, model_path: str) -> None:
 
     Raises:
         ValueError: if there is no such preset
-        fiftyone_revseg.hub.DownloadError: if the weights are missing and cannot be downloaded
+        fiftyone_revseg.models.hub.DownloadError: if the weights are missing and cannot be
+            downloaded
     """
     preset = resolve(model_name)
     for weights in preset.weights:

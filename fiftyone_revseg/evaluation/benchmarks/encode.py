@@ -10,7 +10,7 @@ import numpy as np
 
 from fiftyone_revseg.evaluation.benchmarks.layout import BenchmarkVideo, BrokenVideoError
 from fiftyone_revseg.files import remove_leftovers, replacing
-from fiftyone_revseg.names import safe_name
+from fiftyone_revseg.files.names import safe_name
 from fiftyone_revseg.video.images import DEFAULT_FPS
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def encode_video(video: BenchmarkVideo, directory: str | Path) -> str:
     Raises:
         BrokenVideoError: if an image cannot be read, or one has an odd side
     """
-    from fiftyone_revseg.pictures import write_video
+    from fiftyone_revseg.masks.pictures import write_video
     from fiftyone_revseg.video import VideoError, open_video
 
     if video.size[0] % 2 or video.size[1] % 2:

@@ -147,7 +147,7 @@ def add_videos(
     tags: list[str] | None = None,
 ) -> ImportSummary:
     """Adds the videos of a benchmark that a dataset does not have yet, see above."""
-    from fiftyone_revseg.dataset.masks import with_progress
+    from fiftyone_revseg.dataset.labelled_videos import with_progress
 
     names = benchmark.names()[:max_videos]
     declare_benchmark_fields(dataset, benchmark)
@@ -191,7 +191,7 @@ def _read(benchmark: Benchmark, names: list[str]) -> Iterator[BenchmarkVideo | _
 
 def _about(name: str, error: Exception) -> str:
     """Says what is wrong with a video, in words that name it."""
-    from fiftyone_revseg.dataset.masks import reason_of
+    from fiftyone_revseg.dataset.labelled_videos import reason_of
 
     reason = reason_of(error)
     return reason if isinstance(error, BrokenVideoError) else f"Video '{name}': {reason}"

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from fiftyone_revseg.evaluation.expressions import Expression
-from fiftyone_revseg.names import inside, is_component
-from fiftyone_revseg.tracking.rle import RLE
+from fiftyone_revseg.dataset.expressions import Expression
+from fiftyone_revseg.files.names import inside, is_component
+from fiftyone_revseg.masks.rle import RLE
 
 IMAGES = "JPEGImages"
 META = "meta_expressions.json"

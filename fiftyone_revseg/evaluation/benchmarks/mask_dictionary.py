@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fiftyone_revseg.dataset.expressions import Expression
 from fiftyone_revseg.evaluation.benchmarks.layout import (
     TOLERANT,
     Benchmark,
@@ -24,9 +25,8 @@ from fiftyone_revseg.evaluation.benchmarks.layout import (
     reading_json,
     text_of,
 )
-from fiftyone_revseg.evaluation.bit_masks import checked_runs
-from fiftyone_revseg.evaluation.expressions import Expression
-from fiftyone_revseg.tracking.rle import RLE
+from fiftyone_revseg.masks.rle import RLE
+from fiftyone_revseg.measures.bit_masks import checked_runs
 
 MASKS = "mask_dict.json"
 _BLOCK = 16 * 2**20  # bytes that are parsed at a time

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fiftyone_revseg.dataset.expressions import Expression
 from fiftyone_revseg.evaluation.benchmarks.layout import (
     IMAGES,
     META,
@@ -21,8 +22,7 @@ from fiftyone_revseg.evaluation.benchmarks.layout import (
     subfolders,
     text_of,
 )
-from fiftyone_revseg.evaluation.expressions import Expression
-from fiftyone_revseg.tracking.rle import encode_masks
+from fiftyone_revseg.masks.rle import encode_masks
 
 ANNOTATIONS = "Annotations"
 _CATEGORIES = "meta.json"

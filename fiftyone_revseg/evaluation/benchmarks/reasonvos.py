@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from fiftyone_revseg.dataset.expressions import Expression
 from fiftyone_revseg.evaluation.benchmarks.layout import (
     IMAGES,
     META,
@@ -18,9 +19,8 @@ from fiftyone_revseg.evaluation.benchmarks.layout import (
     text_of,
 )
 from fiftyone_revseg.evaluation.benchmarks.palette import ANNOTATIONS, read_values
-from fiftyone_revseg.evaluation.expressions import Expression
-from fiftyone_revseg.names import is_component, is_junk
-from fiftyone_revseg.tracking.rle import encode_masks
+from fiftyone_revseg.files.names import is_component, is_junk
+from fiftyone_revseg.masks.rle import encode_masks
 
 
 class ReasonVos(Benchmark):

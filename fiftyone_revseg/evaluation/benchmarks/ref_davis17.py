@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from fiftyone_revseg.dataset.expressions import Expression
 from fiftyone_revseg.evaluation.benchmarks.layout import (
     IMAGES,
     META,
@@ -12,7 +13,6 @@ from fiftyone_revseg.evaluation.benchmarks.layout import (
     LayoutError,
 )
 from fiftyone_revseg.evaluation.benchmarks.palette import ANNOTATIONS, PaletteBenchmark
-from fiftyone_revseg.evaluation.expressions import Expression
 
 ANNOTATORS = 4
 #: what an annotator had seen: two people, each after the first frame and after the whole video

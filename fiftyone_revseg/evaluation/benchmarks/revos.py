@@ -13,7 +13,7 @@ from fiftyone_revseg.evaluation.benchmarks.mask_dictionary import (
     JsonEntries,
     MaskDictionaryBenchmark,
 )
-from fiftyone_revseg.tracking.rle import RLE
+from fiftyone_revseg.masks.rle import RLE
 
 FOREGROUND = "mask_dict_foreground.json"
 KINDS = ("referring", "reasoning", "no_target")  # by ``type_id``

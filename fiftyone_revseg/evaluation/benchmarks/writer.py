@@ -15,9 +15,9 @@ import numpy as np
 from bson import Binary, ObjectId
 from pymongo import UpdateOne
 
+from fiftyone_revseg.dataset.expressions import EXPRESSIONS, QUERIES, expression_values
 from fiftyone_revseg.evaluation.benchmarks.layout import Benchmark, BenchmarkVideo, FrameTruth
-from fiftyone_revseg.evaluation.expressions import EXPRESSIONS, QUERIES, expression_values
-from fiftyone_revseg.tracking.rle import RLE
+from fiftyone_revseg.masks.rle import RLE
 from fiftyone_revseg.video.images import DEFAULT_FPS
 
 GROUND_TRUTH = "ground_truth"

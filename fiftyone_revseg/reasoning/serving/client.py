@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from fiftyone_revseg.escape import one_line
-
-from .backoff import Backoff, retry_after
-from .body_limit import AnswerTooLargeError, limit_body
-from .event_loop import LoopThread
-from .secret import Secret
-from .served import KEY_NAME, is_here
+from fiftyone_revseg.reasoning.serving.backoff import Backoff, retry_after
+from fiftyone_revseg.reasoning.serving.body_limit import AnswerTooLargeError, limit_body
+from fiftyone_revseg.reasoning.serving.event_loop import LoopThread
+from fiftyone_revseg.reasoning.serving.secret import Secret
+from fiftyone_revseg.reasoning.serving.served import KEY_NAME, is_here
+from fiftyone_revseg.text.escape import one_line
 
 logger = logging.getLogger(__name__)
 

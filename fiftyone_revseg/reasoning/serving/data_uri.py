@@ -7,7 +7,7 @@ import io
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from ..backend import Image
+from fiftyone_revseg.reasoning.backend import Image
 
 _FORMATS = ("jpeg", "png")
 

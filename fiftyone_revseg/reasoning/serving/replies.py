@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..backend import Reply
-from ..regions import OPENED_THOUGHT, is_marked_answer
-from .served import ServedModel, ServerError
+from fiftyone_revseg.reasoning.backend import Reply
+from fiftyone_revseg.reasoning.regions import OPENED_THOUGHT, is_marked_answer
+from fiftyone_revseg.reasoning.serving.served import ServedModel, ServerError
 
 _THOUGHTS = ("reasoning", "reasoning_content")  # how servers call a thought
 

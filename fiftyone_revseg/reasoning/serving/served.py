@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from fiftyone_revseg.escape import one_line
-from fiftyone_revseg.presets import PRESETS
-
-from ..spec import ChainSpec, complete_settings, read_settings
-from .secret import Secret
+from fiftyone_revseg.models.presets import PRESETS
+from fiftyone_revseg.reasoning.serving.secret import Secret
+from fiftyone_revseg.reasoning.spec import ChainSpec, complete_settings, read_settings
+from fiftyone_revseg.text.escape import one_line
 
 #: The environment variable, and the secret of the plugin, that holds a server's key
 KEY_NAME = "REVSEG_SERVER_KEY"
@@ -165,7 +164,7 @@ def served_spec(
 
 
 def _known_spec(model: ServedModel, settings: Mapping[str, Any]) -> ChainSpec:
-    from ..local import checkpoint_spec
+    from fiftyone_revseg.reasoning.local import checkpoint_spec
 
     names = [name for name in (model.root, model.id) if name]
     for name in names:

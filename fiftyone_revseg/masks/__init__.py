@@ -1,0 +1,1 @@
+"""Masks and boxes as values: run lengths, tracks through a video, pictures of them."""

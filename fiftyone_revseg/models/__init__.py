@@ -1,0 +1,1 @@
+"""Models by name: presets, where their weights are, what they may ask for, and where they run."""

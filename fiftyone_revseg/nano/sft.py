@@ -1,0 +1,302 @@
+"""Supervised fine-tuning of the embedded VLM on the synthetic world.
+
+Three stages. The first shows single frames: where each body is, in words. The second shows whole
+two-turn dialogues over videos. In the third the vision tower rests, and most steps are text alone:
+which object fits a question follows from what was seen, without a picture.
+
+Beside the words, small heads that are thrown away afterwards ask every visual token what it sees
+(a body or not, its color, shape and box): that gives the vision tower something to learn from at
+every pixel, long before the words carry any signal.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fiftyone_revseg.nano import vlm as nano_vlm
+from fiftyone_revseg.nano.batches import collate
+from fiftyone_revseg.nano.dialogues import DialogueMaker, Example
+from fiftyone_revseg.nano.losses import Losses, dense_heads
+from fiftyone_revseg.reasoning.spec import ChainSpec
+from fiftyone_revseg.synthetic.queries import pick_queries
+from fiftyone_revseg.synthetic.shapes import COLORS, SHAPES
+from fiftyone_revseg.synthetic.world import make_world
+from fiftyone_revseg.training.run_folder import RunFolder
+from fiftyone_revseg.training.saved_states import replacing_checkpoint
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
+
+NANO_SPEC = ChainSpec(
+    frames=nano_vlm.FRAMES,
+    frame_size=nano_vlm.FRAME_SIZE,
+    key_frame_size=nano_vlm.KEY_FRAME_SIZE,
+    box_convention="relative-1000",
+    prompts=nano_vlm.PROMPTS,
+    max_new_tokens=256,
+)
+
+
+@dataclass(frozen=True)
+class SftConfig:
+    """Settings of a run.
+
+    Attributes:
+        seed: fixes the weights' start and the order of the worlds
+        image_steps: steps on single frames
+        chain_steps: steps on whole dialogues
+        word_steps: steps with the vision tower at rest, four of five on text alone
+        image_batch: frames a step in the first stage
+        chain_batch: videos a step in the second stage
+        questions: questions a video
+        learning_rate: at its height
+        dense_weight: weight of the heads' losses
+        threads: of the CPU; the worlds are made in one more process
+    """
+
+    seed: int = 0
+    image_steps: int = 450
+    chain_steps: int = 1050
+    word_steps: int = 360
+    image_batch: int = 14
+    chain_batch: int = 10
+    questions: int = 6
+    learning_rate: float = 2e-3
+    dense_weight: float = 1.0
+    threads: int = 1
+
+    @property
+    def steps(self) -> int:
+        """All steps of the run."""
+        return self.seeing_steps + self.word_steps
+
+    @property
+    def seeing_steps(self) -> int:
+        """The steps in which the vision tower learns."""
+        return self.image_steps + self.chain_steps
+
+
+def train_sft(out: str | Path, config: SftConfig | None = None, resume: bool = True) -> Path:
+    """Trains the embedded VLM from random weights.
+
+    Args:
+        out: the run's folder: ``state.pt`` to resume from, ``curves.csv`` and ``curves.png``, and
+            ``checkpoint/``, the model in the ordinary format
+        config: the settings
+        resume: whether to go on from a saved state
+
+    Returns:
+        the path of the checkpoint
+    """
+    import torch
+
+    config = config or SftConfig()
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    run = RunFolder(out, config.steps)
+    checkpoint = run.directory / "checkpoint"
+    tokenizer = (_tokenizer(checkpoint) if resume else None) or nano_vlm.build_tokenizer(corpus())
+    processor = nano_vlm.build_processor(tokenizer)
+    model = nano_vlm.build_model(tokenizer, config.seed).to(device)
+    heads = dense_heads(model).to(device)
+    # For short sequences on a CPU in bf16 the plain kernel beats the fused one.
+    model.set_attn_implementation({"vision_config": "eager", "text_config": "sdpa"})
+    optimizers = _optimizers(model, heads, config)
+    step = 0
+    state = run.load() if resume else None
+    if state is not None:
+        _same_run(out, state["config"], asdict(config))
+        model.load_state_dict(state["model"])
+        heads.load_state_dict(state["heads"])
+        for optimizer, saved_state in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved_state)
+        step = state["step"]
+    losses = Losses(tokenizer, model, heads)
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+
+    def keep() -> None:
+        run.save(
+            {
+                "config": asdict(config),
+                "step": step,
+                "model": model.state_dict(),
+                "heads": heads.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+            }
+        )
+        save_checkpoint(checkpoint, model, processor)
+        run.plot()
+
+    model.train()
+    kept = time.monotonic()
+    try:
+        for batch in _batches(config, tokenizer, step):
+            for group in groups:
+                group["lr"] = group["gain"] * learning_rate(config, step)
+            seeing = step < config.seeing_steps
+            model.model.visual.requires_grad_(seeing)
+            with torch.autocast(device, dtype=torch.bfloat16):
+                parts = losses({name: value.to(device) for name, value in batch.items()})
+            loss = parts["words"] + (config.dense_weight * parts["dense"] if seeing else 0)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], 1.0)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            step += 1
+            run.log(step, {name: float(value.detach()) for name, value in parts.items()})
+            if step < config.steps and time.monotonic() - kept > 180:
+                keep()
+                kept = time.monotonic()
+    finally:  # an interrupted run loses nothing either
+        keep()
+    return checkpoint
+
+
+def _tokenizer(checkpoint: Path) -> PreTrainedTokenizerFast | None:
+    """That of an earlier run; None where there is none, or it is damaged. A new one is the same."""
+    from transformers import PreTrainedTokenizerFast
+
+    try:
+        return PreTrainedTokenizerFast.from_pretrained(checkpoint) if checkpoint.is_dir() else None
+    except Exception:  # each file of it has errors of its own
+        return None
+
+
+def _same_run(out: str | Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Only the length and the threads of a run may change when it is resumed."""
+    changed = [
+        name
+        for name in asked
+        if saved.get(name) != asked[name] and name not in ("word_steps", "threads")
+    ]
+    if changed:
+        raise ValueError(
+            f"The run in '{out}' was made with other settings ({', '.join(changed)}); "
+            "choose another folder, or the same settings"
+        )
+
+
+def save_checkpoint(
+    directory: Path, model: Qwen3VLForConditionalGeneration, processor: Any
+) -> None:
+    """Writes model, tokenizer, processor and ``revseg.json`` in the ordinary formats, in bf16."""
+    import torch
+
+    weights = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
+    with replacing_checkpoint(directory) as partial:
+        model.save_pretrained(partial, state_dict=weights)
+        processor.save_pretrained(partial)
+        NANO_SPEC.save(partial)
+
+
+def corpus() -> Iterator[str]:
+    """Texts from which the tokenizer learns its word pieces; the same ones every time."""
+    boxes = (
+        '[{"bbox_2d": [1, 2, 3, 4], "label": "red circle"}, {"bbox_2d": [1, 2, 3, 4], "label": "'
+    )
+    answer = json.dumps([{"frame_idx": 1, "object description": "blue star"}] * 2)
+    for seed in range(300):
+        for query in pick_queries(make_world(seed), 6):
+            for opening in ("Find ", "Detect ", "show me ", "where is ", "segment ", "track "):
+                yield opening + query.text
+            yield query.text
+            yield f"<think>{query.thought}</think> <answer>{answer}</answer>"
+            yield boxes
+    for color in COLORS:
+        for shape in SHAPES:
+            yield f'"label": "{color} {shape}"'
+            yield f"Detect {color} {shape}"
+            yield f"The {color} {shape} is there. So the {color} {shape} fits."
+    yield "Detect all objects"
+
+
+def learning_rate(config: SftConfig, step: int) -> float:
+    """Warm-up, constant, and over the last 60 % linearly down; for the words once more, lower."""
+    words = step >= config.seeing_steps
+    steps = config.word_steps if words else config.seeing_steps
+    step -= config.seeing_steps if words else 0
+    warm = (step + 1) / (20 if words else 100)
+    left = (steps - step) / ((0.9 if words else 0.6) * steps)
+    height = config.learning_rate * (0.5 if words else 1.0)
+    return height * min(warm, 1.0, 0.02 + 0.98 * left)
+
+
+def _optimizers(model: Any, heads: Any, config: SftConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the blocks, AdamW for all else."""
+    import torch
+
+    named = [*model.named_parameters(), *heads.named_parameters()]
+    blocks = [
+        p
+        for name, p in named
+        if p.ndim == 2 and "embed" not in name and not name.startswith(tuple(heads))
+    ]
+    inside = {id(p) for p in blocks}
+    matrices = [p for _, p in named if p.ndim >= 2 and id(p) not in inside]
+    vectors = [p for _, p in named if p.ndim < 2]
+    adamw = torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": 0.05, "gain": 1.0},
+            {"params": vectors, "weight_decay": 0.0, "gain": 1.0},
+        ],
+        lr=config.learning_rate,
+        betas=(0.9, 0.98),
+    )
+    muon = torch.optim.Muon(
+        [{"params": blocks, "gain": 3.0}], weight_decay=0.02, adjust_lr_fn="match_rms_adamw"
+    )
+    return [muon, adamw]
+
+
+def _batches(
+    config: SftConfig, tokenizer: PreTrainedTokenizerFast, start: int
+) -> Iterator[dict[str, torch.Tensor]]:
+    """The batches from a step on, made in a process of their own."""
+    import torch
+
+    class Batches(torch.utils.data.IterableDataset):
+        def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+            torch.set_num_threads(1)
+            side = nano_vlm.PATCH * nano_vlm.MERGE
+            maker = DialogueMaker(tokenizer, NANO_SPEC, side)
+            for step in range(start, config.steps):
+                yield collate(_examples(config, maker, step))
+
+    loader = torch.utils.data.DataLoader(
+        Batches(), batch_size=None, num_workers=1, prefetch_factor=4
+    )
+    yield from loader
+
+
+def _examples(config: SftConfig, maker: DialogueMaker, step: int) -> list[Example]:
+    early, last = step < config.image_steps, step >= config.seeing_steps
+    images = early or (step % 4 == 0 and not last)  # the second stage keeps the first one fresh
+    side, size = NANO_SPEC.key_frame_size, config.image_batch if images else config.chain_batch
+    if last and step % 5:  # text alone: cheap
+        size = 4 * config.chain_batch
+    if early and step % 3:  # small frames cost a quarter, so most of the first stage is on them
+        side, size = NANO_SPEC.frame_size, int(2.5 * config.image_batch)
+    examples = []
+    for i in range(size):
+        # Disjoint seeds for the two stages, and for runs with other seeds.
+        number = (config.seed << 28) + (step << 6) + i
+        world, rng = make_world(number), np.random.default_rng([number, 1])
+        if last and step % 5:
+            examples.append(maker.logic(world, rng, questions=3))
+            continue
+        examples.append(
+            maker.grounding(world, rng, side)
+            if images
+            else maker.chains(world, rng, config.questions)
+        )
+    return examples

@@ -1,0 +1,1 @@
+"""Text from outside, and what it may do where it is shown."""
