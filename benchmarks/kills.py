@@ -44,7 +44,7 @@ class Server:
     """A database server of its own, which can be killed."""
 
     def __init__(self, folder: Path):
-        from fiftyone_revseg.cli.checks import find_mongod
+        from fiftyone_revseg.cli.doctor import find_mongod
 
         folder.mkdir(parents=True)
         with socket.socket() as s:

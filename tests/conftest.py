@@ -16,7 +16,7 @@ import uuid
 
 import pytest
 
-from fiftyone_revseg.cli.checks import find_mongod
+from fiftyone_revseg.cli.doctor import find_mongod
 
 os.environ["FIFTYONE_DO_NOT_TRACK"] = "true"
 os.environ["FIFTYONE_SHOW_PROGRESS_BARS"] = "false"

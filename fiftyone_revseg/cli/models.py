@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fiftyone_revseg.cli.output import echo
+from fiftyone_revseg.cli.output import echo, in_columns
 from fiftyone_revseg.files import to_json
 from fiftyone_revseg.models.presets import PRESETS, Preset
 
@@ -58,14 +58,11 @@ def models(as_json, register, add, tracker, forget) -> None:
         return
 
     header = ("MODEL", "SIZE", "LICENCE", "GPU MEMORY", "ON DISK")
-    table = [header, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in table) for column in range(len(header))]
-    for position, line in enumerate(table):
-        cells = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        echo(cells.rstrip(), bold=position == 0)
-        if position:
-            row = rows[position - 1]
-            echo(f"  {row['description']}" + (f" In {row['folder']}" if row["own"] else ""))
+    lines, _ = in_columns([header, *map(_cells, rows)])
+    echo(lines[0], bold=True)
+    for row, line in zip(rows, lines[1:], strict=True):
+        echo(line)
+        echo(f"  {row['description']}" + (f" In {row['folder']}" if row["own"] else ""))
 
 
 def describe(name: str, preset: Preset) -> dict[str, Any]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from fiftyone_revseg.cli.output import echo
+
+if TYPE_CHECKING:
+    from fiftyone_revseg.dataset.playback_fields import PlaybackSummary
 
 
 @click.command(short_help="Make copies of videos that the FiftyOne App plays right.")
@@ -67,3 +72,47 @@ def playable(dataset_name, view, output_dir, everything, undo) -> None:
     if summary.failures:
         count = sum(len(ids) for ids in summary.failures.values())
         raise click.ClickException(f"{count} of {summary.total} could not be changed")
+
+
+def say_how_it_plays(dataset_name: str, view: str | None) -> None:
+    """Says which videos of a dataset the App plays wrongly, for ``revseg doctor DATASET``.
+
+    Raises:
+        click.ClickException: if there are such videos
+    """
+    from fiftyone_revseg.cli.datasets import open_view
+
+    # Before anything else imports FiftyOne, see there
+    samples = open_view(dataset_name, view)
+
+    from fiftyone_revseg.cli.bars import RunBars
+    from fiftyone_revseg.dataset.playback_fields import mark_playback
+
+    try:
+        with RunBars("Looking") as bars:
+            found = mark_playback(samples, bars)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("nothing was written") from None
+    for line in _lines(found):
+        echo(line)
+    if found.problems or found.unreadable:
+        count = len(found.problems) + len(found.unreadable)
+        what = "video has" if count == 1 else "videos have"
+        advice = f": revseg playable {dataset_name} makes copies" if found.problems else ""
+        raise click.ClickException(f"{count} of {found.total} {what} a problem{advice}")
+    echo(f"The App plays {found.total} of {found.total} videos right.")
+
+
+def _lines(found: PlaybackSummary) -> list[str]:
+    lines = [f"{found.names[i]}: {problem}" for i, problem in found.problems.items()]
+    lines += [f"{name}: {reason}" for name, reason in found.unreadable.items()]
+    if found.rounded:
+        others = len(found.rounded) - 1
+        more = f" and {others} more" if others else ""
+        lines.append(
+            f"{found.rounded[0]}{more}: right, but for times that are rounded: where a frame is"
+            " sought, the App may show the picture before it"
+        )
+    return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from fiftyone_revseg.cli import demo_dataset as demo
 from fiftyone_revseg.cli import main
+
+# The package names the command like its module
+demo = importlib.import_module("fiftyone_revseg.cli.demo")
 
 SQUARE = (8, 20, 24, 36)  # in a 64 x 48 video
 

@@ -11,7 +11,7 @@ import numpy as np
 import pymongo
 import pytest
 
-from fiftyone_revseg.cli.checks import find_mongod
+from fiftyone_revseg.cli.doctor import find_mongod
 from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.masks.pictures import write_video
 
