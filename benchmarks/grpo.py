@@ -86,7 +86,7 @@ def train(out: Path, runs: Sequence[tuple[str, int]], rows: int, **changes: Any)
         print(f"{run.name}: from step {at} to {config.steps}")
         try:
             if variant == "direct":
-                from fiftyone_revseg.training.direct import DirectTask
+                from direct import DirectTask
 
                 train_grpo(learned, run, config, task_type=DirectTask)
             else:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from direct import direct_turn, read_direct
 from tqdm import tqdm
 
 from fiftyone_revseg.files import write_json
@@ -23,7 +24,6 @@ from fiftyone_revseg.reasoning import ChainRequest, LocalReasoner, run_chain
 from fiftyone_revseg.reasoning.parse import ParseError
 from fiftyone_revseg.synthetic import KINDS
 from fiftyone_revseg.training.data import Scene, WorldRow, world_rows
-from fiftyone_revseg.training.direct import direct_turn, read_direct
 from fiftyone_revseg.types import Status
 
 FIRST_SEED = 5000  # of the test split, which nothing was trained on

@@ -18,9 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
-
-from fiftyone_revseg.nano.chain_report import (
+from chain_report import (
     MEASURES,
     Case,
     Question,
@@ -28,6 +26,8 @@ from fiftyone_revseg.nano.chain_report import (
     summarize,
     to_markdown,
 )
+from tqdm import tqdm
+
 from fiftyone_revseg.pipeline import load_pipeline
 from fiftyone_revseg.synthetic import render
 from fiftyone_revseg.tracking import decode_masks

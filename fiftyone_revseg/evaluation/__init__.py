@@ -9,7 +9,7 @@ The modules, in the order in which data flows:
   and ``parallel`` (the same, quickly)
 * what comes of it: ``results``, ``summary``, ``tables``, ``report*``, and in FiftyOne ``backend*``
 * for servers: ``submission*``
-* all of it in one call: ``benchmark_run``; and of the nano models, part by part: ``chain``
+* all of it in one call: ``benchmark_run``
 
 What needs FiftyOne is imported when it is first used.
 """

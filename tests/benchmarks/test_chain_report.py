@@ -1,12 +1,12 @@
 """The table of figures, on a video with known truth and models that err in known ways."""
 
+import chain_report as chain
 import numpy as np
 import pytest
+from chain_report import Case, Question, evaluate_chain, summarize, to_markdown
 from fake_models import BoxTracker, ScriptedReasoner, write_video
 
 from fiftyone_revseg.measures import j_and_f
-from fiftyone_revseg.nano import chain_report as chain
-from fiftyone_revseg.nano.chain_report import Case, Question, evaluate_chain, summarize, to_markdown
 from fiftyone_revseg.pipeline import RevSeg
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 10

@@ -2,12 +2,7 @@
 
 import numpy as np
 import pytest
-
-from fiftyone_revseg.models.presets import PRESETS
-from fiftyone_revseg.reasoning import ChainRequest, ChainSpec, LocalReasoner
-from fiftyone_revseg.reasoning.backend import Conversation, Image
-from fiftyone_revseg.training.data import Scene, WorldRow
-from fiftyone_revseg.training.direct import (
+from direct import (
     DirectTask,
     as_one_message,
     direct_turn,
@@ -15,6 +10,11 @@ from fiftyone_revseg.training.direct import (
     read_direct,
     score_direct,
 )
+
+from fiftyone_revseg.models.presets import PRESETS
+from fiftyone_revseg.reasoning import ChainRequest, ChainSpec, LocalReasoner
+from fiftyone_revseg.reasoning.backend import Conversation, Image
+from fiftyone_revseg.training.data import Scene, WorldRow
 from fiftyone_revseg.training.environment import ChainEnvironment, Rewards, Rollout
 from fiftyone_revseg.types import FrameTable
 
