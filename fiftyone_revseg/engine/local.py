@@ -26,9 +26,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fiftyone_revseg.engine.channel import Channel, OrderedChannel, Stopped
-from fiftyone_revseg.engine.engine import EngineJob, Report
+from fiftyone_revseg.engine.engine import Report
 from fiftyone_revseg.models.batch_size import BatchSize, fitting
-from fiftyone_revseg.pipeline import RevSeg, Segmentation
+from fiftyone_revseg.pipeline import EngineJob, RevSeg, Segmentation
 from fiftyone_revseg.pipeline.work import Progressed, Work
 from fiftyone_revseg.reasoning.rolling import RollingChain
 from fiftyone_revseg.tracking.lockstep import Ended, Found, Lockstep

@@ -27,10 +27,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fiftyone_revseg.engine.engine import EngineJob, Report
+from fiftyone_revseg.engine.engine import Report
 from fiftyone_revseg.engine.ray_cluster import Cluster, import_ray, reason_of
 from fiftyone_revseg.engine.ray_pool import Member, Pool, Task
-from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline
+from fiftyone_revseg.pipeline import EngineJob, RevSeg, Segmentation, load_pipeline
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from fiftyone_revseg.engine.engine import EngineJob
 from fiftyone_revseg.engine.ray_cluster import import_ray, reason_of
 from fiftyone_revseg.engine.ray_worker import About, Worker
-from fiftyone_revseg.pipeline import RevSeg
+from fiftyone_revseg.pipeline import EngineJob, RevSeg
 
 logger = logging.getLogger(__name__)
 

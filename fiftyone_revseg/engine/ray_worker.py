@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
-from fiftyone_revseg.engine.engine import EngineJob
 from fiftyone_revseg.engine.local import LocalEngine
-from fiftyone_revseg.pipeline import RevSeg, Segmentation
+from fiftyone_revseg.pipeline import EngineJob, RevSeg, Segmentation
 
 #: ``(number of the job, stage, done, total)``, see :data:`fiftyone_revseg.engine.engine.Report`
 News = tuple[int, str, int, int]

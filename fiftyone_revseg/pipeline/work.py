@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fiftyone_revseg.engine.engine import EngineJob
-from fiftyone_revseg.pipeline.pipeline import (
-    Progress,
-    RevSeg,
+from fiftyone_revseg.pipeline.job import EngineJob, Progress
+from fiftyone_revseg.pipeline.pipeline import RevSeg, boxes_by_key_frame
+from fiftyone_revseg.pipeline.segmentation import (
     Segmentation,
-    boxes_by_key_frame,
     how_tracking_ended,
     seconds_by_turn,
 )

@@ -82,7 +82,7 @@ ONE = (
 @pytest.fixture
 def scripted(monkeypatch):
     """Replaces the models; returns what the command asked load_pipeline for."""
-    from fiftyone_revseg.pipeline import pipeline
+    from fiftyone_revseg import pipeline
 
     asked = {}
     reasoner = ScriptedReasoner(
