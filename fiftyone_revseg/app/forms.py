@@ -96,9 +96,7 @@ def label_fields(dataset: fo.Dataset) -> list[str]:
     suffix = "_trajectory"
     schema = dataset.get_field_schema(ftype=fo.DictField)
     names = [name.removesuffix(suffix) for name in schema if name.endswith(suffix)]
-    masks = dataset.get_field_schema()
-    if dataset._has_frame_fields():
-        masks = {**masks, **dataset.get_frame_field_schema()}
+    masks = {*dataset.get_field_schema(), *(dataset.get_frame_field_schema() or {})}
     return [name for name in reversed(names) if name in masks]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from fiftyone_revseg.app import forms
 from fiftyone_revseg.app.running import Report, result_of, run_delegated, stream
-from fiftyone_revseg.dataset import RunProgress
+from fiftyone_revseg.dataset import RunProgress, store
 from fiftyone_revseg.dataset.collection import is_clips, is_image_groups
 from fiftyone_revseg.dataset.correct import Correction, made_with
 from fiftyone_revseg.dataset.counting import count_samples
@@ -287,10 +287,9 @@ def sentence(words: str) -> str:
 
 def _group_of(view: Any, sample: fo.Sample) -> Any:
     """The images of the group that an image is in."""
-    for stage in view._all_stages:
-        name = getattr(stage, "field_or_expr", None)
-        if isinstance(stage, fo.GroupBy) and isinstance(name, str):
-            return view.get_dynamic_group(sample[name])
+    name = getattr(store.grouping(view), "field_or_expr", None)
+    if isinstance(name, str):
+        return view.get_dynamic_group(sample[name])
     return next(g for g in view.iter_dynamic_groups() if sample.id in g.values("id"))
 
 

@@ -20,7 +20,7 @@ from fiftyone.operators.executor import ExecutionResult
 from fiftyone.operators.message import GeneratedMessage, MessageType
 from fiftyone.operators.store import ExecutionStore
 
-from fiftyone_revseg.dataset import RunProgress
+from fiftyone_revseg.dataset import RunProgress, store
 
 Report = Callable[[RunProgress], None]
 Work = Callable[[Report], dict[str, Any]]
@@ -271,4 +271,4 @@ class _Failure(GeneratedMessage):
 
 
 def _store(dataset: fo.Dataset) -> ExecutionStore:
-    return ExecutionStore.create("revseg_runs", dataset._doc.id)
+    return ExecutionStore.create("revseg_runs", store.dataset_id(dataset))

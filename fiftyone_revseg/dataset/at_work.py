@@ -11,6 +11,7 @@ from typing import Any
 import fiftyone as fo
 from fiftyone.core.odm import get_db_conn
 
+from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import Job
 from fiftyone_revseg.dataset.heartbeat import is_alive, server_now, silence
 
@@ -36,8 +37,9 @@ def runs_at_work(dataset: fo.Dataset, method: str, label_field: str) -> list[dic
         what is remembered of each, with "run_key" and "silence", the seconds since its last sign
         of life
     """
-    this = {"_dataset_id": dataset._doc.id, "config.method": method, "config.state": "running"}
-    found = list(get_db_conn().runs.find({**this, "config.label_field": label_field}))
+    this = {"_dataset_id": store.dataset_id(dataset), "config.label_field": label_field}
+    running = {**this, "config.method": method, "config.state": "running"}
+    found = list(get_db_conn().runs.find(running))
     now = server_now() if found else None
     return [
         {**run["config"], "run_key": run["key"], "silence": silence(run["config"], now)}

@@ -16,6 +16,7 @@ from typing import Any
 import fiftyone as fo
 from bson import ObjectId
 
+from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.prompt_boxes import is_off_mask
 from fiftyone_revseg.dataset.record import frames_of
 
@@ -134,7 +135,7 @@ def count_corrected(dataset: fo.Dataset, label_field: str) -> int:
     if dataset.get_field(f"{label_field}_trajectory") is None:
         return 0
     tags = f"{label_field}_answers.classifications.tags"
-    return dataset._sample_collection.count_documents(
+    return store.sample_documents(dataset).count_documents(
         {
             f"{records}.0": {"$exists": True},
             "$or": [
@@ -203,7 +204,7 @@ def _read_samples(dataset: fo.Dataset, label_field: str, ids: Sequence[str]) -> 
     fields = dict.fromkeys([f"{root}.{name}" for name in names], True)
     fields[f"{label_field}_answers"] = True
     query = {"_id": {"$in": [ObjectId(i) for i in ids]}, f"{root}.0": {"$exists": True}}
-    return dataset._sample_collection.find(query, fields)
+    return store.sample_documents(dataset).find(query, fields)
 
 
 def _results_of(
@@ -260,13 +261,13 @@ def _read_frames(
     if images is None:
         query: Document = {"_sample_id": {"$in": [ObjectId(i) for i in ids]}}
         fields = {"_sample_id": True, "frame_number": True, label_field: True}
-        for document in dataset._frame_collection.find(query, fields):
+        for document in store.frame_documents(dataset).find(query, fields):
             yield str(document["_sample_id"]), document["frame_number"], document
         return
     places = {image: (i, number) for i in ids for number, image in enumerate(images[i], start=1)}
     query = {"_id": {"$in": [ObjectId(image) for image in places]}}
     fields = {label_field: True, f"{label_field}_answers": True}
-    for document in dataset._sample_collection.find(query, fields):
+    for document in store.sample_documents(dataset).find(query, fields):
         yield *places[str(document["_id"])], document
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import fiftyone as fo
 
+from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.engine import EngineJob
 from fiftyone_revseg.pipeline import Progress, RevSeg, Segmentation
@@ -127,7 +128,7 @@ def check_collection(samples: Any, group_slice: str | None = None) -> Any:
             f"'{samples.media_type}'. Images that are frames of videos must be grouped in their "
             'order: dataset.group_by("scene", order_by="frame_number")'
         )
-    if getattr(samples, "_is_frames", False) or getattr(samples, "_is_patches", False):
+    if store.is_frames_or_patches(samples):
         raise ValueError("ReVSeg segments videos: pass the dataset or a view of its videos")
     return samples
 
@@ -185,14 +186,14 @@ def is_clips(samples: Any) -> bool:
 
 def is_image_groups(samples: Any) -> bool:
     """Returns whether a collection holds dynamic groups of images."""
-    if not getattr(samples, "_is_dynamic_groups", False):
+    if not store.is_dynamic_groups(samples):
         return False
     return source_dataset(samples).media_type == "image"
 
 
 def _order_of(samples: Any) -> Any:
-    stages = [s for s in samples._all_stages if isinstance(s, fo.core.stages.GroupBy)]
-    return stages[-1].order_by if stages else None
+    stage = store.grouping(samples)
+    return stage and stage.order_by
 
 
 def _jobs_of_clips(

@@ -17,6 +17,7 @@ import fiftyone.core.labels as fol
 import numpy as np
 from pymongo import UpdateOne
 
+from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.labels import reasoning_of, status_of, track_detection
 from fiftyone_revseg.dataset.objects import Document, StoredObject, change_values, read_values
 from fiftyone_revseg.dataset.prompt_boxes import checked_box
@@ -62,7 +63,7 @@ def write_correction(
         declare_fields(place.clip[0], place.label_field)
     writes = _frame_writes(stored, detections, track, drawn or prompts)
     change_values(place, place.owners[-1], lambda values: _pending(stored, values, entries))
-    place.dataset._bulk_write(writes, frames=not place.images)
+    store.write_documents(place.dataset, writes, frames=not place.images)
     keyframe = stored.answer.get("keyframe")
     keyframe = keyframe if keyframe in prompts else next(iter(prompts))
     for owner in place.owners:  # the one that says that all is done comes last
@@ -222,7 +223,7 @@ def _frame_writes(
             made[first + k] = _with_instance(detection, stored)
     now = datetime.now(timezone.utc)
     changed = {"last_modified_at": now}
-    created = {"_dataset_id": place.dataset._doc.id, "created_at": now}
+    created = store.created(place.dataset, now)
     writes = []
     for number in range(first, last + 1):
         frame, new, found = place.frame(number), made.get(number), detections.get(number)

@@ -15,10 +15,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import fiftyone as fo
 import numpy as np
 from PIL import Image
 
+from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import is_clips, source_dataset
 from fiftyone_revseg.dataset.drift import drift_score, suspected_frames
 from fiftyone_revseg.dataset.schema import field_names
@@ -162,9 +162,9 @@ def images_of(samples: Any, sample: Any) -> Any | None:
     Returns:
         a view of the images in their order, or None if the collection is no grouping of images
     """
-    if sample.media_type != "image" or not getattr(samples, "_is_dynamic_groups", False):
+    if sample.media_type != "image" or not store.is_dynamic_groups(samples):
         return None
-    stage = next(s for s in reversed(samples._all_stages) if isinstance(s, fo.GroupBy))
+    stage = store.grouping(samples)
     names = stage.field_or_expr
     if not isinstance(names, (str, list, tuple)):
         return None  # grouped by an expression, which only the database can evaluate
@@ -452,8 +452,8 @@ def _frames_of(sample: Any, label_field: str, images: Any) -> tuple[Any, str]:
         return images, label_field
     if sample.media_type != "video":
         return None, label_field
-    collection = getattr(sample, "_view", None)
-    if collection is not None and is_clips(collection):
+    collection = store.collection_of(sample)
+    if is_clips(collection):
         # Of a clip, its sample has the frames
         return source_dataset(collection).select(sample["sample_id"]), f"frames.{label_field}"
     return sample.dataset.select(sample.id), f"frames.{label_field}"

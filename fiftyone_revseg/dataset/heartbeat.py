@@ -19,6 +19,8 @@ import psutil
 from fiftyone.core.odm import get_db_conn
 from pymongo.errors import PyMongoError
 
+from fiftyone_revseg.dataset import store
+
 logger = logging.getLogger(__name__)
 
 #: Seconds between two signs of life
@@ -38,7 +40,7 @@ class Heartbeat:
     """
 
     def __init__(self, dataset: fo.Dataset, run_key: str) -> None:
-        self._this = {"_dataset_id": dataset._doc.id, "key": run_key}
+        self._this = {"_dataset_id": store.dataset_id(dataset), "key": run_key}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._go_on, name="revseg-heartbeat", daemon=True)
 

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 from pymongo.errors import PyMongoError
 
+from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import is_clips, is_image_groups
 from fiftyone_revseg.dataset.extent import Extents
 from fiftyone_revseg.dataset.progress import OnProgress, RunProgress
@@ -357,7 +358,7 @@ def _stored_frames(
         return
     # FiftyOne's own iterators keep every frame that they have passed, with its masks decoded.
     # These documents are those of the view, too: what it filters out is not there
-    for stored in source.frames._iter_frames_db():
+    for stored in store.iter_frames(source):
         yield stored["frame_number"], {name: stored.get(name) for name in names}
 
 
@@ -404,7 +405,7 @@ def _usable(
         return (source.first() if images else source).metadata
 
     def last_labelled() -> int:
-        return max(source.frames._get_frame_numbers_db(), default=0)
+        return max(source.frames.keys(), default=0)
 
     try:
         extent = extents.of(filepath, images, values, clip, metadata, last_labelled)

@@ -20,6 +20,7 @@ from bson import ObjectId
 from fiftyone.core.odm import get_db_conn
 from PIL import Image
 
+from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import Job
 from fiftyone_revseg.dataset.registered_runs import list_registered
 from fiftyone_revseg.files.names import safe_name
@@ -81,8 +82,9 @@ class ReplacedMaskFiles:
 
     def __init__(self, dataset: fo.Dataset, method: str, label_field: str, run_key: str):
         self._dataset = dataset
-        others = get_db_conn().datasets.find({"_id": {"$ne": dataset._doc.id}}, {"runs": True})
-        shared = {key for other in others for key in other.get("runs") or ()}
+        others = {"_id": {"$ne": store.dataset_id(dataset)}}
+        found = get_db_conn().datasets.find(others, {"runs": True})
+        shared = {key for other in found for key in other.get("runs") or ()}
         self._folders = [
             Path(run[MASKS_FOLDER], run["run_key"])
             for run in list_registered(dataset, method)
@@ -117,14 +119,14 @@ class ReplacedMaskFiles:
     def _paths_in_labels(self, job: Job) -> Iterator[str]:
         """The files that labels of the job's samples refer to, in whatever field."""
         if job.images:
-            schema, collection = self._dataset.get_field_schema(), self._dataset._sample_collection
+            schema = self._dataset.get_field_schema()
             query = {"_id": {"$in": [ObjectId(sample_id) for sample_id, _ in job.images]}}
         else:
             schema = self._dataset.get_frame_field_schema() or {}
-            collection = self._dataset._frame_collection
             query = {"_sample_id": ObjectId(job.sample_id)}
         names = [k for k, v in schema.items() if getattr(v, "document_type", None) is fo.Detections]
-        for stored in collection.find(query, [f"{name}.detections.mask_path" for name in names]):
+        paths = [f"{name}.detections.mask_path" for name in names]
+        for stored in store.label_documents(self._dataset).find(query, paths):
             for name in names:
                 for detection in (stored.get(name) or {}).get("detections", ()):
                     if detection.get("mask_path"):

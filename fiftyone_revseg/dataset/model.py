@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from dataclasses import replace
 from typing import Any
@@ -11,6 +10,7 @@ import fiftyone.core.config as foc
 import fiftyone.core.labels as fol
 import fiftyone.core.models as fom
 
+from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import (
     Job,
     check_queries,
@@ -137,7 +137,7 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
                 "There is nothing to segment: give load_model a query, or name the field that "
                 'holds the queries, apply_model(..., prompt_field="query")'
             )
-        applied = _applied()
+        applied = store.applied()
         if applied is not None:
             self._check(*applied)
         self._kept = 0
@@ -208,7 +208,7 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
         if hasattr(arg, "close"):
             arg.close()
         name, job = self.config.label_field, self._job(sample)
-        dataset = source_dataset(sample._view) if job.clip_id else sample.dataset
+        dataset = source_dataset(store.collection_of(sample)) if job.clip_id else sample.dataset
         if dataset is not None:
             check_jobs(dataset, name, [job], self.config.replace_foreign_labels)
             if not self.config.replace_corrections and is_changed(dataset, name, job):
@@ -275,15 +275,3 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
             first, last = sample.support
             return Job(sample.sample_id, sample.filepath, queries, (first, last), sample.id)
         return Job(sample.id, sample.filepath, queries)
-
-
-def _applied() -> tuple[Any, Any] | None:
-    """The samples and the label field of the ``apply_model`` that is being called.
-
-    It tells a model neither, and enters it before it does anything. Later, it only logs what is
-    wrong with each sample, and where its labels went could only be found out afterwards.
-    """
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_code is not fom.apply_model.__code__:
-        frame = frame.f_back
-    return frame and (frame.f_locals["samples"], frame.f_locals["label_field"])

@@ -6,6 +6,7 @@ from typing import Any
 
 import fiftyone as fo
 
+from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import is_clips, select_by_id, source_dataset
 
 #: What the info of a field says that this product declared
@@ -39,7 +40,7 @@ def check_number_field(samples: Any, name: str, own_name: bool = False) -> None:
     existing = source_dataset(samples).get_field(name)
     if existing is None or own_name or (existing.info or {}).get("owner") == _OWNER:
         return
-    count = source_dataset(samples)._sample_collection.count_documents({name: {"$ne": None}})
+    count = store.sample_documents(source_dataset(samples)).count_documents({name: {"$ne": None}})
     if count:
         raise ValueError(
             f"Field '{name}' holds numbers on {count} samples that ReVSeg did not write: choose "

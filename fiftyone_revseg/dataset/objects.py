@@ -18,6 +18,7 @@ import fiftyone as fo
 import fiftyone.core.collections as foc
 from bson import ObjectId
 
+from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import source_dataset
 from fiftyone_revseg.dataset.playback import Playback, measure_playback
 from fiftyone_revseg.dataset.record import find_object as find_record
@@ -62,7 +63,8 @@ class Place:
         if self.images:
             return None
         _id = ObjectId(self.sample_id)
-        found = self.dataset._sample_collection.find_one({"_id": _id}, {"metadata": True}) or {}
+        samples = store.sample_documents(self.dataset)
+        found = samples.find_one({"_id": _id}, {"metadata": True}) or {}
         try:
             return measure_playback(self.filepath, SimpleNamespace(**(found.get("metadata") or {})))
         except VideoError:
@@ -71,7 +73,7 @@ class Place:
     @property
     def frames(self) -> Any:
         """The collection whose documents have the detections."""
-        return self.dataset._sample_collection if self.images else self.dataset._frame_collection
+        return store.label_documents(self.dataset)
 
     def frame(self, number: int) -> Document:
         """Returns what names the document of a frame."""
@@ -167,7 +169,7 @@ def find_place(sample: Any, label_field: str = "revseg") -> Place:
     if sample.has_field("support") and sample.has_field("sample_id"):
         first, last = sample.support
         place = Place(
-            dataset=source_dataset(sample._view if hasattr(sample, "_view") else sample.dataset),
+            dataset=source_dataset(store.collection_of(sample)),
             label_field=label_field,
             sample_id=sample.sample_id,
             filepath=sample.filepath,
@@ -238,7 +240,7 @@ def read_values(place: Place, owner: tuple[fo.Dataset, ObjectId] | None = None) 
     dataset, sample_id = owner or place.owners[-1]
     name = place.label_field
     fields = {f"{name}_{suffix}": True for suffix in ("answers", "keyframes", "trajectory")}
-    found = dataset._sample_collection.find_one({"_id": sample_id}, fields)
+    found = store.sample_documents(dataset).find_one({"_id": sample_id}, fields)
     if found is None:
         raise ValueError(f"Sample {sample_id} is not in the dataset any more")
     keyframes = found.get(f"{name}_keyframes") or {}
@@ -273,8 +275,8 @@ def change_values(
             return
         unchanged = {"_id": sample_id, f"{place.label_field}_answers.classifications": before}
         update = {"$set": {**values, "last_modified_at": datetime.now(timezone.utc)}}
-        saved = bool(dataset._sample_collection.update_one(unchanged, update).matched_count)
-    fo.Sample._reload_docs(dataset._sample_collection_name, sample_ids=[str(sample_id)])
+        saved = bool(store.sample_documents(dataset).update_one(unchanged, update).matched_count)
+    store.reload_sample(dataset, sample_id)
 
 
 def read_detections(stored: StoredObject) -> dict[int, list[Document] | None]:
@@ -319,7 +321,7 @@ def record_of(stored: StoredObject) -> tuple[Document, int]:
 
 def _place_of_images(images: Any, label_field: str) -> Place:
     dataset = source_dataset(images)
-    if dataset.media_type != "image" or getattr(images, "_is_dynamic_groups", False):
+    if dataset.media_type != "image" or store.is_dynamic_groups(images):
         raise ValueError(
             "Give one video at a time: a sample, or the images of one group in their order, "
             "next(view.iter_dynamic_groups())"

@@ -14,6 +14,7 @@ from typing import Any
 import fiftyone as fo
 from bson import ObjectId
 
+from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import Job
 from fiftyone_revseg.dataset.record import frames_of
 from fiftyone_revseg.dataset.schema import (
@@ -99,7 +100,7 @@ def has_results(dataset: fo.Dataset, label_field: str) -> bool:
     name = f"{label_field}_trajectory"
     if dataset.get_field(name) is None:
         return False
-    found = dataset._sample_collection.find_one(
+    found = store.sample_documents(dataset).find_one(
         {f"{name}.segmentations.trajectory": {"$exists": True}}, {"_id": True}
     )
     return found is not None
@@ -225,7 +226,7 @@ class _Scan:
             root = f"{name}_trajectory"
             for attribute in ("status", "support", "first_frame", "trajectory.frame_table"):
                 fields[f"{root}.segmentations.{attribute}"] = True
-        return self._dataset._sample_collection.find(query, fields)
+        return store.sample_documents(self._dataset).find(query, fields)
 
     def _is_left_over(self, document: Document) -> bool:
         """Whether the values of a sample without a record are of a run of ours that was killed."""
@@ -244,9 +245,7 @@ class _Scan:
         match: Document = {f"{root}.0": {"$exists": True}}
         if ids is not None:
             match[key] = {"$in": ids}
-        collection = (
-            self._dataset._sample_collection if self._images else self._dataset._frame_collection
-        )
+        collection = store.label_documents(self._dataset)
         stages: list[Document] = [{"$match": match}]
         if self._declared:
             own = [

@@ -18,6 +18,7 @@ import fiftyone as fo
 import fiftyone.core.metadata as fom
 from bson import ObjectId
 
+from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import source_dataset
 from fiftyone_revseg.dataset.playback import measure_playback
 from fiftyone_revseg.dataset.playback_fields import FRAMES_OFF, PROBLEM, declare, whole_videos
@@ -269,7 +270,7 @@ def _bar(progress: bool | None) -> OnProgress:
 
 
 def _path_now(videos: Any, sample_id: str) -> str:
-    collection = source_dataset(videos)._sample_collection
+    collection = store.sample_documents(source_dataset(videos))
     return collection.find_one({"_id": ObjectId(sample_id)}, {"filepath": True})["filepath"]
 
 
@@ -299,7 +300,7 @@ def _write(dataset: fo.Dataset, sample: _Sample, values: dict[str, Any]) -> None
     }
     fields.update({PROBLEM: None, FRAMES_OFF: None})
     now = datetime.now(timezone.utc)
-    found = dataset._sample_collection.update_one(
+    found = store.sample_documents(dataset).update_one(
         {"_id": ObjectId(sample.id), "filepath": sample.filepath},
         {"$set": {**fields, "last_modified_at": now}},
     )
@@ -307,4 +308,4 @@ def _write(dataset: fo.Dataset, sample: _Sample, values: dict[str, Any]) -> None
         raise ValueError(
             f"sample {sample.id} has another file than when this began, or is gone: try again"
         )
-    fo.Sample._reload_docs(dataset._sample_collection_name, sample_ids=[sample.id])
+    store.reload_sample(dataset, sample.id)

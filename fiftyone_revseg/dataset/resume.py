@@ -10,6 +10,7 @@ from typing import Any
 import fiftyone as fo
 from bson import ObjectId
 
+from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.changes import find_changed
 from fiftyone_revseg.dataset.collection import Job, Support, select_by_id
 from fiftyone_revseg.dataset.record import differences, fingerprint
@@ -206,7 +207,7 @@ def _written(dataset: fo.Dataset, label_field: str, jobs: Sequence[Job]) -> dict
         }
     ids = [ObjectId(sample_id) for sample_id in {job.sample_id for job in jobs}]
     # FiftyOne's own aggregations would read every mask for this
-    found = dataset._frame_collection.aggregate(
+    found = store.frame_documents(dataset).aggregate(
         [
             {"$match": {"_sample_id": {"$in": ids}, label_field: {"$ne": None}}},
             {"$group": {"_id": "$_sample_id", "numbers": {"$push": "$frame_number"}}},

@@ -10,6 +10,7 @@ import fiftyone.core.collections as foc
 from bson import ObjectId
 from pymongo import UpdateMany
 
+from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import is_image_groups, source_dataset
 from fiftyone_revseg.dataset.objects import (
     Place,
@@ -154,7 +155,7 @@ def _ids_at(place: Place, wanted: Sequence[ObjectId]) -> list[ObjectId]:
     ]
     for dataset, sample_id in place.owners:
         fields = {f"{name}_answers": True, f"{name}_keyframes": True}
-        document = dataset._sample_collection.find_one({"_id": sample_id}, fields) or {}
+        document = store.sample_documents(dataset).find_one({"_id": sample_id}, fields) or {}
         for value in (document.get(f"{name}_answers"), document.get(f"{name}_keyframes")):
             value = value or {}
             for label in value.get("classifications") or value.get("detections") or ():
@@ -173,14 +174,14 @@ def _tag_object(stored: StoredObject, tag: str, other: str) -> None:
         own["own.instance._id"] = {"$in": instances}
     frames = {**place.frames_within(stored.support), f"{root}.index": stored.index}
     writes = _swap(frames, f"{root}.$[own].tags", own, tag, other, now)
-    place.dataset._bulk_write(writes, frames=not place.images)
+    store.write_documents(place.dataset, writes, frames=not place.images)
 
     answers = f"{place.label_field}_answers.classifications"
     own = {"own.index": stored.index, "own.support": stored.support}
     for dataset, sample_id in place.owners:
         this = {"_id": sample_id, f"{answers}.index": stored.index}
         writes = _swap(this, f"{answers}.$[own].tags", own, tag, other, now)
-        dataset._bulk_write(writes, ids=[str(sample_id)])
+        store.write_documents(dataset, writes, ids=[str(sample_id)])
 
 
 def _swap(

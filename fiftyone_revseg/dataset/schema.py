@@ -11,8 +11,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 import fiftyone as fo
-from fiftyone.core.odm import SampleFieldDocument, create_field, get_db_conn
+from fiftyone.core.odm import create_field, get_db_conn
 from pymongo import UpdateOne
+
+from fiftyone_revseg.dataset import store
 
 _STRING, _INT = fo.StringField, fo.IntField
 
@@ -96,12 +98,13 @@ def declare_fields(dataset: fo.Dataset, label_field: str = "revseg") -> None:
         path: create_field(path.split(".")[-1], field_type, **kwargs)
         for path, field_type, kwargs in _fields(label_field, dataset.media_type == "image")
     }
-    _store(dataset, fields)
+    _declare(dataset, fields)
     unknown = [path for path in fields if dataset.get_field(path) is None]
     for path in unknown:
-        _make_known(dataset, path, fields[path])
+        kind, names = _split(path)
+        store.make_known(dataset, kind == "frame_fields", ".".join(names), fields[path])
     if unknown:
-        dataset._doc.reload("sample_fields", "frame_fields")
+        store.reload_fields(dataset)
 
 
 def check_fields(dataset: fo.Dataset, label_field: str) -> None:
@@ -133,12 +136,12 @@ def describe_field(field: fo.Field) -> str:
 def count_values(dataset: fo.Dataset, path: str) -> str:
     """Says on how many samples or frames a field has a value, such as " in 3 frames"."""
     on_frames, name = path.startswith("frames."), path.removeprefix("frames.")
-    collection = dataset._frame_collection if on_frames else dataset._sample_collection
-    n = collection.count_documents({name: {"$ne": None}})
+    documents = store.frame_documents if on_frames else store.sample_documents
+    n = documents(dataset).count_documents({name: {"$ne": None}})
     return f" in {n} {'frame' if on_frames else 'sample'}{'s'[: n != 1]}"
 
 
-def _store(dataset: fo.Dataset, fields: dict[str, fo.Field]) -> None:
+def _declare(dataset: fo.Dataset, fields: dict[str, fo.Field]) -> None:
     """Declares fields in the database, whatever other processes declare at the same time.
 
     FiftyOne's ``add_sample_field`` saves all fields that it read just before, and so takes away
@@ -149,7 +152,7 @@ def _store(dataset: fo.Dataset, fields: dict[str, fo.Field]) -> None:
         fields: path -> field, parents before their children
     """
     datasets = get_db_conn().datasets
-    this = {"_id": dataset._doc.id}
+    this = {"_id": store.dataset_id(dataset)}
     for attempt in range(_ATTEMPTS):
         time.sleep(_PAUSE if attempt else 0)
         stored = datasets.find_one(this, {"sample_fields": True, "frame_fields": True})
@@ -186,21 +189,8 @@ def _addition(this: dict[str, Any], path: str, field: fo.Field) -> UpdateOne:
     else:
         match[f"{siblings}.name"] = {"$ne": name}
     now = datetime.now(timezone.utc)
-    declaration = SampleFieldDocument.from_field(field)
-    declaration._set_created_at(now)
-    update = {"$push": {siblings: declaration.to_dict()}, "$set": {"last_modified_at": now}}
+    update = {"$push": {siblings: store.declaration(field, now)}, "$set": {"last_modified_at": now}}
     return UpdateOne(match, update, array_filters=filters)
-
-
-def _make_known(dataset: fo.Dataset, path: str, field: fo.Field) -> None:
-    """Tells this process of a field, without making samples that are loaded already invalid."""
-    kind, (*parents, _) = _split(path)
-    document = dataset._frame_doc_cls if kind == "frame_fields" else dataset._sample_doc_cls
-    for name in parents:
-        document = document._fields[name]
-        while isinstance(document, fo.ListField):
-            document = document.field
-    document._declare_field(dataset, path.removeprefix("frames."), field)
 
 
 def _split(path: str) -> tuple[str, list[str]]:

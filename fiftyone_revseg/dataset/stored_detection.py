@@ -10,6 +10,8 @@ import fiftyone.core.labels as fol
 import fiftyone.core.utils as fou
 import numpy as np
 
+_DECLARED = frozenset(fol.Detection().field_names)
+
 
 class StoredDetection:
     """A detection as the database holds it, of which only what is asked for is decoded.
@@ -35,7 +37,7 @@ class StoredDetection:
     def has_field(self, name: str) -> bool:
         """Whether the detection has such a field."""
         # Asked of each detection, so without making a whole one
-        return name in self._values or name in fol.Detection._fields_ordered
+        return name in self._values or name in _DECLARED
 
     @property
     def confidence(self) -> float | None:

@@ -18,6 +18,7 @@ from bson import ObjectId
 from fiftyone.core.odm import get_db_conn
 from pymongo import UpdateOne
 
+from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.changes import LabelSum, keep_sums
 from fiftyone_revseg.dataset.collection import Job, select_by_id
 from fiftyone_revseg.dataset.labels import SampleLabels, reasoning_of, status_of
@@ -54,7 +55,7 @@ class LabelWriter:
         replaced: ReplacedMaskFiles | None = None,
     ):
         self._dataset = dataset
-        self._dataset_id, self._dataset_name = dataset._doc.id, dataset.name
+        self._dataset_id, self._dataset_name = store.dataset_id(dataset), dataset.name
         self._label_field = label_field
         self._clips = clips
         self._mask_files = mask_files
@@ -102,7 +103,7 @@ class LabelWriter:
 
     def _largest(self, ids: Sequence[str]) -> Document:
         """The largest of some samples as they are in the database."""
-        samples = self._dataset._sample_collection
+        samples = store.sample_documents(self._dataset)
         size: Document = {"$project": {"size": {"$bsonSize": "$$ROOT"}}}
         own = {"$match": {"_id": {"$in": [ObjectId(i) for i in ids]}}}
         found = samples.aggregate([own, size, {"$sort": {"size": -1}}, {"$limit": 1}])
@@ -167,7 +168,7 @@ class LabelWriter:
 def known_frames(dataset: fo.Dataset, job: Job) -> list[int]:
     """Returns the numbers of the job's frames that are in the database, whatever a view hides."""
     sample_id = {"_sample_id": ObjectId(job.sample_id)}
-    known = dataset._frame_collection.find(sample_id, {"frame_number": True})
+    known = store.frame_documents(dataset).find(sample_id, {"frame_number": True})
     return numbers_within([frame["frame_number"] for frame in known], job.support)
 
 
@@ -187,11 +188,9 @@ def write_frames(
         frames: frame number -> :class:`fiftyone.core.labels.Detections`
         written (None): what the labels are added to
     """
-    # FiftyOne's set_values reads every old mask to learn which frames there are, and leaves
-    # frames that it creates without a date and a dataset
     sample_id = {"_sample_id": ObjectId(job.sample_id)}
     now = datetime.now(timezone.utc)
-    created = {"_dataset_id": dataset._doc.id, "created_at": now}
+    created = store.created(dataset, now)
     writes = []
     for number, detections in frames.items():
         value = detections.to_dict()
@@ -202,8 +201,7 @@ def write_frames(
             "$setOnInsert": created,
         }
         writes.append(UpdateOne({**sample_id, "frame_number": number}, update, upsert=True))
-    if writes:
-        dataset._bulk_write(writes, frames=True)
+    store.write_documents(dataset, writes, frames=True)
 
 
 def note_written(labels: SampleLabels, detections: LabelSum | None = None) -> None:
@@ -272,7 +270,7 @@ class SourceFields:
 
     def _stored(self) -> Document:
         """The sample as it is in the database."""
-        found = self._samples.find_one({"_id": self._sample._id})
+        found = self._samples.find_one({"_id": ObjectId(self._sample.id)})
         if found is None:
             raise ValueError(f"Sample {self._sample.id} is not in the dataset any more")
         return found
@@ -303,13 +301,13 @@ class SourceFields:
 
     @property
     def _samples(self) -> Any:
-        return self._sample.dataset._sample_collection
+        return store.sample_documents(self._sample.dataset)
 
 
 def clear_frames(dataset: fo.Dataset, job: Job, label_field: str) -> None:
     """Takes the masks of an earlier result off the frames of a video or clip, in the database."""
     first, last = job.support or (1, float("inf"))
-    dataset._frame_collection.update_many(
+    store.frame_documents(dataset).update_many(
         {
             "_sample_id": ObjectId(job.sample_id),
             "frame_number": {"$gte": first, "$lte": last},

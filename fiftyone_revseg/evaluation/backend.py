@@ -23,6 +23,7 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.utils.eval.detection as foud
 
+from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import source_dataset
 from fiftyone_revseg.dataset.expressions import EXPRESSIONS
 from fiftyone_revseg.evaluation.results import Evaluation
@@ -92,10 +93,10 @@ class ReferringEvaluation(foud.DetectionEvaluation):
         self, samples: Any, eval_key: str, include_custom_metrics: bool = True
     ) -> list[str]:
         read = [self.config.predictions, self.config.truth]
-        return [*(name for name in read if name), *own_fields(samples._dataset, eval_key)]
+        return [*(name for name in read if name), *own_fields(source_dataset(samples), eval_key)]
 
     def rename(self, samples: Any, eval_key: str, new_eval_key: str) -> None:
-        dataset = samples._dataset
+        dataset = source_dataset(samples)
         old, new = (own_fields(dataset, key) for key in (eval_key, new_eval_key))
         pairs = [(a, b) for a, b in zip(old, new, strict=True) if dataset.get_field(a) is not None]
         for a, b in pairs:
@@ -108,11 +109,11 @@ class ReferringEvaluation(foud.DetectionEvaluation):
                 dataset.rename_sample_field(moved, b)
         self.config.gt_field, self.config.pred_field = label_fields(new_eval_key)
         self.update_run_config(samples, eval_key, self.config)
-        dataset._evaluation_cache.pop(eval_key, None)  # it has the old names
-        samples._rename_sidebar_group(eval_key, new_eval_key)
+        store.forget_evaluation(dataset, eval_key)  # it has the old names
+        store.rename_sidebar_group(samples, eval_key, new_eval_key)
 
     def cleanup(self, samples: Any, eval_key: str) -> None:
-        dataset = samples._dataset
+        dataset = source_dataset(samples)
         names = [name for name in own_fields(dataset, eval_key) if dataset.get_field(name)]
         on_frames = [n.removeprefix("frames.") for n in names if n.startswith("frames.")]
         gone = set(label_fields(eval_key))  # and their attributes with them
@@ -124,7 +125,7 @@ class ReferringEvaluation(foud.DetectionEvaluation):
             dataset.delete_sample_fields(on_samples, error_level=1)
         if on_frames:
             dataset.delete_frame_fields(on_frames, error_level=1)
-        samples._delete_empty_sidebar_group(eval_key)
+        store.delete_sidebar_group(samples, eval_key)
 
     def _validate_run(self, samples: Any, eval_key: str, existing_info: Any) -> None:
         pass  # an evaluation of ours may replace any other one of ours

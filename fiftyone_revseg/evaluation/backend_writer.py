@@ -11,6 +11,7 @@ import numpy as np
 from bson import ObjectId
 from pymongo import UpdateOne
 
+from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import (
     is_clips,
     is_image_groups,
@@ -179,10 +180,8 @@ class EvaluationRun:
         view.set_values(f"{EXPRESSIONS}.{LABELS}.{self._key}_jf", values, key_field="id")
 
     def _write_frames(self, videos: Sequence[ScoredVideo]) -> None:
-        # As the writer of masks does: FiftyOne's set_values reads every mask to learn which
-        # frames there are
         now = datetime.now(timezone.utc)
-        created = {"_dataset_id": self._dataset._doc.id, "created_at": now}
+        created = store.created(self._dataset, now)
         for video in videos:
             columns = {f"{self._key}_{name}": _per_frame(video, name) for name in FIGURES}
             writes = [
@@ -199,8 +198,7 @@ class EvaluationRun:
                 )
                 for k, number in enumerate(video.numbers)
             ]
-            if writes:
-                self._dataset._bulk_write(writes, frames=True)
+            store.write_documents(self._dataset, writes, frames=True)
 
     def _save_results(
         self, videos: Sequence[ScoredVideo], labels: dict[str, Any], evaluation: Evaluation

@@ -15,6 +15,7 @@ import numpy as np
 from bson import Binary, ObjectId
 from pymongo import UpdateOne
 
+from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.expressions import EXPRESSIONS, QUERIES, expression_values
 from fiftyone_revseg.evaluation.benchmarks.layout import Benchmark, BenchmarkVideo, FrameTruth
 from fiftyone_revseg.masks.rle import RLE
@@ -102,11 +103,10 @@ class BenchmarkWriter:
         new = {sample.video_name for sample in self._samples}
         # Samples that FiftyOne has written stay tied to the dataset, and if their paths are
         # patterns of images, it cannot let go of them when the dataset is deleted
-        stored = [
-            dataset._make_dict(s, created_at=now, last_modified_at=now) for s in self._samples
-        ]
+        created = store.created(dataset, now)
+        stored = [{**_set_fields(s), **created, "last_modified_at": now} for s in self._samples]
         if stored:
-            ids = dataset._sample_collection.insert_many(stored).inserted_ids
+            ids = store.sample_documents(dataset).insert_many(stored).inserted_ids
             names = (sample.video_name for sample in self._samples)
             self._ids.update(zip(names, ids, strict=True))
         documents, updates = [], []
@@ -114,7 +114,6 @@ class BenchmarkWriter:
             sample_id = self._ids[name]
             for frame in frames:
                 own = {"_sample_id": sample_id, "frame_number": frame.pop("frame_number")}
-                created = {"_dataset_id": dataset._doc.id, "created_at": now}
                 frame["last_modified_at"] = now
                 if name in new:
                     documents.append({**self._fields, **own, **created, **frame})
@@ -123,14 +122,13 @@ class BenchmarkWriter:
                         UpdateOne(own, {"$set": frame, "$setOnInsert": created}, upsert=True)
                     )
         if documents:
-            dataset._frame_collection.insert_many(documents, ordered=False)
-        if updates:
-            dataset._bulk_write(updates, frames=True)
+            store.frame_documents(dataset).insert_many(documents, ordered=False)
+        store.write_documents(dataset, updates, frames=True)
         self._samples, self._frames, self._waiting = [], [], 0
 
     def _count_annotated(self) -> dict[ObjectId, int]:
         """How many frames of each sample have been given their truth."""
-        found = self._dataset._frame_collection.aggregate(
+        found = store.frame_documents(self._dataset).aggregate(
             [
                 {"$match": {GROUND_TRUTH: {"$exists": True}}},
                 {"$group": {"_id": "$_sample_id", "count": {"$sum": 1}}},
@@ -169,6 +167,10 @@ def _sample(video: BenchmarkVideo, filepath: str, tags: list[str]) -> fo.Sample:
         frame_names=video.frame_names,
         **expression_values(video.expressions),
     )
+
+
+def _set_fields(sample: fo.Sample) -> Document:
+    return {k: v for k, v in sample.to_mongo_dict().items() if v is not None}
 
 
 def _labels(truth: FrameTruth, video: BenchmarkVideo, instances: dict[int, Document]) -> Document:
