@@ -19,7 +19,7 @@ from tqdm import tqdm
 from fiftyone_revseg.files import write_json
 from fiftyone_revseg.files.digests import digest_files
 from fiftyone_revseg.measures.rewards import spatial_reward, temporal_reward_several
-from fiftyone_revseg.models.presets import PRESETS
+from fiftyone_revseg.models.builtin import PRESETS
 from fiftyone_revseg.reasoning import ChainRequest, LocalReasoner, run_chain
 from fiftyone_revseg.reasoning.parse import ParseError
 from fiftyone_revseg.synthetic import KINDS

@@ -135,7 +135,7 @@ def report(place: str, settings: int, evaluation: str) -> None:
 
 
 def presets(place: str, settings: int, checkpoint: str, writer: str = "a") -> None:
-    from fiftyone_revseg.models.user_presets import register_preset
+    from fiftyone_revseg.models.presets import register_preset
 
     os.environ["REVSEG_HOME"] = place
     for i in range(8):

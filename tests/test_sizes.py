@@ -18,8 +18,8 @@ from fiftyone_revseg import compare_fields, export_results, make_view
 from fiftyone_revseg.dataset.correct import propagate
 from fiftyone_revseg.dataset.data_filter import filter_view
 from fiftyone_revseg.dataset.explain import explain, track_series
+from fiftyone_revseg.dataset.training_rows import view_rows
 from fiftyone_revseg.pipeline import RevSeg
-from fiftyone_revseg.training.data import view_rows
 
 WIDTH, HEIGHT = 40, 40
 SLOW = pytest.mark.slow

@@ -21,8 +21,7 @@ from fiftyone_revseg.app.targets import (
 )
 from fiftyone_revseg.dataset.training import TrainingSummary, train_view
 from fiftyone_revseg.dataset.training_runs import list_training_runs
-from fiftyone_revseg.models.presets import preset_names, resolve
-from fiftyone_revseg.models.user_presets import check_free, home
+from fiftyone_revseg.models.presets import check_free, home, preset_names, resolve
 from fiftyone_revseg.text.escape import markdown_line
 from fiftyone_revseg.training.grpo import GrpoConfig
 
@@ -140,7 +139,7 @@ class Train(foo.Operator):
                 expressions, else "query"
             model ("revseg-nano"): what to train: a preset, a hub id or a path
             folder (None): where the run and its checkpoint go. By default, into the folder
-                ``checkpoints`` of :func:`fiftyone_revseg.models.user_presets.home`
+                ``checkpoints`` of :func:`fiftyone_revseg.models.presets.home`
             steps (20): how many updates
             prompts (8): queries a step
             rollouts (8): answers to each query

@@ -17,7 +17,7 @@ import click
 
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.cli.playable import say_how_it_plays
-from fiftyone_revseg.models.presets import CHECKPOINTS
+from fiftyone_revseg.models.builtin import CHECKPOINTS
 
 _EMBEDDED = {
     "revseg-nano": ("config.json", "model.safetensors", "tokenizer.json", "revseg.json"),

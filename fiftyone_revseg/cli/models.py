@@ -9,7 +9,7 @@ import click
 
 from fiftyone_revseg.cli.output import echo, in_columns
 from fiftyone_revseg.files import to_json
-from fiftyone_revseg.models.presets import PRESETS, Preset
+from fiftyone_revseg.models.builtin import PRESETS, Preset
 
 
 @click.command(short_help="List the models: size, licence, memory, what is on disk.")
@@ -40,7 +40,7 @@ def models(as_json, register, add, tracker, forget) -> None:
     """
     if tracker and not add:
         raise click.UsageError("--tracker goes with --add NAME DIR")
-    from fiftyone_revseg.models.user_presets import forget_preset, register_preset, user_presets
+    from fiftyone_revseg.models.presets import forget_preset, register_preset, user_presets
 
     try:
         if forget:
@@ -70,7 +70,7 @@ def describe(name: str, preset: Preset) -> dict[str, Any]:
 
     Args:
         name: the preset's name
-        preset: the :class:`fiftyone_revseg.models.presets.Preset`
+        preset: the :class:`fiftyone_revseg.models.builtin.Preset`
 
     Returns:
         a dict that can be written as JSON, with sizes in bytes

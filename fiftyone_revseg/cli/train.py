@@ -227,7 +227,7 @@ def grpo(
         return
     _run(lambda out, config: train_grpo(rows, out, config, resume), out, config)
     if name and os.environ.get("RANK", "0") == "0":  # of several processes, one
-        from fiftyone_revseg.models.user_presets import register_preset
+        from fiftyone_revseg.models.presets import register_preset
 
         register_preset(name, out / "checkpoint", base=config.model)
         echo(f"It is known as {name} now: revseg models")
@@ -235,7 +235,7 @@ def grpo(
 
 def _check_name(name: str | None, checkpoint: Path) -> None:
     """Refuses a name that could not be given at the end."""
-    from fiftyone_revseg.models.user_presets import check_free
+    from fiftyone_revseg.models.presets import check_free
 
     try:
         if name is not None:
@@ -266,7 +266,8 @@ def _rows(
     seed: int,
 ) -> list:
     """What to learn from, after saying what cannot be learned from."""
-    from fiftyone_revseg.training.data import view_rows, world_rows
+    from fiftyone_revseg.dataset.training_rows import view_rows
+    from fiftyone_revseg.training.data import world_rows
 
     if name is None:
         return world_rows(worlds, "train", seed << 24)  # disjoint worlds for other seeds

@@ -21,9 +21,9 @@ from fiftyone_revseg.dataset.labelled_videos import (
     with_progress,
 )
 from fiftyone_revseg.dataset.numbers import check_number_field, write_numbers
-from fiftyone_revseg.dataset.progress import OnProgress
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.measures import contour_accuracy, region_similarity
+from fiftyone_revseg.progress import OnProgress
 
 
 @dataclass
@@ -110,7 +110,7 @@ def compare_fields(
         name (None): the field to write. By default, ``"<field_a>_vs_<field_b>"``
         group_slice (None): the slice with the videos, if the dataset is grouped
         progress (None): whether to show a progress bar; or a function that is called with a
-            :class:`fiftyone_revseg.dataset.progress.RunProgress`. By default, as FiftyOne is
+            :class:`fiftyone_revseg.progress.RunProgress`. By default, as FiftyOne is
             configured
 
     Returns:

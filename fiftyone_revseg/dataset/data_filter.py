@@ -29,8 +29,8 @@ from fiftyone_revseg.dataset.labelled_videos import (
     reason_of,
     with_progress,
 )
-from fiftyone_revseg.dataset.progress import OnProgress, RunProgress
 from fiftyone_revseg.dataset.schema import count_values, describe_field, valid_label_field
+from fiftyone_revseg.progress import OnProgress, RunProgress
 from fiftyone_revseg.tracking import Tracker, encode_masks, load_tracker
 from fiftyone_revseg.training.data_filter import THRESHOLD, FilterResult, Truth, measure_video
 
@@ -130,7 +130,7 @@ def filter_view(
         overwrite (False): whether to measure again what was measured before
         group_slice (None): the slice with the videos, if the dataset is grouped
         progress (None): whether to show a progress bar; or a function that is called with a
-            :class:`fiftyone_revseg.dataset.progress.RunProgress`, and raises
+            :class:`fiftyone_revseg.progress.RunProgress`, and raises
             ``KeyboardInterrupt`` to stop
 
     Returns:

@@ -30,12 +30,12 @@ from fiftyone_revseg.dataset.labelled_videos import (
     reason_of,
     with_progress,
 )
-from fiftyone_revseg.dataset.progress import OnProgress
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.files import check_writable, to_json
 from fiftyone_revseg.files.written import Written, holds_only_ours
 from fiftyone_revseg.masks.pictures import save_index_mask
 from fiftyone_revseg.masks.rle import RLE, encode_masks, rle_areas, rle_box
+from fiftyone_revseg.progress import OnProgress
 from fiftyone_revseg.version import __version__
 
 _JPEG_QUALITY = 95
@@ -101,7 +101,7 @@ def export_results(
             "coco-frames"
         group_slice (None): the slice with the videos, if the dataset is grouped
         progress (None): whether to show a progress bar; or a function that is called with a
-            :class:`fiftyone_revseg.dataset.progress.RunProgress`. By default, as FiftyOne is
+            :class:`fiftyone_revseg.progress.RunProgress`. By default, as FiftyOne is
             configured
 
     Returns:

@@ -24,10 +24,10 @@ from pymongo.errors import PyMongoError
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import is_clips, is_image_groups
 from fiftyone_revseg.dataset.extent import Extents
-from fiftyone_revseg.dataset.progress import OnProgress, RunProgress
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.dataset.stored_detection import StoredDetection, check_detection
 from fiftyone_revseg.files.names import safe_name, safe_names
+from fiftyone_revseg.progress import OnProgress, RunProgress
 from fiftyone_revseg.video import open_video
 from fiftyone_revseg.video.diagnosis import check_frame_size
 from fiftyone_revseg.video.images import is_pattern
@@ -230,7 +230,7 @@ def with_progress(
         videos: see :func:`iter_videos`
         total: how many there are
         progress: whether to show a bar; None for what FiftyOne is configured to do; or a function
-            that is called with a :class:`fiftyone_revseg.dataset.progress.RunProgress`, and raises
+            that is called with a :class:`fiftyone_revseg.progress.RunProgress`, and raises
             ``KeyboardInterrupt`` to stop
         title: what is done to them, for people
 

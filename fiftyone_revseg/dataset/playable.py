@@ -22,8 +22,8 @@ from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import source_dataset
 from fiftyone_revseg.dataset.playback import measure_playback
 from fiftyone_revseg.dataset.playback_fields import FRAMES_OFF, PROBLEM, declare, whole_videos
-from fiftyone_revseg.dataset.progress import OnProgress, RunProgress
 from fiftyone_revseg.files.names import safe_name
+from fiftyone_revseg.progress import OnProgress, RunProgress
 from fiftyone_revseg.video import VideoError, check_playable, write_playable
 
 #: Where the original of a copy is, and what FiftyOne knew of it
@@ -102,7 +102,7 @@ def make_playable(
         directory (None): where to write the copies. By default, :func:`default_directory`
         everything (False): whether to make copies of videos that play right, too
         progress (None): whether to show a progress bar; or a function that is called with a
-            :class:`fiftyone_revseg.dataset.progress.RunProgress`, and raises
+            :class:`fiftyone_revseg.progress.RunProgress`, and raises
             ``KeyboardInterrupt`` to stop
 
     Returns:

@@ -18,7 +18,7 @@ from fiftyone_revseg.dataset.collection import (
 )
 from fiftyone_revseg.dataset.labelled_videos import with_progress
 from fiftyone_revseg.dataset.playback import measure_playback
-from fiftyone_revseg.dataset.progress import OnProgress
+from fiftyone_revseg.progress import OnProgress
 from fiftyone_revseg.video import VideoError
 
 #: What is wrong with how the App plays a video, in words; None if nothing is
@@ -58,7 +58,7 @@ def mark_playback(samples: Any, progress: bool | OnProgress | None = None) -> Pl
     Args:
         samples: a :class:`fiftyone.core.dataset.Dataset` or view
         progress (None): whether to show a progress bar; or a function that is called with a
-            :class:`fiftyone_revseg.dataset.progress.RunProgress`
+            :class:`fiftyone_revseg.progress.RunProgress`
 
     Returns:
         a :class:`PlaybackSummary`

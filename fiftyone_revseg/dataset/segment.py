@@ -25,7 +25,7 @@ from fiftyone_revseg.dataset.labels import make_labels
 from fiftyone_revseg.dataset.load import load_model
 from fiftyone_revseg.dataset.model import RevSegModel
 from fiftyone_revseg.dataset.ownership import check_jobs, check_label_field
-from fiftyone_revseg.dataset.progress import InWork, OnProgress, Reporter
+from fiftyone_revseg.dataset.progress import InWork, Reporter
 from fiftyone_revseg.dataset.record import settings_of
 from fiftyone_revseg.dataset.resume import check_overwrite, plan
 from fiftyone_revseg.dataset.room import NoRoomError
@@ -36,6 +36,7 @@ from fiftyone_revseg.engine import Engine, LocalEngine
 from fiftyone_revseg.engine.shards import Shard
 from fiftyone_revseg.files import check_writable
 from fiftyone_revseg.pipeline import Progress, RevSeg, Segmentation
+from fiftyone_revseg.progress import OnProgress
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def segment_view(
             ``<dataset>/<run>/<video>-<sample id>/<frame>_<object>.png``, which other datasets and
             label fields may use, too. By default, masks are in the database
         progress (None): whether to show a progress bar; or a function that is called with a
-            :class:`fiftyone_revseg.dataset.progress.RunProgress`. By default, as FiftyOne is
+            :class:`fiftyone_revseg.progress.RunProgress`. By default, as FiftyOne is
             configured
         engine (None): what runs the model over the videos: "local" for this process; "ray" for
             workers of Ray, each of which loads the model; or an

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiftyone_revseg.dataset.collection import check_collection, source_dataset
-from fiftyone_revseg.dataset.progress import OnProgress
 from fiftyone_revseg.dataset.training_runs import TrainingRun
 from fiftyone_revseg.files import check_writable
-from fiftyone_revseg.models.user_presets import check_free, register_preset
+from fiftyone_revseg.models.presets import check_free, register_preset
+from fiftyone_revseg.progress import OnProgress
 
 if TYPE_CHECKING:
     from fiftyone_revseg.training.grpo import GrpoConfig
@@ -92,10 +92,10 @@ def train_view(
         query_field (None): the field with each sample's query or queries. By default, its
             expressions, else "query"
         name (""): under which the new checkpoint is to be known, see
-            :func:`fiftyone_revseg.models.user_presets.register_preset`
+            :func:`fiftyone_revseg.models.presets.register_preset`
         group_slice (None): the slice with the videos, if the dataset is grouped
         progress (None): a function that is called after each step with a
-            :class:`fiftyone_revseg.dataset.progress.RunProgress`, and raises
+            :class:`fiftyone_revseg.progress.RunProgress`, and raises
             ``KeyboardInterrupt`` to stop, which saves the run
 
     Returns:
@@ -106,7 +106,7 @@ def train_view(
     """
     import torch
 
-    from fiftyone_revseg.training.data import view_rows
+    from fiftyone_revseg.dataset.training_rows import view_rows
     from fiftyone_revseg.training.grpo import GrpoConfig, train_grpo
     from fiftyone_revseg.training.run_folder import RunFolder
     from fiftyone_revseg.training.step_progress import StepProgress

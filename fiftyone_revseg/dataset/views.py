@@ -28,8 +28,8 @@ from fiftyone_revseg.dataset.labelled_videos import (
 )
 from fiftyone_revseg.dataset.numbers import check_number_field, write_numbers
 from fiftyone_revseg.dataset.playback_fields import mark_playback
-from fiftyone_revseg.dataset.progress import OnProgress
 from fiftyone_revseg.dataset.schema import valid_label_field
+from fiftyone_revseg.progress import OnProgress
 
 logger = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ def measure_drift(
             dynamic groups of images
         label_field ("revseg"): the label field
         progress (None): whether to show a progress bar; or a function that is called with a
-            :class:`fiftyone_revseg.dataset.progress.RunProgress`
+            :class:`fiftyone_revseg.progress.RunProgress`
 
     Returns:
         the name of the field, ``"<label_field>_drift"``

@@ -154,7 +154,7 @@ def _open(
 
     if name != SYNTHETIC:
         return open_benchmark(name, directory, split)
-    from fiftyone_revseg.dataset.progress import RunProgress
+    from fiftyone_revseg.progress import RunProgress
     from fiftyone_revseg.synthetic.mevis_layout import write_mevis
 
     split = split or "test"

@@ -16,7 +16,7 @@ from fiftyone_revseg.evaluation.video_masks import beside_truth
 from fiftyone_revseg.measures.scoring import score_many
 
 if TYPE_CHECKING:
-    from fiftyone_revseg.dataset.progress import OnProgress
+    from fiftyone_revseg.progress import OnProgress
 
 
 def evaluate_view(
@@ -78,7 +78,7 @@ def evaluate_view(
         benchmark (None): the benchmark whose rules hold for the summary. By default the one that
             the dataset was imported from; "" for none
         progress (None): whether to show a progress bar; or a function that is called with a
-            :class:`fiftyone_revseg.dataset.progress.RunProgress`, and raises
+            :class:`fiftyone_revseg.progress.RunProgress`, and raises
             ``KeyboardInterrupt`` to stop, which leaves nothing behind
         workers (None): how many processes measure. By default, one for each core
         group_slice (None): the slice with the videos, if the dataset is grouped

@@ -28,13 +28,13 @@ from fiftyone_revseg.dataset.labelled_videos import (
 )
 from fiftyone_revseg.dataset.labels import SampleLabels, status_of
 from fiftyone_revseg.dataset.ownership import check_jobs, check_label_field
-from fiftyone_revseg.dataset.progress import OnProgress
 from fiftyone_revseg.dataset.record import make_record
 from fiftyone_revseg.dataset.resume import changed_results
 from fiftyone_revseg.dataset.schema import declare_fields, field_names, valid_label_field
 from fiftyone_revseg.dataset.writer import LabelWriter
 from fiftyone_revseg.evaluation.submission_files import MaskSource, decode_mask
 from fiftyone_revseg.pipeline import Segmentation
+from fiftyone_revseg.progress import OnProgress
 from fiftyone_revseg.reasoning.trajectory import Trajectory
 from fiftyone_revseg.types import FrameTable, Status
 
@@ -126,7 +126,7 @@ def load_predictions(
         model (""): the name of the method, which is kept with the answers
         overwrite (False): whether to replace the results in the label field
         progress (None): whether to show a progress bar; or a function that is called with a
-            :class:`fiftyone_revseg.dataset.progress.RunProgress`. By default, as FiftyOne is
+            :class:`fiftyone_revseg.progress.RunProgress`. By default, as FiftyOne is
             configured
         replace_foreign_labels (False): whether labels in this field that this product did not
             write may be replaced; ``overwrite`` does not mean them

@@ -22,8 +22,8 @@ from fiftyone_revseg.text.escape import markdown_line
 from fiftyone_revseg.version import __version__
 
 if TYPE_CHECKING:
-    from fiftyone_revseg.dataset.progress import OnProgress
     from fiftyone_revseg.evaluation.report_cases import Case
+    from fiftyone_revseg.progress import OnProgress
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _PICTURES = "pictures"
@@ -53,7 +53,7 @@ def write_report(
             nothing to show
         best (3): how many of the best
         progress (None): whether to show a progress bar; or a function that is called with a
-            :class:`fiftyone_revseg.dataset.progress.RunProgress`. By default, as FiftyOne is
+            :class:`fiftyone_revseg.progress.RunProgress`. By default, as FiftyOne is
             configured
 
     Returns:

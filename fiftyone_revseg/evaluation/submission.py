@@ -40,7 +40,7 @@ from fiftyone_revseg.files.names import inside
 
 if TYPE_CHECKING:
     from fiftyone_revseg.dataset.labelled_videos import LabelledVideo
-    from fiftyone_revseg.dataset.progress import OnProgress
+    from fiftyone_revseg.progress import OnProgress
 
 __all__ = ["Submission", "validate_submission", "write_submission"]
 
@@ -114,7 +114,7 @@ def write_submission(
             it is left out. By default, that of the import; all that was imported is written where
             that is gone
         progress (None): whether to show a progress bar; or a function that is called with a
-            :class:`fiftyone_revseg.dataset.progress.RunProgress`. By default, as FiftyOne is
+            :class:`fiftyone_revseg.progress.RunProgress`. By default, as FiftyOne is
             configured
 
     Returns:

@@ -20,7 +20,7 @@ from fiftyone_revseg.evaluation.submission_files import (
 )
 
 if TYPE_CHECKING:
-    from fiftyone_revseg.dataset.progress import OnProgress
+    from fiftyone_revseg.progress import OnProgress
 
 _SHOWN = 3  # examples of each problem
 _EVERY = 500  # masks, between two words on progress
@@ -50,7 +50,7 @@ def validate_submission(
         images (None): the folder with the folders of frames. By default, that beside ``meta``; if
             it is gone, all masks of a video must have one size
         progress (None): whether to show a progress bar; or a function that is called with a
-            :class:`fiftyone_revseg.dataset.progress.RunProgress`. By default, none is shown
+            :class:`fiftyone_revseg.progress.RunProgress`. By default, none is shown
 
     Returns:
         the problems, a sentence each; [] if there are none
@@ -276,7 +276,7 @@ def _with_progress(
 
         yield from tqdm(names.items(), "Checking", disable=not progress, unit="mask")
         return
-    from fiftyone_revseg.dataset.progress import RunProgress
+    from fiftyone_revseg.progress import RunProgress
 
     started, total = time.perf_counter(), len(names)
     for done, (name, video) in enumerate(names.items()):

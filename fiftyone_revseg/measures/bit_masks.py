@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from fiftyone_revseg.tracking import RLE
+from fiftyone_revseg.masks.rle import RLE
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,14 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from fiftyone_revseg.masks.rle import rle_areas
+from fiftyone_revseg.masks.rle import RLE, rle_areas
 from fiftyone_revseg.measures.bit_masks import Part, checked_runs, f_of_bits, mask_bits
 from fiftyone_revseg.measures.metrics import tolerance_radius
 from fiftyone_revseg.measures.parallel import Workers, usable_cores
-
-if TYPE_CHECKING:
-    from fiftyone_revseg.tracking import RLE
 
 _FRAMES_WORTH_WORKERS = 2000  # below this, starting them takes longer than the work
 _PAIRS_AHEAD = 4  # per worker, so that none waits for the next one

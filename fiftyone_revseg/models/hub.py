@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 
 from fiftyone_revseg.files import from_json
-from fiftyone_revseg.models.presets import Weights
+from fiftyone_revseg.models.builtin import Weights
 
 _PATIENCE = 5.0  # seconds to wait for the hub's first answer
 
@@ -25,7 +25,7 @@ def is_on_disk(weights: Weights) -> bool:
     """Returns whether weights are complete on this machine, without asking the network.
 
     Args:
-        weights: a preset's :class:`fiftyone_revseg.models.presets.Weights`
+        weights: a preset's :class:`fiftyone_revseg.models.builtin.Weights`
     """
     if weights.folder is not None:
         names = ("model.safetensors", "model.safetensors.index.json")
@@ -39,7 +39,7 @@ def check_available(weights: Weights) -> None:
     The clients of the hub try for most of a minute before they say that there is no connection.
 
     Args:
-        weights: a preset's :class:`fiftyone_revseg.models.presets.Weights`
+        weights: a preset's :class:`fiftyone_revseg.models.builtin.Weights`
 
     Raises:
         DownloadError: if they are not, and there is no way to the hub
@@ -59,7 +59,7 @@ def download(weights: Weights) -> None:
     An interrupted download is continued by the next one, and never taken for a complete one.
 
     Args:
-        weights: a preset's :class:`fiftyone_revseg.models.presets.Weights`
+        weights: a preset's :class:`fiftyone_revseg.models.builtin.Weights`
 
     Raises:
         DownloadError: if the weights are not on this machine and cannot be fetched

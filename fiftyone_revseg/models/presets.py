@@ -1,149 +1,51 @@
-"""Presets: a vision-language model and a tracker under one name."""
+"""The registry of presets: the built-in ones, and checkpoints of a person's own, under a name.
+
+A person's own names are kept in ``presets.json`` in the folder of :func:`home`; the checkpoints
+stay where they are.
+"""
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
-
-#: The tracker of ReVSeg (arXiv 2512.02835), and of every model that names none
-DEFAULT_TRACKER = "sam2.1-hiera-large"
-
-
-@dataclass(frozen=True)
-class Weights:
-    """What a person wants to know about a model's weights before they load it.
-
-    Attributes:
-        size: the size of the weights on disk, in bytes
-        license: the licence's name, as SPDX or the Hugging Face hub writes it
-        folder (None): the directory that holds them, if they come with this package
-        hub_id (None): the id of the repository on the hub that holds them, if they do not
-        files (()): patterns of the files that are needed from there
-    """
-
-    size: int
-    license: str
-    folder: Path | None = None
-    hub_id: str | None = None
-    files: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A vision-language model and the tracker that goes with it.
-
-    Attributes:
-        reasoner: the hub id or path of the vision-language model
-        tracker: the tracker, as :func:`fiftyone_revseg.tracking.load_tracker` takes it
-        description: one sentence for people who choose
-        reasoner_weights (None): what is known about the vision-language model's weights
-        tracker_weights (None): what is known about the tracker's weights
-        own (False): whether it is a person's own, see :mod:`fiftyone_revseg.models.user_presets`
-    """
-
-    reasoner: str
-    tracker: str
-    description: str
-    reasoner_weights: Weights | None = None
-    tracker_weights: Weights | None = None
-    own: bool = False
-
-    @property
-    def weights(self) -> tuple[Weights, ...]:
-        """What is known about the weights, first the vision-language model's."""
-        both = (self.reasoner_weights, self.tracker_weights)
-        return tuple(weights for weights in both if weights is not None)
-
-    @property
-    def size(self) -> int:
-        """The size of all weights on disk, in bytes."""
-        return sum(weights.size for weights in self.weights)
-
-    @property
-    def license(self) -> str:
-        """The licence that binds who uses the pair.
-
-        That is the vision-language model's: the trackers are all under Apache-2.0. It is one
-        name, as FiftyOne takes a comma for a choice between licences.
-        """
-        return self.reasoner_weights.license if self.reasoner_weights else ""
-
-    @property
-    def embedded(self) -> bool:
-        """Whether all weights come with this package."""
-        here = not self.own and not any(weights.hub_id for weights in self.weights)
-        return bool(self.weights) and here
-
-    @property
-    def gpu_memory(self) -> int:
-        """The GPU memory that one video at a time takes in bfloat16, in bytes: an estimate."""
-        small = self.embedded or 0 < self.size < _SMALL
-        return self.size + (_NANO_WORKING_MEMORY if small else _WORKING_MEMORY)
-
-
-# Beside the weights: the keys and values of about 8,000 tokens (up to 1 GB), a vision tower at work
-# on 16 frames, SAM 2 at work on 1024 x 1024 pixels, and what CUDA keeps for itself.
-_WORKING_MEMORY = 4 * 10**9
-_NANO_WORKING_MEMORY = 10**9
-_SMALL = 10**9  # weights of models that were trained from the embedded one
-
-_SAM2_LARGE = Weights(
-    898_083_611,
-    "Apache-2.0",
-    hub_id="facebook/sam2.1-hiera-large",
-    files=("sam2.1_hiera_large.pt",),
+from fiftyone_revseg.files import from_json, locked, write_json
+from fiftyone_revseg.models.builtin import (
+    DEFAULT_TRACKER,
+    PRESETS,
+    ModelNotFoundError,
+    Preset,
+    Weights,
 )
+from fiftyone_revseg.models.limits import read_settings_text
+
+#: The environment variable that says where names and trained checkpoints are kept
+HOME_NAME = "REVSEG_HOME"
+
+_FILE_NAME = "presets.json"
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
-def _from_hub(hub_id: str, size: int, license: str, description: str) -> Preset:
-    """A vision-language model as it is on the hub, with the tracker of the paper."""
-    files = ("*.json", "*.jinja", "*.safetensors", "*.txt")
-    weights = Weights(size, license, hub_id=hub_id, files=files)
-    return Preset(hub_id, DEFAULT_TRACKER, description, weights, _SAM2_LARGE)
+def home() -> Path:
+    """Where a person's own presets are kept, and by default their checkpoints.
+
+    Returns:
+        the folder that the environment variable ``REVSEG_HOME`` names, else ``~/.fiftyone/revseg``;
+        it need not exist
+    """
+    return Path(os.environ.get(HOME_NAME) or "~/.fiftyone/revseg").expanduser()
 
 
-PRESETS = {
-    "revseg-nano": Preset(
-        str(CHECKPOINTS / "revseg-nano"),
-        "sam2-nano",
-        "The embedded pair, trained on synthetic worlds only: runs anywhere within seconds, "
-        "for demos and tests.",
-        Weights(9_082_728, "Apache-2.0", folder=CHECKPOINTS / "revseg-nano"),
-        Weights(10_397_056, "Apache-2.0", folder=CHECKPOINTS / "sam2-nano"),
-    ),
-    "revseg-qwen2.5-vl-3b": _from_hub(
-        "Qwen/Qwen2.5-VL-3B-Instruct",
-        7_509_245_952,
-        "qwen-research",
-        "The stock 3B model in the two-turn chain; needs a GPU, and its licence allows no "
-        "commercial use.",
-    ),
-    "revseg-qwen2.5-vl-7b": _from_hub(
-        "Qwen/Qwen2.5-VL-7B-Instruct",
-        16_584_333_312,
-        "Apache-2.0",
-        "The paper's architecture with stock weights (chain without RL); needs a GPU.",
-    ),
-    "revseg-qwen3-vl-4b": _from_hub(
-        "Qwen/Qwen3-VL-4B-Instruct",
-        8_875_631_616,
-        "Apache-2.0",
-        "The stock 4B model in the two-turn chain; needs a GPU.",
-    ),
-    "revseg-qwen3-vl-8b": _from_hub(
-        "Qwen/Qwen3-VL-8B-Instruct",
-        17_534_247_392,
-        "Apache-2.0",
-        "The stock 8B model in the two-turn chain; needs a GPU.",
-    ),
-}
+@dataclass(frozen=True)
+class _Entry:
+    """What is kept of a preset; all else is seen from its folder."""
 
-
-class ModelNotFoundError(ValueError):
-    """A model's name stands for nothing that can be loaded. The message says what to do."""
+    path: str
+    tracker: str = DEFAULT_TRACKER
+    license: str = ""
+    description: str = ""
 
 
 def resolve(name_or_path: str | Path) -> Preset:
@@ -160,8 +62,6 @@ def resolve(name_or_path: str | Path) -> Preset:
         ModelNotFoundError: if the name can be none of these, or the weights of a preset are not
             where they were
     """
-    from fiftyone_revseg.models.user_presets import find_preset
-
     name = str(name_or_path)
     if not name.strip():
         raise ModelNotFoundError("The name of the model is empty: name one of revseg models")
@@ -190,8 +90,6 @@ def resolve(name_or_path: str | Path) -> Preset:
 
 def preset_names() -> list[str]:
     """Lists the names of all presets, this package's first and then a person's own."""
-    from fiftyone_revseg.models.user_presets import user_presets
-
     try:
         return [*PRESETS, *user_presets()]
     except ModelNotFoundError:  # what is damaged is said to whoever asks for one of them
@@ -212,3 +110,190 @@ def default_tracker(name_or_path: str | Path, server: str | None = None) -> str:
     if server is not None and name not in PRESETS:
         return DEFAULT_TRACKER
     return resolve(name).tracker
+
+
+def register_preset(
+    name: str,
+    path: str | Path,
+    tracker: str | None = None,
+    license: str | None = None,
+    description: str = "",
+    base: str | None = None,
+    overwrite: bool = False,
+) -> Preset:
+    """Gives a checkpoint a name, under which everything that takes a model knows it.
+
+    Example::
+
+        import fiftyone_revseg as revseg
+        from fiftyone_revseg.models.presets import register_preset
+
+        register_preset("my-checkpoint", "runs/grpo/checkpoint", base="revseg-nano")
+        model = revseg.load_model("my-checkpoint", query="the red star")
+
+    Args:
+        name: letters, digits, ``.``, ``_`` and ``-``; not that of a preset of this package
+        path: the checkpoint's directory, which stays where it is
+        tracker (None): the tracker that goes with it. By default, that of ``base``
+        license (None): the licence's name. By default, that of ``base``
+        description (""): one sentence for people who choose
+        base (None): the preset that it was trained from, if there is one
+        overwrite (False): whether the name may stand for another checkpoint until now
+
+    Returns:
+        the :class:`fiftyone_revseg.models.builtin.Preset`
+
+    Raises:
+        ValueError: if the name cannot be used or the directory holds no checkpoint
+    """
+    check_name(name)
+    folder = Path(path).expanduser().resolve()
+    if not (folder / "config.json").is_file() or not _weights_in(folder):
+        raise ValueError(
+            f"'{folder}' holds no checkpoint: give a directory with config.json and weights in "
+            "safetensors"
+        )
+    origin = find_base(base)
+    entry = _Entry(
+        str(folder),
+        tracker or (origin.tracker if origin else DEFAULT_TRACKER),
+        license or (origin.license if origin else ""),
+        description or (f"Trained from {base}." if base else "A checkpoint of your own."),
+    )
+    with locked(_path()):  # others may register theirs at the same time
+        if not overwrite:
+            check_free(name, folder)
+        _write({**_read(), name: entry})
+    return _preset(entry)
+
+
+def forget_preset(name: str) -> None:
+    """Takes a name back; the checkpoint stays where it is.
+
+    Raises:
+        ValueError: if there is no such preset of a person's own
+    """
+    with locked(_path()):
+        entries = _read()
+        if name not in entries:
+            own = ", ".join(entries) or "none"
+            raise ValueError(f"There is no preset {name!r} of your own: there is {own}")
+        del entries[name]
+        _write(entries)
+
+
+def user_presets() -> dict[str, Preset]:
+    """Lists a person's own presets, whether their folders are still there or not.
+
+    Returns:
+        a dict of name -> :class:`fiftyone_revseg.models.builtin.Preset`, in the order of
+        registration
+
+    Raises:
+        ModelNotFoundError: if the file that keeps them cannot be read
+    """
+    return {name: _preset(entry) for name, entry in _read().items()}
+
+
+def find_preset(name: str) -> Preset | None:
+    """Returns a preset of a person's own; None if there is none of that name.
+
+    Raises:
+        ModelNotFoundError: if its folder is gone, or the file that keeps the presets is damaged
+    """
+    if not _NAME.fullmatch(name):
+        return None
+    entry = _read().get(name)
+    if entry is None:
+        return None
+    if not _weights_in(Path(entry.path)):
+        raise ModelNotFoundError(
+            f"The checkpoint of {name!r} is not in '{entry.path}' any more: put it back, or forget "
+            f"the name (revseg models --forget {name})"
+        )
+    return _preset(entry)
+
+
+def check_name(name: str) -> None:
+    """Checks that a name may be given to a checkpoint.
+
+    Raises:
+        ValueError: if it may not
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} cannot be the name of a checkpoint: use letters, digits, '.', '_' and '-'"
+        )
+    if name in PRESETS:
+        raise ValueError(f"{name!r} is a model of this package: choose another name")
+
+
+def check_free(name: str, path: str | Path) -> None:
+    """Checks that a name may be given to a checkpoint, and is not that of another one.
+
+    Args:
+        name: the name
+        path: the checkpoint's directory, which need not exist yet
+
+    Raises:
+        ValueError: if it may not
+    """
+    check_name(name)
+    folder = str(Path(path).expanduser().resolve())
+    entry = _read().get(name)
+    if entry is not None and entry.path != folder:
+        raise ValueError(
+            f"The name {name!r} stands for '{entry.path}' already: choose another one, or forget "
+            f"that one first (revseg models --forget {name})"
+        )
+
+
+def find_base(base: str | None) -> Preset | None:
+    """The preset that a checkpoint was trained from; None if it was none, or is gone."""
+    if base is None:
+        return None
+    try:
+        return resolve(base)
+    except ModelNotFoundError:
+        return None
+
+
+def _weights_in(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+
+
+def _preset(entry: _Entry) -> Preset:
+    folder = Path(entry.path)
+    size = sum(file.stat().st_size for file in _weights_in(folder))
+    weights = Weights(size, entry.license, folder=folder)
+    trackers = {preset.tracker: preset.tracker_weights for preset in PRESETS.values()}
+    return Preset(
+        entry.path,
+        entry.tracker,
+        entry.description,
+        weights,
+        trackers.get(entry.tracker),
+        own=True,
+    )
+
+
+def _path() -> Path:
+    return home() / _FILE_NAME
+
+
+def _read() -> dict[str, _Entry]:
+    path = _path()
+    try:
+        kept = from_json(read_settings_text(path))
+        return {str(name): _Entry(**entry) for name, entry in kept.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ModelNotFoundError(
+            f"'{path}', which keeps the names of your own models, cannot be read ({error}): repair "
+            "or delete it"
+        ) from error
+
+
+def _write(entries: dict[str, _Entry]) -> None:
+    write_json(_path(), {name: asdict(entry) for name, entry in entries.items()}, indent=2)

@@ -5,15 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fiftyone_revseg.models.builtin import DEFAULT_TRACKER, PRESETS, Weights
 from fiftyone_revseg.models.devices import choose_device, choose_dtype
 from fiftyone_revseg.models.hub import check_available
-from fiftyone_revseg.models.presets import (
-    DEFAULT_TRACKER,
-    PRESETS,
-    Weights,
-    default_tracker,
-    resolve,
-)
+from fiftyone_revseg.models.presets import default_tracker, resolve
 from fiftyone_revseg.pipeline.pipeline import RevSeg
 from fiftyone_revseg.reasoning import ChainSpec, LocalReasoner, Reasoner, ServerReasoner
 from fiftyone_revseg.reasoning.local import checkpoint_spec

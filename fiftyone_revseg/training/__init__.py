@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         temporal_reward,
         total_reward,
     )
-    from fiftyone_revseg.training.data import view_rows, world_rows
+    from fiftyone_revseg.training.data import world_rows
     from fiftyone_revseg.training.grpo import GrpoConfig, train_grpo
 
 # Name -> the module that defines it.
@@ -26,7 +26,6 @@ _HOMES = {
     "temporal_reward": "fiftyone_revseg.measures.rewards",
     "total_reward": "fiftyone_revseg.measures.rewards",
     "train_grpo": "fiftyone_revseg.training.grpo",
-    "view_rows": "fiftyone_revseg.training.data",
     "world_rows": "fiftyone_revseg.training.data",
 }
 
@@ -37,7 +36,6 @@ __all__ = [
     "temporal_reward",
     "total_reward",
     "train_grpo",
-    "view_rows",
     "world_rows",
 ]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fiftyone_revseg.files import from_json, write_text
-from fiftyone_revseg.models.presets import PRESETS, resolve
+from fiftyone_revseg.models.builtin import PRESETS
+from fiftyone_revseg.models.presets import resolve
 from fiftyone_revseg.text.escape import markdown_line, one_line
 from fiftyone_revseg.training.run_folder import RunFolder
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers import TrainerCallback
 
-if TYPE_CHECKING:
-    from fiftyone_revseg.dataset.progress import OnProgress
+from fiftyone_revseg.progress import OnProgress, RunProgress
 
 
 class StepProgress(TrainerCallback):
@@ -18,7 +17,7 @@ class StepProgress(TrainerCallback):
     ends: it can be resumed.
 
     Args:
-        report: called with a :class:`fiftyone_revseg.dataset.progress.RunProgress`, which counts
+        report: called with a :class:`fiftyone_revseg.progress.RunProgress`, which counts
             the steps from where the run was begun or resumed
 
     Attributes:
@@ -54,8 +53,6 @@ class StepProgress(TrainerCallback):
             control.should_training_stop = True
 
     def _tell(self, state: Any, control: Any) -> None:
-        from fiftyone_revseg.dataset.progress import RunProgress
-
         if self.stopped or not state.is_world_process_zero:
             return
         progress = RunProgress(

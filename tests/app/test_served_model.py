@@ -12,7 +12,7 @@ import fiftyone_revseg as revseg
 from fiftyone_revseg.app import forms, objects
 from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.running import result_of
-from fiftyone_revseg.models.presets import PRESETS
+from fiftyone_revseg.models.builtin import PRESETS
 from fiftyone_revseg.pipeline import RevSeg
 from fiftyone_revseg.reasoning import LocalReasoner, Reply, ServerReasoner
 

@@ -16,8 +16,8 @@ from fiftyone.operators.executor import ExecutionContext, ExecutionError, Execut
 from fiftyone_revseg.app import running
 from fiftyone_revseg.app.train import Train
 from fiftyone_revseg.dataset.training_runs import list_training_runs
-from fiftyone_revseg.models.presets import CHECKPOINTS, resolve
-from fiftyone_revseg.models.user_presets import home, user_presets
+from fiftyone_revseg.models.builtin import CHECKPOINTS
+from fiftyone_revseg.models.presets import home, resolve, user_presets
 from fiftyone_revseg.training import grpo
 
 URI = "fiftyone_revseg/train"

@@ -11,7 +11,7 @@ from direct import (
     score_direct,
 )
 
-from fiftyone_revseg.models.presets import PRESETS
+from fiftyone_revseg.models.builtin import PRESETS
 from fiftyone_revseg.reasoning import ChainRequest, ChainSpec, LocalReasoner
 from fiftyone_revseg.reasoning.backend import Conversation, Image
 from fiftyone_revseg.training.data import Scene, WorldRow

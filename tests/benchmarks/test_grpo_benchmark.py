@@ -13,7 +13,7 @@ import grpo_weights
 import numpy as np
 import pytest
 
-from fiftyone_revseg.models.presets import PRESETS
+from fiftyone_revseg.models.builtin import PRESETS
 from fiftyone_revseg.reasoning import ChainSpec
 from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 

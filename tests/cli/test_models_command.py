@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from fiftyone_revseg.cli import main
-from fiftyone_revseg.models.presets import PRESETS
+from fiftyone_revseg.models.builtin import PRESETS
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 

@@ -5,7 +5,8 @@ from click.testing import CliRunner
 
 from fiftyone_revseg.cli import main
 from fiftyone_revseg.files import from_json
-from fiftyone_revseg.models.presets import ModelNotFoundError, resolve
+from fiftyone_revseg.models.builtin import ModelNotFoundError
+from fiftyone_revseg.models.presets import resolve
 from fiftyone_revseg.tracking.checkpoints import CheckpointError, find_checkpoint
 
 DEEP = "[" * 100_000

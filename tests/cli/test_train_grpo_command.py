@@ -112,7 +112,8 @@ def test_what_the_data_filter_dropped_is_left_out_aloud(called, tmp_path):
 def test_the_new_checkpoint_gets_a_name(monkeypatch, tmp_path):
     import shutil
 
-    from fiftyone_revseg.models.presets import CHECKPOINTS, resolve
+    from fiftyone_revseg.models.builtin import CHECKPOINTS
+    from fiftyone_revseg.models.presets import resolve
 
     monkeypatch.setenv("REVSEG_HOME", str(tmp_path / "home"))
     out = tmp_path / "run"

@@ -10,7 +10,7 @@ from PIL import Image
 import fiftyone_revseg as revseg
 from fiftyone_revseg import compare_fields, export_results, make_view
 from fiftyone_revseg.dataset.data_filter import filter_view
-from fiftyone_revseg.training.data import view_rows
+from fiftyone_revseg.dataset.training_rows import view_rows
 
 WIDTH, HEIGHT, FRAMES = 32, 24, 3
 BOX = [0.25, 0.25, 0.5, 0.5]

@@ -14,7 +14,7 @@ from pycocotools import mask as coco
 import fiftyone_revseg as revseg
 from fiftyone_revseg import compare_fields, export_results
 from fiftyone_revseg.dataset.labelled_videos import LabelledVideo, Unusable, iter_videos
-from fiftyone_revseg.training.data import view_rows
+from fiftyone_revseg.dataset.training_rows import view_rows
 
 # Stored lying, 64 x 48 pixels, and shown upright: (H, W) of the picture as people see it
 TRUTH = np.zeros((64, 48), bool)

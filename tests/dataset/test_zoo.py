@@ -27,8 +27,8 @@ import fiftyone_revseg
 from fiftyone_revseg.dataset import RevSegModel
 from fiftyone_revseg.dataset.zoo import parse_parameters, register_zoo_source, resolve_input
 from fiftyone_revseg.dataset.zoo.register import SOURCE_NAME, make_manifest
+from fiftyone_revseg.models.builtin import PRESETS
 from fiftyone_revseg.models.hub import DownloadError
-from fiftyone_revseg.models.presets import PRESETS
 from fiftyone_revseg.pipeline import RevSeg
 
 SOURCE = Path(fiftyone_revseg.__file__).parent / "dataset" / "zoo"

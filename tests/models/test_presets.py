@@ -9,8 +9,9 @@ import huggingface_hub
 import huggingface_hub.constants
 import pytest
 
+from fiftyone_revseg.models.builtin import PRESETS, Weights
 from fiftyone_revseg.models.hub import DownloadError, download, is_on_disk
-from fiftyone_revseg.models.presets import PRESETS, Weights, resolve
+from fiftyone_revseg.models.presets import resolve
 from fiftyone_revseg.pipeline import load_pipeline
 
 HUB_PRESETS = [name for name, preset in PRESETS.items() if not preset.embedded]

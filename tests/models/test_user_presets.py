@@ -10,14 +10,15 @@ import pytest
 from click.testing import CliRunner
 
 from fiftyone_revseg.cli import main
+from fiftyone_revseg.models.builtin import CHECKPOINTS, PRESETS, ModelNotFoundError
 from fiftyone_revseg.models.presets import (
-    CHECKPOINTS,
-    PRESETS,
-    ModelNotFoundError,
+    forget_preset,
+    home,
     preset_names,
+    register_preset,
     resolve,
+    user_presets,
 )
-from fiftyone_revseg.models.user_presets import forget_preset, home, register_preset, user_presets
 
 
 @pytest.fixture(autouse=True)

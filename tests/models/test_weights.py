@@ -16,8 +16,8 @@ from fake_models import BoxTracker, ScriptedReasoner
 
 from fiftyone_revseg.files import digests
 from fiftyone_revseg.files.digests import digest_files, digest_texts
+from fiftyone_revseg.models.builtin import CHECKPOINTS
 from fiftyone_revseg.models.devices import choose_device, choose_dtype
-from fiftyone_revseg.models.presets import CHECKPOINTS
 from fiftyone_revseg.models.weights import share, stamp
 from fiftyone_revseg.pipeline import RevSeg, load_pipeline
 from fiftyone_revseg.reasoning import LocalReasoner

@@ -10,7 +10,7 @@ import pytest
 from fake_models import SPEC, BoxTracker, ScriptedReasoner, write_video
 
 from fiftyone_revseg.models import presets
-from fiftyone_revseg.models.presets import ModelNotFoundError
+from fiftyone_revseg.models.builtin import ModelNotFoundError
 from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline
 from fiftyone_revseg.reasoning import ChainSpec
 from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint

@@ -12,7 +12,7 @@ from fake_server import FakeServer, Fault, answer_with, status
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fiftyone_revseg.models.presets import PRESETS
+from fiftyone_revseg.models.builtin import PRESETS
 from fiftyone_revseg.reasoning import (
     ChainRequest,
     ChainSpec,

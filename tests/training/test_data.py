@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from fiftyone_revseg.dataset.expressions import Expression, expression_values
+from fiftyone_revseg.dataset.training_rows import view_rows
 from fiftyone_revseg.synthetic import KINDS, make_dataset, write_video
-from fiftyone_revseg.training.data import VideoRow, WorldRow, view_rows, world_rows
+from fiftyone_revseg.training.data import VideoRow, WorldRow, world_rows
 
 
 def test_worlds_give_the_same_rows_every_time():

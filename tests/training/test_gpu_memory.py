@@ -3,7 +3,7 @@
 import pytest
 from full_size_configs import QWEN2_5_VL_7B
 
-from fiftyone_revseg.models.presets import PRESETS
+from fiftyone_revseg.models.builtin import PRESETS
 from fiftyone_revseg.training.gpu_memory import LayerShape, Workload, estimate_memory, shape_of
 
 GB = 10**9

@@ -10,7 +10,7 @@ from typing import Any
 import fiftyone as fo
 
 from fiftyone_revseg.files import replacing
-from fiftyone_revseg.models.presets import PRESETS
+from fiftyone_revseg.models.builtin import PRESETS
 
 #: The source's name, and so the directory's under ``model_zoo_dir``. FiftyOne also puts the module
 #: into ``sys.modules`` under it: with the hyphen it cannot hide a real one.

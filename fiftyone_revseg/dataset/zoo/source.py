@@ -9,8 +9,9 @@ import fiftyone as fo
 import fiftyone.operators.types as types
 
 from fiftyone_revseg.files import write_json
+from fiftyone_revseg.models.builtin import PRESETS, Preset
 from fiftyone_revseg.models.hub import download, is_on_disk
-from fiftyone_revseg.models.presets import PRESETS, Preset, resolve
+from fiftyone_revseg.models.presets import resolve
 
 #: The field that is asked when neither a query nor a field is named, which the command line of
 #: FiftyOne cannot do

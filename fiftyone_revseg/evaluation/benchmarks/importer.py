@@ -91,7 +91,7 @@ def import_benchmark(
         max_videos (None): only the first so many videos
         persistent (True): whether the dataset stays when the session ends
         progress (None): whether to show a progress bar; or a function that is called with a
-            :class:`fiftyone_revseg.dataset.progress.RunProgress`, and raises
+            :class:`fiftyone_revseg.progress.RunProgress`, and raises
             ``KeyboardInterrupt`` to stop. By default, as FiftyOne is configured
         videos (None): a folder for mp4 files of the videos, which the App can play as it cannot
             image folders. By default, none are made

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from fiftyone_revseg.models.presets import PRESETS
+from fiftyone_revseg.models.builtin import PRESETS
 from fiftyone_revseg.reasoning.serving.secret import Secret
 from fiftyone_revseg.reasoning.spec import ChainSpec, complete_settings, read_settings
 from fiftyone_revseg.text.escape import one_line
