@@ -21,7 +21,7 @@ import fiftyone as fo
 import numpy as np
 
 from fiftyone_revseg.dataset import make_labels
-from fiftyone_revseg.dataset.collection import Job
+from fiftyone_revseg.dataset.collection import VideoRef
 from fiftyone_revseg.dataset.schema import declare_fields
 from fiftyone_revseg.dataset.writer import LabelWriter
 from fiftyone_revseg.pipeline import Segmentation
@@ -36,7 +36,7 @@ SLOW = 10  # seconds; what takes longer is not repeated
 
 def with_label_writer(dataset, labels):
     (sample_id,), (path,) = dataset.values(["id", "filepath"])
-    LabelWriter(dataset, FIELD).write(Job(sample_id, path, ("the disc",)), labels)
+    LabelWriter(dataset, FIELD).write(VideoRef(dataset, sample_id, path), labels)
 
 
 def with_set_values(dataset, labels):

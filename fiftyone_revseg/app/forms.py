@@ -12,8 +12,8 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.operators.types as types
 
-from fiftyone_revseg.dataset.collection import make_jobs
-from fiftyone_revseg.dataset.ownership import ForeignLabelsError, check_jobs, check_label_field
+from fiftyone_revseg.dataset.collection import list_videos
+from fiftyone_revseg.dataset.ownership import ForeignLabelsError, check_label_field, check_videos
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.models.presets import preset_names, resolve
 from fiftyone_revseg.reasoning.serving.served import KEY_NAME, check_url
@@ -157,7 +157,7 @@ def label_field_input(inputs: types.Object, ctx: Any, description: str, videos: 
     try:
         check_label_field(ctx.dataset, name)
         # What is on samples with results is looked at by the run: that takes too long for a form
-        check_jobs(ctx.dataset, name, make_jobs(videos), with_results=False)
+        check_videos(ctx.dataset, name, list_videos(videos), with_results=False)
     except ForeignLabelsError as error:
         inputs.bool(
             "replace_foreign_labels",

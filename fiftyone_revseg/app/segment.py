@@ -24,13 +24,9 @@ from fiftyone_revseg.app.running import (
 from fiftyone_revseg.app.targets import playback_notice
 from fiftyone_revseg.dataset import list_runs, segment_view
 from fiftyone_revseg.dataset.changes import count_corrected
-from fiftyone_revseg.dataset.collection import (
-    check_collection,
-    is_clips,
-    is_image_groups,
-    make_jobs,
-)
+from fiftyone_revseg.dataset.collection import check_collection, is_clips, is_image_groups
 from fiftyone_revseg.dataset.counting import count_samples
+from fiftyone_revseg.dataset.jobs import make_jobs
 from fiftyone_revseg.dataset.ownership import check_label_field
 from fiftyone_revseg.dataset.resume import RETRIED
 from fiftyone_revseg.dataset.runs import list_at_work

@@ -191,7 +191,8 @@ def apply(
     samples = open_collection(dataset_name, view, group_by, order_by, group_slice)
 
     from fiftyone_revseg.dataset import load_model, segment_view
-    from fiftyone_revseg.dataset.collection import check_collection, make_jobs, source_dataset
+    from fiftyone_revseg.dataset.collection import check_collection, source_dataset
+    from fiftyone_revseg.dataset.jobs import make_jobs
     from fiftyone_revseg.dataset.ownership import check_label_field
     from fiftyone_revseg.dataset.schema import valid_label_field
     from fiftyone_revseg.files import check_writable

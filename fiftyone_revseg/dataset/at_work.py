@@ -12,16 +12,17 @@ import fiftyone as fo
 from fiftyone.core.odm import get_db_conn
 
 from fiftyone_revseg.dataset import store
-from fiftyone_revseg.dataset.collection import Job
+from fiftyone_revseg.dataset.collection import VideoRef
+from fiftyone_revseg.dataset.frame_numbers import overlap
 from fiftyone_revseg.dataset.heartbeat import is_alive, server_now, silence
 
 #: In a run's record: what it has to do
 WORK = "work"
 
 
-def pack(jobs: Iterable[Job]) -> str:
+def pack(videos: Iterable[VideoRef]) -> str:
     """Packs what there is to do, about 4 bytes for each video of a dataset."""
-    lines = sorted(" ".join([job.sample_id, *map(str, job.support or ())]) for job in jobs)
+    lines = sorted(" ".join([v.sample_id, *map(str, v.support or ())]) for v in videos)
     return base64.b85encode(zlib.compress("\n".join(lines).encode())).decode()
 
 
@@ -48,22 +49,22 @@ def runs_at_work(dataset: fo.Dataset, method: str, label_field: str) -> list[dic
     ]
 
 
-def twice(run: dict[str, Any], jobs: Sequence[Job]) -> int:
-    """Counts the jobs that another run is at work on, too.
+def twice(run: dict[str, Any], videos: Sequence[VideoRef]) -> int:
+    """Counts the videos that another run is at work on, too.
 
     Args:
         run: one of :func:`runs_at_work`
-        jobs: the jobs
+        videos: the videos
     """
     if not run.get(WORK):
         return 0
-    theirs: dict[str, list[tuple[int, ...]]] = {}
+    theirs: dict[str, list[tuple[int, ...] | None]] = {}
     for line in zlib.decompress(base64.b85decode(run[WORK])).decode().split("\n"):
         sample_id, *support = line.split(" ")
-        theirs.setdefault(sample_id, []).append(tuple(map(int, support)))
+        theirs.setdefault(sample_id, []).append(tuple(map(int, support)) or None)
     return sum(
-        any(_overlap(job.support or (), support) for support in theirs.get(job.sample_id, ()))
-        for job in jobs
+        any(overlap(video.support, support) for support in theirs.get(video.sample_id, ()))
+        for video in videos
     )
 
 
@@ -75,10 +76,3 @@ def say(run: dict[str, Any]) -> str:
         f"{run['run_key']}, {who} on {run['host']}, at work since {began:%Y-%m-%d %H:%M:%S}, last "
         f"sign of life {run['silence']:.0f} s ago"
     )
-
-
-def _overlap(one: Sequence[int], other: Sequence[int]) -> bool:
-    """Whether two supports have a frame in common; an empty one is that of a whole video."""
-    if not one or not other:
-        return True
-    return one[0] <= other[1] and other[0] <= one[1]

@@ -1,4 +1,4 @@
-"""What there is to do on a collection: one job per video, clip or group of images."""
+"""The videos of a collection: whole videos, clips, or ordered groups of images."""
 
 from __future__ import annotations
 
@@ -8,83 +8,75 @@ from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
+import fiftyone.core.collections as foc
 
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.counting import count_samples
-from fiftyone_revseg.engine import EngineJob
-from fiftyone_revseg.pipeline import Progress, RevSeg, Segmentation
-from fiftyone_revseg.reasoning.queries import refusal
-from fiftyone_revseg.video import open_video
-
-Support = tuple[int, int]
+from fiftyone_revseg.dataset.frame_numbers import Support, frame_range_of
+from fiftyone_revseg.video import Video, open_video
 
 
 @dataclass(frozen=True)
-class Job:
-    """One video and what to ask about it.
+class VideoRef:
+    """One video of a collection: a whole video, a clip, or a group of images in their order.
 
     Attributes:
+        dataset: the :class:`fiftyone.core.dataset.Dataset`; of a clip, the one with whole videos
         sample_id: the sample that gets the sample-level fields; of a clip, the sample that it is
             a part of; of a group of images, the first one
         filepath: the path of the video, or of the first image
-        queries: the queries
         support: the first and last frame number of a clip; None for a whole video
         clip_id: the id of the clip in its view
+        clips: the dataset of the clip, which has sample-level fields of its own
         images: the (sample id, path) of every image of a group, in order
     """
 
+    dataset: fo.Dataset = field(repr=False, compare=False)
     sample_id: str
     filepath: str
-    queries: tuple[str, ...]
     support: Support | None = None
     clip_id: str | None = None
+    clips: fo.Dataset = field(default=None, repr=False, compare=False)
     images: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    @property
+    def id(self) -> str:
+        """The id of the sample, of the clip, or of the first image."""
+        return self.clip_id or self.sample_id
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of all that it consists of: the sample, the clip, or the images of a group."""
+        return tuple(i for i, _ in self.images) or (self.id,)
+
+    @property
+    def sample_ids(self) -> tuple[str, ...]:
+        """The ids of its samples in the dataset: more than one for a group of images."""
+        return tuple(i for i, _ in self.images) or (self.sample_id,)
+
+    @property
+    def source(self) -> str | tuple[str, ...]:
+        """The path of the video; of a group, those of its images, in order."""
+        return tuple(path for _, path in self.images) or self.filepath
 
     @property
     def frame_range(self) -> tuple[int, int] | None:
         """The 0-based, half-open range of frames of a clip; None for a whole video."""
-        return None if self.support is None else (self.support[0] - 1, self.support[1])
+        return None if self.support is None else frame_range_of(self.support)
 
+    @property
+    def title(self) -> str:
+        """The name that a person knows the video by."""
+        name = Path(self.filepath).name
+        if self.images:
+            return f"{name} and {len(self.images) - 1} more"
+        if self.support is not None:
+            name += ", frames {}-{}".format(*self.support)
+        return name
 
-def check_queries(queries: Any) -> None:
-    """Checks what is to be asked of every sample, before anything is loaded or made.
-
-    Args:
-        queries: a query, a list of queries, or None where each sample has its own
-
-    Raises:
-        ValueError: if there is none, or one of them says nothing
-    """
-    if queries is None:
-        return
-    texts = queries if isinstance(queries, (list, tuple)) else [queries]
-    for text in texts:
-        why = refusal(text)
-        if why:
-            raise ValueError(why)
-    if not texts:
-        raise ValueError("The list of queries is empty: say what to look for")
-
-
-def resolve_queries(value: Any, default: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Decides what to ask about one sample.
-
-    Args:
-        value: what the sample's prompt field holds: a text, a list of texts, or nothing
-        default: the query or queries to ask where it holds nothing
-
-    Returns:
-        a tuple of queries; one empty query where there is nothing to ask, as the chain says in
-        words what is missing
-    """
-    for queries in (value, default):
-        if not isinstance(queries, (list, tuple)):
-            queries = [queries]
-        # What is not text cannot be asked, but must not be dropped in silence either
-        texts = tuple(query if isinstance(query, str) else "" for query in queries)
-        if any(text.strip() for text in texts):
-            return texts
-    return ("",)
+    def open(self) -> Video:
+        """Opens the video, see :func:`fiftyone_revseg.video.open_video`; of a clip, its part."""
+        return open_video(self.source, self.frame_range)
 
 
 def check_collection(samples: Any, group_slice: str | None = None) -> Any:
@@ -101,7 +93,8 @@ def check_collection(samples: Any, group_slice: str | None = None) -> Any:
         ValueError: if there are none; the message says what to do
     """
     if is_image_groups(samples):
-        if not _order_of(samples):
+        stage = store.grouping(samples)
+        if stage is None or not stage.order_by:
             raise ValueError(
                 "A group of images is a video only if it has an order: group them with "
                 'dataset.group_by("scene", order_by="frame_number")'
@@ -133,38 +126,6 @@ def check_collection(samples: Any, group_slice: str | None = None) -> Any:
     return samples
 
 
-def make_jobs(
-    samples: Any,
-    queries: str | Sequence[str] | None = None,
-    prompt_field: str | None = None,
-) -> list[Job]:
-    """Lists what there is to do, without loading samples.
-
-    Args:
-        samples: what :func:`check_collection` returned
-        queries (None): the query or queries for every sample whose prompt field holds none
-        prompt_field (None): the field that holds each sample's query, or list of queries
-
-    Returns:
-        a list of :class:`Job`, in the order of the samples
-
-    Raises:
-        ValueError: if there is no such field
-    """
-    if not count_samples(samples):
-        return []
-    if is_image_groups(samples):
-        return _jobs_of_groups(samples, queries, prompt_field)
-    if is_clips(samples):
-        return _jobs_of_clips(samples, queries, prompt_field)
-    ids, paths = samples.values(["id", "filepath"])
-    asked = _values(samples, prompt_field)
-    return [
-        Job(sample_id, path, resolve_queries(value, queries))
-        for sample_id, path, value in zip(ids, paths, asked, strict=True)
-    ]
-
-
 def source_dataset(samples: Any) -> fo.Dataset:
     """Returns the dataset that a collection is of; of clips, the one with the whole videos."""
     if isinstance(samples, fo.Dataset):
@@ -191,108 +152,80 @@ def is_image_groups(samples: Any) -> bool:
     return source_dataset(samples).media_type == "image"
 
 
-def _order_of(samples: Any) -> Any:
-    stage = store.grouping(samples)
-    return stage and stage.order_by
-
-
-def _jobs_of_clips(
-    clips: Any, queries: str | Sequence[str] | None, prompt_field: str | None
-) -> list[Job]:
-    ids, sources, supports, paths = clips.values(["id", "sample_id", "support", "filepath"])
-    if prompt_field and not clips.has_field(prompt_field):
-        # Clips have the fields of their samples only if they were asked for
-        source = source_dataset(clips)
-        view = select_by_id(source, list(dict.fromkeys(sources)))
-        by_id = dict(zip(view.values("id"), _values(view, prompt_field), strict=True))
-        asked = [by_id[sample_id] for sample_id in sources]
-    else:
-        asked = _values(clips, prompt_field)
-    return [
-        Job(source, path, resolve_queries(value, queries), (int(first), int(last)), clip_id)
-        for clip_id, source, (first, last), path, value in zip(
-            ids, sources, supports, paths, asked, strict=True
-        )
-    ]
-
-
-def _jobs_of_groups(
-    groups: Any, queries: str | Sequence[str] | None, prompt_field: str | None
-) -> list[Job]:
-    jobs = []
-    for group in groups.iter_dynamic_groups():
-        ids, paths = group.values(["id", "filepath"])
-        # All images of a group may repeat the query; the first that has one decides
-        asked = next((value for value in _values(group, prompt_field) if value), None)
-        images = tuple(zip(ids, paths, strict=True))
-        jobs.append(Job(ids[0], paths[0], resolve_queries(asked, queries), images=images))
-    return jobs
-
-
-def _values(samples: Any, field_name: str | None) -> list[Any]:
-    if field_name is None:
-        return [None] * count_samples(samples)
-    if field_name.startswith("frames."):
-        raise ValueError(
-            f"Queries are asked about whole videos: prompt_field={field_name!r} is a field of "
-            "frames, so name a field of samples"
-        )
-    kind = samples.get_field(field_name)
-    texts = kind.field if isinstance(kind, fo.ListField) else kind
-    if kind is None:
-        raise ValueError(
-            f"There is no field '{field_name}' with queries. Fields with text are: "
-            f"{', '.join(_text_fields(samples)) or 'none'}. To ask the same of all samples, give "
-            "the query itself"
-        )
-    if texts is not None and not isinstance(texts, fo.StringField):
-        raise ValueError(
-            f"Field '{field_name}' holds no queries: it must hold text or lists of text, not {kind}"
-        )
-    return list(samples.values(field_name))
-
-
-def _text_fields(samples: Any) -> list[str]:
-    schema = samples.get_field_schema()
-    return [
-        name
-        for name, kind in schema.items()
-        if name != "filepath"
-        and isinstance(kind.field if isinstance(kind, fo.ListField) else kind, fo.StringField)
-        and name != "tags"
-    ]
-
-
-def name_of_video(job: Job) -> str:
-    """Returns the name that a person knows the job's video by."""
-    if job.images:
-        return f"{Path(job.filepath).name} and {len(job.images) - 1} more"
-    name = Path(job.filepath).name
-    return name if job.support is None else f"{name}, frames {job.support[0]}-{job.support[1]}"
-
-
-def engine_job(job: Job) -> EngineJob:
-    """Returns what an engine is told of a job, which is its key."""
-    video = tuple(path for _, path in job.images) or job.filepath
-    return EngineJob(video, job.queries, job.frame_range, job)
-
-
-def segment_job(pipeline: RevSeg, job: Job, progress: Progress | None = None) -> list[Segmentation]:
-    """Segments the video of one job.
+def list_videos(samples: Any) -> list[VideoRef]:
+    """Lists the videos of a collection, without loading samples.
 
     Args:
-        pipeline: a :class:`fiftyone_revseg.pipeline.RevSeg`
-        job: a :class:`fiftyone_revseg.dataset.collection.Job`
-        progress (None): see :data:`fiftyone_revseg.pipeline.Progress`
+        samples: what :func:`check_collection` returned
 
     Returns:
-        a list of :class:`fiftyone_revseg.pipeline.Segmentation`, one per query; never an
-        exception
+        a list of :class:`VideoRef`, in the order of the samples
     """
-    try:
-        if not job.images:
-            return pipeline.segment(job.filepath, job.queries, job.frame_range, progress)
-        with open_video([path for _, path in job.images]) as video:
-            return pipeline.segment(video, job.queries, progress=progress)
-    except Exception as error:
-        return [pipeline.failed(job.filepath, query, error) for query in job.queries]
+    if not count_samples(samples):
+        return []
+    dataset = source_dataset(samples)
+    if is_image_groups(samples):
+        return [video_of(group, dataset) for group in samples.iter_dynamic_groups()]
+    if is_clips(samples):
+        clips = samples.first().dataset
+        return [
+            VideoRef(dataset, source, path, (int(first), int(last)), clip_id, clips)
+            for clip_id, source, (first, last), path in zip(
+                *samples.values(["id", "sample_id", "support", "filepath"]), strict=True
+            )
+        ]
+    ids, paths = samples.values(["id", "filepath"])
+    return [VideoRef(dataset, *own) for own in zip(ids, paths, strict=True)]
+
+
+def video_of(sample: Any, dataset: fo.Dataset = None) -> VideoRef:
+    """Returns the reference to one video.
+
+    Args:
+        sample: a :class:`fiftyone.core.sample.Sample` or view of one: a video or a clip; or the
+            images of one group, in their order, as ``iter_dynamic_groups()`` gives them
+        dataset (None): the dataset with whole videos, where it is known already
+    """
+    if isinstance(sample, foc.SampleCollection):
+        dataset = source_dataset(sample) if dataset is None else dataset
+        images = tuple(zip(*sample.values(["id", "filepath"]), strict=True))
+        first = images[0] if images else ("", "")
+        return VideoRef(dataset, first[0], first[1], images=images)
+    if not (sample.has_field("support") and sample.has_field("sample_id")):
+        own = sample.dataset if dataset is None else dataset
+        return VideoRef(own, sample.id, sample.filepath)
+    if dataset is None:
+        dataset = source_dataset(store.collection_of(sample))
+    first, last = sample.support
+    return VideoRef(
+        dataset,
+        sample.sample_id,
+        sample.filepath,
+        (first, last),
+        sample.id,
+        sample.dataset,
+    )
+
+
+def group_of(samples: Any, sample: Any) -> Any | None:
+    """Finds the images that one image makes up a video with.
+
+    Args:
+        samples: the collection that the sample is seen in
+        sample: the :class:`fiftyone.core.sample.Sample` or view of one
+
+    Returns:
+        a view of the images in their order; None if the collection is no grouping of images, or
+        the image is in none of its groups
+    """
+    stage = store.grouping(samples) if is_image_groups(samples) else None
+    if stage is None or sample.media_type != "image":
+        return None
+    names = stage.field_or_expr
+    if isinstance(names, str):
+        return samples.get_dynamic_group(sample[names])
+    if isinstance(names, (list, tuple)):
+        return samples.get_dynamic_group([sample[name] for name in names])
+    # Grouped by an expression, which only the database can evaluate
+    groups = samples.iter_dynamic_groups()
+    return next((group for group in groups if sample.id in group.values("id")), None)

@@ -12,7 +12,6 @@ from fiftyone_revseg.dataset.collection import check_collection
 from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.labelled_videos import (
     LabelledVideo,
-    Unusable,
     group_by_text,
     iter_videos,
     masks_path,
@@ -168,10 +167,10 @@ def _measure(
     return float(1 - lacking.mean() / (len(video.numbers) * len(queries))), tuple(labelled)
 
 
-def _compare(video: LabelledVideo | Unusable, result: Comparison) -> float | None:
+def _compare(video: LabelledVideo, result: Comparison) -> float | None:
     """Compares one video, and adds what came out to the result."""
-    if isinstance(video, Unusable):
-        result.unusable[video.id] = video.reason
+    if video.unusable:
+        result.unusable[video.id] = video.unusable
         return None
     a, b = result.field_a, result.field_b
     try:

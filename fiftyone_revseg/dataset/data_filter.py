@@ -21,7 +21,6 @@ from fiftyone_revseg.dataset.collection import (
 from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.labelled_videos import (
     LabelledVideo,
-    Unusable,
     group_by_text,
     iter_videos,
     masks_path,
@@ -169,7 +168,7 @@ def filter_view(
         else:
             report.video = video.name
             decided.write(video, _measure(video, gt_field, tracker, starts, report))
-            summary.remarks[video.id] = getattr(video, "remarks", [])
+            summary.remarks[video.id] = video.remarks
         report.done += 1
     summary.seconds = time.perf_counter() - started
     return summary
@@ -244,7 +243,7 @@ class _Decisions:
         self._summary.skipped += 1
         self._write(ids, iou, offset or 0, None)
 
-    def write(self, video: LabelledVideo | Unusable, found: FilterResult | str) -> None:
+    def write(self, video: LabelledVideo, found: FilterResult | str) -> None:
         self._summary.measured += 1
         if isinstance(found, str):
             self._summary.failures.setdefault(found, []).append(video.id)
@@ -277,15 +276,15 @@ def _measured_before(samples: Any) -> dict[str, tuple[float, int | None]]:
 
 
 def _measure(
-    video: LabelledVideo | Unusable,
+    video: LabelledVideo,
     gt_field: str,
     tracker: Tracker,
     starts: int | None,
     progress: Callable[[int, int], None],
 ) -> FilterResult | str:
     """The result, or why there is none, in words."""
-    if isinstance(video, Unusable):
-        return video.reason
+    if video.unusable:
+        return video.unusable
     try:
         truth = true_masks(video, gt_field)
         with video.open() as opened:

@@ -22,7 +22,6 @@ from fiftyone_revseg.dataset.collection import check_collection
 from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.labelled_videos import (
     LabelledVideo,
-    Unusable,
     group_by_text,
     iter_videos,
     masks_path,
@@ -228,7 +227,7 @@ class _Exporter:
         self.written = Written(directory)
         self._stack = stack
 
-    def add(self, video: LabelledVideo | Unusable) -> None:
+    def add(self, video: LabelledVideo) -> None:
         """Exports a video; raises a ``ValueError`` if it has nothing to export."""
         raise NotImplementedError
 
@@ -250,12 +249,10 @@ class _Exporter:
                 path = folder / f"{_frame_name(video.numbers.start + k)}.jpg"
                 Image.fromarray(frame).save(path, quality=_JPEG_QUALITY)
 
-    def frames(
-        self, video: LabelledVideo | Unusable
-    ) -> Iterator[tuple[int, dict[int, list[fol.Detection]]]]:
+    def frames(self, video: LabelledVideo) -> Iterator[tuple[int, dict[int, list[fol.Detection]]]]:
         """The frames with labels: frame number, and index of the object -> its detections."""
-        if isinstance(video, Unusable):
-            raise ValueError(video.reason)
+        if video.unusable:
+            raise ValueError(video.unusable)
         labelled = False
         for number, found in video.frames([self.label_field]):
             detections = found[self.label_field]
@@ -288,7 +285,7 @@ class _CocoTracks(_Exporter):
         head = json.dumps({"description": f"fiftyone-revseg {__version__}"})
         self._file.write(f'{{"info": {head}, "annotations": [')
 
-    def add(self, video: LabelledVideo | Unusable) -> None:
+    def add(self, video: LabelledVideo) -> None:
         tracks: dict[int, _Track] = {}
         for number, objects in self.frames(video):
             for index, detections in objects.items():
@@ -378,7 +375,7 @@ class _CocoFrames(_Exporter):
         head = json.dumps({"description": f"fiftyone-revseg {__version__}"})
         self._file.write(f'{{"info": {head}, "annotations": [')
 
-    def add(self, video: LabelledVideo | Unusable) -> None:
+    def add(self, video: LabelledVideo) -> None:
         # All of a video, or nothing: what is written to the file stays there
         rows = [
             row for number, found in self.frames(video) for row in self._rows(video, number, found)
@@ -452,7 +449,7 @@ class _YouTubeVOS(_Exporter):
         self._lists = [directory / f"{name}.json" for name in ("meta", "meta_expressions")]
         self.written.check(*self._lists)
 
-    def add(self, video: LabelledVideo | Unusable) -> None:
+    def add(self, video: LabelledVideo) -> None:
         kinds = _FOLDERS if self.images else _FOLDERS[:1]
         targets = [self.directory / kind / video.name for kind in kinds]
         self.written.check(*targets)
@@ -465,7 +462,7 @@ class _YouTubeVOS(_Exporter):
                 self.written.check(path)
                 path.unlink(missing_ok=True)
 
-    def _write_masks(self, video: LabelledVideo | Unusable, folder: Path) -> None:
+    def _write_masks(self, video: LabelledVideo, folder: Path) -> None:
         objects: dict[str, dict[str, Any]] = {}
         queries: dict[str, list[str]] = {}
         written, overlapping = set(), 0
@@ -517,7 +514,7 @@ class _YouTubeVOS(_Exporter):
 class _MOT(_Exporter):
     """A text file for each video, in MOTChallenge's form; it has boxes but no masks."""
 
-    def add(self, video: LabelledVideo | Unusable) -> None:
+    def add(self, video: LabelledVideo) -> None:
         rows = []
         for number, objects in self.frames(video):
             for index, detections in objects.items():
@@ -539,7 +536,7 @@ class _JSONLines(_Exporter):
         super().__init__(directory, label_field, images, stack)
         self._file = self.open("trajectories.jsonl")
 
-    def add(self, video: LabelledVideo | Unusable) -> None:
+    def add(self, video: LabelledVideo) -> None:
         trajectory = video.values.get(f"{self.label_field}_trajectory") or {}
         records = trajectory.get("segmentations")
         if not records:

@@ -6,12 +6,13 @@ the number of frames. It counts only where the video itself is gone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import fiftyone as fo
 
+from fiftyone_revseg.dataset.collection import VideoRef
 from fiftyone_revseg.video import VideoError, video_extent
 from fiftyone_revseg.video.diagnosis import check_frame_size
 
@@ -46,27 +47,23 @@ class Extents:
 
     def of(
         self,
-        filepath: str,
-        images: Sequence[str],
+        video: VideoRef,
         values: Mapping[str, Any],
-        clip: Sequence[int] | None,
         metadata: Callable[[], Any],
         last_labelled: Callable[[], int],
     ) -> Extent:
         """Returns the extent of a whole video.
 
         Args:
-            filepath: the path of the video, or of the first image
-            images: the paths of the images of a group, in order; none for a video
+            video: the video, or the clip that it is wanted for
             values: the sample-level fields, with records of runs of this product if there are any
-            clip: the first and last frame number of the clip that it is wanted for, or None
             metadata: returns the sample's metadata, or None
             last_labelled: returns the number of the last frame with labels, 0 if there is none
 
         Raises:
             VideoError: if the video cannot be read, and nothing else says what it was like
         """
-        found = self._opened(filepath, images)
+        found, clip = self._opened(video), video.support
         if isinstance(found, Extent):
             return found
         for record in _records(values):
@@ -77,9 +74,9 @@ class Extents:
         size, count = _of_metadata(metadata())
         if size is None:
             raise VideoError(found)
-        check_frame_size(filepath, *size)
+        check_frame_size(video.filepath, *size)
         # Containers may promise too few frames, and labels beyond them must not be lost
-        count = len(images) or max(count, last_labelled())
+        count = len(video.images) or max(count, last_labelled())
         if count > MAX_FRAMES:
             raise VideoError(
                 f"{found}; and its metadata or labels say that it has {count} frames, more than"
@@ -87,18 +84,18 @@ class Extents:
             )
         return Extent(size, count, _METADATA)
 
-    def _opened(self, filepath: str, images: Sequence[str]) -> Extent | str:
-        known = None if images else self._known.get(filepath)
+    def _opened(self, video: VideoRef) -> Extent | str:
+        known = None if video.images else self._known.get(video.filepath)
         if known is not None:
             return known
         found: Extent | str
         try:
-            own = video_extent(list(images) or filepath)
+            own = video_extent(video.source)
             found = Extent(own.size, own.length)
         except (OSError, VideoError) as error:
             found = str(error)
-        if not images:
-            self._known[filepath] = found
+        if not video.images:
+            self._known[video.filepath] = found
         return found
 
 

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,19 @@ from PIL import Image
 from pymongo.errors import PyMongoError
 
 from fiftyone_revseg.dataset import store
-from fiftyone_revseg.dataset.collection import is_clips, is_image_groups
+from fiftyone_revseg.dataset.collection import (
+    VideoRef,
+    is_clips,
+    is_image_groups,
+    source_dataset,
+    video_of,
+)
 from fiftyone_revseg.dataset.extent import Extents
+from fiftyone_revseg.dataset.frame_numbers import index_of, numbers_of
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.dataset.stored_detection import StoredDetection, check_detection
 from fiftyone_revseg.files.names import safe_name, safe_names
 from fiftyone_revseg.progress import OnProgress, RunProgress
-from fiftyone_revseg.video import open_video
 from fiftyone_revseg.video.diagnosis import check_frame_size
 from fiftyone_revseg.video.images import is_pattern
 
@@ -37,33 +43,34 @@ logger = logging.getLogger(__name__)
 _SAMPLE_FIELDS = ("answers", "status", "trajectory")  # what is read beside the masks
 
 
-@dataclass
-class LabelledVideo:
+@dataclass(frozen=True, kw_only=True)
+class LabelledVideo(VideoRef):
     """One video, clip or group of images, and how to get at its labels.
 
     Attributes:
-        id: the id of the sample, of the clip, or of the first image
-        ids: the ids of all samples that it consists of: more than one for a group of images
         name: a name for files, which no other video of the collection has on any file system
-        filepath: the path of the video, or of the first image
-        images: the paths of the images of a group, in order
+        values: the sample-level fields, such as "revseg_status"
         size: the (width, height) in pixels
         numbers: its frame numbers, in order; of a clip, those in the whole video
-        values: the sample-level fields, such as "revseg_status"
         remarks: what a reader of the results must know, in words that are the same for all videos
             of which they are true; complete once its frames were walked over
+        unusable: why it cannot be read, in words, if not even its size is known; "" if it is
     """
 
-    id: str
-    ids: tuple[str, ...]
     name: str
-    filepath: str
-    images: tuple[str, ...] = field(repr=False)
-    size: tuple[int, int]
-    numbers: range
     values: dict[str, Any] = field(repr=False)
-    remarks: list[str] = field(repr=False)
-    _source: Any = field(repr=False)
+    size: tuple[int, int] = (0, 0)
+    numbers: range = range(0)
+    remarks: list[str] = field(default_factory=list, repr=False)
+    unusable: str = ""
+    _source: Any = field(default=None, repr=False)
+
+    @property
+    def frame_range(self) -> tuple[int, int] | None:
+        """The 0-based, half-open range of its frames; None for images."""
+        if self.images:
+            return None
+        return index_of(self.numbers.start), index_of(self.numbers.stop)
 
     def frames(self, label_fields: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
         """Walks over the frames that have labels, without keeping what it has passed.
@@ -87,35 +94,8 @@ class LabelledVideo:
                 continue
             yield number, {name: _detections(v, number, name) for name, v in stored.items()}
 
-    def open(self) -> Any:
-        """Opens the video, see :func:`fiftyone_revseg.video.open_video`; of a clip, its part."""
-        if self.images:
-            return open_video(list(self.images))
-        return open_video(self.filepath, (self.numbers.start - 1, self.numbers.stop - 1))
-
 
 _OUTSIDE = "labels on frames that the video does not have were left out"
-
-
-@dataclass(frozen=True)
-class Unusable:
-    """A video that cannot be read, and of which not even the size is known.
-
-    Attributes:
-        id: the id of the sample, of the clip, or of the first image
-        ids: the ids of all samples that it consists of
-        name: as that of a :class:`LabelledVideo`
-        filepath: the path of the video, or of the first image
-        values: the sample-level fields, such as "revseg_status"
-        reason: why it cannot be read, in words
-    """
-
-    id: str
-    ids: tuple[str, ...]
-    name: str
-    filepath: str
-    values: dict[str, Any] = field(repr=False)
-    reason: str
 
 
 def masks_path(samples: Any, label_field: str) -> str:
@@ -150,7 +130,7 @@ def detection_fields(samples: Any) -> list[str]:
     return [k for k, v in schema.items() if getattr(v, "document_type", None) is fo.Detections]
 
 
-def iter_videos(samples: Any, label_fields: Sequence[str]) -> Iterator[LabelledVideo | Unusable]:
+def iter_videos(samples: Any, label_fields: Sequence[str]) -> Iterator[LabelledVideo]:
     """Walks over the videos of a collection.
 
     Args:
@@ -158,8 +138,7 @@ def iter_videos(samples: Any, label_fields: Sequence[str]) -> Iterator[LabelledV
         label_fields: the label fields that are of interest, without "frames."
 
     Yields:
-        a :class:`LabelledVideo`; or an :class:`Unusable` where not even the size is known, as the
-        video cannot be read
+        a :class:`LabelledVideo`, which says why where the video cannot be read
 
     Raises:
         ValueError: if there are no such fields
@@ -167,16 +146,21 @@ def iter_videos(samples: Any, label_fields: Sequence[str]) -> Iterator[LabelledV
     paths = [masks_path(samples, name) for name in label_fields]
     beside = [f"{name}_{suffix}" for name in label_fields for suffix in _SAMPLE_FIELDS]
     beside = [name for name in beside if samples.has_field(name)]
-    extents = Extents()
+    extents, dataset = Extents(), source_dataset(samples)
     if is_image_groups(samples):
         for group in samples.iter_dynamic_groups():
-            yield _of_images(group.select_fields([*paths, *beside]), beside, extents)
+            group = group.select_fields([*paths, *beside])
+            video = video_of(group, dataset)
+            # A group has no name of its own, and its first image may be called as that of another
+            name = safe_name(f"{_stem(video.filepath)}-{video.id}")
+            # One image alone holds the trajectory, and all of them the rest
+            values = {name: next(filter(None, group.values(name)), None) for name in beside}
+            yield _labelled(video, name, values, group, extents)
         return
     names = _names(samples)
     for sample in samples.select_fields([*paths, *beside]).iter_samples():
-        name = names[sample.id]
         values = {k: sample[k] for k in beside}
-        yield _usable(sample.id, (sample.id,), name, sample.filepath, (), values, sample, extents)
+        yield _labelled(video_of(sample, dataset), names[sample.id], values, sample, extents)
 
 
 def reason_of(error: Exception) -> str:
@@ -219,11 +203,11 @@ def group_by_text(texts: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def with_progress(
-    videos: Iterable[LabelledVideo | Unusable],
+    videos: Iterable[LabelledVideo],
     total: int,
     progress: bool | OnProgress | None,
     title: str,
-) -> Iterator[LabelledVideo | Unusable]:
+) -> Iterator[LabelledVideo]:
     """Walks over videos while saying how far that is.
 
     Args:
@@ -267,7 +251,7 @@ def object_masks(sample: Any, label_field: str, size: tuple[int, int, int]) -> n
     for number, stored in _stored_frames(sample, [label_field]):
         for detection in _detections(stored[label_field], number, label_field) or ():
             masks = found.setdefault(detection.index, np.zeros(size, bool))
-            paste(masks[number - 1], detection)
+            paste(masks[index_of(number)], detection)
     if not found:
         return np.zeros((1, *size), bool)
     return np.stack([found[index] for index in sorted(found, key=lambda i: (i is None, i))])
@@ -379,47 +363,29 @@ def _detections(stored: Any, number: int, name: str) -> list[Any] | None:
     return found
 
 
-def _of_images(group: Any, beside: Sequence[str], extents: Extents) -> LabelledVideo | Unusable:
-    ids, paths = group.values(["id", "filepath"])
-    # One image alone holds the trajectory, and all of them the rest
-    values = {name: next((v for v in group.values(name) if v), None) for name in beside}
-    # A group has no name of its own, and its first image may be called as that of another
-    name = safe_name(f"{_stem(paths[0])}-{ids[0]}")
-    return _usable(ids[0], tuple(ids), name, paths[0], tuple(paths), values, group, extents)
-
-
-def _usable(
-    sample_id: str,
-    ids: tuple[str, ...],
-    name: str,
-    filepath: str,
-    images: tuple[str, ...],
-    values: dict[str, Any],
-    source: Any,
-    extents: Extents,
-) -> LabelledVideo | Unusable:
-    of_clip = not images and source.has_field("support") and source.has_field("sample_id")
-    clip = source.support if of_clip else None
+def _labelled(
+    video: VideoRef, name: str, values: dict[str, Any], source: Any, extents: Extents
+) -> LabelledVideo:
+    clip = video.support
 
     def metadata() -> Any:
-        return (source.first() if images else source).metadata
+        return (source.first() if video.images else source).metadata
 
     def last_labelled() -> int:
         return max(source.frames.keys(), default=0)
 
+    found = LabelledVideo(**vars(video), name=name, values=values, _source=source)
     try:
-        extent = extents.of(filepath, images, values, clip, metadata, last_labelled)
+        extent = extents.of(video, values, metadata, last_labelled)
         if clip is not None and not 1 <= clip[0] <= clip[1] <= extent.count:
             raise ValueError(
                 f"The clip is of frames {clip[0]} to {clip[1]}, and its video has {extent.count}"
             )
     except Exception as error:
-        return Unusable(sample_id, ids, name, filepath, values, reason_of(error))
-    numbers = range(1, extent.count + 1) if clip is None else range(clip[0], clip[1] + 1)
+        return replace(found, unusable=reason_of(error))
+    numbers = numbers_of(video.frame_range or (0, extent.count))
     remarks = [extent.note] if extent.note else []
-    return LabelledVideo(
-        sample_id, ids, name, filepath, images, extent.size, numbers, values, remarks, source
-    )
+    return replace(found, size=extent.size, numbers=numbers, remarks=remarks)
 
 
 def _names(samples: Any) -> dict[str, str]:

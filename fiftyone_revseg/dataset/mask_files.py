@@ -21,7 +21,8 @@ from fiftyone.core.odm import get_db_conn
 from PIL import Image
 
 from fiftyone_revseg.dataset import store
-from fiftyone_revseg.dataset.collection import Job
+from fiftyone_revseg.dataset.collection import VideoRef
+from fiftyone_revseg.dataset.frame_numbers import is_within
 from fiftyone_revseg.dataset.registered_runs import list_registered
 from fiftyone_revseg.files.names import safe_name
 
@@ -43,11 +44,11 @@ class MaskFiles:
     def __init__(self, folder: Path):
         self._folder = folder
 
-    def move_out(self, job: Job, number: int, detections: fol.Detections) -> None:
+    def move_out(self, video: VideoRef, number: int, detections: fol.Detections) -> None:
         """Moves the masks of a frame from memory to files.
 
         Args:
-            job: the :class:`fiftyone_revseg.dataset.collection.Job`
+            video: the :class:`fiftyone_revseg.dataset.collection.VideoRef`
             number: the frame number
             detections: the :class:`fiftyone.core.labels.Detections` of the frame, which then have
                 a ``mask_path`` instead of a ``mask``
@@ -55,9 +56,9 @@ class MaskFiles:
         Raises:
             OSError: if a file cannot be written
         """
-        folder = self._folder / _name(job)
-        if job.support is not None:
-            folder /= f"{job.support[0]:06d}-{job.support[1]:06d}"
+        folder = self._folder / _name(video)
+        if video.support is not None:
+            folder /= "{:06d}-{:06d}".format(*video.support)
         for detection in detections.detections:
             path = folder / f"{number:06d}_{detection.index}.png"
             folder.mkdir(parents=True, exist_ok=True)
@@ -94,18 +95,18 @@ class ReplacedMaskFiles:
             and (not run["alive"] or run["run_key"] == run_key)
         ]
 
-    def remove(self, job: Job) -> None:
-        """Removes the files of a job's earlier results.
+    def remove(self, video: VideoRef) -> None:
+        """Removes the files of a video's earlier results.
 
         Args:
-            job: the :class:`fiftyone_revseg.dataset.collection.Job`, whose labels are in the
+            video: the :class:`fiftyone_revseg.dataset.collection.VideoRef`, whose labels are in the
                 database
         """
-        folders = [folder / _name(job) for folder in self._folders]
-        found = [path for folder in folders for path in folder.rglob("*") if _is_of(path, job)]
+        folders = [folder / _name(video) for folder in self._folders]
+        found = [path for folder in folders for path in folder.rglob("*") if _is_of(path, video)]
         if not found:
             return
-        used = set(self._paths_in_labels(job))
+        used = set(self._paths_in_labels(video))
         of_dataset = {folder.parent for folder in self._folders}
         for path in found:
             if str(path) not in used:
@@ -116,14 +117,14 @@ class ReplacedMaskFiles:
                         if folder in of_dataset:
                             break
 
-    def _paths_in_labels(self, job: Job) -> Iterator[str]:
-        """The files that labels of the job's samples refer to, in whatever field."""
-        if job.images:
+    def _paths_in_labels(self, video: VideoRef) -> Iterator[str]:
+        """The files that labels of the video's samples refer to, in whatever field."""
+        if video.images:
             schema = self._dataset.get_field_schema()
-            query = {"_id": {"$in": [ObjectId(sample_id) for sample_id, _ in job.images]}}
+            query = {"_id": {"$in": [ObjectId(i) for i in video.sample_ids]}}
         else:
             schema = self._dataset.get_frame_field_schema() or {}
-            query = {"_sample_id": ObjectId(job.sample_id)}
+            query = {"_sample_id": ObjectId(video.sample_id)}
         names = [k for k, v in schema.items() if getattr(v, "document_type", None) is fo.Detections]
         paths = [f"{name}.detections.mask_path" for name in names]
         for stored in store.label_documents(self._dataset).find(query, paths):
@@ -138,18 +139,18 @@ def masks_folder(directory: str | Path, dataset: fo.Dataset) -> Path:
     return Path(directory).expanduser().absolute() / safe_name(dataset.name)
 
 
-def _name(job: Job) -> str:
-    path = Path(job.filepath)
+def _name(video: VideoRef) -> str:
+    path = Path(video.filepath)
     # Of a pattern such as "walk/%05d.jpg", the folder has the name
     stem = path.parent.name if "%" in path.name else path.stem
-    return f"{safe_name(stem)}-{job.sample_id}"
+    return f"{safe_name(stem)}-{video.sample_id}"
 
 
-def _is_of(path: Path, job: Job) -> bool:
+def _is_of(path: Path, video: VideoRef) -> bool:
     match = re.fullmatch(r"(\d{6,})_\d+\.(png|\d+\.tmp)", path.name)
     if match is None:
         return False
-    return job.support is None or job.support[0] <= int(match[1]) <= job.support[1]
+    return is_within(int(match[1]), video.support)
 
 
 def _save(path: Path, mask: np.ndarray) -> None:

@@ -11,16 +11,11 @@ import fiftyone.core.labels as fol
 import fiftyone.core.models as fom
 
 from fiftyone_revseg.dataset import store
-from fiftyone_revseg.dataset.collection import (
-    Job,
-    check_queries,
-    make_jobs,
-    resolve_queries,
-    segment_job,
-    source_dataset,
-)
+from fiftyone_revseg.dataset.collection import list_videos, source_dataset, video_of
+from fiftyone_revseg.dataset.frame_numbers import numbers_within
+from fiftyone_revseg.dataset.jobs import check_queries, make_job, resolve_queries
 from fiftyone_revseg.dataset.labels import make_labels
-from fiftyone_revseg.dataset.ownership import check_jobs, check_label_field
+from fiftyone_revseg.dataset.ownership import check_label_field, check_videos
 from fiftyone_revseg.dataset.record import settings_of
 from fiftyone_revseg.dataset.resume import is_changed
 from fiftyone_revseg.dataset.schema import declare_fields, valid_label_field
@@ -29,9 +24,9 @@ from fiftyone_revseg.dataset.writer import (
     clear_frames,
     known_frames,
     note_written,
-    numbers_within,
     write_frames,
 )
+from fiftyone_revseg.engine import EngineJob
 from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline
 from fiftyone_revseg.reasoning.serving.served import check_url
 
@@ -163,7 +158,7 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
             )
         dataset, replace = source_dataset(samples), self.config.replace_foreign_labels
         check_label_field(dataset, name, replace)
-        check_jobs(dataset, name, make_jobs(samples), replace)
+        check_videos(dataset, name, list_videos(samples), replace)
 
     @property
     def needs_fields(self) -> dict[str, str]:
@@ -208,10 +203,10 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
         if hasattr(arg, "close"):
             arg.close()
         name, job = self.config.label_field, self._job(sample)
-        dataset = source_dataset(store.collection_of(sample)) if job.clip_id else sample.dataset
+        video, dataset = job.key, job.key.dataset
         if dataset is not None:
-            check_jobs(dataset, name, [job], self.config.replace_foreign_labels)
-            if not self.config.replace_corrections and is_changed(dataset, name, job):
+            check_videos(dataset, name, [video], self.config.replace_foreign_labels)
+            if not self.config.replace_corrections and is_changed(dataset, name, video):
                 self._kept += 1
                 return None
             declare_fields(sample.dataset, name)
@@ -219,41 +214,41 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
             self.pipeline, self.config.confidence_thresh, self.config.filter_classes
         )
         labels = make_labels(
-            segment_job(self.pipeline, job),
+            self._answers(job),
             self.config.confidence_thresh,
             self.config.filter_classes,
-            job.support,
+            video.support,
             settings,
         )
         labels = replace(labels, frames=dict(labels.frames))  # FiftyOne takes them all at once
         if dataset is not None:
-            labels = SourceFields(dataset[job.sample_id], name).make_fit(labels, job.support)
+            labels = SourceFields(dataset[video.sample_id], name).make_fit(labels, video.support)
         note_written(labels)
         for field_name, value in labels.sample_values(name).items():
             sample[field_name] = value
         if dataset is not None:
             # FiftyOne saves a sample before its frames: between the two, old masks must not pass
             # for those of the new result
-            clear_frames(dataset, job, name)
-        if job.clip_id is not None:
+            clear_frames(dataset, video, name)
+        if video.clip_id is not None:
             # FiftyOne keeps the fields of clips no longer than the view
             declare_fields(dataset, name)
-            source = SourceFields(dataset[job.sample_id], name)
-            source.withdraw(job.support)
-            source.commit(labels, job.support)
+            source = SourceFields(dataset[video.sample_id], name)
+            source.withdraw(video.support)
+            source.commit(labels, video.support)
 
         # FiftyOne merges the lists of labels in frames that it knows, so without this a rerun would
         # add to the labels of the run before, and keep those of frames that it leaves out
         frames, shown = dict(labels.frames), set(sample.frames.keys())
-        for number in numbers_within(shown, job.support):
+        for number in numbers_within(shown, video.support):
             sample.frames[number][name] = None
             frames.setdefault(number, fol.Detections())
         if dataset is not None:
             # A frame that the view hides is a new one for FiftyOne, which would replace the whole
             # of it, with the labels of others that are on it
-            hidden = set(known_frames(dataset, job)) - shown
+            hidden = set(known_frames(dataset, video)) - shown
             of_hidden = {number: frames.pop(number, fol.Detections()) for number in hidden}
-            write_frames(dataset, job, name, of_hidden)
+            write_frames(dataset, video, name, of_hidden)
         return frames or None
 
     def segment(self, sample: Any) -> list[Segmentation]:
@@ -266,12 +261,15 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
         Returns:
             a list of :class:`fiftyone_revseg.pipeline.Segmentation`, one per query
         """
-        return segment_job(self.pipeline, self._job(sample))
+        return self._answers(self._job(sample))
 
-    def _job(self, sample: Any) -> Job:
+    def _job(self, sample: Any) -> EngineJob:
         field_name = self.needs_fields.get("prompt_field")
-        queries = resolve_queries(sample[field_name] if field_name else None, self.config.query)
-        if sample.has_field("support") and sample.has_field("sample_id"):
-            first, last = sample.support
-            return Job(sample.sample_id, sample.filepath, queries, (first, last), sample.id)
-        return Job(sample.id, sample.filepath, queries)
+        said = sample[field_name] if field_name else None
+        return make_job(video_of(sample), resolve_queries(said, self.config.query))
+
+    def _answers(self, job: EngineJob) -> list[Segmentation]:
+        try:
+            return self.pipeline.segment(job.path, job.queries, job.frame_range)
+        except Exception as error:
+            return [self.pipeline.failed(job.path, query, error) for query in job.queries]

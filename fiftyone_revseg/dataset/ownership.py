@@ -15,7 +15,8 @@ import fiftyone as fo
 from bson import ObjectId
 
 from fiftyone_revseg.dataset import store
-from fiftyone_revseg.dataset.collection import Job
+from fiftyone_revseg.dataset.collection import VideoRef
+from fiftyone_revseg.dataset.frame_numbers import is_within
 from fiftyone_revseg.dataset.record import frames_of
 from fiftyone_revseg.dataset.schema import (
     check_fields,
@@ -44,7 +45,7 @@ def check_label_field(
 
     A field with labels and without any result of ours is the user's as a whole: it is refused
     whichever samples are meant, as labels of two origins would be mixed. Where some samples have
-    results of ours, :func:`check_jobs` looks at those that would be written.
+    results of ours, :func:`check_videos` looks at those that would be written.
 
     Args:
         dataset: the :class:`fiftyone.core.dataset.Dataset`; of clips, the one with whole videos
@@ -70,21 +71,21 @@ def check_label_field(
         _refuse(dataset, label_field, _Scan(dataset, label_field).everything())
 
 
-def check_jobs(
+def check_videos(
     dataset: fo.Dataset,
     label_field: str,
-    jobs: Sequence[Job],
+    videos: Sequence[VideoRef],
     replace_foreign_labels: bool = False,
     with_results: bool = True,
 ) -> None:
-    """Checks that no job would replace labels that this product did not write.
+    """Checks that no result on these videos would replace labels that this product did not write.
 
     These are labels on samples without a result of ours, and on frames that it is not about.
 
     Args:
         dataset: the :class:`fiftyone.core.dataset.Dataset`; of clips, the one with whole videos
         label_field: the label field, without "frames."
-        jobs: what would be written
+        videos: what would be written
         replace_foreign_labels (False): whether labels of others may be replaced
         with_results (True): whether to look at samples with results of ours, too
 
@@ -92,7 +93,7 @@ def check_jobs(
         ForeignLabelsError: if one would
     """
     if not replace_foreign_labels:
-        _refuse(dataset, label_field, _Scan(dataset, label_field).of_jobs(jobs, with_results))
+        _refuse(dataset, label_field, _Scan(dataset, label_field).of_videos(videos, with_results))
 
 
 def has_results(dataset: fo.Dataset, label_field: str) -> bool:
@@ -162,21 +163,21 @@ class _Scan:
             self._add(owner, len(numbers))
         return self._found
 
-    def of_jobs(self, jobs: Iterable[Job], with_results: bool) -> dict[str, _Found]:
-        """Looks at what jobs would replace."""
-        by_sample: dict[str, list[Job]] = {}
-        for job in jobs if self._has_masks or self._existing else ():
-            by_sample.setdefault(job.sample_id, []).append(job)
+    def of_videos(self, videos: Iterable[VideoRef], with_results: bool) -> dict[str, _Found]:
+        """Looks at what results on these videos would replace."""
+        by_sample: dict[str, list[VideoRef]] = {}
+        for video in videos if self._has_masks or self._existing else ():
+            by_sample.setdefault(video.sample_id, []).append(video)
         for chunk in _chunks(by_sample):
-            self._look_at_jobs({i: by_sample[i] for i in chunk}, with_results)
+            self._look_at({i: by_sample[i] for i in chunk}, with_results)
         return self._found
 
-    def _look_at_jobs(self, jobs: dict[str, list[Job]], with_results: bool) -> None:
-        # Document of a sample or image -> the id that its job has, and its number in the group
+    def _look_at(self, videos: dict[str, list[VideoRef]], with_results: bool) -> None:
+        # Document of a sample or image -> the id that its video has, and its number in the group
         places = {
             ObjectId(member): (i, number)
-            for i, (job, *_) in jobs.items()
-            for number, (member, _) in enumerate(job.images or ((i, ""),), start=1)
+            for i, (video, *_) in videos.items()
+            for number, member in enumerate(video.sample_ids, start=1)
         }
         ranges: dict[str, list[list[int]]] = {}
         without = []
@@ -196,8 +197,8 @@ class _Scan:
             replaced = [
                 n
                 for n in ([number] if self._images else numbers)
-                if _is_within(n, jobs[owner])
-                and not any(first <= n <= last for first, last in ranges.get(owner, ()))
+                if any(is_within(n, video.support) for video in videos[owner])
+                and not any(is_within(n, support) for support in ranges.get(owner, ()))
             ]
             if replaced:
                 self._add(document_id, len(replaced))
@@ -289,10 +290,6 @@ def _is_something(value: Any) -> bool:
         labels = [v for k, v in value.items() if k != "_cls"]
         return any(v not in (None, [], {}) for v in labels)
     return value not in (None, "")
-
-
-def _is_within(number: int, jobs: Iterable[Job]) -> bool:
-    return any(j.support is None or j.support[0] <= number <= j.support[1] for j in jobs)
 
 
 def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:

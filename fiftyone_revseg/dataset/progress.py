@@ -7,7 +7,6 @@ from typing import Any
 
 import fiftyone as fo
 
-from fiftyone_revseg.dataset.collection import name_of_video
 from fiftyone_revseg.engine import EngineJob
 from fiftyone_revseg.progress import OnProgress, RunProgress
 from fiftyone_revseg.text.escape import one_line
@@ -91,7 +90,7 @@ class InWork:
 
     def __call__(self, job: EngineJob, stage: str, done: int, total: int) -> None:
         """Says how far a video is."""
-        name, stages = self._jobs.setdefault(id(job), (name_of_video(job.key), {}))
+        name, stages = self._jobs.setdefault(id(job), (job.key.title, {}))
         stages[stage] = (done, total)
         if id(job) == next(iter(self._jobs)):
             self._reporter.start(name)

@@ -12,9 +12,10 @@ from bson import ObjectId
 
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.changes import find_changed
-from fiftyone_revseg.dataset.collection import Job, Support, select_by_id
+from fiftyone_revseg.dataset.collection import VideoRef, select_by_id
+from fiftyone_revseg.dataset.frame_numbers import Support, numbers_within, overlap
 from fiftyone_revseg.dataset.record import differences, fingerprint
-from fiftyone_revseg.dataset.writer import numbers_within
+from fiftyone_revseg.engine import EngineJob
 from fiftyone_revseg.types import Status
 
 #: Not the model's answers but what kept it from answering, so it is worth another try
@@ -36,7 +37,7 @@ class Plan:
             accepted or changed their labels
     """
 
-    todo: list[Job] = field(repr=False)
+    todo: list[EngineJob] = field(repr=False)
     skipped: int = 0
     changed: dict[str, int] = field(default_factory=dict)
     corrected: int = 0
@@ -51,7 +52,7 @@ def check_overwrite(overwrite: bool | str) -> None:
 def plan(
     dataset: fo.Dataset,
     label_field: str,
-    jobs: Sequence[Job],
+    jobs: Sequence[EngineJob],
     settings: dict[str, Any],
     overwrite: bool | str = False,
     replace_corrections: bool = False,
@@ -67,7 +68,7 @@ def plan(
     Args:
         dataset: the :class:`fiftyone.core.dataset.Dataset`
         label_field: the label field
-        jobs: all jobs
+        jobs: all jobs, see :func:`fiftyone_revseg.dataset.jobs.make_jobs`
         settings: those of this run, see :func:`fiftyone_revseg.dataset.record.settings_of`
         overwrite (False): False to skip finished jobs, "changed" to skip those that were finished
             with the same settings and queries, True to skip none
@@ -82,30 +83,30 @@ def plan(
     todo, skipped, corrected, changed = [], 0, 0, Counter[str]()
     for start in range(0, len(jobs), _CHUNK):
         chunk = jobs[start : start + _CHUNK]
-        ids = list(dict.fromkeys(job.sample_id for job in chunk))
+        ids = list(dict.fromkeys(job.key.sample_id for job in chunk))
         records = _stored_records(dataset, label_field, ids)
-        owned = [_own(job, records.get(job.sample_id, [])) for job in chunk]
+        owned = [_own(job.key, records.get(job.key.sample_id, [])) for job in chunk]
         if overwrite is True:
             states = ["open"] * len(chunk)
         else:
-            answered = [job for job, own in zip(chunk, owned, strict=True) if _answered(own)]
+            answered = [job.key for job, own in zip(chunk, owned, strict=True) if _answered(own)]
             written = _written(dataset, label_field, answered)
             pairs = zip(chunk, owned, strict=True)
             states = [_state(job, own, settings, written) for job, own in pairs]
         redone = ("open", "other") if overwrite else ("open",)
         by_person: dict[str, list[Support | None]] = {}
         if not replace_corrections:
-            by_state: dict[str, list[Job]] = {state: [] for state in ("open", "same", "other")}
+            by_state: dict[str, list[VideoRef]] = {state: [] for state in ("open", "same", "other")}
             for job, state in zip(chunk, states, strict=True):
-                by_state[state].append(job)
+                by_state[state].append(job.key)
             by_person = changed_results(
-                dataset, label_field, [job for state in redone for job in by_state[state]]
+                dataset, label_field, [video for state in redone for video in by_state[state]]
             )
             if not overwrite:  # only to say how many would be redone, so without their frames
                 more = changed_results(dataset, label_field, by_state["other"], frames=False)
                 by_person = {**more, **by_person}
         for job, own, state in zip(chunk, owned, states, strict=True):
-            keep = is_kept(job, by_person)
+            keep = is_kept(job.key, by_person)
             if state in redone and not keep:
                 todo.append(job)
                 continue
@@ -118,55 +119,49 @@ def plan(
 
 
 def changed_results(
-    dataset: fo.Dataset, label_field: str, jobs: Sequence[Job], frames: bool = True
+    dataset: fo.Dataset, label_field: str, videos: Sequence[VideoRef], frames: bool = True
 ) -> dict[str, list[Support | None]]:
-    """Finds the results of jobs that a person changed, see :func:`find_changed`."""
-    if not jobs:
+    """Finds the results on videos that a person changed, see :func:`find_changed`."""
+    if not videos:
         return {}
-    images = {job.sample_id: [i for i, _ in job.images] for job in jobs if job.images}
-    ids = list(dict.fromkeys(job.sample_id for job in jobs))
+    images = {video.sample_id: video.sample_ids for video in videos if video.images}
+    ids = list(dict.fromkeys(video.sample_id for video in videos))
     return find_changed(dataset, label_field, ids, images or None, frames)
 
 
-def is_changed(dataset: fo.Dataset, label_field: str, job: Job) -> bool:
-    """Returns whether a job would replace what a person changed."""
+def is_changed(dataset: fo.Dataset, label_field: str, video: VideoRef) -> bool:
+    """Returns whether a result on a video would replace what a person changed."""
     if not dataset.has_field(f"{label_field}_trajectory"):
         return False
-    return is_kept(job, changed_results(dataset, label_field, [job]))
+    return is_kept(video, changed_results(dataset, label_field, [video]))
 
 
-def is_kept(job: Job, by_person: dict[str, list[Support | None]]) -> bool:
-    """Returns whether a job would replace what a person changed, be it in a part of its frames."""
-    return any(_overlap(job, support) for support in by_person.get(job.sample_id, ()))
+def is_kept(video: VideoRef, by_person: dict[str, list[Support | None]]) -> bool:
+    """Returns whether a result would replace what a person changed, be it in a part of it."""
+    return any(overlap(video.support, part) for part in by_person.get(video.sample_id, ()))
 
 
 def _state(
-    job: Job,
+    job: EngineJob,
     own: list[dict[str, Any]],
     settings: dict[str, Any],
     written: dict[str, set[int]],
 ) -> str:
     """Whether a job is "open", or finished with the "same" or with "other" settings or queries."""
-    if not (_answered(own) and _is_whole(job, own, written)):
+    if not (_answered(own) and _is_whole(job.key, own, written)):
         return "open"
-    wanted = [fingerprint(settings, query, job.support) for query in job.queries]
+    wanted = [fingerprint(settings, query, job.key.support) for query in job.queries]
     return "same" if [record["fingerprint"] for record in own] == wanted else "other"
 
 
-def _own(job: Job, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The records of the very frames that the job is about."""
-    support = list(job.support) if job.support else None
+def _own(video: VideoRef, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records of the very frames that the reference is to."""
+    support = list(video.support) if video.support else None
     return [record for record in records if record["support"] == support]
 
 
 def _answered(own: list[dict[str, Any]]) -> bool:
     return bool(own) and all(record["status"] not in RETRIED for record in own)
-
-
-def _overlap(job: Job, support: Sequence[int] | None) -> bool:
-    if job.support is None or support is None:
-        return True
-    return job.support[0] <= support[1] and support[0] <= job.support[1]
 
 
 def _stored_records(
@@ -191,21 +186,23 @@ def _stored_records(
     return stored
 
 
-def _written(dataset: fo.Dataset, label_field: str, jobs: Sequence[Job]) -> dict[str, set[int]]:
+def _written(
+    dataset: fo.Dataset, label_field: str, videos: Sequence[VideoRef]
+) -> dict[str, set[int]]:
     """The frame numbers that have labels, by sample; of images, 1 for each that has.
 
     ``apply_model`` saves a sample before its frames, so one that looks done may lack some.
     """
-    if not jobs:
+    if not videos:
         return {}
-    if jobs[0].images:
-        every = [sample_id for job in jobs for sample_id, _ in job.images]
+    if videos[0].images:
+        every = [i for video in videos for i in video.sample_ids]
         have = set(select_by_id(dataset, every).exists(label_field).values("id"))
         return {
-            job.sample_id: {n for n, (i, _) in enumerate(job.images, start=1) if i in have}
-            for job in jobs
+            video.sample_id: {n for n, i in enumerate(video.sample_ids, start=1) if i in have}
+            for video in videos
         }
-    ids = [ObjectId(sample_id) for sample_id in {job.sample_id for job in jobs}]
+    ids = [ObjectId(sample_id) for sample_id in {video.sample_id for video in videos}]
     # FiftyOne's own aggregations would read every mask for this
     found = store.frame_documents(dataset).aggregate(
         [
@@ -217,12 +214,12 @@ def _written(dataset: fo.Dataset, label_field: str, jobs: Sequence[Job]) -> dict
     return {str(document["_id"]): set(document["numbers"]) for document in found}
 
 
-def _is_whole(job: Job, own: list[dict[str, Any]], written: dict[str, set[int]]) -> bool:
-    numbers = len(numbers_within(written.get(job.sample_id, set()), job.support))
+def _is_whole(video: VideoRef, own: list[dict[str, Any]], written: dict[str, set[int]]) -> bool:
+    numbers = len(numbers_within(written.get(video.sample_id, set()), video.support))
     return numbers >= max(record["frame_count"] for record in own)
 
 
-def _what_changed(own: list[dict[str, Any]], job: Job, settings: dict[str, Any]) -> list[str]:
+def _what_changed(own: list[dict[str, Any]], job: EngineJob, settings: dict[str, Any]) -> list[str]:
     """Each difference once, in words."""
     found: dict[str, None] = {}
     for record in own:

@@ -13,7 +13,7 @@ from typing import Any
 import fiftyone as fo
 
 from fiftyone_revseg.dataset.at_work import WORK, pack, runs_at_work, say, twice
-from fiftyone_revseg.dataset.collection import Job
+from fiftyone_revseg.dataset.collection import VideoRef
 from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.mask_files import (
     MASKS_FOLDER,
@@ -72,11 +72,11 @@ class RunSummary:
         """How many were done in this run and have a reason to be looked at."""
         return sum(len(ids) for ids in self.failures.values())
 
-    def add(self, job: Job, answers: Sequence[Segmentation], write_seconds: float) -> None:
-        """Counts a job that is done.
+    def add(self, video: VideoRef, answers: Sequence[Segmentation], write_seconds: float) -> None:
+        """Counts a video that is done.
 
         Args:
-            job: the :class:`fiftyone_revseg.dataset.collection.Job`
+            video: the :class:`fiftyone_revseg.dataset.collection.VideoRef`
             answers: its :class:`fiftyone_revseg.pipeline.Segmentation` instances
             write_seconds: what writing its labels took
         """
@@ -85,9 +85,9 @@ class RunSummary:
         self.counts[status] = self.counts.get(status, 0) + 1
         for answer in answers:
             if answer.status not in (Status.OK, Status.NO_TARGET):
-                reason = without_path(answer.reason, job.filepath)
+                reason = without_path(answer.reason, video.filepath)
                 ids = self.failures.setdefault(f"{answer.status}: {reason}", [])
-                ids.append(job.clip_id or job.sample_id)
+                ids.append(video.id)
             for stage, seconds in answer.timings.items():
                 self.timings[stage] = self.timings.get(stage, 0.0) + seconds
         self.timings["write"] = self.timings.get("write", 0.0) + write_seconds
@@ -130,7 +130,7 @@ class Run(RegisteredRun):
         summary: the :class:`RunSummary`; its ``run_key`` is set
         settings: see :func:`fiftyone_revseg.dataset.record.settings_of`
         pipeline: the :class:`fiftyone_revseg.pipeline.RevSeg`
-        jobs: what there is to do
+        videos: what there is to do
         masks_dir (None): a directory for masks as files
         anyway (False): whether to do it although another run is doing the same
 
@@ -144,7 +144,7 @@ class Run(RegisteredRun):
         summary: RunSummary,
         settings: dict[str, Any],
         pipeline: RevSeg,
-        jobs: Sequence[Job],
+        videos: Sequence[VideoRef],
         masks_dir: str | Path | None = None,
         anyway: bool = False,
     ):
@@ -157,7 +157,7 @@ class Run(RegisteredRun):
             settings=settings,
             device=pipeline.device,
             versions=versions(),
-            **{WORK: pack(jobs), MASKS_FOLDER: None if folder is None else str(folder)},
+            **{WORK: pack(videos), MASKS_FOLDER: None if folder is None else str(folder)},
             **_counts_of(summary),
         )
         self._masks_folder = folder
@@ -165,7 +165,7 @@ class Run(RegisteredRun):
         summary.run_key = self.run_key
         # Registered before it looks around, so that of two that begin at once one sees the other
         if not anyway:
-            self._refuse_twice(jobs)
+            self._refuse_twice(videos)
 
     def mask_files(self) -> MaskFiles | None:
         """Returns what writes masks to files, if that was asked for."""
@@ -176,15 +176,15 @@ class Run(RegisteredRun):
         name = self._summary.label_field
         return ReplacedMaskFiles(self._dataset, _METHOD, name, self.run_key)
 
-    def _refuse_twice(self, jobs: Sequence[Job]) -> None:
+    def _refuse_twice(self, videos: Sequence[VideoRef]) -> None:
         others = runs_at_work(self._dataset, _METHOD, self._summary.label_field)
         (own,) = (run for run in others if run["run_key"] == self.run_key)
         for run in others:
-            count = twice(run, jobs) if _order(run) < _order(own) else 0
+            count = twice(run, videos) if _order(run) < _order(own) else 0
             if count:
                 self.withdraw()
                 raise ValueError(
-                    f"{count} of {len(jobs)} are being segmented into '{own['label_field']}' "
+                    f"{count} of {len(videos)} are being segmented into '{own['label_field']}' "
                     f"already, by {say(run)}: wait until it has ended or end it, choose other "
                     "samples or another label field, or do them twice with anyway=True"
                 )

@@ -11,20 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from fiftyone_revseg.dataset.collection import (
-    Job,
+    VideoRef,
     check_collection,
-    check_queries,
-    engine_job,
     is_clips,
-    make_jobs,
-    name_of_video,
     source_dataset,
 )
 from fiftyone_revseg.dataset.engines import open_engine
+from fiftyone_revseg.dataset.jobs import check_queries, make_jobs
 from fiftyone_revseg.dataset.labels import make_labels
 from fiftyone_revseg.dataset.load import load_model
 from fiftyone_revseg.dataset.model import RevSegModel
-from fiftyone_revseg.dataset.ownership import check_jobs, check_label_field
+from fiftyone_revseg.dataset.ownership import check_label_field, check_videos
 from fiftyone_revseg.dataset.progress import InWork, Reporter
 from fiftyone_revseg.dataset.record import settings_of
 from fiftyone_revseg.dataset.resume import check_overwrite, plan
@@ -170,7 +167,7 @@ def segment_view(
     )
     if shard is not None:
         # Clips of one video go together, as they are written to one sample
-        jobs = [job for job in jobs if shard.holds(job.sample_id)]
+        jobs = [job for job in jobs if shard.holds(job.key.sample_id)]
     if not jobs:
         return RunSummary(label_field=label_field)
     if not any(query.strip() for job in jobs for query in job.queries):
@@ -180,11 +177,11 @@ def segment_view(
         )
     settings = settings_of(pipeline, confidence_thresh, classes, masks_dir)
     left = plan(dataset, label_field, jobs, settings, overwrite, replace_corrections)
-    check_jobs(dataset, label_field, left.todo, replace_foreign_labels)
+    todo = [job.key for job in left.todo]
+    check_videos(dataset, label_field, todo, replace_foreign_labels)
     declare_fields(dataset, label_field)
-    clips = samples if is_clips(samples) else None
-    if clips is not None:
-        declare_fields(clips.first().dataset, label_field)  # clips are a dataset of their own
+    if is_clips(samples):
+        declare_fields(jobs[0].key.clips, label_field)  # clips are a dataset of their own
 
     summary = RunSummary(
         label_field=label_field,
@@ -193,13 +190,17 @@ def segment_view(
         changed=left.changed,
         corrected=left.corrected,
     )
-    if not left.todo:
+    if not todo:
         return summary
-    run = Run(dataset, summary, settings, pipeline, left.todo, masks_dir, anyway)
+    run = Run(dataset, summary, settings, pipeline, todo, masks_dir, anyway)
     writer = _Writer(
         pipeline=pipeline,
         writer=LabelWriter(
-            dataset, label_field, clips, run.mask_files(), run.replaced_mask_files()
+            dataset,
+            label_field,
+            samples if is_clips(samples) else None,
+            run.mask_files(),
+            run.replaced_mask_files(),
         ),
         label_options={
             "confidence_thresh": confidence_thresh,
@@ -209,12 +210,12 @@ def segment_view(
         summary=summary,
     )
     engine = engine or LocalEngine(pipeline)
-    with run, Reporter(progress, len(left.todo)) as reporter:
+    with run, Reporter(progress, len(todo)) as reporter:
         in_work = InWork(reporter)
-        answered = engine.run(map(engine_job, left.todo), in_work)
+        answered = engine.run(left.todo, in_work)
         with contextlib.closing(answered):  # or its threads would go on after an interruption
             for job, answers in answered:
-                reporter.start(name_of_video(job.key))
+                reporter.start(job.key.title)
                 writer.take(job.key, answers, reporter)
                 in_work.finish(job)
     # Where another process saved all fields that it knew of, those of this run may be missing
@@ -224,32 +225,33 @@ def segment_view(
 
 @dataclass
 class _Writer:
-    """Writes what comes of one job after the other."""
+    """Writes what comes of one video after the other."""
 
     pipeline: RevSeg
     writer: LabelWriter
     label_options: dict[str, Any]
     summary: RunSummary
 
-    def take(self, job: Job, answers: list[Segmentation], report: Progress) -> None:
+    def take(self, video: VideoRef, answers: list[Segmentation], report: Progress) -> None:
         """Writes and counts. Only what keeps failures from being written is raised."""
         try:
-            wrote = self._write(job, answers, report)
+            wrote = self._write(video, answers, report)
         except Exception as error:
             self.writer.check_dataset()
             # For example a mask that is too large for the database: the rest must go on
-            logger.warning("Writing the labels of %s failed", job.filepath, exc_info=error)
-            answers = [self.pipeline.failed(job.filepath, q, error) for q in job.queries]
-            deleted = not self.writer.is_there(job)  # by someone else, so nobody will look for it
+            logger.warning("Writing the labels of %s failed", video.filepath, exc_info=error)
+            answers = [self.pipeline.failed(video.filepath, a.query, error) for a in answers]
+            deleted = not self.writer.is_there(video)  # by someone else, so nobody will look for it
             try:
-                wrote = 0.0 if deleted else self._write(job, answers, report)
+                wrote = 0.0 if deleted else self._write(video, answers, report)
             except NoRoomError:  # the summary says why; there is no place for it in the sample
                 wrote = 0.0
-        self.summary.add(job, answers, wrote)
+        self.summary.add(video, answers, wrote)
 
-    def _write(self, job: Job, answers: list[Segmentation], report: Progress) -> float:
+    def _write(self, video: VideoRef, answers: list[Segmentation], report: Progress) -> float:
         started = time.perf_counter()
         report("write", 0, 1)
-        self.writer.write(job, make_labels(answers, support=job.support, **self.label_options))
+        labels = make_labels(answers, support=video.support, **self.label_options)
+        self.writer.write(video, labels)
         report("write", 1, 1)
         return time.perf_counter() - started

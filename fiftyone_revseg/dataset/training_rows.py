@@ -10,7 +10,7 @@ import numpy as np
 
 from fiftyone_revseg.dataset.collection import check_collection
 from fiftyone_revseg.dataset.expressions import EXPRESSIONS, Expression, expressions_of
-from fiftyone_revseg.dataset.labelled_videos import Unusable, iter_videos, reason_of
+from fiftyone_revseg.dataset.labelled_videos import iter_videos, reason_of
 from fiftyone_revseg.training.data import VideoRow
 
 
@@ -70,8 +70,8 @@ def view_rows(
     rows: list[VideoRow] = []
     skipped: list[Skipped] = []
     for video in iter_videos(check_collection(view), [name]):
-        if isinstance(video, Unusable):
-            skipped.append(Skipped(video.id, "", video.reason))
+        if video.unusable:
+            skipped.append(Skipped(video.id, "", video.unusable))
             continue
         if video.id in dropped:
             skipped.append(Skipped(video.id, "", "the data filter dropped it"))
@@ -89,9 +89,7 @@ def view_rows(
             why = "it has no query" if not questions else f"it has no labels in '{name}'"
             skipped.append(Skipped(video.id, "", why))
             continue
-        source = list(video.images) if video.images else video.filepath
-        start = video.numbers.start - 1
-        clip = None if video.images else (start, video.numbers.stop - 1)
+        source = list(video.source) if video.images else video.filepath
         for question in questions:
             text = question if isinstance(question, str) else question.text
             chosen = _objects(labels, question, len(video.numbers), video.numbers.start)
@@ -100,7 +98,7 @@ def view_rows(
                 skipped.append(Skipped(video.id, text, why))
                 continue
             kind = "" if isinstance(question, str) else question.kind
-            rows.append(VideoRow(f"{video.name}", text, kind, source, clip, chosen))
+            rows.append(VideoRow(f"{video.name}", text, kind, source, video.frame_range, chosen))
     return rows, skipped
 
 

@@ -20,7 +20,6 @@ from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.drift import SUSPECTED, drift_score
 from fiftyone_revseg.dataset.labelled_videos import (
     LabelledVideo,
-    Unusable,
     iter_videos,
     masks_path,
     reason_of,
@@ -215,9 +214,9 @@ def measure_drift(
     return name
 
 
-def _worst_drift(video: LabelledVideo | Unusable, label_field: str) -> float | None:
-    if isinstance(video, Unusable):
-        logger.warning("%s is left out: %s", video.name, video.reason)
+def _worst_drift(video: LabelledVideo, label_field: str) -> float | None:
+    if video.unusable:
+        logger.warning("%s is left out: %s", video.name, video.unusable)
         return None
     try:
         return _worst_of(video, label_field)

@@ -20,7 +20,8 @@ from pymongo import UpdateOne
 
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.changes import LabelSum, keep_sums
-from fiftyone_revseg.dataset.collection import Job, select_by_id
+from fiftyone_revseg.dataset.collection import VideoRef, select_by_id
+from fiftyone_revseg.dataset.frame_numbers import numbers_within, overlap
 from fiftyone_revseg.dataset.labels import SampleLabels, reasoning_of, status_of
 from fiftyone_revseg.dataset.mask_files import MaskFiles, ReplacedMaskFiles
 from fiftyone_revseg.dataset.record import frames_of
@@ -41,7 +42,7 @@ class LabelWriter:
     Args:
         dataset: the :class:`fiftyone.core.dataset.Dataset`, with its fields declared
         label_field: the label field
-        clips (None): the view of clips that jobs with a ``clip_id`` come from
+        clips (None): the view of clips that videos with a ``clip_id`` are in
         mask_files (None): what moves masks to files. By default, they go to the database
         replaced (None): what removes the files of earlier results
     """
@@ -61,27 +62,27 @@ class LabelWriter:
         self._mask_files = mask_files
         self._replaced = replaced
 
-    def write(self, job: Job, labels: SampleLabels) -> None:
-        """Writes the labels of one job. They are in the database when this returns."""
-        if job.images:
-            self._write_images(job, labels)
+    def write(self, video: VideoRef, labels: SampleLabels) -> None:
+        """Writes the labels of one video. They are in the database when this returns."""
+        if video.images:
+            self._write_images(video, labels)
         else:
-            self._write_video(job, labels)
+            self._write_video(video, labels)
         if self._replaced is not None:
-            self._replaced.remove(job)
+            self._replaced.remove(video)
 
-    def _write_video(self, job: Job, labels: SampleLabels) -> None:
-        if not self.is_there(job):
+    def _write_video(self, video: VideoRef, labels: SampleLabels) -> None:
+        if not self.is_there(video):
             raise ValueError("The sample was deleted meanwhile")
-        source = SourceFields(self._dataset[job.sample_id], self._label_field)
-        labels = source.make_fit(labels, job.support)
-        source.withdraw(job.support)
-        note_written(labels, self._write_frames(job, labels))
-        if job.clip_id is not None:
-            clip = self._clips[job.clip_id]
+        source = SourceFields(self._dataset[video.sample_id], self._label_field)
+        labels = source.make_fit(labels, video.support)
+        source.withdraw(video.support)
+        note_written(labels, self._write_frames(video, labels))
+        if video.clip_id is not None:
+            clip = self._clips[video.clip_id]
             _set_fields(clip, labels.sample_values(self._label_field))
             clip.save()
-        source.commit(labels, job.support)
+        source.commit(labels, video.support)
 
     def check_dataset(self) -> None:
         """Raises a ``RuntimeError`` if the dataset was deleted: nothing can be written any more."""
@@ -90,15 +91,15 @@ class LabelWriter:
                 f"The dataset '{self._dataset_name}' was deleted during the run, which ends here"
             )
 
-    def is_there(self, job: Job) -> bool:
-        """Returns whether the job's sample is still in the dataset."""
-        return bool(select_by_id(self._dataset, [job.sample_id]))
+    def is_there(self, video: VideoRef) -> bool:
+        """Returns whether the video's sample is still in the dataset."""
+        return bool(select_by_id(self._dataset, [video.sample_id]))
 
-    def _write_frames(self, job: Job, labels: SampleLabels) -> LabelSum:
+    def _write_frames(self, video: VideoRef, labels: SampleLabels) -> LabelSum:
         """Writes the frames, and returns the sum of their labels."""
         written = LabelSum()
-        for part in self._in_stretches(job, labels, known_frames(self._dataset, job)):
-            write_frames(self._dataset, job, self._label_field, part, written)
+        for part in self._in_stretches(video, labels, known_frames(self._dataset, video)):
+            write_frames(self._dataset, video, self._label_field, part, written)
         return written
 
     def _largest(self, ids: Sequence[str]) -> Document:
@@ -110,12 +111,12 @@ class LabelWriter:
         return next((samples.find_one(largest["_id"]) for largest in found), None) or {}
 
     def _in_stretches(
-        self, job: Job, labels: SampleLabels, numbers: Iterable[int]
+        self, video: VideoRef, labels: SampleLabels, numbers: Iterable[int]
     ) -> Iterator[dict[int, fol.Detections]]:
         """The labels of all frames, as many at a time as may be in memory.
 
         Args:
-            job: the job
+            video: the video
             labels: its labels
             numbers: frames that get none if there is nothing in the labels, as an old mask must
                 not stay
@@ -127,7 +128,7 @@ class LabelWriter:
             if detections is None:
                 detections = fol.Detections()
             elif self._mask_files is not None:
-                self._mask_files.move_out(job, number, detections)
+                self._mask_files.move_out(video, number, detections)
             part[number] = detections
             masks = (d.mask for d in detections.detections)
             held += _FRAME_BYTES + sum(_LABEL_BYTES + getattr(m, "nbytes", 0) for m in masks)
@@ -137,15 +138,15 @@ class LabelWriter:
         if part:
             yield part
 
-    def _write_images(self, job: Job, labels: SampleLabels) -> None:
+    def _write_images(self, video: VideoRef, labels: SampleLabels) -> None:
         name = self._label_field
-        ids = [sample_id for sample_id, _ in job.images]
+        ids = list(video.sample_ids)
         view = select_by_id(self._dataset, ids)
         labels = make_fit(labels, self._largest(ids), name, None)
-        view.set_values(f"{name}_trajectory", {job.sample_id: None}, key_field="id")
+        view.set_values(f"{name}_trajectory", {video.sample_id: None}, key_field="id")
         by_number = {number: sample_id for number, sample_id in enumerate(ids, start=1)}
         written = LabelSum()
-        for part in self._in_stretches(job, labels, by_number):
+        for part in self._in_stretches(video, labels, by_number):
             for detections in part.values():
                 written.add(detections.to_dict()["detections"])
             values = {by_number[n]: found for n, found in part.items() if n in by_number}
@@ -162,19 +163,19 @@ class LabelWriter:
                 value = {sample_id: value.copy() if copied else value for sample_id in ids}
             view.set_values(field_name, value, key_field="id")
 
-        view.set_values(f"{name}_trajectory", {job.sample_id: trajectory}, key_field="id")
+        view.set_values(f"{name}_trajectory", {video.sample_id: trajectory}, key_field="id")
 
 
-def known_frames(dataset: fo.Dataset, job: Job) -> list[int]:
-    """Returns the numbers of the job's frames that are in the database, whatever a view hides."""
-    sample_id = {"_sample_id": ObjectId(job.sample_id)}
+def known_frames(dataset: fo.Dataset, video: VideoRef) -> list[int]:
+    """Returns the numbers of a video's frames that are in the database, whatever a view hides."""
+    sample_id = {"_sample_id": ObjectId(video.sample_id)}
     known = store.frame_documents(dataset).find(sample_id, {"frame_number": True})
-    return numbers_within([frame["frame_number"] for frame in known], job.support)
+    return numbers_within([frame["frame_number"] for frame in known], video.support)
 
 
 def write_frames(
     dataset: fo.Dataset,
-    job: Job,
+    video: VideoRef,
     label_field: str,
     frames: Mapping[int, fol.Detections],
     written: LabelSum | None = None,
@@ -183,12 +184,12 @@ def write_frames(
 
     Args:
         dataset: the :class:`fiftyone.core.dataset.Dataset`
-        job: whose frames they are
+        video: whose frames they are
         label_field: the label field
         frames: frame number -> :class:`fiftyone.core.labels.Detections`
         written (None): what the labels are added to
     """
-    sample_id = {"_sample_id": ObjectId(job.sample_id)}
+    sample_id = {"_sample_id": ObjectId(video.sample_id)}
     now = datetime.now(timezone.utc)
     created = store.created(dataset, now)
     writes = []
@@ -304,25 +305,17 @@ class SourceFields:
         return store.sample_documents(self._sample.dataset)
 
 
-def clear_frames(dataset: fo.Dataset, job: Job, label_field: str) -> None:
+def clear_frames(dataset: fo.Dataset, video: VideoRef, label_field: str) -> None:
     """Takes the masks of an earlier result off the frames of a video or clip, in the database."""
-    first, last = job.support or (1, float("inf"))
+    first, last = video.support or (1, float("inf"))
     store.frame_documents(dataset).update_many(
         {
-            "_sample_id": ObjectId(job.sample_id),
+            "_sample_id": ObjectId(video.sample_id),
             "frame_number": {"$gte": first, "$lte": last},
             label_field: {"$exists": True},
         },
         {"$set": {label_field: None}},
     )
-
-
-def numbers_within(numbers: Iterable[int], support: Iterable[int] | None) -> list[int]:
-    """Returns those frame numbers that are in a clip; all of them if there is no clip."""
-    if support is None:
-        return list(numbers)
-    first, last = support
-    return [number for number in numbers if first <= number <= last]
 
 
 def _replaces(new: Iterable[int] | None, old: Iterable[int] | None) -> bool:
@@ -336,7 +329,7 @@ def _replaces(new: Iterable[int] | None, old: Iterable[int] | None) -> bool:
 
 
 def _share_frames(a: Sequence[int] | None, b: Sequence[int] | None) -> bool:
-    return a is not None and b is not None and a[0] <= b[1] and b[0] <= a[1]
+    return a is not None and b is not None and overlap(a, b)
 
 
 def _lists_of(stored: Document, label_field: str) -> tuple[list[Document], ...]:

@@ -15,19 +15,18 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.core.labels as fol
 
-from fiftyone_revseg.dataset.collection import Job, check_collection, make_jobs, source_dataset
+from fiftyone_revseg.dataset.collection import check_collection, list_videos, source_dataset
 from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.expressions import EXPRESSIONS, Expression
 from fiftyone_revseg.dataset.labelled_videos import (
     LabelledVideo,
-    Unusable,
     group_by_text,
     iter_videos,
     reason_of,
     with_progress,
 )
 from fiftyone_revseg.dataset.labels import SampleLabels, status_of
-from fiftyone_revseg.dataset.ownership import check_jobs, check_label_field
+from fiftyone_revseg.dataset.ownership import check_label_field, check_videos
 from fiftyone_revseg.dataset.record import make_record
 from fiftyone_revseg.dataset.resume import changed_results
 from fiftyone_revseg.dataset.schema import declare_fields, field_names, valid_label_field
@@ -149,9 +148,9 @@ def load_predictions(
                 f"There is no field '{name}' in dataset '{dataset.name}', so it is not known which"
                 " file is what: import the benchmark first"
             )
-    jobs = make_jobs(samples)
+    videos = list_videos(samples)
     check_label_field(dataset, label_field, replace_foreign_labels)
-    check_jobs(dataset, label_field, jobs, replace_foreign_labels)
+    check_videos(dataset, label_field, videos, replace_foreign_labels)
     status = field_names(label_field)[-2]
     if not overwrite and dataset.has_field(status) and samples.exists(status).count():
         raise ValueError(
@@ -161,7 +160,7 @@ def load_predictions(
     with MaskSource(source) as files:
         found = _Files(files, samples)
         loaded = LoadedPredictions(label_field, str(files.path))
-        by_person = {} if replace_corrections else changed_results(dataset, label_field, jobs)
+        by_person = {} if replace_corrections else changed_results(dataset, label_field, videos)
         _declare(dataset, label_field, any(found.shared(i) for i in found.names))
         writer = LabelWriter(dataset, label_field)
         # No field of masks: only the size and the frames of the videos are of interest
@@ -175,7 +174,7 @@ def load_predictions(
             try:
                 answers = _read(video, found, model or files.path.stem, loaded)
                 if answers.expressions:
-                    writer.write(Job(video.id, video.filepath, ()), answers.labels())
+                    writer.write(video, answers.labels())
             except Exception as error:  # what is wrong with one video must not stop the rest
                 loaded.skipped[name] = reason_of(error)
                 continue
@@ -271,12 +270,10 @@ def _split(folder: str, videos: set[str]) -> tuple[str, str] | None:
     return None
 
 
-def _read(
-    video: LabelledVideo | Unusable, found: _Files, model: str, loaded: LoadedPredictions
-) -> _Answers:
+def _read(video: LabelledVideo, found: _Files, model: str, loaded: LoadedPredictions) -> _Answers:
     """Reads the masks of all expressions of one video."""
-    if isinstance(video, Unusable):
-        raise ValueError(video.reason)
+    if video.unusable:
+        raise ValueError(video.unusable)
     name = found.names[video.id]
     answers = _Answers(video, model, found.shared(video.id))
     for expression in found.expressions[video.id]:

@@ -98,7 +98,7 @@ def make_cases(
         a :class:`Case` for each of the scores, in the order of their videos in the dataset
     """
     from fiftyone_revseg.dataset.collection import check_collection, is_image_groups, source_dataset
-    from fiftyone_revseg.dataset.labelled_videos import Unusable, iter_videos, reason_of
+    from fiftyone_revseg.dataset.labelled_videos import iter_videos, reason_of
 
     wanted = defaultdict(list)
     for score in scores:
@@ -112,8 +112,8 @@ def make_cases(
         own = wanted.pop(video.id, [])
         if not own:
             continue
-        if isinstance(video, Unusable):
-            yield from (Case(score, note=video.reason) for score in own)
+        if video.unusable:
+            yield from (Case(score, note=video.unusable) for score in own)
             continue
         try:
             masks = read_masks(video, *compared, more=more)

@@ -24,7 +24,7 @@ from fiftyone_revseg.masks.rle import rle_areas
 from fiftyone_revseg.measures.scoring import FrameScores, Pair
 
 if TYPE_CHECKING:
-    from fiftyone_revseg.dataset.labelled_videos import LabelledVideo, Unusable
+    from fiftyone_revseg.dataset.labelled_videos import LabelledVideo
 
 _SHOWN = 3  # reasons of each sort that a note tells
 
@@ -112,14 +112,14 @@ class Scorer:
         self.models: set[str] = set()
         self.shared: list[SharedMasks] = []
 
-    def pairs(self, videos: Iterator[LabelledVideo | Unusable]) -> Iterator[Pair]:
+    def pairs(self, videos: Iterator[LabelledVideo]) -> Iterator[Pair]:
         """Walks over the videos, with the masks of no more than one in memory."""
-        from fiftyone_revseg.dataset.labelled_videos import Unusable, reason_of
+        from fiftyone_revseg.dataset.labelled_videos import reason_of
 
         for video in videos:
             name = self._name(video)
-            if isinstance(video, Unusable):
-                self._fail(video, name, video.reason)
+            if video.unusable:
+                self._fail(video, name, video.unusable)
                 continue
             try:
                 found = self._pairs_of(video, name)
@@ -270,7 +270,7 @@ class Scorer:
         """Returns the videos with anything to score, in the order of the view."""
         return [video for video in self._videos if video.scores]
 
-    def _fail(self, video: LabelledVideo | Unusable, name: str, reason: str) -> None:
+    def _fail(self, video: LabelledVideo, name: str, reason: str) -> None:
         """Counts all expressions of a video that cannot be read as missing."""
         questions = _known(self._questions.of(video.ids, ()))
         scored = ScoredVideo(video.id, video.ids, [])
@@ -300,7 +300,7 @@ class Scorer:
                 )
             )
 
-    def _name(self, video: LabelledVideo | Unusable) -> str:
+    def _name(self, video: LabelledVideo) -> str:
         name = self._questions.name_of(video.ids) or video.name
         self._names[name] += 1
         return name if self._names[name] == 1 else f"{name}-{video.id}"

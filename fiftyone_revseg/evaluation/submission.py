@@ -125,7 +125,7 @@ def write_submission(
             nothing has been written then
     """
     from fiftyone_revseg.dataset.collection import check_collection, source_dataset
-    from fiftyone_revseg.dataset.labelled_videos import Unusable, iter_videos, with_progress
+    from fiftyone_revseg.dataset.labelled_videos import iter_videos, with_progress
     from fiftyone_revseg.dataset.schema import valid_label_field
 
     pred_field = valid_label_field(pred_field)
@@ -145,10 +145,10 @@ def write_submission(
             if listed is not None and about.name not in listed:
                 summary.skipped += 1
                 continue
-            if isinstance(video, Unusable):
+            if video.unusable:
                 raise ValueError(
                     f"The size of the masks of video '{about.name}' cannot be found out"
-                    f" ({video.reason}): put its frames back to where they were"
+                    f" ({video.unusable}): put its frames back to where they were"
                 )
             frames = about.frame_numbers(None if listed is None else listed[about.name])
             _add_video(archive, video, about, frames, pred_field, summary)

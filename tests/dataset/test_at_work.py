@@ -13,7 +13,7 @@ from run_segment import QUERY, Runner, make_pipeline
 
 from fiftyone_revseg.dataset import heartbeat, list_runs, segment_view
 from fiftyone_revseg.dataset.at_work import WORK, pack, twice
-from fiftyone_revseg.dataset.collection import Job
+from fiftyone_revseg.dataset.collection import VideoRef
 
 VIDEOS = 4
 
@@ -202,9 +202,10 @@ def test_a_process_of_another_time_with_the_same_number_is_another_one(dataset):
 
 
 def test_work_is_packed_small():
-    jobs = [Job(f"{0x66F0A1B2C3D4E5F600000000 + 3 * n:024x}", "a.mp4", ("q",)) for n in range(9000)]
+    ids = [f"{0x66F0A1B2C3D4E5F600000000 + 3 * n:024x}" for n in range(9000)]
+    jobs = [VideoRef(None, i, "a.mp4") for i in ids]
     packed = pack(jobs)
     assert len(packed) < 8 * len(jobs)
     assert twice({WORK: packed}, jobs) == len(jobs)
-    assert twice({WORK: packed}, [Job("66f0a1b2c3d4e5f600000001", "a.mp4", ("q",))]) == 0
+    assert twice({WORK: packed}, [VideoRef(None, "66f0a1b2c3d4e5f600000001", "a.mp4")]) == 0
     assert twice({}, jobs) == 0
