@@ -13,10 +13,11 @@ import numpy as np
 
 from fiftyone_revseg.app import forms
 from fiftyone_revseg.app.running import Report, result_of, run_delegated, stream
-from fiftyone_revseg.dataset import RunProgress, store
-from fiftyone_revseg.dataset.collection import is_clips, is_image_groups
+from fiftyone_revseg.dataset import RunProgress
+from fiftyone_revseg.dataset.collection import group_of, is_clips
 from fiftyone_revseg.dataset.correct import Correction, made_with
 from fiftyone_revseg.dataset.counting import count_samples
+from fiftyone_revseg.dataset.frame_numbers import index_of
 from fiftyone_revseg.dataset.objects import StoredObject, find_object, find_place, list_objects
 from fiftyone_revseg.dataset.playback import ADVICE
 from fiftyone_revseg.masks import pictures
@@ -47,10 +48,10 @@ def sample_of(ctx: foo.ExecutionContext) -> Any:
         sample_id = ctx.selected[0]
     view = ctx.view
     try:
-        if is_image_groups(view):
-            return _group_of(view, ctx.dataset[sample_id])
         # A clip has an id of its own
-        return view[sample_id] if is_clips(view) else ctx.dataset[sample_id]
+        sample = view[sample_id] if is_clips(view) else ctx.dataset[sample_id]
+        images = group_of(view, sample)
+        return sample if images is None else images
     except KeyError as error:
         raise ValueError(f"There is no sample {sample_id} here: choose another view") from error
 
@@ -207,7 +208,7 @@ def preview(stored: StoredObject, number: int, box: Sequence[float] | None) -> s
     """
     try:
         with open_video(stored.place.filepath) as video:
-            image = video[number - 1]
+            image = video[index_of(number)]
     except (VideoError, IndexError):
         return None
     height, width = image.shape[:2]
@@ -283,14 +284,6 @@ def call(uri: str, samples: Any, delegate: bool, params: dict[str, Any]) -> Any:
 def sentence(words: str) -> str:
     """Begins words with a capital."""
     return words[:1].upper() + words[1:]
-
-
-def _group_of(view: Any, sample: fo.Sample) -> Any:
-    """The images of the group that an image is in."""
-    name = getattr(store.grouping(view), "field_or_expr", None)
-    if isinstance(name, str):
-        return view.get_dynamic_group(sample[name])
-    return next(g for g in view.iter_dynamic_groups() if sample.id in g.values("id"))
 
 
 def _clips_of(ctx: foo.ExecutionContext, label_field: str) -> list[StoredObject]:

@@ -14,12 +14,12 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 from bson import ObjectId
 
+from fiftyone_revseg.dataset.collection import group_of
 from fiftyone_revseg.dataset.explain import (
     Explanation,
     TrackSeries,
     explain,
     has_pictures,
-    images_of,
     index_of_label,
     label_fields,
     make_pictures,
@@ -43,8 +43,7 @@ class Page:
     Attributes:
         fields: the label fields that the dataset has
         label_field: the one that is shown
-        sample: the sample
-        images: of an image, those that it makes up a video with
+        sample: the sample; of an image in an ordered group, all images of the group
         number: which of the answers is shown, from 0
         answers: all answers on the sample
         nothing: why there are none, and what to do
@@ -53,7 +52,7 @@ class Page:
     fields: list[str] = field(default_factory=list)
     label_field: str = ""
     sample: Any = None
-    images: Any = None
+    sample_id: str = ""
     number: int = 0
     answers: list[Explanation] = field(default_factory=list)
     nothing: str = ""
@@ -66,7 +65,7 @@ class Page:
     @property
     def key(self) -> str:
         """Names the page among all pages of all samples."""
-        return f"{self.label_field}_{self.sample.id}_{self.number}"
+        return f"{self.label_field}_{self.sample_id}_{self.number}"
 
 
 class ReasoningPanel(foo.Panel):
@@ -166,7 +165,7 @@ class ReasoningPanel(foo.Panel):
             panel.view("nothing", types.Notice(label=page.nothing))
             return panel.show(ctx)
 
-        series = track_series(page.sample, page.answer, page.label_field, page.images)
+        series = track_series(page.sample, page.answer, page.label_field)
         self._words(panel, page)
         self._pictures(panel, page)
         self._series(panel, page, series)
@@ -255,7 +254,7 @@ class ReasoningPanel(foo.Panel):
                 "go",
                 label="Open the video" if ctx.current_sample is None else "Go to the key frame",
                 on_click=self.go_to_key_frame,
-                params={"frame_number": answer.key_frame, "sample_id": page.sample.id},
+                params={"frame_number": answer.key_frame, "sample_id": page.sample_id},
                 variant="contained",
             )
         if answer.index is None:
@@ -263,7 +262,7 @@ class ReasoningPanel(foo.Panel):
         arguments = {
             "index": answer.index,
             "label_field": page.label_field,
-            "sample_id": page.sample.id,
+            "sample_id": page.sample_id,
             "frame_number": answer.key_frame,
         }
         for name, label in (
@@ -325,8 +324,10 @@ def look(ctx: foo.ExecutionContext) -> Page:
     if page.sample is None:
         page.nothing = "This sample is not in the dataset any more. Reload the view."
         return page
-    page.images = images_of(ctx.view, page.sample)
-    page.answers = explain(page.sample, page.label_field, page.images)
+    page.sample_id = page.sample.id
+    images = group_of(ctx.view, page.sample)
+    page.sample = page.sample if images is None else images
+    page.answers = explain(page.sample, page.label_field)
     if not page.answers:
         name = markdown_line(page.label_field)
         page.nothing = f"This sample has not been segmented into '{name}', or not to the end."
@@ -452,12 +453,12 @@ def _selected_index(ctx: foo.ExecutionContext, page: Page) -> int | None:
     label = ctx.selected_labels[-1]
     if label.get("field") not in (page.label_field, f"frames.{page.label_field}"):
         return None
-    return index_of_label(page.sample, label.get("label_id"), page.label_field, page.images)
+    return index_of_label(page.sample, label.get("label_id"), page.label_field)
 
 
 def _is_cached(page: Page) -> bool:
     try:
-        return has_pictures(picture_key(page.sample, page.answer, page.images))
+        return has_pictures(picture_key(page.sample, page.answer))
     except VideoError:
         return True  # there is nothing to wait for
 
@@ -467,10 +468,10 @@ def _picture_values(page: Page, series: TrackSeries | None = None) -> dict[str, 
     answer, box = page.answer, None
     if answer.box_xywh_rel is None and answer.key_frame is not None:
         # Where no box was asked for, the one that the tracker found is shown
-        series = series or track_series(page.sample, answer, page.label_field, page.images)
+        series = series or track_series(page.sample, answer, page.label_field)
         box = dict(zip(series.numbers, series.boxes, strict=True)).get(answer.key_frame)
     try:
-        key = picture_key(page.sample, answer, page.images)
+        key = picture_key(page.sample, answer)
         found = make_pictures(answer, key, box)
     except VideoError as error:
         return {f"note_{page.key}": f"No pictures: {markdown(error.reason)}"}
@@ -483,7 +484,7 @@ def _picture_values(page: Page, series: TrackSeries | None = None) -> dict[str, 
 
 def _playback(page: Page) -> str:
     """Says that the App plays the video wrongly, if it does."""
-    playback = None if page.images else playback_of(page.sample)
+    playback = playback_of(page.sample)
     if playback is None or not playback.problem:
         return ""
     return f"**Beware: {markdown(playback.problem)}.** The pictures below are right; {ADVICE}."

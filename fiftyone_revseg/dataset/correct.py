@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from fiftyone_revseg.dataset.correction_writer import make_entry, write_correction
+from fiftyone_revseg.dataset.frame_numbers import index_of
 from fiftyone_revseg.dataset.load import load_model
 from fiftyone_revseg.dataset.model import RevSegModel
 from fiftyone_revseg.dataset.objects import (
@@ -37,7 +38,7 @@ from fiftyone_revseg.reasoning.trajectory import thought_of
 from fiftyone_revseg.tracking import FrameMasks, MaskTrack, Tracker
 from fiftyone_revseg.tracking.several_boxes import track_prompts
 from fiftyone_revseg.types import FrameTable
-from fiftyone_revseg.video import Video, open_video
+from fiftyone_revseg.video import Video
 
 Box = Sequence[float]
 
@@ -215,13 +216,8 @@ def _tracker_of(model: RevSegModel | RevSeg | Tracker | str | Path) -> Tracker:
 
 
 def _open(stored: StoredObject) -> Video:
-    place = stored.place
-    if place.images:
-        return open_video([path for _, path in place.images])
-    if record_of(stored)[0].get("support") is None:
-        return open_video(place.filepath)
-    first, last = stored.support
-    return open_video(place.filepath, (first - 1, last))
+    support = record_of(stored)[0].get("support")
+    return replace(stored.place, support=support and (support[0], support[1])).open()
 
 
 def _track(
@@ -234,10 +230,10 @@ def _track(
     width, height = video.size
     boxes = {}
     for number, (x, y, w, h) in prompts.items():
-        if number > video.first_frame + len(video):
+        if index_of(number, video.first_frame) >= len(video):
             raise ValueError(f"There is no frame {number}: the video ends before it")
         box = [x * width, y * height, (x + w) * width, (y + h) * height]
-        boxes[number - 1 - video.first_frame] = box
+        boxes[index_of(number, video.first_frame)] = box
     if progress is not None:
         # The frame with a box is walked in both directions, unless it is the first
         tracker = _Reporting(tracker, progress, len(video) + sum(k > 0 for k in boxes))
@@ -270,7 +266,7 @@ def _ground(
 ) -> tuple[Sequence[float], float | None, list[Document]]:
     """Asks turn 2; the box is in pixels."""
     record, position = record_of(stored)
-    k = frame_number - 1 - video.first_frame
+    k = index_of(frame_number, video.first_frame)
     if k >= len(video):
         raise ValueError(f"There is no frame {frame_number}: the video ends before it")
     old = record["trajectory"]

@@ -18,6 +18,7 @@ import numpy as np
 from pymongo import UpdateOne
 
 from fiftyone_revseg.dataset import store
+from fiftyone_revseg.dataset.frame_numbers import index_of
 from fiftyone_revseg.dataset.labels import reasoning_of, status_of, track_detection
 from fiftyone_revseg.dataset.objects import Document, StoredObject, change_values, read_values
 from fiftyone_revseg.dataset.prompt_boxes import checked_box
@@ -59,8 +60,8 @@ def write_correction(
     """Writes a correction; ``drawn`` are the boxes where they are stored, if that is elsewhere."""
     place = stored.place
     declare_fields(place.dataset, place.label_field)
-    if place.clip:
-        declare_fields(place.clip[0], place.label_field)
+    if place.clip_id:
+        declare_fields(place.clips, place.label_field)
     writes = _frame_writes(stored, detections, track, drawn or prompts)
     change_values(place, place.owners[-1], lambda values: _pending(stored, values, entries))
     store.write_documents(place.dataset, writes, frames=not place.images)
@@ -186,7 +187,7 @@ def _keyframes(
     attributes = {"confidence": confidence, "query": stored.answer.get("query")}
     if place.images:  # the image that is the key frame has the label
         others = [k for k in keyframes if k.get("index") != stored.index]
-        if place.images[number - 1][0] != sample_id:
+        if place.sample_ids[index_of(number)] != sample_id:
             return others
         label = fol.Classification(label=stored.label, index=stored.index, **attributes)
         return [*others, label.to_dict()]

@@ -15,12 +15,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import fiftyone.core.collections as foc
 import numpy as np
 from PIL import Image
 
-from fiftyone_revseg.dataset import store
-from fiftyone_revseg.dataset.collection import is_clips, source_dataset
+from fiftyone_revseg.dataset.collection import video_of
 from fiftyone_revseg.dataset.drift import drift_score, suspected_frames
+from fiftyone_revseg.dataset.frame_numbers import index_of, is_within, number_of, numbers_of
 from fiftyone_revseg.dataset.schema import field_names
 from fiftyone_revseg.dataset.stored_detection import is_relative_box
 from fiftyone_revseg.masks import pictures
@@ -152,42 +153,21 @@ def label_fields(samples: Any) -> list[str]:
     return [name for name in names if all(own in schema for own in field_names(name)[1:])]
 
 
-def images_of(samples: Any, sample: Any) -> Any | None:
-    """Finds the images that one image makes up a video with.
-
-    Args:
-        samples: the collection that the sample is seen in
-        sample: the :class:`fiftyone.core.sample.Sample` or view of one
-
-    Returns:
-        a view of the images in their order, or None if the collection is no grouping of images
-    """
-    if sample.media_type != "image" or not store.is_dynamic_groups(samples):
-        return None
-    stage = store.grouping(samples)
-    names = stage.field_or_expr
-    if not isinstance(names, (str, list, tuple)):
-        return None  # grouped by an expression, which only the database can evaluate
-    if isinstance(names, str):
-        return samples.get_dynamic_group(sample[names])
-    return samples.get_dynamic_group([sample[name] for name in names])
-
-
-def explain(sample: Any, label_field: str = "revseg", images: Any = None) -> list[Explanation]:
+def explain(sample: Any, label_field: str = "revseg") -> list[Explanation]:
     """Explains the answers on a sample.
 
     Args:
         sample: the :class:`fiftyone.core.sample.Sample` or view of one: a video, a clip, or an
-            image
+            image; or the images of one group, in their order, see
+            :func:`fiftyone_revseg.dataset.collection.group_of`
         label_field ("revseg"): the label field
-        images (None): of an image, those that it makes up a video with, see :func:`images_of`
 
     Returns:
         a list of :class:`Explanation`, one per query and object, in the order in which they were
         asked; [] if the sample was not segmented
     """
-    if images is not None:
-        sample = images.first()  # which has what is said about all of them
+    if isinstance(sample, foc.SampleCollection):
+        sample = sample.first()  # which has what is said about all images
     answers = _value(sample, f"{label_field}_answers")
     trajectory = _value(sample, f"{label_field}_trajectory") or {}
     slots = [
@@ -202,40 +182,37 @@ def explain(sample: Any, label_field: str = "revseg", images: Any = None) -> lis
     return explanations
 
 
-def track_series(
-    sample: Any, explanation: Explanation, label_field: str = "revseg", images: Any = None
-) -> TrackSeries:
+def track_series(sample: Any, explanation: Explanation, label_field: str = "revseg") -> TrackSeries:
     """Reads what became of an object over time.
 
     Args:
         sample: as for :func:`explain`
         explanation: the :class:`Explanation` of the object
         label_field ("revseg"): the label field
-        images (None): as for :func:`explain`
 
     Returns:
         a :class:`TrackSeries`, with every frame of the video or clip; empty if there is no object
     """
     if explanation.index is None:
         return TrackSeries()
-    view, path = _frames_of(sample, label_field, images)
+    view, path = _frames_of(sample, label_field)
     if view is None:
         return TrackSeries()
     labels = f"{path}.detections"
     names = [f"{labels}.{name}" for name in ("index", "confidence", "bounding_box")]
-    indices, scores, boxes = (_one_list(values, images) for values in view.values(names))
-    if images is None:
+    indices, scores, boxes = (_one_list(values, path) for values in view.values(names))
+    if path.startswith("frames."):
         numbers = view.values("frames.frame_number", unwind=True)
     else:
-        numbers = range(1, len(indices) + 1)
+        numbers = numbers_of((0, len(indices)))
     masks = None
     if _pixels(boxes, explanation.source_size) <= MASK_PIXELS:
         with contextlib.suppress(ValueError, zlib.error):  # one is damaged
-            masks = _one_list(view.values(f"{labels}.mask"), images)
+            masks = _one_list(view.values(f"{labels}.mask"), path)
 
     rows, missing, unusable = {}, False, 0
     for k, number in enumerate(numbers):
-        if explanation.support and not _is_within(number, explanation.support):
+        if not is_within(number, explanation.support):
             continue
         rows[number] = (None, None, None, None)
         if explanation.index not in (indices[k] or ()):
@@ -262,21 +239,18 @@ def track_series(
     )
 
 
-def index_of_label(
-    sample: Any, label_id: str, label_field: str = "revseg", images: Any = None
-) -> int | None:
+def index_of_label(sample: Any, label_id: str, label_field: str = "revseg") -> int | None:
     """Finds the object that a detection on some frame belongs to.
 
     Args:
         sample: as for :func:`explain`
         label_id: the detection's id
         label_field ("revseg"): the label field
-        images (None): as for :func:`explain`
 
     Returns:
         the object's index, or None
     """
-    view, path = _frames_of(sample, label_field, images)
+    view, path = _frames_of(sample, label_field)
     if view is None:
         return None
     names = [f"{path}.detections.{name}" for name in ("id", "index")]
@@ -284,13 +258,12 @@ def index_of_label(
     return dict(zip(ids, indices, strict=True)).get(label_id)
 
 
-def picture_key(sample: Any, explanation: Explanation, images: Any = None) -> tuple | None:
+def picture_key(sample: Any, explanation: Explanation) -> tuple | None:
     """Names the frames that the pictures of an explanation are made of.
 
     Args:
         sample: as for :func:`explain`
         explanation: the :class:`Explanation`
-        images (None): as for :func:`explain`
 
     Returns:
         a key, which changes with the files; None if there is nothing to show
@@ -301,16 +274,17 @@ def picture_key(sample: Any, explanation: Explanation, images: Any = None) -> tu
     numbers = sorted({*explanation.sampled, explanation.key_frame or 0} - {0})
     if not numbers:
         return None
-    paths: Sequence[str] = [sample.filepath]
-    if images is not None:
-        paths = images.values("filepath")
+    video = video_of(sample)
+    paths: Sequence[str] = [video.filepath]
+    if video.images:
+        paths = video.source
         if numbers[-1] > len(paths):
             raise VideoError(
                 f"there are {len(paths)} images now, but image {numbers[-1]} was shown to the "
                 "model: segment them again."
             )
-        paths = [paths[number - 1] for number in numbers]
-    return (tuple(_state_of(path) for path in paths), tuple(numbers), images is not None)
+        paths = [paths[index_of(number)] for number in numbers]
+    return (tuple(_state_of(path) for path in paths), tuple(numbers), bool(video.images))
 
 
 def has_pictures(key: tuple | None) -> bool:
@@ -394,7 +368,7 @@ def _explanation(answer: Any, record: dict[str, Any] | None, i: int) -> Explanat
     return Explanation(
         **own,
         box_xywh_rel=_key_frame_box(trajectory, i, first, own["key_frame"], corrections),
-        sampled=tuple(first + k + 1 for k in table["indices"]),
+        sampled=tuple(number_of(k, first) for k in table["indices"]),
         turns=tuple(turn for turn in trajectory["turns"] if turn.get("object") in (None, i)),
         timings=dict(record.get("timings") or {}),
         corrections=corrections,
@@ -419,7 +393,8 @@ def _key_frame_box(
         return None
     grounding = trajectory["groundings"][i]
     sampled = trajectory["frame_table"]["indices"]
-    if grounding is None or first + sampled[trajectory["choices"][i]["frame"]] + 1 != key_frame:
+    chosen = number_of(sampled[trajectory["choices"][i]["frame"]], first)
+    if grounding is None or chosen != key_frame:
         return None  # another key frame was chosen since
     x1, y1, x2, y2 = grounding["box_xyxy_px"]
     return x1 / width, y1 / height, (x2 - x1) / width, (y2 - y1) / height
@@ -446,22 +421,19 @@ def _description(record: dict[str, Any], i: int) -> str | None:
     return choices[i]["description"] if choices else None
 
 
-def _frames_of(sample: Any, label_field: str, images: Any) -> tuple[Any, str]:
-    """The view with the detections on the frames of one sample, and their path."""
-    if images is not None:
-        return images, label_field
+def _frames_of(sample: Any, label_field: str) -> tuple[Any, str]:
+    """The view with the detections on the frames of one video, and their path."""
+    if isinstance(sample, foc.SampleCollection):
+        return sample, label_field
     if sample.media_type != "video":
         return None, label_field
-    collection = store.collection_of(sample)
-    if is_clips(collection):
-        # Of a clip, its sample has the frames
-        return source_dataset(collection).select(sample["sample_id"]), f"frames.{label_field}"
-    return sample.dataset.select(sample.id), f"frames.{label_field}"
+    video = video_of(sample)
+    return video.dataset.select(video.sample_id), f"frames.{label_field}"
 
 
-def _one_list(values: list[Any], images: Any) -> list[Any]:
+def _one_list(values: list[Any], path: str) -> list[Any]:
     """One entry per frame, whether these are the frames of one sample or samples of their own."""
-    if images is not None:
+    if not path.startswith("frames."):
         return values
     return (values[0] if values else None) or []
 
@@ -473,10 +445,6 @@ def _pixels(boxes: Iterable[Any], size: tuple[int, int]) -> float:
         return float("inf")  # unknown
     usable = (box for found in boxes for box in found or () if is_relative_box(box))
     return sum(box[2] * box[3] for box in usable) * width * height
-
-
-def _is_within(number: int, support: tuple[int, int]) -> bool:
-    return support[0] <= number <= support[1]
 
 
 def _value(sample: Any, name: str) -> Any:
@@ -514,7 +482,7 @@ def _decode(explanation: Explanation, key: tuple) -> list[np.ndarray]:
                 f"of {video.size[0]} x {video.size[1]} now. Segment it again, or correct the "
                 "sample's filepath."
             )
-        return [_fit(video[number - 1], KEY_FRAME_SIZE) for number in numbers]
+        return [_fit(video[index_of(number)], KEY_FRAME_SIZE) for number in numbers]
 
 
 def _fit(frame: np.ndarray, longer_side: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
 from types import SimpleNamespace
@@ -19,7 +19,8 @@ import fiftyone.core.collections as foc
 from bson import ObjectId
 
 from fiftyone_revseg.dataset import store
-from fiftyone_revseg.dataset.collection import source_dataset
+from fiftyone_revseg.dataset.collection import VideoRef, source_dataset, video_of
+from fiftyone_revseg.dataset.frame_numbers import frame_range_of, index_of, number_of
 from fiftyone_revseg.dataset.playback import Playback, measure_playback
 from fiftyone_revseg.dataset.record import find_object as find_record
 from fiftyone_revseg.dataset.schema import valid_label_field
@@ -28,33 +29,21 @@ from fiftyone_revseg.video import VideoError
 Document = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Place:
+@dataclass(frozen=True, kw_only=True)
+class Place(VideoRef):
     """Where the labels of one video are.
 
     Attributes:
-        dataset: the :class:`fiftyone.core.dataset.Dataset`; of a clip, the one of whole videos
         label_field: the label field
-        sample_id: the sample with the sample-level fields
-        filepath: the path of the video, or of the first image
-        support: the first and last frame number of a clip; None for a whole video
-        images: the (sample id, path) of every image of a group, in order
-        clip: the dataset and id of the clip, which has sample-level fields of its own
     """
 
-    dataset: fo.Dataset
     label_field: str
-    sample_id: str
-    filepath: str
-    support: tuple[int, int] | None = None
-    images: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    clip: tuple[fo.Dataset, str] | None = None
 
     @property
     def owners(self) -> list[tuple[fo.Dataset, ObjectId]]:
         """The documents with sample-level fields, that of ``sample_id`` last."""
-        owners = [] if self.clip is None else [(self.clip[0], ObjectId(self.clip[1]))]
-        owners += [(self.dataset, ObjectId(i)) for i, _ in self.images if i != self.sample_id]
+        owners = [(self.clips, ObjectId(self.clip_id))] if self.clip_id else []
+        owners += [(self.dataset, ObjectId(i)) for i in self.sample_ids[1:]]
         return [*owners, (self.dataset, ObjectId(self.sample_id))]
 
     @cached_property
@@ -78,22 +67,22 @@ class Place:
     def frame(self, number: int) -> Document:
         """Returns what names the document of a frame."""
         if self.images:
-            return {"_id": ObjectId(self.images[number - 1][0])}
+            return {"_id": ObjectId(self.sample_ids[index_of(number)])}
         return {"_sample_id": ObjectId(self.sample_id), "frame_number": number}
 
     def frames_within(self, support: Sequence[int]) -> Document:
         """Returns what names the documents of all frames from the first to the last."""
-        first, last = support
         if self.images:
-            return {"_id": {"$in": [ObjectId(i) for i, _ in self.images[first - 1 : last]]}}
-        numbers = {"$gte": first, "$lte": last}
+            ids = self.sample_ids[slice(*frame_range_of(support))]
+            return {"_id": {"$in": [ObjectId(i) for i in ids]}}
+        numbers = {"$gte": support[0], "$lte": support[1]}
         return {"_sample_id": ObjectId(self.sample_id), "frame_number": numbers}
 
     def number_of(self, document: Document) -> int:
         """Returns the frame number of a document that a collection of frames gave back."""
         if not self.images:
             return document["frame_number"]
-        return [i for i, _ in self.images].index(str(document["_id"])) + 1
+        return number_of(self.sample_ids.index(str(document["_id"])))
 
 
 @dataclass(frozen=True)
@@ -158,27 +147,29 @@ def find_place(sample: Any, label_field: str = "revseg") -> Place:
     """
     label_field = valid_label_field(label_field)
     if isinstance(sample, foc.SampleCollection):
-        return _place_of_images(sample, label_field)
-    if sample.media_type != "video":
+        grouped = store.is_dynamic_groups(sample)
+        if grouped or source_dataset(sample).media_type != "image":
+            raise ValueError(
+                "Give one video at a time: a sample, or the images of one group in their order, "
+                "next(view.iter_dynamic_groups())"
+            )
+    elif sample.media_type != "video":
         raise ValueError(
             f"A sample of media type '{sample.media_type}' is no video: give a video, or all "
             "images of one in their order, next(view.iter_dynamic_groups())"
         )
-    if not sample.in_dataset:
+    elif not sample.in_dataset:
         raise ValueError("This sample is in no dataset, so there is no result to correct")
-    if sample.has_field("support") and sample.has_field("sample_id"):
-        first, last = sample.support
-        place = Place(
-            dataset=source_dataset(store.collection_of(sample)),
-            label_field=label_field,
-            sample_id=sample.sample_id,
-            filepath=sample.filepath,
-            support=(first, last),
-            clip=(sample.dataset, sample.id),
+    place = Place(**vars(video_of(sample)), label_field=label_field)
+    if not place.dataset.has_field(f"{place.label_field}_answers"):
+        raise ValueError(f"There is no label field '{place.label_field}': segment the video first")
+    # The first image has the trajectory, so a part of a group, or one in another order, has none
+    if not place.sample_id or not read_values(place)["records"]:
+        raise ValueError(
+            f"There is no whole result in label field '{place.label_field}' of this video: "
+            "segment it first"
         )
-    else:
-        place = Place(sample.dataset, label_field, sample.id, sample.filepath)
-    return _with_results(place)
+    return place
 
 
 def list_objects(place: Place) -> list[StoredObject]:
@@ -317,30 +308,6 @@ def record_of(stored: StoredObject) -> tuple[Document, int]:
             "video again"
         )
     return found
-
-
-def _place_of_images(images: Any, label_field: str) -> Place:
-    dataset = source_dataset(images)
-    if dataset.media_type != "image" or store.is_dynamic_groups(images):
-        raise ValueError(
-            "Give one video at a time: a sample, or the images of one group in their order, "
-            "next(view.iter_dynamic_groups())"
-        )
-    pairs = tuple(zip(*images.values(["id", "filepath"]), strict=True))
-    # The first image has the trajectory, so a part of a group, or one in another order, has none
-    sample_id, path = pairs[0] if pairs else ("", "")
-    return _with_results(Place(dataset, label_field, sample_id, path, images=pairs))
-
-
-def _with_results(place: Place) -> Place:
-    if not place.dataset.has_field(f"{place.label_field}_answers"):
-        raise ValueError(f"There is no label field '{place.label_field}': segment the video first")
-    if not place.sample_id or not read_values(place)["records"]:
-        raise ValueError(
-            f"There is no whole result in label field '{place.label_field}' of this video: "
-            "segment it first"
-        )
-    return place
 
 
 def _has_label(stored: StoredObject, label_id: str) -> bool:

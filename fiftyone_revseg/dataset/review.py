@@ -145,7 +145,7 @@ def _ids_at(place: Place, wanted: Sequence[ObjectId]) -> list[ObjectId]:
     root = f"{name}.detections"
     frames: dict[str, Any] = {"_sample_id": ObjectId(place.sample_id)}
     if place.images:
-        frames = {"_id": {"$in": [ObjectId(i) for i, _ in place.images]}}
+        frames = {"_id": {"$in": [ObjectId(i) for i in place.sample_ids]}}
     query = {**frames, f"{root}._id": {"$in": wanted}}
     found = [
         detection["_id"]

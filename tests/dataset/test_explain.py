@@ -11,12 +11,12 @@ from PIL import Image
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.dataset import explain as module
+from fiftyone_revseg.dataset.collection import group_of
 from fiftyone_revseg.dataset.explain import (
     Explanation,
     TrackSeries,
     explain,
     has_pictures,
-    images_of,
     label_fields,
     make_pictures,
     picture_key,
@@ -349,17 +349,17 @@ def test_images_in_groups(make_dataset, tmp_path):
     groups = dataset.group_by("scene", order_by="order")
     revseg.segment_view(groups, pipeline(), queries="the cat")
     for sample in (dataset.first(), dataset.last()):
-        images = images_of(groups, sample)
+        images = group_of(groups, sample)
         assert len(images) == FRAMES
-        (cat,) = explain(sample, images=images)
+        (cat,) = explain(images)
         assert (cat.key_frame, cat.sampled) == (4, (1, 4, 7, 10))
-        series = track_series(sample, cat, images=images)
+        series = track_series(images, cat)
         assert (series.numbers, series.visible) == (tuple(range(1, FRAMES + 1)), FRAMES)
-        found = make_pictures(cat, picture_key(sample, cat, images))
+        found = make_pictures(cat, picture_key(images, cat))
         assert tuple(found.key_frame[2, 2]) == (60, 60, 60)
-    assert images_of(dataset, dataset.first()) is None
+    assert group_of(dataset, dataset.first()) is None
     with pytest.raises(VideoError, match="2 images now"):
-        picture_key(sample, cat, images[:2])
+        picture_key(images[:2], cat)
 
 
 def test_nothing_to_show_needs_no_file():

@@ -159,7 +159,7 @@ def test_clips_must_lie_within_their_video(phone, tmp_path):
     inside, outside = iter_videos(clips, ["ground_truth"])
     assert isinstance(inside, LabelledVideo)
     assert (inside.size, inside.numbers) == ((48, 64), range(2, 5))
-    assert outside.reason == "The clip is of frames 5 to 9, and its video has 6"
+    assert outside.unusable == "The clip is of frames 5 to 9, and its video has 6"
 
 
 def test_each_file_is_opened_once(phone, monkeypatch):
