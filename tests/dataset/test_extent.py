@@ -15,6 +15,7 @@ import fiftyone_revseg as revseg
 from fiftyone_revseg import compare_fields, export_results
 from fiftyone_revseg.dataset.labelled_videos import LabelledVideo, iter_videos
 from fiftyone_revseg.dataset.training_rows import view_rows
+from fiftyone_revseg.evaluation import j_and_f
 
 # Stored lying, 64 x 48 pixels, and shown upright: (H, W) of the picture as people see it
 TRUTH = np.zeros((64, 48), bool)
@@ -69,7 +70,7 @@ def test_labels_on_an_upright_clip_are_measured_upright(phone):
     for frame in (sample := phone.first()).frames.values():
         frame["other"].detections = [fo.Detection.from_mask(smaller, label="cat", index=1)]
     sample.save()
-    expected = revseg.evaluation.j_and_f(smaller[None], TRUTH[None])
+    expected = j_and_f(smaller[None], TRUTH[None])
     (score,) = revseg.evaluate_view(phone, "other", progress=False).scores
     assert score.jf == pytest.approx(expected)
     assert compare_fields(phone, "other", "ground_truth").mean == pytest.approx(expected)
