@@ -3,10 +3,10 @@
 BIN := .venv/bin
 CORE := $(addprefix fiftyone_revseg/,types.py prefetch.py files text masks models measures video reasoning tracking pipeline engine evaluation training/data.py training/environment.py)
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test test-newest lint clean
 
 help:  ## Show what there is to make
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 setup:  ## Create .venv with everything in it, or bring it up to date
 	@bash scripts/setup.sh
@@ -16,6 +16,9 @@ demo: setup  ## Segment a small sample dataset with the embedded model (ARGS="--
 
 test: setup  ## Run the tests (ARGS="-m 'not slow'" skips the slow ones)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+test-newest: setup  ## Run the tests on the newest FiftyOne and transformers, in .venv-newest
+	@bash scripts/test_newest.sh $(ARGS)
 
 lint: setup  ## Check style, format, and the types of the core
 	$(BIN)/python -m ruff check .

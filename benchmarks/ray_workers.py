@@ -148,7 +148,7 @@ def compare(kind: str, rounds: list[list[str]]) -> None:
     """
     alone, together = Processes(kind, 1), Processes(kind, 2)
     with RayEngine(LOAD[kind], 2, cpus_per_worker=1, gpus_per_worker=0) as engine:
-        while sum(member.is_ready for member in engine._pool.members) < 2:
+        while sum(member.is_ready for member in engine.pool.members) < 2:
             seconds_of(engine, rounds[0])
         for processes in (alone, together):
             processes.seconds(rounds[0])  # what is done only once

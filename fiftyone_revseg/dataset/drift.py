@@ -49,8 +49,9 @@ def frame_jumps(
         if not before or not after:
             continue
         jumps[k] = abs(after - before) / max(after, before, usual)
-        if scores[k - 1] is not None and scores[k] is not None:
-            jumps[k] = max(jumps[k], min(1.0, abs(scores[k] - scores[k - 1])))
+        one, other = scores[k - 1], scores[k]
+        if one is not None and other is not None:
+            jumps[k] = max(jumps[k], min(1.0, abs(other - one)))
     return jumps
 
 

@@ -102,8 +102,7 @@ class RayEngine:
         _check_gpus(gpus_per_worker)
         if isinstance(model, (str, Path)):
             model = loading(model)
-        self._ray = import_ray()
-        self._attempts, self._timeout = attempts, timeout
+        self.attempts, self.timeout = attempts, timeout
         most = max_workers or workers or _WITHOUT_GPUS
         self._cluster = Cluster(address, cpus=most * (cpus_per_worker or 1))
         try:
@@ -111,9 +110,9 @@ class RayEngine:
             if workers is None:
                 there = self._cluster.resource("GPU")
                 workers = max(1, int(there / gpus)) if gpus else min(most, _WITHOUT_GPUS)
-            self._workers, self._max_workers = workers, max(workers, max_workers or 1)
+            self.workers, self.max_workers = workers, max(workers, max_workers or 1)
             cpus = cpus_per_worker or self._cpus(gpus)
-            self._pool = Pool(model, cpus, gpus, attempts)
+            self.pool = Pool(model, cpus, gpus, attempts)
         except BaseException:
             self._cluster.close()
             raise
@@ -127,7 +126,7 @@ class RayEngine:
         Raises:
             ValueError: if it cannot be loaded
         """
-        return self._pool.wait_for_first()
+        return self.pool.wait_for_first()
 
     def run(self, jobs: Iterable[EngineJob], report: Report | None = None) -> Iterator[Answer]:
         """Segments the videos of jobs; see :meth:`fiftyone_revseg.engine.Engine.run`.
@@ -143,7 +142,7 @@ class RayEngine:
 
     def close(self) -> None:
         """Ends the workers, and Ray, if it was started for them."""
-        self._pool.close()
+        self.pool.close()
         self._cluster.close()
 
     def __enter__(self) -> RayEngine:
@@ -166,7 +165,7 @@ class RayEngine:
     def _cpus(self, gpus: float) -> int:
         if gpus or not self._cluster.is_own:  # of those of others, no more may ever be free
             return 1
-        return max(1, (os.cpu_count() or 1) // self._max_workers)
+        return max(1, (os.cpu_count() or 1) // self.max_workers)
 
 
 class _Run:
@@ -174,8 +173,8 @@ class _Run:
 
     def __init__(self, engine: RayEngine, jobs: Iterator[EngineJob], report: Report | None):
         self._engine = engine
-        self._pool = engine._pool
-        self._ray = engine._ray
+        self._pool = engine.pool
+        self._ray = import_ray()
         self._jobs: Iterator[EngineJob] | None = jobs
         self._report = report
         self._waiting: deque[Task] = deque()  # a few, to know when the end is near
@@ -204,7 +203,7 @@ class _Run:
 
     def _look_ahead(self) -> None:
         windows = [member.window for member in self._pool.members]
-        enough = max(windows, default=0) * len(windows) + self._engine._max_workers
+        enough = max(windows, default=0) * len(windows) + self._engine.max_workers
         while self._jobs is not None and len(self._waiting) < enough:
             job = next(self._jobs, None)
             if job is None:
@@ -215,13 +214,13 @@ class _Run:
 
     def _adjust_workers(self) -> None:
         """Asks for as many workers as there is something for, and gives others back."""
-        members, most = self._pool.members, self._engine._max_workers
+        members, most = self._pool.members, self._engine.max_workers
         if self._jobs is None:
             running = sum(len(member.tasks) for member in members)
             left = len(self._waiting) + len(self._suspects) + running
             most = max(1, min(most, left))
             for member in [member for member in members if not member.tasks]:
-                if len(members) > max(most, self._engine._workers):
+                if len(members) > max(most, self._engine.workers):
                     self._pool.drop(member)
         self._pool.grow(most)
 
@@ -308,8 +307,8 @@ class _Run:
             for member in self._pool.members:
                 member.sign += away
         for member in self._busy():
-            if now - member.sign > self._engine._timeout:
-                timeout = f"{self._engine._timeout:g} s"
+            if now - member.sign > self._engine.timeout:
+                timeout = f"{self._engine.timeout:g} s"
                 yield from self._lost(member, f"its worker did not get on for {timeout}")
 
     def _lost(self, member: Member, why: str) -> Iterator[Answer]:
@@ -322,8 +321,8 @@ class _Run:
             task.tries += 1
             if len(tasks) > 1:
                 # Nobody is given up for what another may have done
-                task.tries = min(task.tries, self._engine._attempts - 1)
-            if task.tries >= self._engine._attempts:
+                task.tries = min(task.tries, self._engine.attempts - 1)
+            if task.tries >= self._engine.attempts:
                 yield task.job, self._given_up(task, why)
             else:
                 task.suspect = True

@@ -13,6 +13,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -297,7 +298,7 @@ def _fit_width(image: np.ndarray, width: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def _text_strip(lines: Sequence[str], width: int, line_height: int, font) -> np.ndarray:
+def _text_strip(lines: Sequence[str], width: int, line_height: int, font: Any) -> np.ndarray:
     image = Image.new("RGB", (width, line_height * len(lines) + line_height // 2), (255, 255, 255))
     draw = ImageDraw.Draw(image)
     for row, text in enumerate(lines):
@@ -305,7 +306,14 @@ def _text_strip(lines: Sequence[str], width: int, line_height: int, font) -> np.
     return np.asarray(image)
 
 
-def _draw_label(draw, image_size, label, box, color, font) -> None:
+def _draw_label(
+    draw: Any,
+    image_size: tuple[int, int],
+    label: str,
+    box: Sequence[float],
+    color: Sequence[int],
+    font: Any,
+) -> None:
     """Writes a label above its box, or inside where there is no room above, within the image."""
     width, height = image_size
     x0, y0, _, _ = box

@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -55,3 +55,11 @@ def stamp(paths: Iterable[str | Path]) -> tuple[tuple[str, int, int, int], ...]:
         status = real.stat()
         described.append((str(real), status.st_size, status.st_mtime_ns, status.st_ino))
     return tuple(described)
+
+
+def versions_of(model: Any) -> tuple[int, ...]:
+    """Says of each parameter how often it was written to; other weights have other versions.
+
+    Torch counts this for itself. A public ``tensor.version`` would replace it.
+    """
+    return tuple(p._version for p in model.parameters())

@@ -136,9 +136,11 @@ def _cover(rng: np.random.Generator, frames: np.ndarray, masks: np.ndarray) -> N
             continue
         x0, y0, x1, y1 = box
         margin = int(rng.integers(2, 10))
-        area = (slice(max(y0 - margin, 0), y1 + margin), slice(max(x0 - margin, 0), x1 + margin))
-        frames[t][area] = rng.integers(40, 200, 3) + rng.normal(0, 6, frames[t][area].shape)
-        masks[(slice(None), t, *area)] = False
+        rows = slice(max(y0 - margin, 0), y1 + margin)
+        columns = slice(max(x0 - margin, 0), x1 + margin)
+        shape = frames[t, rows, columns].shape
+        frames[t, rows, columns] = rng.integers(40, 200, 3) + rng.normal(0, 6, shape)
+        masks[:, t, rows, columns] = False
 
 
 def _recolour(rng: np.random.Generator, frames: np.ndarray) -> np.ndarray:

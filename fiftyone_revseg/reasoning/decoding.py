@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fiftyone_revseg.models.weights import versions_of
 from fiftyone_revseg.reasoning.kept_prefixes import (
     KeptPrefixes,
     Prefix,
@@ -135,7 +136,7 @@ class Decoder:
             one reply for each
         """
         # Weights that were trained or loaded since make other keys and values
-        weights = tuple(p._version for p in self._model.parameters())
+        weights = versions_of(self._model)
         if weights != self._weights:
             self.forget()
             self._weights = weights

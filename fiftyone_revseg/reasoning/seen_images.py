@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from fiftyone_revseg.models.weights import versions_of
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -59,7 +61,7 @@ class SeenImages:
             yield
             return
         # Weights that were trained or loaded since make other features
-        weights = tuple(p._version for p in tower.parameters())
+        weights = versions_of(tower)
         if weights != self._weights:
             self.forget()
             self._weights = weights

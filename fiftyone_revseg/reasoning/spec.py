@@ -87,7 +87,7 @@ class ChainSpec:
         """Returns a prompt template: this spec's own if it has one, else the default."""
         return self.prompts[name] if name in self.prompts else default_template(name)
 
-    def replace(self, **changes) -> ChainSpec:
+    def replace(self, **changes: Any) -> ChainSpec:
         """Returns a copy with some settings changed."""
         return replace(self, **changes)
 

@@ -17,7 +17,7 @@ from fiftyone_revseg.synthetic.world import World, make_world
 ANNOTATIONS = "annotations.json"
 
 
-def write_video(path: str | Path, frames: Sequence[np.ndarray], fps: float) -> None:
+def write_video(path: str | Path, frames: Sequence[np.ndarray] | np.ndarray, fps: float) -> None:
     """Writes an H.264 mp4, the same bytes for the same frames; never leaves half a file.
 
     Args:
