@@ -49,6 +49,13 @@ class FrameTruth:
     foreground: RLE | None = None
 
 
+Entries = list[tuple[str, dict[str, Any]]]  # of a video's expressions, by their ids
+Images = tuple[str, ...]  # paths
+Size = tuple[int, int]  # (width, height)
+Truth = Callable[[], Iterator["FrameTruth | None"]]
+Contents = tuple[Sequence[Expression], Mapping[int, str], Truth]
+
+
 @dataclass(frozen=True)
 class BenchmarkVideo:
     """One video of a benchmark.
@@ -68,7 +75,7 @@ class BenchmarkVideo:
     expressions: tuple[Expression, ...] = field(repr=False)
     labels: Mapping[int, str]
     has_truth: bool
-    _truth: Callable[[], Iterator[FrameTruth | None]] = field(repr=False, compare=False)
+    _truth: Truth = field(repr=False, compare=False)
 
     @property
     def frame_names(self) -> list[str]:
@@ -114,6 +121,13 @@ class Benchmark:
     #: how the official script scores it, in words
     protocol: ClassVar[str]
     layout: ClassVar[str]  # the files that are looked for, for people
+    #: where the file with the expressions, the folder with a folder of images for each video, and
+    #: the file or folder with the true masks are
+    meta: ClassVar[str] = f"{{split}}/{META}"
+    images: ClassVar[str] = f"{{split}}/{IMAGES}"
+    truth: ClassVar[str]
+    #: splits whose true masks only a server has
+    server: ClassVar[tuple[str, ...]] = ()
     #: what a :class:`FrameTruth` has beside objects: "void", "foreground"
     more_masks: ClassVar[tuple[str, ...]] = ()
 
@@ -134,22 +148,14 @@ class Benchmark:
 
     def splits(self) -> list[str]:
         """Lists the splits that are in the folder."""
+        around, inside = self.meta.split("{split}/")
+        return subfolders(self.root / around, inside)
+
+    def _read(self, name: str, entries: Entries, images: Images, size: Size) -> Contents:
+        """The expressions of a video, the labels of its objects, and what reads its masks."""
         raise NotImplementedError
 
-    @property
-    def meta_path(self) -> Path:
-        """The path of the file with the expressions."""
-        raise NotImplementedError
-
-    @property
-    def images_root(self) -> Path:
-        """The path of the folder that holds a folder of images for each video."""
-        raise NotImplementedError
-
-    @property
-    def has_truth(self) -> bool:
-        """Whether the split has true masks, rather than a server that keeps them."""
-        return True
+    # What does not
 
     def read(self, name: str) -> BenchmarkVideo:
         """Reads one video.
@@ -163,9 +169,40 @@ class Benchmark:
         Raises:
             BrokenVideoError: if it cannot be used; the message says why
         """
-        raise NotImplementedError
+        entries = self._expressions(name)
+        images = self._images(name)
+        size = self._size(name, images)
+        expressions, labels, truth = self._read(name, entries, images, size)
+        own = labels if self.has_truth else {}
+        return BenchmarkVideo(name, images, size, tuple(expressions), own, self.has_truth, truth)
 
-    # What does not
+    @property
+    def meta_path(self) -> Path:
+        """The path of the file with the expressions."""
+        return self.root / self.meta.format(split=self.split)
+
+    @property
+    def images_root(self) -> Path:
+        """The path of the folder that holds a folder of images for each video."""
+        return self.root / self.images.format(split=self.split)
+
+    @property
+    def masks_path(self) -> Path:
+        """The path of the file or folder with the true masks."""
+        return self.root / self.truth.format(split=self.split)
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether the split has true masks, rather than a server that keeps them.
+
+        Raises:
+            LayoutError: if it should have them, but they are missing
+        """
+        there = self.masks_path.exists()
+        if not there and self.split not in self.server:
+            kind = "file" if self.masks_path.suffix else "folder"
+            raise LayoutError(f"There is no {kind} '{self.masks_path}' with the masks")
+        return there
 
     def names(self) -> list[str]:
         """Lists the names of the videos."""
@@ -198,7 +235,7 @@ class Benchmark:
             )
         return videos
 
-    def _expressions(self, name: str) -> list[tuple[str, dict[str, Any]]]:
+    def _expressions(self, name: str) -> Entries:
         """What the file says about the expressions of a video, by their ids."""
         meta = self._videos[name]
         entries = meta.get("expressions") if isinstance(meta, dict) else None

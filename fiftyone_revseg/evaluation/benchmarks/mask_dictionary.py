@@ -17,9 +17,12 @@ from fiftyone_revseg.dataset.expressions import Expression
 from fiftyone_revseg.evaluation.benchmarks.layout import (
     TOLERANT,
     Benchmark,
-    BenchmarkVideo,
     BrokenVideoError,
+    Contents,
+    Entries,
     FrameTruth,
+    Images,
+    Size,
     number_of,
     objects_kind,
     reading_json,
@@ -67,20 +70,7 @@ class MaskDictionaryBenchmark(Benchmark):
 
     _dictionary: JsonEntries | None = None
 
-    @property
-    def masks_path(self) -> Path:
-        """The path of the file with the masks."""
-        return self.meta_path.parent / MASKS
-
-    @property
-    def has_truth(self) -> bool:
-        """Whether the split has true masks; those of a server's split have no such file."""
-        return self.masks_path.is_file()
-
-    def read(self, name: str) -> BenchmarkVideo:
-        """Reads one video, see :meth:`Benchmark.read`."""
-        entries = self._expressions(name)
-        images = self._images(name)
+    def _read(self, name: str, entries: Entries, images: Images, size: Size) -> Contents:
         numbers = _object_numbers(entry for _, entry in entries)
         expressions = []
         for key, entry in entries:
@@ -94,16 +84,8 @@ class MaskDictionaryBenchmark(Benchmark):
             expressions.append(Expression(key, text, objects, self._kind(entry, objects)))
         if self.has_truth and self.masks:
             self._check_known(name, numbers)
-        size = self._size(name, images)
-        return BenchmarkVideo(
-            name=name,
-            images=images,
-            size=size,
-            expressions=tuple(expressions),
-            labels={number: "object" for number in numbers.values()} if self.has_truth else {},
-            has_truth=self.has_truth,
-            _truth=lambda: self._truth(name, numbers, len(images), size),
-        )
+        labels = dict.fromkeys(numbers.values(), "object")
+        return expressions, labels, lambda: self._masks_of(name, numbers, len(images), size)
 
     def _text(self, text: str) -> str:
         return text
@@ -129,7 +111,7 @@ class MaskDictionaryBenchmark(Benchmark):
                 f" '{name}'"
             )
 
-    def _truth(
+    def _masks_of(
         self, name: str, numbers: Mapping[str, int], count: int, size: tuple[int, int]
     ) -> Iterator[FrameTruth | None]:
         entries = self._entries()

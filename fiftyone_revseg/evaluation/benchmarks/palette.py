@@ -11,15 +11,16 @@ import numpy as np
 
 from fiftyone_revseg.dataset.expressions import Expression
 from fiftyone_revseg.evaluation.benchmarks.layout import (
-    IMAGES,
     META,
     Benchmark,
-    BenchmarkVideo,
     BrokenVideoError,
+    Contents,
+    Entries,
     FrameTruth,
+    Images,
+    Size,
     number_of,
     read_json,
-    subfolders,
     text_of,
 )
 from fiftyone_revseg.masks.rle import encode_masks
@@ -35,45 +36,22 @@ class PaletteBenchmark(Benchmark):
     The number of an object is its pixels' value, and the ``obj_id`` of the expressions.
     """
 
-    def splits(self) -> list[str]:
-        """Lists the splits that are in the folder."""
-        return subfolders(self.root / "meta_expressions", META)
+    meta = f"meta_expressions/{{split}}/{META}"
+    truth = f"{{split}}/{ANNOTATIONS}"
 
-    @property
-    def meta_path(self) -> Path:
-        """The path of the file with the expressions."""
-        return self.root / "meta_expressions" / self.split / META
-
-    @property
-    def images_root(self) -> Path:
-        """The path of the folder with the images."""
-        return self.root / self.split / IMAGES
-
-    @property
-    def masks_root(self) -> Path:
-        """The path of the folder with the palette images."""
-        return self.root / self.split / ANNOTATIONS
-
-    def read(self, name: str) -> BenchmarkVideo:
-        """Reads one video, see :meth:`Benchmark.read`."""
-        entries = self._expressions(name)
-        images = self._images(name)
+    def _read(self, name: str, entries: Entries, images: Images, size: Size) -> Contents:
         expressions = []
         for key, entry in entries:
             where = self._where(name, key)
             objects = (_number(entry.get("obj_id"), where),) if self.has_truth else None
             expressions.append(Expression(key, text_of(entry.get("exp"), where), objects))
-        if self.has_truth and self.masks and not (self.masks_root / name).is_dir():
-            raise BrokenVideoError(f"There is no folder '{self.masks_root / name}' with masks")
-        size = self._size(name, images)
-        return BenchmarkVideo(
-            name=name,
-            images=images,
-            size=size,
-            expressions=self._complete(name, expressions),
-            labels=self._labels(name, expressions) if self.has_truth else {},
-            has_truth=self.has_truth,
-            _truth=lambda: self._truth(name, images, size),
+        if self.has_truth and self.masks and not (self.masks_path / name).is_dir():
+            raise BrokenVideoError(f"There is no folder '{self.masks_path / name}' with masks")
+        labels = self._labels(name, expressions)
+        return (
+            self._complete(name, expressions),
+            labels,
+            lambda: self._masks_of(name, images, size),
         )
 
     def _complete(self, name: str, expressions: list[Expression]) -> tuple[Expression, ...]:
@@ -95,10 +73,10 @@ class PaletteBenchmark(Benchmark):
         objects = (self._by_video.get(name) or {}).get("objects")
         return objects if isinstance(objects, dict) else {}
 
-    def _truth(
+    def _masks_of(
         self, name: str, images: Sequence[str], size: tuple[int, int]
     ) -> Iterator[FrameTruth | None]:
-        folder = self.masks_root / name
+        folder = self.masks_path / name
         for image in images:
             path = folder / f"{os.path.splitext(os.path.basename(image))[0]}.png"
             if not path.is_file():

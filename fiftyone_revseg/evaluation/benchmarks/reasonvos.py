@@ -12,10 +12,13 @@ from fiftyone_revseg.evaluation.benchmarks.layout import (
     IMAGES,
     META,
     Benchmark,
-    BenchmarkVideo,
     BrokenVideoError,
+    Contents,
+    Entries,
     FrameTruth,
+    Images,
     LayoutError,
+    Size,
     text_of,
 )
 from fiftyone_revseg.evaluation.benchmarks.palette import ANNOTATIONS, read_values
@@ -33,36 +36,31 @@ class ReasonVos(Benchmark):
         " original script leaves them out)"
     )
     layout = f"{META}, {IMAGES}/VIDEO/*.jpg, {ANNOTATIONS}/SOURCE_VIDEO_OBJECT/*.png"
+    meta, images, truth = META, IMAGES, ANNOTATIONS
 
     def splits(self) -> list[str]:
         """Lists the splits that are in the folder."""
-        if not self.meta_path.is_file():
-            raise LayoutError(f"There is no file '{self.meta_path}'. Expected: {self.layout}")
+        path = self.root / self.meta
+        if not path.is_file():
+            raise LayoutError(f"There is no file '{path}'. Expected: {self.layout}")
         return ["test"]
 
     @property
-    def meta_path(self) -> Path:
-        """The path of the file with the expressions."""
-        return self.root / META
+    def has_truth(self) -> bool:
+        """Whether there are true masks: always."""
+        return True
 
-    @property
-    def images_root(self) -> Path:
-        """The path of the folder with the images."""
-        return self.root / IMAGES
-
-    def read(self, name: str) -> BenchmarkVideo:
-        """Reads one video, see :meth:`Benchmark.read`."""
-        entries = [entry for _, entry in self._expressions(name)]
-        images = self._images(name)
-        for i, entry in enumerate(entries):
+    def _read(self, name: str, entries: Entries, images: Images, size: Size) -> Contents:
+        found = [entry for _, entry in entries]
+        for i, entry in enumerate(found):
             if not {"obj_id", "exp_id"} <= set(entry):
                 raise BrokenVideoError(f"{self._where(name, i)} lacks obj_id or exp_id")
-        own_ids = list(dict.fromkeys(str(entry["obj_id"]) for entry in entries))
+        own_ids = list(dict.fromkeys(str(entry["obj_id"]) for entry in found))
         numbers = {own_id: n for n, own_id in enumerate(own_ids, start=1)}
         # The same ids may be used again for each object
-        count = Counter(str(entry["exp_id"]) for entry in entries)
+        count = Counter(str(entry["exp_id"]) for entry in found)
         expressions = []
-        for entry in entries:
+        for entry in found:
             own_id, key = str(entry["obj_id"]), str(entry["exp_id"])
             if not is_component(key) or not is_component(own_id):
                 raise BrokenVideoError(
@@ -85,19 +83,11 @@ class ReasonVos(Benchmark):
             for folder in folders.values():
                 if not folder.is_dir():
                     raise BrokenVideoError(f"There is no folder '{folder}' with masks")
-        size = self._size(name, images)
-        return BenchmarkVideo(
-            name=name,
-            images=images,
-            size=size,
-            expressions=tuple(expressions),
-            labels=dict.fromkeys(numbers.values(), "object"),
-            has_truth=True,
-            _truth=lambda: _truth(folders, images, size),
-        )
+        labels = dict.fromkeys(numbers.values(), "object")
+        return expressions, labels, lambda: _masks_of(folders, images, size)
 
 
-def _truth(
+def _masks_of(
     folders: Mapping[int, Path], images: Sequence[str], size: tuple[int, int]
 ) -> Iterator[FrameTruth | None]:
     stems = [os.path.splitext(os.path.basename(image))[0] for image in images]

@@ -6,12 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from fiftyone_revseg.dataset.expressions import Expression
-from fiftyone_revseg.evaluation.benchmarks.layout import (
-    IMAGES,
-    META,
-    BrokenVideoError,
-    LayoutError,
-)
+from fiftyone_revseg.evaluation.benchmarks.layout import IMAGES, META, BrokenVideoError
 from fiftyone_revseg.evaluation.benchmarks.palette import ANNOTATIONS, PaletteBenchmark
 
 ANNOTATORS = 4
@@ -36,17 +31,6 @@ class RefDavis17(PaletteBenchmark):
         f" SPLIT/{ANNOTATIONS}/VIDEO/*.png"
     )
     more_masks = ("void",)
-
-    @property
-    def has_truth(self) -> bool:
-        """Whether there are true masks: always.
-
-        Raises:
-            LayoutError: if their folder is missing
-        """
-        if not self.masks_root.is_dir():
-            raise LayoutError(f"There is no folder '{self.masks_root}' with the masks")
-        return True
 
     def _complete(self, name: str, expressions: list[Expression]) -> tuple[Expression, ...]:
         counts: Counter[tuple[int, ...]] = Counter()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fiftyone_revseg.evaluation.benchmarks.layout import IMAGES, META, LayoutError, read_json
+from fiftyone_revseg.evaluation.benchmarks.layout import IMAGES, META, read_json
 from fiftyone_revseg.evaluation.benchmarks.palette import ANNOTATIONS, PaletteBenchmark
-
-_SERVER = ("valid", "test")  # splits whose masks only a server has
 
 
 class RefYouTubeVos(PaletteBenchmark):
@@ -20,20 +18,13 @@ class RefYouTubeVos(PaletteBenchmark):
         f"meta_expressions/SPLIT/{META}, SPLIT/{IMAGES}/VIDEO/*.jpg,"
         f" train/{ANNOTATIONS}/VIDEO/*.png (not for valid)"
     )
+    server = ("valid", "test")
 
     @property
     def has_truth(self) -> bool:
-        """Whether the split has true masks of every frame.
-
-        Raises:
-            LayoutError: if it should have them, but their folder is missing
-        """
+        """Whether the split has true masks of every frame, see :attr:`Benchmark.has_truth`."""
         # Where the archive of YouTube-VOS was extracted, "valid" has those of some first frames
-        if self.split in _SERVER:
-            return False
-        if not self.masks_root.is_dir():
-            raise LayoutError(f"There is no folder '{self.masks_root}' with the masks")
-        return True
+        return self.split not in self.server and super().has_truth
 
     def _read_videos(self) -> dict[str, dict[str, Any]]:
         videos = super()._read_videos()

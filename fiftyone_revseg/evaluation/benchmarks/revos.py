@@ -32,7 +32,8 @@ class Revos(MaskDictionaryBenchmark):
         f"meta_expressions_SPLIT_.json, {IMAGES}/.../VIDEO/*.jpg, {MASKS},"
         f" {FOREGROUND} (for robustness)"
     )
-
+    images = IMAGES
+    truth = MASKS
     more_masks = ("foreground",)
 
     _all_objects: JsonEntries | None = None
@@ -50,9 +51,9 @@ class Revos(MaskDictionaryBenchmark):
         return path if path.exists() else self.root / f"meta_expressions_{self.split}.json"
 
     @property
-    def images_root(self) -> Path:
-        """The path of the folder with the images."""
-        return self.root / IMAGES
+    def has_truth(self) -> bool:
+        """Whether there are true masks: no split must have them."""
+        return self.masks_path.is_file()
 
     def _kind(self, entry: Mapping[str, Any], objects: Sequence[int] | None) -> str:
         type_id = entry.get("type_id")
