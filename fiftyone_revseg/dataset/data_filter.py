@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
-import numpy as np
 
 from fiftyone_revseg.dataset.collection import (
     check_collection,
@@ -24,8 +24,8 @@ from fiftyone_revseg.dataset.labelled_videos import (
     group_by_text,
     iter_videos,
     masks_path,
-    paste,
     reason_of,
+    union,
     with_progress,
 )
 from fiftyone_revseg.dataset.schema import count_values, describe_field, valid_label_field
@@ -308,16 +308,16 @@ def true_masks(video: LabelledVideo, gt_field: str) -> list[Truth]:
     """
     objects: dict[Any, dict[int, Any]] = {}
     annotated = []
-    width, height = video.size
     for number, found in video.frames([gt_field]):
         if found[gt_field] is None:
             continue
         frame = number - video.numbers.start
         annotated.append(frame)
-        canvases: dict[Any, np.ndarray] = {}
+        groups = defaultdict(list)
         for detection in found[gt_field]:
-            key = detection.label if detection.index is None else detection.index
-            paste(canvases.setdefault(key, np.zeros((height, width), bool)), detection)
-        for key, canvas in canvases.items():
-            objects.setdefault(key, {})[frame] = encode_masks(canvas[None])[0]
+            groups[detection.label if detection.index is None else detection.index].append(
+                detection
+            )
+        for key, group in groups.items():
+            objects.setdefault(key, {})[frame] = encode_masks(union(group, video.size)[None])[0]
     return [{k: masks.get(k) for k in annotated} for masks in objects.values()]

@@ -25,8 +25,8 @@ from fiftyone_revseg.dataset.labelled_videos import (
     group_by_text,
     iter_videos,
     masks_path,
-    paste,
     reason_of,
+    union,
     with_progress,
 )
 from fiftyone_revseg.dataset.schema import valid_label_field
@@ -272,18 +272,37 @@ class _Exporter:
             raise ValueError(f"There are no labels in '{self.label_field}'")
 
 
-class _CocoTracks(_Exporter):
+class _Coco(_Exporter):
+    """One JSON file for all videos. Its annotations are written as they come: they need not fit."""
+
+    def __init__(self, directory: Path, label_field: str, images: bool, stack: ExitStack):
+        super().__init__(directory, label_field, images, stack)
+        self._categories: dict[str, int] = {}
+        self._count = 0
+        self._file = self.open("instances.json")
+        head = json.dumps({"description": f"fiftyone-revseg {__version__}"})
+        self._file.write(f'{{"info": {head}, "annotations": [')
+
+    def _annotate(self, label: str, owner: dict[str, int], values: dict[str, Any]) -> None:
+        self._count += 1
+        category = self._categories.setdefault(label, len(self._categories) + 1)
+        row = {"id": self._count, **owner, "category_id": category, **values}
+        self._write_row(row, self._count)
+
+    def _write_row(self, row: dict[str, Any], number: int) -> None:
+        self._file.write(("," if number > 1 else "") + "\n" + _json(row))
+
+    def finish(self) -> None:
+        names = [{"id": i, "name": name} for name, i in self._categories.items()]
+        self._file.write(f',\n"categories": {_json(names)}}}\n')
+
+
+class _CocoTracks(_Coco):
     """YouTube-VIS's form of COCO: one annotation per object and video, one RLE per frame."""
 
     def __init__(self, directory: Path, label_field: str, images: bool, stack: ExitStack):
         super().__init__(directory, label_field, images, stack)
         self._videos: list[dict[str, Any]] = []
-        self._categories: dict[str, int] = {}
-        self._count = 0
-        self._file = self.open("instances.json")
-        # Annotations are written as they come: all masks of a dataset need not fit in memory
-        head = json.dumps({"description": f"fiftyone-revseg {__version__}"})
-        self._file.write(f'{{"info": {head}, "annotations": [')
 
     def add(self, video: LabelledVideo) -> None:
         tracks: dict[int, _Track] = {}
@@ -308,23 +327,12 @@ class _CocoTracks(_Exporter):
             }
         )
         for index, found in annotations.items():
-            self._count += 1
-            label = tracks[index].label
-            category = self._categories.setdefault(label, len(self._categories) + 1)
-            annotation = {
-                "id": self._count,
-                "video_id": video_id,
-                "category_id": category,
-                "iscrowd": 0,
-                **size,
-                **found,
-                "index": index,
-            }
-            self._file.write(("," if self._count > 1 else "") + "\n" + _json(annotation))
+            values = {"iscrowd": 0, **size, **found, "index": index}
+            self._annotate(tracks[index].label, {"video_id": video_id}, values)
 
     def finish(self) -> None:
-        names = [{"id": i, "name": name} for name, i in self._categories.items()]
-        self._file.write(f'],\n"videos": {_json(self._videos)},\n"categories": {_json(names)}}}\n')
+        self._file.write(f'],\n"videos": {_json(self._videos)}')
+        super().finish()
 
 
 class _Track:
@@ -337,12 +345,8 @@ class _Track:
         self._rles: list[RLE | None] = [None] * length
 
     def add(self, position: int, detections: list[fol.Detection], size: tuple[int, int]) -> None:
-        canvas = np.zeros((1, size[1], size[0]), bool)
-        for detection in detections:
-            paste(canvas[0], detection)
-            if detection.confidence is not None:
-                self._scores.append(float(detection.confidence))
-        (self._rles[position],) = encode_masks(canvas)
+        self._scores += [float(d.confidence) for d in detections if d.confidence is not None]
+        (self._rles[position],) = encode_masks(union(detections, size)[None])
 
     def to_dict(self) -> dict[str, Any]:
         boxes = [None if rle is None else _xywh(rle_box(rle)) for rle in self._rles]
@@ -358,7 +362,7 @@ class _Track:
         }
 
 
-class _CocoFrames(_Exporter):
+class _CocoFrames(_Coco):
     """COCO as it is for images: every frame is one, and every object on it has one annotation.
 
     Masks are run-length codes: polygons fill holes, and drop what is one pixel wide.
@@ -369,11 +373,7 @@ class _CocoFrames(_Exporter):
     def __init__(self, directory: Path, label_field: str, images: bool, stack: ExitStack):
         super().__init__(directory, label_field, images, stack)
         self._videos: list[tuple[str, tuple[int, int], range, int]] = []
-        self._categories: dict[str, int] = {}
-        self._annotations = self._images = 0
-        self._file = self.open("instances.json")
-        head = json.dumps({"description": f"fiftyone-revseg {__version__}"})
-        self._file.write(f'{{"info": {head}, "annotations": [')
+        self._images = 0
 
     def add(self, video: LabelledVideo) -> None:
         # All of a video, or nothing: what is written to the file stays there
@@ -389,14 +389,7 @@ class _CocoFrames(_Exporter):
                 )
         first = self._images + 1
         for number, label, row in rows:
-            self._annotations += 1
-            values = {
-                "id": self._annotations,
-                "image_id": first + number - video.numbers.start,
-                "category_id": self._categories.setdefault(label, len(self._categories) + 1),
-                **row,
-            }
-            self._file.write(("," if self._annotations > 1 else "") + "\n" + _json(values))
+            self._annotate(label, {"image_id": first + number - video.numbers.start}, row)
         self._videos.append((video.name, video.size, video.numbers, first))
         self._images += len(video.numbers)
 
@@ -431,9 +424,9 @@ class _CocoFrames(_Exporter):
                     "video": name,
                     "frame_number": number,
                 }
-                self._file.write(("," if first + position > 1 else "") + "\n" + _json(image))
-        names = [{"id": i, "name": name} for name, i in self._categories.items()]
-        self._file.write(f'],\n"categories": {_json(names)}}}\n')
+                self._write_row(image, first + position)
+        self._file.write("]")
+        super().finish()
 
 
 class _YouTubeVOS(_Exporter):
@@ -472,10 +465,7 @@ class _YouTubeVOS(_Exporter):
                     raise ValueError(f"A PNG holds objects with an index of 1 to 255, not {index}")
             canvases: list[np.ndarray | None] = [None] * max(found, default=0)
             for index, detections in sorted(found.items()):
-                canvas = np.zeros(video.size[::-1], bool)
-                for detection in detections:
-                    paste(canvas, detection)
-                canvases[index - 1] = canvas
+                canvases[index - 1] = union(detections, video.size)
                 label = detections[0].label
                 entry = objects.setdefault(str(index), {"category": label, "frames": []})
                 entry["frames"].append(_frame_name(number))
