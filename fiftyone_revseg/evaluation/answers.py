@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fiftyone_revseg.dataset.expressions import Expression, answered_by
+from fiftyone_revseg.measures.rewards import temporal_reward
 from fiftyone_revseg.types import Status
 
 #: A video that ended like that was not answered, whatever there may be on its frames
@@ -63,8 +64,6 @@ def key_frame(
         the frame number, 1-based, of the first choice, and the quality; None where there is no
         choice, or no true object, or it is not recorded
     """
-    from fiftyone_revseg.measures.rewards import temporal_reward
-
     record = _record(values, pred_field, query)
     if record is None:
         return None, None

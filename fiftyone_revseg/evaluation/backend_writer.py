@@ -116,9 +116,8 @@ class EvaluationRun:
     def _labels(self, video: ScoredVideo) -> tuple[list[fo.Label], list[fo.Label | None]]:
         """For each expression of a video its label, and that of the answer or None."""
         expressions, answers = [], []
-        pairs = zip(video.scores, video.predicted, video.confidences, strict=True)
-        for score, predicted, confidence in pairs:
-            right = _is_right(score)
+        for scored in video.expressions:
+            score, right = scored.score, _is_right(scored.score)
             figures = {name: getattr(score, name) for name in FIGURES}
             about = {
                 **figures,
@@ -132,9 +131,9 @@ class EvaluationRun:
                 fo.Classification(label=kind, **about, **{self._key: "tp" if right else "fn"})
             )
             answer = None
-            if right or predicted:
+            if right or scored.predicted:
                 own = {self._key: "tp" if right else "fp"}
-                answer = fo.Classification(label=kind, confidence=confidence, **about, **own)
+                answer = fo.Classification(label=kind, confidence=scored.confidence, **about, **own)
             answers.append(answer)
         return expressions, answers
 
@@ -146,7 +145,7 @@ class EvaluationRun:
                 if self._images and len(video.numbers):
                     own.update(zip(video.ids, _per_frame(video, name), strict=True))
                 else:
-                    mean = float(np.mean([getattr(score, name) for score in video.scores]))
+                    mean = float(np.mean([getattr(own.score, name) for own in video.expressions]))
                     own.update(dict.fromkeys(video.ids, mean))
         for position, field in enumerate(label_fields(self._key)):
             values[field] = {
@@ -162,10 +161,10 @@ class EvaluationRun:
     def _write_expressions(self, videos: Sequence[ScoredVideo]) -> None:
         """Writes J&F to the labels that samples have of their expressions."""
         scored = {
-            question.label_id: score.jf
+            own.question.label_id: own.score.jf
             for video in videos
-            for question, score in zip(video.questions, video.scores, strict=True)
-            if question.label_id is not None
+            for own in video.expressions
+            if own.question.label_id is not None
         }
         if not scored:
             return
@@ -206,8 +205,8 @@ class EvaluationRun:
         matches: list[tuple[Any, ...]] = []
         label_ids = []
         for video in videos:
-            for score, truth, answer in zip(video.scores, *labels[video.id], strict=True):
-                kind = _kind(score)
+            for own, truth, answer in zip(video.expressions, *labels[video.id], strict=True):
+                score, kind = own.score, _kind(own.score)
                 confidence = None if answer is None else answer.confidence
                 label_ids.append(truth.id)
                 if _is_right(score):
@@ -232,9 +231,8 @@ class EvaluationRun:
 
 def _per_frame(video: ScoredVideo, name: str) -> list[float]:
     """The means over the expressions of a video, frame by frame."""
-    figures = {"j": np.mean(video.j, axis=0), "f": np.mean(video.f, axis=0)}
-    values = figures[name] if name in figures else (figures["j"] + figures["f"]) / 2
-    return [float(value) for value in values]
+    j, f = (np.mean([getattr(own, n) for own in video.expressions], axis=0) for n in ("j", "f"))
+    return [float(value) for value in {"j": j, "f": f, "jf": (j + f) / 2}[name]]
 
 
 def _is_right(score: ExpressionScore) -> bool:

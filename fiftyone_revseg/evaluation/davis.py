@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fiftyone_revseg.evaluation.questions import Question
 from fiftyone_revseg.evaluation.results import ExpressionScore
+
+if TYPE_CHECKING:
+    from fiftyone_revseg.evaluation.questions import Question
 
 REF_DAVIS = "ref-davis17"
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fiftyone_revseg.dataset.collection import check_collection, source_dataset
 from fiftyone_revseg.dataset.counting import count_samples
+from fiftyone_revseg.dataset.labelled_videos import iter_videos, masks_path, with_progress
+from fiftyone_revseg.dataset.schema import valid_label_field
+from fiftyone_revseg.evaluation.backend_writer import EvaluationRun
 from fiftyone_revseg.evaluation.benchmarks import BENCHMARKS
 from fiftyone_revseg.evaluation.davis import REF_DAVIS, assign
 from fiftyone_revseg.evaluation.results import Evaluation
@@ -14,9 +18,7 @@ from fiftyone_revseg.evaluation.scored_videos import Scorer
 from fiftyone_revseg.evaluation.summary import protocol_of, summarize
 from fiftyone_revseg.evaluation.video_masks import beside_truth
 from fiftyone_revseg.measures.scoring import score_many
-
-if TYPE_CHECKING:
-    from fiftyone_revseg.progress import OnProgress
+from fiftyone_revseg.progress import OnProgress
 
 
 def evaluate_view(
@@ -91,10 +93,6 @@ def evaluate_view(
             written; in one sentence. A video that cannot be read does not raise: its
             expressions are missing, with the reason
     """
-    from fiftyone_revseg.dataset.collection import check_collection, source_dataset
-    from fiftyone_revseg.dataset.labelled_videos import iter_videos, masks_path, with_progress
-    from fiftyone_revseg.dataset.schema import valid_label_field
-
     pred_field, gt_field = valid_label_field(pred_field), valid_label_field(gt_field)
     if pred_field == gt_field:
         raise ValueError(f"'{pred_field}' is both prediction and truth here: name two label fields")
@@ -105,8 +103,6 @@ def evaluate_view(
         masks_path(samples, name)
     run = None
     if eval_key is not None:
-        from fiftyone_revseg.evaluation.backend_writer import EvaluationRun
-
         run = EvaluationRun(samples, pred_field, gt_field, eval_key)
     dataset = source_dataset(samples)
     imported = dataset.info.get("benchmark") or {}
@@ -123,7 +119,7 @@ def evaluate_view(
     for job, frames in score_many(scorer.pairs(videos), workers):
         scorer.add(job, frames)
     scored = scorer.finish()
-    scores = tuple(score for video in scored for score in video.scores)
+    scores = tuple(own.score for video in scored for own in video.expressions)
     if not scores:
         raise ValueError(
             f"There is nothing to compare between '{pred_field}' and '{gt_field}': "

@@ -17,7 +17,7 @@ import fiftyone.core.labels as fol
 
 from fiftyone_revseg.dataset.collection import check_collection, list_videos, source_dataset
 from fiftyone_revseg.dataset.counting import count_samples
-from fiftyone_revseg.dataset.expressions import EXPRESSIONS, Expression
+from fiftyone_revseg.dataset.expressions import Expression
 from fiftyone_revseg.dataset.labelled_videos import (
     LabelledVideo,
     group_by_text,
@@ -31,6 +31,7 @@ from fiftyone_revseg.dataset.record import make_record
 from fiftyone_revseg.dataset.resume import changed_results
 from fiftyone_revseg.dataset.schema import declare_fields, field_names, valid_label_field
 from fiftyone_revseg.dataset.writer import LabelWriter
+from fiftyone_revseg.evaluation.imported import ImportedVideo, imported_videos
 from fiftyone_revseg.evaluation.submission_files import MaskSource, decode_mask
 from fiftyone_revseg.pipeline import Segmentation
 from fiftyone_revseg.progress import OnProgress
@@ -142,12 +143,9 @@ def load_predictions(
     label_field = valid_label_field(label_field)
     samples = check_collection(samples)
     dataset = source_dataset(samples)
-    for name in ("video_name", "frame_names", EXPRESSIONS):
-        if not dataset.has_field(name):
-            raise ValueError(
-                f"There is no field '{name}' in dataset '{dataset.name}', so it is not known which"
-                " file is what: import the benchmark first"
-            )
+    known = imported_videos(
+        samples, "it is not known which file is what: import the benchmark first"
+    )
     videos = list_videos(samples)
     check_label_field(dataset, label_field, replace_foreign_labels)
     check_videos(dataset, label_field, videos, replace_foreign_labels)
@@ -158,16 +156,16 @@ def load_predictions(
             " overwrite them"
         )
     with MaskSource(source) as files:
-        found = _Files(files, samples)
+        found = _Files(files, known)
         loaded = LoadedPredictions(label_field, str(files.path))
         by_person = {} if replace_corrections else changed_results(dataset, label_field, videos)
-        _declare(dataset, label_field, any(found.shared(i) for i in found.names))
+        _declare(dataset, label_field, any(map(found.shared, known)))
         writer = LabelWriter(dataset, label_field)
         # No field of masks: only the size and the frames of the videos are of interest
         for video in with_progress(
             iter_videos(samples, []), count_samples(samples), progress, "Loading"
         ):
-            name = found.names[video.id]
+            name = known[video.id].name
             if video.id in by_person:
                 loaded.skipped[name] = _KEPT
                 continue
@@ -202,34 +200,26 @@ class _Files:
 
     Args:
         source: the files
-        samples: the videos, with their expressions
+        videos: the videos by the ids of their samples
     """
 
-    def __init__(self, source: MaskSource, samples: Any):
-        ids, names, frames, expressions = samples.values(
-            ["id", "video_name", "frame_names", EXPRESSIONS]
-        )
-        self.names: dict[str, str] = dict(zip(ids, names, strict=True))
-        self.frames: dict[str, list[str]] = dict(zip(ids, frames, strict=True))
-        self.expressions = {
-            i: [Expression.from_label(c) for c in (found.classifications if found else ())]
-            for i, found in zip(ids, expressions, strict=True)
-        }
+    def __init__(self, source: MaskSource, videos: Mapping[str, ImportedVideo]):
+        self.videos = videos
         self.source = source
         self.used = 0
-        self._by_expression = _by_expression(source, set(names))
+        self._by_expression = _by_expression(source, {video.name for video in videos.values()})
 
     def shared(self, sample_id: str) -> set[str]:
         """Returns the texts that several expressions of a video have."""
-        counts = Counter(expression.text for expression in self.expressions[sample_id])
+        counts = Counter(expression.text for expression in self.videos[sample_id].expressions)
         return {text for text, count in counts.items() if count > 1}
 
     def of(self, sample_id: str, expression: Expression) -> dict[int, str] | None:
         """Maps frame numbers to the names of files; None if there is none for the expression."""
-        files = self._by_expression.get((self.names[sample_id], expression.id))
+        files = self._by_expression.get((self.videos[sample_id].name, expression.id))
         if files is None:
             return None
-        numbered = enumerate(self.frames[sample_id], start=1)
+        numbered = enumerate(self.videos[sample_id].frame_names, start=1)
         found = {number: files[frame] for number, frame in numbered if frame in files}
         self.used += len(found)
         return found
@@ -274,16 +264,16 @@ def _read(video: LabelledVideo, found: _Files, model: str, loaded: LoadedPredict
     """Reads the masks of all expressions of one video."""
     if video.unusable:
         raise ValueError(video.unusable)
-    name = found.names[video.id]
+    about = found.videos[video.id]
     answers = _Answers(video, model, found.shared(video.id))
-    for expression in found.expressions[video.id]:
-        full_name = f"{name}/{expression.id}"
+    for expression in about.expressions:
+        full_name = f"{about.name}/{expression.id}"
         files = found.of(video.id, expression)
         if files is None:
             loaded.missing.append(full_name)
             continue
-        if len(files) < len(found.frames[video.id]):
-            loaded.gaps[full_name] = len(found.frames[video.id]) - len(files)
+        if len(files) < len(about.frame_names):
+            loaded.gaps[full_name] = len(about.frame_names) - len(files)
         masks = {}
         for number, file in files.items():
             try:

@@ -6,6 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fiftyone_revseg.dataset.collection import (
+    is_clips,
+    is_image_groups,
+    select_by_id,
+    source_dataset,
+)
 from fiftyone_revseg.dataset.expressions import EXPRESSIONS, QUERIES, Expression
 
 _OWN_FIELDS = ("query", QUERIES)  # where samples without expressions may say what they are asked
@@ -105,13 +111,6 @@ def _chosen(samples: Any, queries: str | Sequence[str] | None) -> tuple[list[str
 
 def _values(samples: Any, name: str) -> dict[str, Any]:
     """The values of a sample-level field by the ids of samples, or of clips."""
-    from fiftyone_revseg.dataset.collection import (
-        is_clips,
-        is_image_groups,
-        select_by_id,
-        source_dataset,
-    )
-
     if is_clips(samples) and not samples.has_field(name):
         # Clips have the fields of their samples only if they were asked for
         ids, sources = samples.values(["id", "sample_id"])

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from fiftyone_revseg.dataset.collection import check_collection, is_image_groups, source_dataset
+from fiftyone_revseg.dataset.explain import Explanation, explain
 from fiftyone_revseg.dataset.expressions import Expression
+from fiftyone_revseg.dataset.labelled_videos import LabelledVideo, iter_videos, reason_of
 from fiftyone_revseg.evaluation.questions import Question, Questions
 from fiftyone_revseg.evaluation.results import Evaluation, ExpressionScore
 from fiftyone_revseg.evaluation.video_masks import Track, VideoMasks, beside_truth, read_masks
 from fiftyone_revseg.masks import pictures
 from fiftyone_revseg.masks.rle import decode_masks
 from fiftyone_revseg.measures.metrics import region_similarity
+from fiftyone_revseg.video import VideoError
 from fiftyone_revseg.video.sampling import uniform_indices
-
-if TYPE_CHECKING:
-    from fiftyone_revseg.dataset.explain import Explanation
-    from fiftyone_revseg.dataset.labelled_videos import LabelledVideo
 
 #: What a colour means -> its index in the palette of :mod:`fiftyone_revseg.masks.pictures`
 COLOURS = {"only predicted": 0, "only true": 1, "predicted and true": 2, "the model's box": 4}
@@ -97,9 +97,6 @@ def make_cases(
     Yields:
         a :class:`Case` for each of the scores, in the order of their videos in the dataset
     """
-    from fiftyone_revseg.dataset.collection import check_collection, is_image_groups, source_dataset
-    from fiftyone_revseg.dataset.labelled_videos import iter_videos, reason_of
-
     wanted = defaultdict(list)
     for score in scores:
         wanted[score.sample_id].append(score)
@@ -145,9 +142,6 @@ def _case(
     question: Question,
     score: ExpressionScore,
 ) -> Case:
-    from fiftyone_revseg.dataset.explain import explain
-    from fiftyone_revseg.video import VideoError
-
     said = [e for e in explain(sample, evaluation.pred_field) if e.query == score.query]
     thought = next((e.thought for e in said if e.thought), "")
     answer = "; ".join(dict.fromkeys(e.description for e in said if e.description))

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from fiftyone_revseg.dataset.labelled_videos import (
+    LabelledVideo,
+    group_by_text,
+    reason_of,
+)
 from fiftyone_revseg.evaluation.answers import (
     FAILED,
     answers_to,
@@ -23,10 +28,28 @@ from fiftyone_revseg.evaluation.video_masks import Track, VideoMasks, read_masks
 from fiftyone_revseg.masks.rle import rle_areas
 from fiftyone_revseg.measures.scoring import FrameScores, Pair
 
-if TYPE_CHECKING:
-    from fiftyone_revseg.dataset.labelled_videos import LabelledVideo
-
 _SHOWN = 3  # reasons of each sort that a note tells
+
+
+@dataclass(frozen=True)
+class ScoredExpression:
+    """What was found out about one expression on a video of T frames that count.
+
+    Attributes:
+        question: what was scored
+        score: its figures
+        j: (T,) float
+        f: (T,) float
+        predicted: whether there is a mask on any frame
+        confidence: the mean confidence of its detections; None if they have none
+    """
+
+    question: Question
+    score: ExpressionScore
+    j: np.ndarray
+    f: np.ndarray
+    predicted: bool
+    confidence: float | None
 
 
 @dataclass
@@ -37,24 +60,13 @@ class ScoredVideo:
         id: the id of the sample, of the clip, or of the first image
         ids: the ids of all samples that it consists of
         numbers: the frame numbers, 1-based, that count; empty if it cannot be read
-        questions: what it was scored on
-        scores: one for each question
-        j: for each question, (T,) float
-        f: for each question, (T,) float
-        predicted: for each question, whether there is a mask on any frame
-        confidences: for each question, the mean confidence of its detections; None if they have
-            none
+        expressions: what it was scored on
     """
 
     id: str
     ids: tuple[str, ...]
     numbers: list[int]
-    questions: list[Question] = field(default_factory=list)
-    scores: list[ExpressionScore] = field(default_factory=list)
-    j: list[np.ndarray] = field(default_factory=list)
-    f: list[np.ndarray] = field(default_factory=list)
-    predicted: list[bool] = field(default_factory=list)
-    confidences: list[float | None] = field(default_factory=list)
+    expressions: list[ScoredExpression] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -64,8 +76,9 @@ class _Job:
     name: str
     video: ScoredVideo
     question: Question
-    score: dict[str, Any]
-    foreground: np.ndarray
+    score: dict[str, Any] = field(default_factory=dict)
+    foreground: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    confidence: float | None = None
     shared: SharedMasks | None = None  # of Ref-DAVIS17: where the figures belong
     cell: tuple[int, int] = (0, 0)
 
@@ -114,8 +127,6 @@ class Scorer:
 
     def pairs(self, videos: Iterator[LabelledVideo]) -> Iterator[Pair]:
         """Walks over the videos, with the masks of no more than one in memory."""
-        from fiftyone_revseg.dataset.labelled_videos import reason_of
-
         for video in videos:
             name = self._name(video)
             if video.unusable:
@@ -159,9 +170,8 @@ class Scorer:
                 video.values, self._pred_field, question.expression.text, video.numbers, boxes
             )
             about["no_target"] = not any(rle is not None for rle in truth)
-            scored.questions.append(question)
-            scored.confidences.append(masks.confidence(question.expression))
-            job = _Job(name, scored, question, about, foreground)
+            confidence = masks.confidence(question.expression)
+            job = _Job(name, scored, question, about, foreground, confidence)
             pairs.append(Pair(job, [predicted[k] for k in counted], truth, masks.size))
         shared = [
             self._shared_pairs(name, scored, masks, annotator, own, counted)
@@ -193,7 +203,7 @@ class Scorer:
         pairs = []
         for row, track in enumerate(masks.exclusive[annotator]):
             for column, question in enumerate(objects):
-                job = _Job(name, video, own[row], {}, np.zeros(0), shared, (row, column))
+                job = _Job(name, video, own[row], shared=shared, cell=(row, column))
                 truth = masks.union(masks.targets(question))
                 pairs.append(
                     Pair(job, [track[k] for k in counted], [truth[k] for k in counted], size)
@@ -232,43 +242,40 @@ class Scorer:
     def add(self, job: _Job, frames: FrameScores | Exception) -> None:
         """Takes what was measured of one pair, or the error that kept it from being measured."""
         if isinstance(frames, Exception):
-            from fiftyone_revseg.dataset.labelled_videos import reason_of
-
             job.score.update(missing=True, reason=reason_of(frames))
             frames = FrameScores.of_nothing(len(job.video.numbers))
         if job.shared is not None:
             job.shared.j[job.cell], job.shared.f[job.cell] = frames.j.mean(), frames.f.mean()
             return
         missing = job.score["missing"]
-        video, expression = job.video, job.question.expression
+        expression = job.question.expression
         j, f = (np.zeros(len(frames.j)),) * 2 if missing else (frames.j, frames.f)
-        video.j.append(j)
-        video.f.append(f)
-        video.predicted.append(bool(frames.pred_area.any()))
-        video.scores.append(
-            ExpressionScore(
-                sample_id=video.id,
-                video=job.name,
-                expression_id=expression.id,
-                query=expression.text,
-                kind=expression.kind,
-                annotator=expression.annotator,
-                frames=len(j),
-                j=float(j.mean()),
-                f=float(f.mean()),
-                accuracy=0.0 if missing else float(frames.accuracy.mean()),
-                robustness=_robustness(frames, job.foreground, missing),
-                found=_share_of(frames.intersection > 0, frames.gt_area > 0),
-                false_presence=None
-                if missing
-                else _share_of(frames.pred_area > 0, frames.gt_area == 0),
-                **job.score,
-            )
+        score = ExpressionScore(
+            sample_id=job.video.id,
+            video=job.name,
+            expression_id=expression.id,
+            query=expression.text,
+            kind=expression.kind,
+            annotator=expression.annotator,
+            frames=len(j),
+            j=0.0 if missing else float(j.mean()),
+            f=0.0 if missing else float(f.mean()),
+            accuracy=0.0 if missing else float(frames.accuracy.mean()),
+            robustness=_robustness(frames, job.foreground, missing),
+            found=_share_of(frames.intersection > 0, frames.gt_area > 0),
+            false_presence=None
+            if missing
+            else _share_of(frames.pred_area > 0, frames.gt_area == 0),
+            **job.score,
+        )
+        predicted = bool(frames.pred_area.any())
+        job.video.expressions.append(
+            ScoredExpression(job.question, score, j, f, predicted, job.confidence)
         )
 
     def finish(self) -> list[ScoredVideo]:
         """Returns the videos with anything to score, in the order of the view."""
-        return [video for video in self._videos if video.scores]
+        return [video for video in self._videos if video.expressions]
 
     def _fail(self, video: LabelledVideo, name: str, reason: str) -> None:
         """Counts all expressions of a video that cannot be read as missing."""
@@ -276,29 +283,9 @@ class Scorer:
         scored = ScoredVideo(video.id, video.ids, [])
         self._videos.append(scored)
         for question in questions:
-            expression = question.expression
-            scored.questions.append(question)
-            scored.j.append(np.zeros(0))
-            scored.f.append(np.zeros(0))
-            scored.predicted.append(False)
-            scored.confidences.append(None)
-            scored.scores.append(
-                ExpressionScore(
-                    sample_id=video.id,
-                    video=name,
-                    expression_id=expression.id,
-                    query=expression.text,
-                    kind=expression.kind,
-                    annotator=expression.annotator,
-                    no_target=expression.objects == (),
-                    frames=0,
-                    j=0.0,
-                    f=0.0,
-                    accuracy=0.0,
-                    missing=True,
-                    reason=reason,
-                )
-            )
+            about = {"no_target": question.expression.objects == (), "reason": reason}
+            job = _Job(name, scored, question, {**about, "missing": True})
+            self.add(job, FrameScores.of_nothing(0))
 
     def _name(self, video: LabelledVideo) -> str:
         name = self._questions.name_of(video.ids) or video.name
@@ -307,9 +294,7 @@ class Scorer:
 
     def notes(self) -> list[str]:
         """Says what a reader of the figures has to know."""
-        from fiftyone_revseg.dataset.labelled_videos import group_by_text
-
-        scores = [score for video in self._videos for score in video.scores]
+        scores = [e.score for video in self._videos for e in video.expressions]
         notes = []
         reasons = Counter(score.reason or score.status for score in scores if score.missing)
         if reasons:

@@ -13,19 +13,22 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from fiftyone_revseg.dataset.collection import check_collection, source_dataset
 from fiftyone_revseg.dataset.counting import count_samples
-from fiftyone_revseg.dataset.expressions import (
-    EXPRESSIONS,
-    Answered,
-    Expression,
-    answer_in,
-    answered_by,
+from fiftyone_revseg.dataset.expressions import Answered, answer_in, answered_by
+from fiftyone_revseg.dataset.labelled_videos import (
+    LabelledVideo,
+    iter_videos,
+    union,
+    with_progress,
 )
+from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.evaluation.answers import FAILED
+from fiftyone_revseg.evaluation.imported import ImportedVideo, imported_videos
 from fiftyone_revseg.evaluation.submission_check import validate_submission
 from fiftyone_revseg.evaluation.submission_files import (
     ROOTS,
@@ -37,10 +40,7 @@ from fiftyone_revseg.evaluation.submission_files import (
     read_meta,
 )
 from fiftyone_revseg.files.names import inside
-
-if TYPE_CHECKING:
-    from fiftyone_revseg.dataset.labelled_videos import LabelledVideo
-    from fiftyone_revseg.progress import OnProgress
+from fiftyone_revseg.progress import OnProgress
 
 __all__ = ["Submission", "validate_submission", "write_submission"]
 
@@ -124,16 +124,15 @@ def write_submission(
         ValueError: if an argument is not valid, or the size of a video cannot be found out;
             nothing has been written then
     """
-    from fiftyone_revseg.dataset.collection import check_collection, source_dataset
-    from fiftyone_revseg.dataset.labelled_videos import iter_videos, with_progress
-    from fiftyone_revseg.dataset.schema import valid_label_field
-
     pred_field = valid_label_field(pred_field)
     samples = check_collection(samples)
     imported = source_dataset(samples).info.get("benchmark") or {}
     benchmark = check_benchmark(benchmark or imported.get("name"))
     listed = _listed(benchmark, meta, imported)
-    abouts = _abouts(samples, pred_field)
+    abouts = imported_videos(samples, "this is no benchmark that was imported: see revseg import")
+    for about in abouts.values():
+        _check_names(about)
+    answered = _answered(samples, pred_field)
     # The order of the videos decides the bytes, so it must not depend on that of the dataset
     samples = samples.sort_by("video_name")
 
@@ -150,85 +149,50 @@ def write_submission(
                     f"The size of the masks of video '{about.name}' cannot be found out"
                     f" ({video.unusable}): put its frames back to where they were"
                 )
-            frames = about.frame_numbers(None if listed is None else listed[about.name])
-            _add_video(archive, video, about, frames, pred_field, summary)
+            frames = _frame_numbers(about, None if listed is None else listed[about.name])
+            own = answered.get(video.id, set())
+            _add_video(archive, video, about, frames, pred_field, own, summary)
         if not summary.videos:
             raise ValueError(f"There is nothing to write: no video of {benchmark} is in this view")
         summary.files = archive.files
     return summary
 
 
-@dataclass(frozen=True)
-class _About:
-    """What is needed to name the files of one video."""
-
-    name: str
-    frame_names: tuple[str, ...]
-    expressions: tuple[Expression, ...]
-    answered: frozenset[Answered]
-
-    @property
-    def only_text(self) -> str | None:
-        """The text of all expressions; None if there are several."""
-        texts = {expression.text for expression in self.expressions}
-        return texts.pop() if len(texts) == 1 else None
-
-    def frame_numbers(self, listed: VideoMeta | None) -> dict[int, str]:
-        """Maps the numbers of the frames that are asked for to their names."""
-        numbers = {name: number for number, name in enumerate(self.frame_names, start=1)}
-        wanted = self.frame_names if listed is None else listed.frames
-        absent = [name for name in wanted if name not in numbers]
-        if absent:
-            raise ValueError(
-                f"Frame '{absent[0]}' of video '{self.name}' is on the benchmark's list but not in"
-                " the dataset: import the benchmark again"
-            )
-        return {numbers[name]: name for name in wanted}
-
-
-def _abouts(samples: Any, pred_field: str) -> dict[str, _About]:
-    """The :class:`_About` of all samples by their ids, read without any frame."""
-    from fiftyone_revseg.dataset.collection import source_dataset
-
-    names = ["video_name", "frame_names", EXPRESSIONS]
-    for name in names:
-        if not samples.has_field(name):
-            raise ValueError(
-                f"There is no field '{name}' in dataset '{source_dataset(samples).name}', so this"
-                " is no benchmark that was imported: see revseg import"
-            )
-    ids, *values = samples.values(["id", *names])
-    _check_names(*values)
-    answers: list[Any] = [None] * len(ids)
-    if samples.has_field(f"{pred_field}_answers"):
-        answers = samples.values(f"{pred_field}_answers")
-    return {
-        sample_id: _About(
-            name,
-            tuple(frames or ()),
-            tuple(map(Expression.from_label, found.classifications if found else ())),
-            frozenset(
-                answered_by(answer)
-                for answer in (given.classifications if given else ())
-                if answer["status"] not in FAILED
-            ),
+def _frame_numbers(video: ImportedVideo, listed: VideoMeta | None) -> dict[int, str]:
+    """Maps the numbers of the frames that are asked for to their names."""
+    numbers = {name: number for number, name in enumerate(video.frame_names, start=1)}
+    wanted = video.frame_names if listed is None else listed.frames
+    absent = [name for name in wanted if name not in numbers]
+    if absent:
+        raise ValueError(
+            f"Frame '{absent[0]}' of video '{video.name}' is on the benchmark's list but not in"
+            " the dataset: import the benchmark again"
         )
-        for sample_id, name, frames, found, given in zip(ids, *values, answers, strict=True)
+    return {numbers[name]: name for name in wanted}
+
+
+def _answered(samples: Any, pred_field: str) -> dict[str, set[Answered]]:
+    """What has been answered, by the ids of the samples."""
+    if not samples.has_field(f"{pred_field}_answers"):
+        return {}
+    return {
+        sample_id: {answered_by(a) for a in found.classifications if a["status"] not in FAILED}
+        for sample_id, found in zip(*samples.values(["id", f"{pred_field}_answers"]), strict=True)
+        if found
     }
 
 
-def _check_names(videos: list[str], _: Any, expressions: list[Any]) -> None:
+def _check_names(video: ImportedVideo) -> None:
     """Raises an error if a name cannot be that of a folder in an archive."""
-    for video, found in zip(videos, expressions, strict=True):
-        for expression in map(Expression.from_label, found.classifications if found else ()):
-            try:
-                inside(str(video), expression.id)
-                inside("", str(video))
-            except ValueError as error:
-                raise ValueError(
-                    f"Expression '{expression.id}' of video '{video}' cannot be the name of a "
-                    "folder in an archive: import the benchmark again, which leaves it out"
-                ) from error
+    for expression in video.expressions:
+        try:
+            inside(str(video.name), expression.id)
+            inside("", str(video.name))
+        except ValueError as error:
+            raise ValueError(
+                f"Expression '{expression.id}' of video '{video.name}' cannot be the name of a "
+                "folder in an archive: import the benchmark again, which leaves it out"
+            ) from error
 
 
 def _listed(
@@ -247,14 +211,13 @@ def _listed(
 def _add_video(
     archive: ArchiveWriter,
     video: LabelledVideo,
-    about: _About,
+    about: ImportedVideo,
     frames: Mapping[int, str],
     pred_field: str,
+    answered: set[Answered],
     summary: Submission,
 ) -> None:
     """Writes the masks of all expressions of one video, one frame after the other."""
-    from fiftyone_revseg.dataset.labelled_videos import union
-
     asked = {key for expression in about.expressions for key in expression.answered}
     empty = encode_mask(np.zeros(video.size[::-1], bool))
     predicted: set[Answered] = set()
@@ -287,19 +250,21 @@ def _add_video(
     summary.videos += 1
     summary.expressions += len(about.expressions)
     for expression in about.expressions:
-        if (predicted | about.answered).isdisjoint(expression.answered):
+        if (predicted | answered).isdisjoint(expression.answered):
             summary.missing.append(f"{about.name}/{expression.id}")
         elif visible.isdisjoint(expression.answered):
             summary.empty += 1
 
 
 def _by_answered(
-    detections: Iterable[Any], pred_field: str, about: _About
+    detections: Iterable[Any], pred_field: str, about: ImportedVideo
 ) -> dict[Answered, list[Any]]:
     found: dict[Answered, list[Any]] = defaultdict(list)
+    texts = {expression.text for expression in about.expressions}
+    only_text = texts.pop() if len(texts) == 1 else None
     for detection in detections:
         query, expression_id = answered_by(detection)
-        query = query or about.only_text
+        query = query or only_text
         if query is None:
             raise ValueError(
                 f"Detections in '{pred_field}' of video '{about.name}' have no query, so that it"

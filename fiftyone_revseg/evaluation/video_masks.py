@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from fiftyone_revseg.dataset.collection import source_dataset
 from fiftyone_revseg.dataset.expressions import (
     Answered,
     Expression,
     answer_in,
     answered_by,
 )
+from fiftyone_revseg.dataset.labelled_videos import LabelledVideo, detection_fields, union
 from fiftyone_revseg.evaluation.questions import Question
 from fiftyone_revseg.masks.rle import RLE, encode_masks
 from fiftyone_revseg.measures.scoring import union_rles
-
-if TYPE_CHECKING:
-    from fiftyone_revseg.dataset.labelled_videos import LabelledVideo
 
 #: The fields that importers of benchmarks write beside the truth: pixels that do not count, and
 #: all objects together, also those that no expression asks for
@@ -96,9 +95,6 @@ def beside_truth(samples: Any) -> list[str]:
 
     Elsewhere, fields of these names may be anything.
     """
-    from fiftyone_revseg.dataset.collection import source_dataset
-    from fiftyone_revseg.dataset.labelled_videos import detection_fields
-
     imported = source_dataset(samples).info.get("benchmark")
     names = detection_fields(samples) if imported else []
     return [name for name in (VOID, FOREGROUND) if name in names]
@@ -185,8 +181,6 @@ class _Canvas:
         return self._encode(owner == np.arange(1, len(expressions) + 1)[:, None, None])
 
     def _draw(self, detections: Iterable[Any]) -> np.ndarray:
-        from fiftyone_revseg.dataset.labelled_videos import union
-
         return union(detections, self._size)
 
     def _encode(self, masks: np.ndarray) -> list[RLE | None]:
