@@ -29,7 +29,7 @@ from fiftyone_revseg.dataset.labelled_videos import (
     with_progress,
 )
 from fiftyone_revseg.dataset.schema import count_values, describe_field, valid_label_field
-from fiftyone_revseg.progress import OnProgress, RunProgress
+from fiftyone_revseg.progress import OnProgress, VideoProgress
 from fiftyone_revseg.tracking import Tracker, encode_masks, load_tracker
 from fiftyone_revseg.training.data_filter import THRESHOLD, FilterResult, Truth, measure_video
 
@@ -160,7 +160,7 @@ def filter_view(
             decided.again((sample_id,), iou, offset)
         todo = samples.select([i for i in samples.values("id") if i not in before])
     left = count_samples(todo)
-    report = _Starts(progress, left, started)
+    report = VideoProgress(progress, left, "track", started)
     videos = iter_videos(todo, [gt_field]) if left else iter(())
     for video in with_progress(videos, left, progress, "Filtering"):
         if video.id in before:  # a group of images
@@ -214,22 +214,6 @@ def _check_fields(dataset: fo.Dataset) -> None:
                 f"Field '{name}' holds something else already ({describe_field(found)}"
                 f"{count_values(dataset, name)}): the data filter needs that name, so rename the "
                 "field first"
-            )
-
-
-class _Starts:
-    """Tells how far the video is that is being measured."""
-
-    def __init__(self, progress: bool | OnProgress | None, total: int, started: float):
-        self._call = progress if callable(progress) else None
-        self._total, self._started = total, started
-        self.done, self.video = 0, ""
-
-    def __call__(self, done: int, total: int) -> None:
-        if self._call is not None:
-            seconds = time.perf_counter() - self._started
-            self._call(
-                RunProgress(self.done, self._total, self.video, "track", done, total, seconds)
             )
 
 

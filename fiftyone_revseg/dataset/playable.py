@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,10 +20,18 @@ from bson import ObjectId
 
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import source_dataset
+from fiftyone_revseg.dataset.labelled_videos import with_progress
 from fiftyone_revseg.dataset.playback import measure_playback
-from fiftyone_revseg.dataset.playback_fields import FRAMES_OFF, PROBLEM, declare, whole_videos
+from fiftyone_revseg.dataset.playback_fields import (
+    FRAMES_OFF,
+    PROBLEM,
+    VideoFile,
+    declare,
+    video_files,
+    whole_videos,
+)
 from fiftyone_revseg.files.names import safe_name
-from fiftyone_revseg.progress import OnProgress, RunProgress
+from fiftyone_revseg.progress import OnProgress, VideoProgress
 from fiftyone_revseg.video import VideoError, check_playable, write_playable
 
 #: Where the original of a copy is, and what FiftyOne knew of it
@@ -117,12 +125,16 @@ def make_playable(
     folder = Path(directory) if directory is not None else default_directory(dataset)
     made: dict[str, Path] = {}  # of the same file in several samples, there is one copy
 
-    def change(sample: _Sample, report: _Report) -> bool:
+    def change(sample: VideoFile, report: VideoProgress) -> str:
         if sample.original and os.path.exists(sample.filepath):
-            return False
+            return ""
         source = sample.original or sample.filepath
-        if not (everything or sample.original) and not _problem(sample):
-            return False
+        if not (
+            everything
+            or sample.original
+            or measure_playback(sample.filepath, sample.metadata).problem
+        ):
+            return ""
         path = made.get(source) or folder.absolute() / sample.id / _file_name(source)
         if source not in made:
             if not path.exists():
@@ -138,7 +150,7 @@ def make_playable(
         _check_right(path, metadata)
         original = {} if sample.original else {ORIGINAL: source, ORIGINAL_METADATA: sample.metadata}
         _write(dataset, sample, {"filepath": str(path), "metadata": metadata, **original})
-        return True
+        return str(path)
 
     return _each(videos, change, progress, summary := PlayableSummary())
 
@@ -162,32 +174,16 @@ def restore_originals(samples: Any, progress: bool | OnProgress | None = None) -
     dataset = source_dataset(videos)
     _declare(dataset)
 
-    def change(sample: _Sample, report: _Report) -> bool:
+    def change(sample: VideoFile, report: VideoProgress) -> str:
         if not sample.original:
-            return False
+            return ""
         if "%" not in sample.original and not os.path.exists(sample.original):
             raise VideoError(f"the original {sample.original} is not there: put it back first")
         values = {"filepath": sample.original, "metadata": sample.original_metadata}
         _write(dataset, sample, {**values, ORIGINAL: None, ORIGINAL_METADATA: None})
-        return True
+        return sample.original
 
     return _each(videos, change, progress, PlayableSummary())
-
-
-_Report = Any  # called as (done, total)
-
-
-@dataclass(frozen=True)
-class _Sample:
-    id: str
-    filepath: str
-    metadata: Any
-    original: str | None
-    original_metadata: Any
-
-    @property
-    def name(self) -> str:
-        return Path(self.filepath).name
 
 
 def _videos(samples: Any) -> Any:
@@ -208,74 +204,39 @@ def _declare(dataset: fo.Dataset) -> None:
         )
 
 
-def _samples(videos: Any) -> Iterator[_Sample]:
-    for sample in videos.select_fields(["metadata", ORIGINAL, ORIGINAL_METADATA]).iter_samples():
-        yield _Sample(
-            sample.id,
-            sample.filepath,
-            sample.metadata,
-            sample[ORIGINAL],
-            sample[ORIGINAL_METADATA],
-        )
-
-
 def _each(
-    videos: Any, change: Any, progress: bool | OnProgress | None, summary: PlayableSummary
+    videos: Any,
+    change: Callable[[VideoFile, VideoProgress], str],
+    progress: bool | OnProgress | None,
+    summary: PlayableSummary,
 ) -> PlayableSummary:
-    """Changes one video after the other; what fails is noted, and the others go on."""
+    """Changes one video after the other; what fails is noted, and the others go on.
+
+    Args:
+        videos: the videos
+        change: returns the path of the file that the sample has now; "" if it was left as it is
+        progress: see :func:`make_playable`
+        summary: takes what came of it
+    """
     started = time.perf_counter()
-    call = progress if callable(progress) else _bar(progress)
-    samples = list(_samples(videos))
-    summary.total = len(samples)
-
-    def tell(done: int, name: str = "", stage: str = "", k: int = 0, total: int = 0) -> None:
-        seconds = time.perf_counter() - started
-        call(RunProgress(done, len(samples), name, stage, k, total, seconds))
-
-    tell(0)
-    for done, sample in enumerate(samples):
-        report = _telling(tell, done, sample.name)
+    files: Any = list(video_files(videos, ORIGINAL, ORIGINAL_METADATA))
+    summary.total = len(files)
+    report = VideoProgress(progress, len(files), "write", started)
+    walk: Any = with_progress(files, len(files), progress, "Copying")
+    for report.done, file in enumerate(walk):
+        report.video = file.name
         try:
-            if change(sample, report):
-                summary.changed[sample.id] = _path_now(videos, sample.id)
+            if path := change(file, report):
+                summary.changed[file.id] = path
             else:
                 summary.unchanged += 1
         except (VideoError, OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             if isinstance(error, OSError):
                 reason = f"the copy cannot be written: {error.strerror or reason}"
-            summary.failures.setdefault(reason, []).append(sample.id)
-        tell(done + 1)
+            summary.failures.setdefault(reason, []).append(file.id)
     summary.seconds = time.perf_counter() - started
     return summary
-
-
-def _telling(tell: Any, done: int, name: str) -> _Report:
-    return lambda k, total: tell(done, name, "write", k, total)
-
-
-def _bar(progress: bool | None) -> OnProgress:
-    from tqdm.auto import tqdm
-
-    show = fo.config.show_progress_bars if progress is None else progress
-    bar = tqdm(desc="Copying", disable=not show, unit="video")
-
-    def update(now: RunProgress) -> None:
-        bar.total = now.total
-        bar.update(now.done - bar.n)
-        if now.done == now.total:
-            bar.close()
-
-    return update
-
-
-def _path_now(videos: Any, sample_id: str) -> str:
-    collection = store.sample_documents(source_dataset(videos))
-    return collection.find_one({"_id": ObjectId(sample_id)}, {"filepath": True})["filepath"]
-
-
-def _problem(sample: _Sample) -> str:
-    return measure_playback(sample.filepath, sample.metadata).problem
 
 
 def _file_name(source: str) -> str:
@@ -292,7 +253,7 @@ def _check_right(path: Path, metadata: Any) -> None:
         raise VideoError(f"the copy would not play right either: {playback.problem or 'rounded'}")
 
 
-def _write(dataset: fo.Dataset, sample: _Sample, values: dict[str, Any]) -> None:
+def _write(dataset: fo.Dataset, sample: VideoFile, values: dict[str, Any]) -> None:
     """Changes a sample in one write, if it still has the file that was looked at."""
     fields = {
         name: value.to_dict() if isinstance(value, fom.Metadata) else value

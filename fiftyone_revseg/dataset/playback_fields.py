@@ -74,7 +74,8 @@ def mark_playback(samples: Any, progress: bool | OnProgress | None = None) -> Pl
     declare(dataset, _FIELDS)
     found: dict[str, dict[str, Any]] = {name: {} for name in _FIELDS}
     ids = videos.values("id")
-    rows = with_progress(_rows(videos), len(ids), progress, "Measuring playback")
+    files: Any = video_files(videos)
+    rows: Any = with_progress(files, len(ids), progress, "Measuring playback")
     for row in rows:
         summary.total += 1
         problem = off = None
@@ -141,13 +142,36 @@ def declare(dataset: fo.Dataset, fields: dict[str, Any]) -> None:
 
 
 @dataclass(frozen=True)
-class _Row:
+class VideoFile:
+    """The file of a sample, and what FiftyOne knows of it.
+
+    Attributes:
+        id: the id of the sample
+        filepath: the path of the file
+        metadata: its :class:`fiftyone.core.metadata.VideoMetadata`, or None
+        original: the path of the original, if the file is a copy that plays right
+        original_metadata: that of the original
+    """
+
     id: str
-    name: str
     filepath: str
     metadata: Any
+    original: str | None = None
+    original_metadata: Any = None
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return Path(self.filepath).name
 
 
-def _rows(videos: Any) -> Iterator[Any]:
-    for sample in videos.select_fields("metadata").iter_samples():
-        yield _Row(sample.id, Path(sample.filepath).name, sample.filepath, sample.metadata)
+def video_files(videos: Any, *more: str) -> Iterator[VideoFile]:
+    """Walks over the files of what :func:`whole_videos` found.
+
+    Args:
+        videos: the collection
+        *more: the fields with the original and its metadata
+    """
+    for sample in videos.select_fields(["metadata", *more]).iter_samples():
+        values = (sample[name] for name in more)
+        yield VideoFile(sample.id, sample.filepath, sample.metadata, *values)
