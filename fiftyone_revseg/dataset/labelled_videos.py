@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fiftyone as fo
 import fiftyone.core.labels as fol
@@ -40,6 +40,7 @@ from fiftyone_revseg.video.images import is_pattern
 
 logger = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
 _SAMPLE_FIELDS = ("answers", "status", "trajectory")  # what is read beside the masks
 
 
@@ -203,15 +204,15 @@ def group_by_text(texts: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def with_progress(
-    videos: Iterable[LabelledVideo],
+    videos: Iterable[_T],
     total: int,
     progress: bool | OnProgress | None,
     title: str,
-) -> Iterator[LabelledVideo]:
+) -> Iterator[_T]:
     """Walks over videos while saying how far that is.
 
     Args:
-        videos: see :func:`iter_videos`
+        videos: see :func:`iter_videos`; or their names, or what else has one
         total: how many there are
         progress: whether to show a bar; None for what FiftyOne is configured to do; or a function
             that is called with a :class:`fiftyone_revseg.progress.RunProgress`, and raises
@@ -231,7 +232,7 @@ def with_progress(
     progress(RunProgress(0, total))
     for done, video in enumerate(videos, start=1):
         yield video
-        name = "" if done == total else video.name
+        name = "" if done == total else str(getattr(video, "name", video))
         progress(RunProgress(done, total, name, seconds=time.perf_counter() - started))
 
 

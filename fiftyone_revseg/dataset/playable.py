@@ -219,10 +219,10 @@ def _each(
         summary: takes what came of it
     """
     started = time.perf_counter()
-    files: Any = list(video_files(videos, ORIGINAL, ORIGINAL_METADATA))
+    files = list(video_files(videos, ORIGINAL, ORIGINAL_METADATA))
     summary.total = len(files)
     report = VideoProgress(progress, len(files), "write", started)
-    walk: Any = with_progress(files, len(files), progress, "Copying")
+    walk = with_progress(files, len(files), progress, "Copying")
     for report.done, file in enumerate(walk):
         report.video = file.name
         try:

@@ -74,8 +74,7 @@ def mark_playback(samples: Any, progress: bool | OnProgress | None = None) -> Pl
     declare(dataset, _FIELDS)
     found: dict[str, dict[str, Any]] = {name: {} for name in _FIELDS}
     ids = videos.values("id")
-    files: Any = video_files(videos)
-    rows: Any = with_progress(files, len(ids), progress, "Measuring playback")
+    rows = with_progress(video_files(videos), len(ids), progress, "Measuring playback")
     for row in rows:
         summary.total += 1
         problem = off = None

@@ -163,8 +163,8 @@ def _cases(
     lowest, highest = choose_cases(evaluation.scores, worst, best)
     chosen = [*lowest, *highest]
     try:
-        made: Any = make_cases(evaluation, samples, chosen)
-        cases: list[Any] = list(with_progress(made, len(chosen), progress, "Drawing"))
+        made = make_cases(evaluation, samples, chosen)
+        cases = list(with_progress(made, len(chosen), progress, "Drawing"))
     except ValueError as error:  # for example a field that was deleted since
         notes.append(f"There are no pictures of single cases: {error}")
         return []

@@ -98,12 +98,7 @@ class _Problems:
             self._examples[kind].append(example)
 
     def sentences(self) -> list[str]:
-        return [_say(n, kind, self._examples[kind]) for kind, n in self._counts.items()]
-
-
-def _say(count: int, what: str, examples: list[str]) -> str:
-    more = ", ..." if count > len(examples) else ""
-    return f"{count} masks {what}: {', '.join(examples)}{more}."
+        return [_told(kind, self._examples[kind], "masks", n) for kind, n in self._counts.items()]
 
 
 def _check_names(
@@ -123,13 +118,13 @@ def _check_names(
     if wrong_root:
         return {}, [*problems, wrong_root]
     if twice:
-        problems.append(_files(len(twice), "are in the archive more than once", twice))
+        problems.append(_told("are in the archive more than once", twice))
     missing = [name for name in asked if name not in there]
     if missing:
         problems += _what_is_missing(missing, listed, root)
     extra = [name for name in there if name not in asked]
     if extra:
-        problems.append(_files(len(extra), "were not asked for", extra))
+        problems.append(_told("were not asked for", extra))
     return {name: asked[name] for name in there if name in asked}, problems
 
 
@@ -141,7 +136,7 @@ def _odd_names(source: MaskSource) -> tuple[list[str], list[str]]:
         (source.refused, "have names that lead out of the archive, or are links"),
         (slashes, "have backslashes in their names, where slashes must be"),
     )
-    problems = [_files(len(odd), what, odd) for odd, what in kinds if odd]
+    problems = [_told(what, odd) for odd, what in kinds if odd]
     known = {*refused, *slashes}
     return problems, [name for name in source.members if name not in known]
 
@@ -183,14 +178,15 @@ def _what_is_missing(missing: list[str], listed: Mapping[str, VideoMeta], root: 
     problems = []
     for of, what in ((videos, "videos"), (expressions, "expressions")):
         if of:
-            problems.append(_files(len(of), "are missing as a whole", of, what))
+            problems.append(_told("are missing as a whole", of, what))
     if masks:
         partial = "have fewer masks than there are frames"
-        problems.append(_files(len(masks), partial, masks, "expressions"))
+        problems.append(_told(partial, masks, "expressions"))
     return problems
 
 
-def _files(count: int, what: str, names: list[str], kind: str = "files") -> str:
+def _told(what: str, names: list[str], kind: str = "files", count: int | None = None) -> str:
+    count = len(names) if count is None else count
     more = ", ..." if count > _SHOWN else ""
     return f"{count} {kind} {what}: {', '.join(names[:_SHOWN])}{more}."
 

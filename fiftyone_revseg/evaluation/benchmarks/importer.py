@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import fiftyone as fo
 import fiftyone.utils.data as foud
 
 from fiftyone_revseg.dataset.counting import count_samples
+from fiftyone_revseg.dataset.labelled_videos import reason_of, with_progress
 from fiftyone_revseg.evaluation.benchmarks.layout import (
     Benchmark,
     BenchmarkVideo,
@@ -147,24 +148,18 @@ def add_videos(
     tags: list[str] | None = None,
 ) -> ImportSummary:
     """Adds the videos of a benchmark that a dataset does not have yet, see above."""
-    from fiftyone_revseg.dataset.labelled_videos import with_progress
-
     names = benchmark.names()[:max_videos]
     declare_benchmark_fields(dataset, benchmark)
     _describe(dataset, benchmark)
     writer = BenchmarkWriter(dataset, tags or [benchmark.split])
     summary = ImportSummary(total=len(names))
-    found: Any = _read(benchmark, names)
-    items: Any = with_progress(found, len(names), progress, "Importing")
-    for item in items:
-        if isinstance(item, _Broken):
-            summary.broken[item.name] = item.reason
-            continue
+    for name in with_progress(names, len(names), progress, "Importing"):
         try:
-            filepath = _filepath(item, videos)
-            added = writer.write(item, filepath, benchmark.masks and item.has_truth)
+            video = benchmark.read(name)
+            filepath = _filepath(video, videos)
+            added = writer.write(video, filepath, benchmark.masks and video.has_truth)
         except Exception as error:  # whatever a file holds, the other videos are imported
-            summary.broken[item.name] = _about(item.name, error)
+            summary.broken[name] = _about(name, error)
             continue
         summary.added += added
         summary.present += not added
@@ -175,24 +170,8 @@ def add_videos(
     return summary
 
 
-@dataclass(frozen=True)
-class _Broken:
-    name: str
-    reason: str
-
-
-def _read(benchmark: Benchmark, names: list[str]) -> Iterator[BenchmarkVideo | _Broken]:
-    for name in names:
-        try:
-            yield benchmark.read(name)
-        except Exception as error:
-            yield _Broken(name, _about(name, error))
-
-
 def _about(name: str, error: Exception) -> str:
     """Says what is wrong with a video, in words that name it."""
-    from fiftyone_revseg.dataset.labelled_videos import reason_of
-
     reason = reason_of(error)
     return reason if isinstance(error, BrokenVideoError) else f"Video '{name}': {reason}"
 
