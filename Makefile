@@ -1,7 +1,6 @@
 # `make demo` and `make test` are all that a newcomer needs. Both set up .venv first, which takes
 # minutes once and no time afterwards (see scripts/setup.sh).
 BIN := .venv/bin
-CORE := $(addprefix fiftyone_revseg/,types.py prefetch.py files text masks models measures video reasoning tracking pipeline engine evaluation training/data.py training/environment.py)
 
 .PHONY: help setup demo test test-newest lint clean
 
@@ -20,10 +19,10 @@ test: setup  ## Run the tests (ARGS="-m 'not slow'" skips the slow ones)
 test-newest: setup  ## Run the tests on the newest FiftyOne and transformers, in .venv-newest
 	@bash scripts/test_newest.sh $(ARGS)
 
-lint: setup  ## Check style, format, and the types of the core
+lint: setup  ## Check style, format, and types
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(BIN)/python -m mypy $(CORE)
+	$(BIN)/python -m mypy fiftyone_revseg
 
 clean:  ## Remove what tests, tools and demo leave behind; keeps .venv
 	rm -rf build dist runs *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

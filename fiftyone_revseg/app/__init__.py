@@ -4,8 +4,10 @@ FiftyOne runs this file as the plugin's entry, from wherever it keeps the plugin
 is to hand over to the installed package, so that models stay in memory and versions fit together.
 """
 
+from typing import Any
 
-def register(plugin):
+
+def register(plugin: Any) -> None:
     """Registers all operators and panels.
 
     Args:

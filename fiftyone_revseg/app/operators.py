@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fiftyone.operators as foo
+
 from fiftyone_revseg.app.compare import Compare
 from fiftyone_revseg.app.evaluate import Evaluate
 from fiftyone_revseg.app.export import Export
@@ -15,7 +17,7 @@ from fiftyone_revseg.app.segment import Segment, Stop
 from fiftyone_revseg.app.train import Train
 from fiftyone_revseg.app.views import Views
 
-OPERATORS = [
+OPERATORS: list[type[foo.Operator]] = [
     Segment,
     Stop,
     Propagate,

@@ -215,8 +215,8 @@ class ReasoningPanel(foo.Panel):
                     variant="outlined",
                 )
         panel.text(f"playback_{page.key}", "")  # measuring it takes as long as the pictures
-        number = f"Answer {page.number + 1} of {count}\n\n" if count > 1 else ""
-        panel.text("query", f"{number}### {markdown_line(answer.query) or '(no query)'}")
+        which = f"Answer {page.number + 1} of {count}\n\n" if count > 1 else ""
+        panel.text("query", f"{which}### {markdown_line(answer.query) or '(no query)'}")
         severity = _SEVERITY.get(answer.status, types.Warning)
         reason = markdown(answer.reason)
         panel.view("status", severity(label=_status_line(answer), description=reason))

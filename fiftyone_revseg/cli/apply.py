@@ -16,7 +16,7 @@ from fiftyone_revseg.types import Status
 if TYPE_CHECKING:
     from fiftyone_revseg.dataset import RunSummary
 
-_OVERWRITE = {"none": False, "changed": "changed", "all": True}
+_OVERWRITE: dict[str, bool | str] = {"none": False, "changed": "changed", "all": True}
 _ANSWERED = (str(Status.OK), str(Status.NO_TARGET))
 
 

@@ -198,6 +198,8 @@ def _segment(dataset: Any, model: str, echo: Callable[[str], Any]) -> None:
 
 def _result(sample: Any) -> Result:
     """Reads one sample's answers back from the dataset, and compares them with the truth."""
+    import numpy as np
+
     from fiftyone_revseg.dataset.labelled_videos import object_masks
     from fiftyone_revseg.measures import j_and_f
     from fiftyone_revseg.reasoning import Trajectory
@@ -209,7 +211,7 @@ def _result(sample: Any) -> Result:
         stored = sample[f"{_LABELS}_trajectory"]["segmentations"][0]
         trajectory = Trajectory.from_dict(stored["trajectory"])
         objects = object_masks(sample, _LABELS, size)
-        together = objects.any(axis=0)
+        together = np.any(objects, axis=0)
         timings = stored["timings"]
         return Result(
             query=trajectory.query,
@@ -217,7 +219,7 @@ def _result(sample: Any) -> Result:
             key_frames=trajectory.key_frames,
             status=stored["status"],
             reason=stored["reason"],
-            score=j_and_f(together, object_masks(sample, _TRUTH, size).any(axis=0)),
+            score=j_and_f(together, np.any(object_masks(sample, _TRUTH, size), axis=0)),
             seconds=sum(timings.get(stage, 0.0) for stage in ("decode", "reason", "track")),
             pictures=tuple(_row(video, trajectory, objects)),
         )

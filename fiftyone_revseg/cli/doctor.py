@@ -103,7 +103,7 @@ def diagnose() -> list[Check]:
         ("pycocotools", lambda: _package("pycocotools", (2,))),
         ("fiftyone", lambda: _package("fiftyone", (1, 22))),
         ("mongod", _database),
-        *((name, lambda name=name: _embedded(name)) for name in _EMBEDDED),  # type: ignore[misc]
+        *((name, lambda name=name: _embedded(name)) for name in _EMBEDDED),
     ]
     return [_safely(name, check) for name, check in checks]
 

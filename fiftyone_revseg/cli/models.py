@@ -46,7 +46,8 @@ def models(as_json, register, add, tracker, forget) -> None:
         if forget:
             forget_preset(forget)
         if add:
-            register_preset(*add, tracker=tracker)
+            name, folder = add
+            register_preset(name, folder, tracker=tracker)
         presets = {**PRESETS, **user_presets()}
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
@@ -89,7 +90,7 @@ def describe(name: str, preset: Preset) -> dict[str, Any]:
         "folder": preset.reasoner if preset.own else None,
         **{
             part: {
-                "name": weights.hub_id or weights.folder.name,
+                "name": weights.hub_id or (weights.folder and weights.folder.name),
                 "size": weights.size,
                 "license": weights.license,
                 "on_disk": is_on_disk(weights),

@@ -104,7 +104,8 @@ def describe(dataset: Any, label_field: str) -> dict[str, Any]:
     name = f"{label_field}_answers.classifications"
     failed = videos.match(_is_failed(label_field))
     columns = failed.values(["id", "filepath", f"{name}.status", f"{name}.reason"])
-    samples, first = Counter[tuple[str, str]](), {}
+    samples = Counter[tuple[str, str]]()
+    first: dict[tuple[str, str], str] = {}
     for sample_id, path, statuses, reasons in zip(*columns, strict=True):
         pairs = zip(statuses or (), reasons or (), strict=True)
         own = {(s, without_path(r or "", path)) for s, r in pairs if s not in _ANSWERED}

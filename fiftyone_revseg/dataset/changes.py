@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import fiftyone as fo
@@ -56,7 +56,7 @@ class LabelSum:
                 if name not in left_out and value is not None and value not in ([], {}, "")
             }
             text = json.dumps(content, sort_keys=True, default=str).encode()
-            self._total += int.from_bytes(hashlib.blake2b(text, digest_size=_SIZE).digest())
+            self._total += int.from_bytes(hashlib.blake2b(text, digest_size=_SIZE).digest(), "big")
 
     def __str__(self) -> str:
         return f"{self._total % (1 << 8 * _SIZE):016x}"
@@ -82,7 +82,7 @@ def find_changed(
     dataset: fo.Dataset,
     label_field: str,
     ids: Sequence[str],
-    images: dict[str, Sequence[str]] | None = None,
+    images: Mapping[str, Sequence[str]] | None = None,
     frames: bool = True,
 ) -> dict[str, list[Support]]:
     """Finds the results that a person corrected, accepted or changed.
@@ -199,8 +199,8 @@ class _Result:
 
 def _read_samples(dataset: fo.Dataset, label_field: str, ids: Sequence[str]) -> Iterator[Document]:
     root = f"{label_field}_trajectory.segmentations"
-    names = ("status", "support", "first_frame", "corrections.index", "written")
-    names += ("trajectory.frame_table.frame_count", "trajectory.source_size")
+    names = ["status", "support", "first_frame", "corrections.index", "written"]
+    names += ["trajectory.frame_table.frame_count", "trajectory.source_size"]
     fields = dict.fromkeys([f"{root}.{name}" for name in names], True)
     fields[f"{label_field}_answers"] = True
     query = {"_id": {"$in": [ObjectId(i) for i in ids]}, f"{root}.0": {"$exists": True}}
@@ -230,7 +230,7 @@ def _look_at_frames(
     dataset: fo.Dataset,
     label_field: str,
     results: Sequence[_Result],
-    images: dict[str, Sequence[str]] | None,
+    images: Mapping[str, Sequence[str]] | None,
     ignored: set[str],
 ) -> None:
     by_sample: dict[str, list[_Result]] = {}
@@ -255,7 +255,7 @@ def _read_frames(
     dataset: fo.Dataset,
     label_field: str,
     ids: Iterable[str],
-    images: dict[str, Sequence[str]] | None,
+    images: Mapping[str, Sequence[str]] | None,
 ) -> Iterator[tuple[str, int, Document]]:
     """Yields the id of the sample, the frame number, and the document with the detections."""
     if images is None:

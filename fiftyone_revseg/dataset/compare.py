@@ -155,13 +155,13 @@ def _measure(
             for before, name in zip(labelled, (field_a, field_b), strict=True)
         ]
         for query in queries:
-            masks = [
+            one, other = (
                 union([d for d in found[name] or () if _is_of(d, query)], video.size)[None]
                 for name in (field_a, field_b)
-            ]
+            )
             # Summed up is what frames lack, as those without any mask agree in full
-            if any(mask.any() for mask in masks):
-                lacking += 1 - region_similarity(*masks)[0], 1 - contour_accuracy(*masks)[0]
+            if one.any() or other.any():
+                lacking += 1 - region_similarity(one, other)[0], 1 - contour_accuracy(one, other)[0]
     if not all(labelled):
         return None, tuple(labelled)
     return float(1 - lacking.mean() / (len(video.numbers) * len(queries))), tuple(labelled)

@@ -11,6 +11,8 @@ import getpass
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
+from functools import partial
+from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.labels as fol
@@ -65,15 +67,13 @@ def write_correction(
     writes = _frame_writes(stored, detections, track, drawn or prompts)
     change_values(place, place.owners[-1], lambda values: _pending(stored, values, entries))
     store.write_documents(place.dataset, writes, frames=not place.images)
-    keyframe = stored.answer.get("keyframe")
+    keyframe: Any = stored.answer.get("keyframe")
     keyframe = keyframe if keyframe in prompts else next(iter(prompts))
     for owner in place.owners:  # the one that says that all is done comes last
         change_values(
             place,
             owner,
-            lambda values, owner=owner: _done(
-                stored, values, entries, keyframe, confidence, str(owner[1])
-            ),
+            partial(_done, stored, entries, keyframe, confidence, str(owner[1])),
         )
 
 
@@ -88,11 +88,11 @@ def _pending(stored: StoredObject, values: Document, entries: list[Document]) ->
 
 def _done(
     stored: StoredObject,
-    values: Document,
     entries: list[Document],
     keyframe: int,
     confidence: float | None,
     sample_id: str,
+    values: Document,
 ) -> Document | None:
     """What the sample-level fields of one document are after a correction."""
     place, answers = stored.place, values["answers"]
@@ -124,8 +124,8 @@ def _done(
         del fields[f"{place.label_field}_trajectory"]
         del fields[f"{place.label_field}_reasoning"]
         first = read_values(place)["records"]
-        record, _ = find_record(first, stored.index, stored.support) or (None, 0)
-        statuses = [{"status": str(Status.OK)} if r is record else r for r in first]
+        own, _ = find_record(first, stored.index, stored.support) or (None, 0)
+        statuses = [{"status": str(Status.OK)} if r is own else r for r in first]
         fields[f"{place.label_field}_status"] = status_of(statuses)
     return fields
 
@@ -225,7 +225,7 @@ def _frame_writes(
     now = datetime.now(timezone.utc)
     changed = {"last_modified_at": now}
     created = store.created(place.dataset, now)
-    writes = []
+    writes: list[Any] = []
     for number in range(first, last + 1):
         frame, new, found = place.frame(number), made.get(number), detections.get(number)
         root = f"{name}.detections"
@@ -244,7 +244,7 @@ def _frame_writes(
             if element.get("mask_path"):  # masks of corrections are always in the database
                 values[f"{root}.$[own].mask_path"] = None
             values[f"{root}.$[own].tags"] = _without_review(element)
-            this = [{"own._id": own.pop(0)}]
+            this: list[Any] = [{"own._id": own.pop(0)}]
             writes.append(UpdateOne(frame, {"$set": {**values, **changed}}, array_filters=this))
         elif new is not None:
             writes.append(UpdateOne(frame, {"$push": {root: new}, "$set": changed}))

@@ -512,8 +512,8 @@ class _MOT(_Exporter):
                     raise ValueError(f"MOTChallenge has no objects with a negative index ({index})")
                 rows += [_mot_row(number, index, found, video.size) for found in detections]
         lines = []
-        for number, index, *values in sorted(rows):
-            cells = [str(number), str(index), *(f"{value:.10g}" for value in values)]
+        for row in sorted(rows):
+            cells = [str(row[0]), str(row[1]), *(f"{value:.10g}" for value in row[2:])]
             lines.append(",".join(cells) + "\n")
         with self.written.replacing(self.directory / f"{video.name}.txt") as partial:
             partial.write_text("".join(lines), encoding="utf-8")

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.labels as fol
@@ -121,7 +122,7 @@ class ReplacedMaskFiles:
         """The files that labels of the video's samples refer to, in whatever field."""
         if video.images:
             schema = self._dataset.get_field_schema()
-            query = {"_id": {"$in": [ObjectId(i) for i in video.sample_ids]}}
+            query: dict[str, Any] = {"_id": {"$in": [ObjectId(i) for i in video.sample_ids]}}
         else:
             schema = self._dataset.get_frame_field_schema() or {}
             query = {"_sample_id": ObjectId(video.sample_id)}

@@ -235,7 +235,7 @@ class _Scan:
             return False
         answers = document.get(f"{self._label_field}_answers") or {}
         labels = answers.get("classifications") if isinstance(answers, dict) else None
-        return bool(labels) and all(set(label) >= _OWN_ANSWER for label in labels)
+        return bool(labels) and all(set(label) >= _OWN_ANSWER for label in labels or ())
 
     def _labelled(self, ids: Sequence[ObjectId] | None) -> Iterator[tuple[ObjectId, list[int]]]:
         """Samples or images with detections of others, and the numbers of their frames."""

@@ -169,7 +169,9 @@ class Run(RegisteredRun):
 
     def mask_files(self) -> MaskFiles | None:
         """Returns what writes masks to files, if that was asked for."""
-        return self._masks_folder and MaskFiles(self._masks_folder / self.run_key)
+        if self._masks_folder is None:
+            return None
+        return MaskFiles(self._masks_folder / self.run_key)
 
     def replaced_mask_files(self) -> ReplacedMaskFiles:
         """Returns what removes the files of earlier results."""

@@ -180,7 +180,8 @@ def _is_stored(path: str, stored: dict[str, Any]) -> bool:
 def _addition(this: dict[str, Any], path: str, field: fo.Field) -> UpdateOne:
     """What adds a field to its siblings, ``sample_fields.$[f0].fields``, unless it is there."""
     siblings, (*parents, name) = _split(path)
-    match, filters = dict(this), []
+    match = dict(this)
+    filters: list[Any] = []  # mappings
     for depth, parent in enumerate(parents):
         siblings += f".$[f{depth}].fields"
         filters.append({f"f{depth}.name": parent})

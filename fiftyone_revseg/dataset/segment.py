@@ -212,7 +212,7 @@ def segment_view(
     engine = engine or LocalEngine(pipeline)
     with run, Reporter(progress, len(todo)) as reporter:
         in_work = InWork(reporter)
-        answered = engine.run(left.todo, in_work)
+        answered: Any = engine.run(left.todo, in_work)  # of whatever kind, it can be closed
         with contextlib.closing(answered):  # or its threads would go on after an interruption
             for job, answers in answered:
                 reporter.start(job.key.title)

@@ -167,6 +167,7 @@ def make_view(
         samples = samples.select_group_slices(media_type="video")
     if kind.made is not None:
         return kind.made(samples, label_field, threshold, progress)
+    assert kind.wanted is not None, "a kind of view has one or the other"
 
     answers = f"{label_field}_answers"
     wanted = F(f"{answers}.classifications").filter(kind.wanted(threshold)).length() > 0

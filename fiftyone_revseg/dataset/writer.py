@@ -285,7 +285,7 @@ class SourceFields:
     ) -> bool:
         """Saves all fields in one write, unless the sample is not as it was before any more."""
         name = self._label_field
-        values = {
+        values: Document = {
             f"{name}_answers": {"_cls": "Classifications", "classifications": answers},
             f"{name}_keyframes": {"_cls": "TemporalDetections", "detections": keyframes},
             f"{name}_reasoning": reasoning_of(records),

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -103,7 +103,7 @@ class DialogueMaker:
         self.spec = spec
         self.token_side = token_side
         ids = tokenizer.convert_tokens_to_ids
-        self.image_token = ids("<|image_pad|>")
+        self.image_token: Any = ids("<|image_pad|>")
         self.start, self.end = ids("<|im_start|>"), ids("<|im_end|>")
         self.reply_head = tokenizer("<|im_start|>assistant\n", add_special_tokens=False).input_ids
 
@@ -156,11 +156,11 @@ class DialogueMaker:
             _, after = split_at(self.spec.template("turn1"), "frames")
             asked = [{"type": "text", "text": fill(after, {"query": text})}]
             reply = _choice_answer(world, query, chosen)
-            messages = [
+            messages: list[Any] = [
                 {"role": "user", "content": asked},
                 {"role": "assistant", "content": reply},
             ]
-            shown = self.tokenizer.apply_chat_template(messages, tokenize=False)
+            shown: Any = self.tokenizer.apply_chat_template(messages, tokenize=False)
             encoded = self.tokenizer(shown, return_offsets_mapping=True, add_special_tokens=False)
             ids = np.array(encoded.input_ids)
             start = shown.index("<think>")

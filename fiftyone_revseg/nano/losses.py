@@ -18,7 +18,8 @@ def dense_heads(model: Qwen3VLForConditionalGeneration) -> torch.nn.ModuleDict:
     """What each visual token is asked during training."""
     from torch import nn
 
-    width = model.config.text_config.hidden_size
+    config: Any = model.config.text_config
+    width = config.hidden_size
     return nn.ModuleDict(
         {
             "presence": nn.Linear(width, 1),

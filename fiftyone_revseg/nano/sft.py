@@ -106,7 +106,8 @@ def train_sft(out: str | Path, config: SftConfig | None = None, resume: bool = T
     checkpoint = run.directory / "checkpoint"
     tokenizer = (_tokenizer(checkpoint) if resume else None) or nano_vlm.build_tokenizer(corpus())
     processor = nano_vlm.build_processor(tokenizer)
-    model = nano_vlm.build_model(tokenizer, config.seed).to(device)
+    model: Any = nano_vlm.build_model(tokenizer, config.seed)
+    model = model.to(device)
     heads = dense_heads(model).to(device)
     # For short sequences on a CPU in bf16 the plain kernel beats the fused one.
     model.set_attn_implementation({"vision_config": "eager", "text_config": "sdpa"})

@@ -143,7 +143,7 @@ def train_tracker(
 
 
 def clip_losses(
-    model: torch.nn.Module, logits: _RawLogits, clips: list, centre_point: bool = False
+    model: Any, logits: _RawLogits, clips: list, centre_point: bool = False
 ) -> dict[str, torch.Tensor]:
     """Tracks a batch of clips from their first frames and compares with the truth.
 
@@ -166,8 +166,8 @@ def clip_losses(
     device, size = model.device, model.image_size
     length, objects = len(clips[0].frames), len(clips[0].masks)
     count = objects * len(clips)
-    images = [to_model_images(c.frames, size, device) for c in clips]
-    images = torch.stack(images, dim=1).flatten(0, 1)  # time first: one step is one group
+    stacked = torch.stack([to_model_images(c.frames, size, device) for c in clips], dim=1)
+    images = stacked.flatten(0, 1)  # time first: one step is one group
     prompts = [
         to_prompt(c.boxes_xyxy_px, c.frames.shape[2:0:-1], size, device, centre_point)
         for c in clips
@@ -177,17 +177,14 @@ def clip_losses(
     area = torch.from_numpy(np.concatenate([c.masks.sum(axis=(2, 3)) for c in clips])).to(device)
 
     memory = Memory(model)
-    masks, ious, scores = [], [], []
+    steps = []
     for t, features in enumerate(encode_frames(model, images, group=len(clips))):
         out = track_frame(
             model, features, memory, count, prompt if t == 0 else None, remember=t < length - 1
         )
-        masks.append(logits.last[:, 0])
-        ious.append(out.iou)
-        scores.append(out.object_score)
-    masks = torch.stack(masks, dim=1).float()
+        steps.append((logits.last[:, 0], out.iou, out.object_score))
+    masks, ious, scores = (torch.stack(one, dim=1).float() for one in zip(*steps, strict=True))
     masks = interpolate(masks, size=truth.shape[-2:], mode="bilinear", align_corners=False)
-    ious, scores = torch.stack(ious, dim=1).float(), torch.stack(scores, dim=1).float()
 
     from fiftyone_revseg.nano.tracker_clips import MIN_AREA
 
@@ -242,8 +239,8 @@ class _RawLogits:
     mistake would teach the decoder nothing.
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
-        self.last: torch.Tensor | None = None
+    def __init__(self, model: Any) -> None:
+        self.last: Any = None
         model.sam_mask_decoder.register_forward_hook(self._keep)
 
     def _keep(self, module: Any, inputs: Any, output: Any) -> None:
@@ -256,14 +253,16 @@ class _Run:
     def __init__(self, model: torch.nn.Module, settings: TrackerTraining) -> None:
         import torch
 
-        self.model, self.settings = model.train(), settings
+        self.model: Any = model.train()
+        self.settings = settings
         self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
         parameters = list(model.parameters())
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in parameters if p.ndim > 1]},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
         self.optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for p in parameters if p.ndim > 1]},
-                {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-            ],
+            groups,
             lr=settings.learning_rate,
             betas=(0.9, 0.98),
             weight_decay=settings.weight_decay,

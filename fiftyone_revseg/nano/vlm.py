@@ -7,7 +7,7 @@ vocabulary and the prompts differ, so whatever loads the nano model loads a real
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -132,7 +132,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3VLForCond
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
     torch.manual_seed(seed)
-    token = tokenizer.convert_tokens_to_ids
+    token: Any = tokenizer.convert_tokens_to_ids
     config = Qwen3VLConfig(
         text_config={
             "vocab_size": -(-len(tokenizer) // 64) * 64,
@@ -180,7 +180,8 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3VLForCond
 
 def number_token_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """The token ids of the whole numbers 0 to 1000."""
-    return tokenizer.convert_tokens_to_ids([str(n) for n in range(1001)])
+    ids: Any = tokenizer.convert_tokens_to_ids([str(n) for n in range(1001)])
+    return ids
 
 
 def _make_neighbouring_numbers_alike(
@@ -189,7 +190,7 @@ def _make_neighbouring_numbers_alike(
     """Starts the embeddings of the numbers on a smooth curve, so that 500 is like 510."""
     import torch
 
-    embedding = model.get_input_embeddings().weight
+    embedding: Any = model.get_input_embeddings().weight
     n = np.arange(1001)[:, None] / 1000
     frequencies = 2.0 ** np.arange(-1, 6)[None, :]
     waves = np.concatenate(

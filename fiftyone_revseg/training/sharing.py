@@ -114,7 +114,7 @@ def merge_adapters(source: str | Path) -> Any:
 
     base = PeftConfig.from_pretrained(str(source)).base_model_name_or_path
     try:
-        model, info = AutoModelForImageTextToText.from_pretrained(
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
             base,
             trust_remote_code=False,
             output_loading_info=True,
@@ -125,5 +125,6 @@ def merge_adapters(source: str | Path) -> Any:
             f"The model '{base}', which the adapters in '{source}' belong to, cannot be loaded: "
             "put it back where it was"
         ) from error
+    model, info = loaded
     check_loaded(base, model, info)
     return PeftModel.from_pretrained(model, str(source)).merge_and_unload()
