@@ -169,9 +169,6 @@ def _measure(
 
 def _compare(video: LabelledVideo, result: Comparison) -> float | None:
     """Compares one video, and adds what came out to the result."""
-    if video.unusable:
-        result.unusable[video.id] = video.unusable
-        return None
     a, b = result.field_a, result.field_b
     try:
         value, labelled = _measure(video, a, b)

@@ -267,8 +267,6 @@ def _measure(
     progress: Callable[[int, int], None],
 ) -> FilterResult | str:
     """The result, or why there is none, in words."""
-    if video.unusable:
-        return video.unusable
     try:
         truth = true_masks(video, gt_field)
         with video.open() as opened:

@@ -251,8 +251,6 @@ class _Exporter:
 
     def frames(self, video: LabelledVideo) -> Iterator[tuple[int, dict[int, list[fol.Detection]]]]:
         """The frames with labels: frame number, and index of the object -> its detections."""
-        if video.unusable:
-            raise ValueError(video.unusable)
         labelled = False
         for number, found in video.frames([self.label_field]):
             detections = found[self.label_field]

@@ -86,8 +86,11 @@ class LabelledVideo(VideoRef):
             value
 
         Raises:
-            ValueError: if there is a label that cannot be what it should be; the message names it
+            ValueError: if the video cannot be read, or a label cannot be what it should be; the
+                message says why, or names it
         """
+        if self.unusable:
+            raise ValueError(self.unusable)
         for number, stored in _stored_frames(self._source, label_fields, bool(self.images)):
             if number not in self.numbers:
                 if any(stored.values()) and _OUTSIDE not in self.remarks:

@@ -79,10 +79,6 @@ class Playback:
         """Returns the frame whose picture the App shows for its frame of that number."""
         return int(self.pictures[min(max(number, 1), len(self.pictures)) - 1])
 
-    def numbers_of(self, picture: int) -> list[int]:
-        """Lists the frame numbers for which the App shows the picture of a frame."""
-        return (np.flatnonzero(self.pictures == picture) + 1).tolist()
-
 
 def pictures_shown(times: np.ndarray, rate: float, rounding: float = 0.0) -> np.ndarray:
     """Computes which pictures a player shows that knows no times, but only a frame rate.

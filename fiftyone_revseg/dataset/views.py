@@ -216,9 +216,6 @@ def measure_drift(
 
 
 def _worst_drift(video: LabelledVideo, label_field: str) -> float | None:
-    if video.unusable:
-        logger.warning("%s is left out: %s", video.name, video.unusable)
-        return None
     try:
         return _worst_of(video, label_field)
     except Exception as error:  # the others are to be measured, whatever is wrong with one

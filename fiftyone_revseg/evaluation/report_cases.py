@@ -109,9 +109,6 @@ def make_cases(
         own = wanted.pop(video.id, [])
         if not own:
             continue
-        if video.unusable:
-            yield from (Case(score, note=video.unusable) for score in own)
-            continue
         try:
             masks = read_masks(video, *compared, more=more)
             sample = source_dataset(samples)[video.id] if video.images else samples[video.id]

@@ -129,12 +129,9 @@ class Scorer:
         """Walks over the videos, with the masks of no more than one in memory."""
         for video in videos:
             name = self._name(video)
-            if video.unusable:
-                self._fail(video, name, video.unusable)
-                continue
             try:
                 found = self._pairs_of(video, name)
-            except Exception as error:  # for example a file with a mask is gone
+            except Exception as error:  # for example the video, or a file with a mask, is gone
                 self._fail(video, name, reason_of(error))
                 continue
             self._remarks[video.id] = video.remarks
