@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fiftyone_revseg.files import name_for_ffmpeg
-from fiftyone_revseg.video.pyav_reader import PyAVCursor, PyAVSource
+from fiftyone_revseg.video.pyav_reader import PyAVSource
 
 logger = logging.getLogger(__name__)
 
@@ -27,35 +27,11 @@ _PIXEL_FORMATS = {"yuv420p", "yuvj420p"}
 _AHEAD_BYTES = 64 * 2**20  # what all frames of a video may take for decord to walk through it
 
 
-class DecordSource:
-    """A video file decoded by decord (the package ``decord2``) when it is walked forward.
-
-    Args:
-        exact: the same file for PyAV, which knows its packets, and does everything else
-    """
-
-    decoder = "decord"
-
-    def __init__(self, exact: PyAVSource):
-        self.exact = exact
-        self.path = exact.path
-        self.size = exact.size
-        self.fps = exact.fps
-        self.remarks = exact.remarks
-        self.times = exact.times
-        self.start_offset = exact.start_offset
-        self.key_frames = exact.key_frames
-        self.frame_bytes = exact.frame_bytes
-        self.why = "the packet index shows nothing on which decord is known to be wrong"
-
-    @property
-    def broken(self) -> set[int]:
-        """The numbers of the frames that did not decode, so far."""
-        return self.exact.broken
-
-    def open(self, forward: bool = False) -> DecordCursor | PyAVCursor:
-        """Opens a new, independent cursor."""
-        return DecordCursor(self) if forward and _is_short(self.exact) else self.exact.open()
+def walk_by_decord(exact: PyAVSource) -> None:
+    """Has a video file decoded by decord (the package ``decord2``) when it is walked forward."""
+    exact.decoder = "decord"
+    exact.why = "the packet index shows nothing on which decord is known to be wrong"
+    exact.forward = lambda: DecordCursor(exact) if _is_short(exact) else exact.open()
 
 
 def _is_short(exact: PyAVSource) -> bool:
@@ -110,13 +86,13 @@ def _first_picture(exact: PyAVSource) -> np.ndarray:
 
 
 class DecordCursor:
-    """One reading position in a :class:`DecordSource`.
+    """One reading position that reads on, in what is a :class:`PyAVSource` otherwise.
 
     Args:
         source: the source
     """
 
-    def __init__(self, source: DecordSource):
+    def __init__(self, source: PyAVSource):
         decord = import_decord()
         self._source = source
         self._errors = (decord.DECORDError, RuntimeError, StopIteration, IndexError)
@@ -140,7 +116,7 @@ class DecordCursor:
                 problem = type(e).__name__
             logger.info("%s: decord gave %s, so PyAV goes on", self._source.path, problem)
             self._reader = None
-            self._fallback = self._source.exact.open()
+            self._fallback = self._source.open()
         return self._fallback.to_rgb(self._fallback.read(k))
 
     def to_rgb(self, held: np.ndarray) -> np.ndarray:

@@ -115,19 +115,67 @@ class PacketIndex:
         return bool(_OPEN_ENDED & set(self.container.split(",")))
 
 
+@dataclass(slots=True)
+class _Packet:
+    """One packet; the first three are None as well, where the container does not say."""
+
+    pts: Any
+    dts: Any
+    pos: Any
+    size: int
+    key: bool
+    discard: bool
+    corrupt: bool
+    picture: Picture | None  # what one of H.264 holds
+
+
 @dataclass
 class _Packets:
-    """The packets of one stream in the order in which they are decoded."""
+    """A stream, and its packets in the order in which they are decoded.
 
-    # The first three may hold None as well, where the container does not say
-    pts: list[Any] = field(default_factory=list)
-    dts: list[Any] = field(default_factory=list)
-    pos: list[Any] = field(default_factory=list)
-    size: list[int] = field(default_factory=list)
-    key: list[bool] = field(default_factory=list)
-    discard: list[bool] = field(default_factory=list)
-    corrupt: list[bool] = field(default_factory=list)
-    pictures: list[Picture] = field(default_factory=list)  # what those of H.264 hold
+    Attributes:
+        path: the path of the file
+        codec: see :class:`PacketIndex`, as the next four
+        container: see there
+        time_base: see there
+        rate: see there
+        origin: see there
+        declared: the number of frames as the file states it; 0 if it does not
+        alone: whether there is no other video stream
+        length_size: of H.264, see :class:`fiftyone_revseg.video.h264.H264Packets`
+        all: all packets
+        whole: how many of them come before what the end of the file cuts off
+        starts: those of these that begin a picture
+        unpaired: whether there are fields without the other one of their picture, of which only the
+            decoder knows whether they are shown
+    """
+
+    path: str
+    codec: str
+    container: str
+    time_base: Fraction
+    rate: float | None
+    origin: float
+    declared: int
+    alone: bool
+    length_size: int = 0
+    all: list[_Packet] = field(default_factory=list)
+    whole: int = 0
+    starts: list[_Packet] = field(default_factory=list)
+    unpaired: bool = False
+
+    @property
+    def kinds(self) -> set[str]:
+        return set(self.container.split(","))
+
+    @property
+    def keys(self) -> list[_Packet]:
+        return [packet for packet in self.starts if packet.key]
+
+    @property
+    def keys_are_clean(self) -> bool:
+        """Whether nothing after a key frame of H.264 refers to what is before it."""
+        return all(p.picture is not None and p.key == p.picture.idr for p in self.starts)
 
 
 def decoder_options(**more: str) -> dict[str, str]:
@@ -239,76 +287,78 @@ def build_index(path: str) -> PacketIndex:
     Raises:
         VideoError: if the file cannot be opened or holds no frame
     """
-    container, stream = open_container(path)
-    with container:
-        codec = stream.codec_context.codec.canonical_name
-        time_base = stream.time_base or Fraction(1, 1000)
-        rate = float(stream.average_rate) if stream.average_rate else None
-        declared = stream.frames
-        only = len(container.streams.video) == 1
-        h264 = H264Packets(stream.codec_context.extradata) if codec == "h264" else None
-        packets = _read_packets(container, stream, h264)
-        format_name = container.format.name
-        origin = _origin(container)
-
-    # What the end of the file cut off does not decode, or decodes to garbage
-    tail = len(packets.pts)
-    if tail and "avi" in format_name.split(",") and _cut_chunk(path, packets):
-        packets.corrupt[-1] = True
-    while tail and packets.corrupt[tail - 1]:
-        tail -= 1
-    starts, unpaired = _first_fields(packets, tail) if h264 else (list(range(tail)), False)
-    shown = [i for i in starts if not packets.discard[i]]
+    packets = _read_packets(path)
+    shown = [packet for packet in packets.starts if not packet.discard]
     if not shown:
         raise VideoError(
             f"{os.path.basename(path)} holds a video stream without a single whole frame: copy or"
             " download it again."
         )
-    if unpaired or not _stamps_trusted(packets, starts, shown, codec, format_name):
-        return _count_frames(
-            path, codec, format_name, time_base, rate, packets, starts, tail, origin
-        )
+    if packets.unpaired or not _stamps_trusted(packets, shown):
+        return _count_frames(packets)
 
-    stamps = np.sort(np.array([packets.pts[i] for i in shown], dtype=np.int64))
-    keys = [i for i in starts if packets.key[i]]
-    objections = _objections(packets, starts, stamps, codec, format_name, h264, declared)
-    if not only:
-        objections.append("several video streams")  # it would choose one by itself
+    stamps = np.sort(np.array([packet.pts for packet in shown], dtype=np.int64))
     return PacketIndex(
-        codec,
-        format_name,
-        time_base,
-        rate,
+        packets.codec,
+        packets.container,
+        packets.time_base,
+        packets.rate,
         stamps,
-        np.array([packets.pts[i] for i in keys], dtype=np.int64),
-        tuple(packets.dts[i] for i in keys),
-        last_stamp=packets.pts[starts[-1]],
-        origin=origin,
-        broken_tail=frozenset(p for p in packets.pts[tail:] if p is not None),
-        objections=tuple(objections),
+        np.array([packet.pts for packet in packets.keys], dtype=np.int64),
+        tuple(packet.dts for packet in packets.keys),
+        last_stamp=packets.starts[-1].pts,
+        origin=packets.origin,
+        broken_tail=frozenset(p.pts for p in packets.all[packets.whole :] if p.pts is not None),
+        objections=tuple(_objections(packets, stamps)),
     )
 
 
-def _first_fields(packets: _Packets, tail: int) -> tuple[list[int], bool]:
-    """Which packets of H.264 begin a picture.
+def _read_packets(path: str) -> _Packets:
+    container, stream = open_container(path)
+    with container:
+        found = _Packets(
+            path,
+            stream.codec_context.codec.canonical_name,
+            container.format.name,
+            stream.time_base or Fraction(1, 1000),
+            float(stream.average_rate) if stream.average_rate else None,
+            _origin(container),
+            stream.frames,
+            len(container.streams.video) == 1,
+        )
+        h264 = H264Packets(stream.codec_context.extradata) if found.codec == "h264" else None
+        for p in demux(container, stream):
+            picture = h264.read(p) if h264 else None
+            marks = p.is_keyframe, p.is_discard, p.is_corrupt
+            found.all.append(_Packet(p.pts, p.dts, p.pos, p.size, *marks, picture))
+    # What the end of the file cut off does not decode, or decodes to garbage
+    if found.all and "avi" in found.kinds and _cut_chunk(path, found.all[-1]):
+        found.all[-1].corrupt = True
+    found.whole = len(found.all)
+    while found.whole and found.all[found.whole - 1].corrupt:
+        found.whole -= 1
+    found.starts = found.all[: found.whole]
+    if h264:
+        found.length_size = h264.length_size
+        found.starts, found.unpaired = _first_fields(found.starts)
+    return found
 
-    Returns:
-        their places, and whether there are fields without the other one of their picture, of which
-        only the decoder knows whether they are shown
-    """
-    starts: list[int] = []
+
+def _first_fields(packets: list[_Packet]) -> tuple[list[_Packet], bool]:
+    """Which packets of H.264 begin a picture, and whether there are unpaired fields."""
+    starts: list[_Packet] = []
     unpaired = False
     first: Picture | None = None  # a field that waits for the other one
-    for i in range(tail):
-        picture = packets.pictures[i]
-        if not picture.shown:
+    for packet in packets:
+        picture = packet.picture
+        if picture is None or not picture.shown:
             continue
         if first is not None:
             if picture.completes(first):
                 first = None
                 continue
             unpaired = True
-        starts.append(i)
+        starts.append(packet)
         first = picture if picture.field is not None else None
     return starts, unpaired or first is not None
 
@@ -318,21 +368,6 @@ def _origin(container: Any) -> float:
     if _OPEN_ENDED & set(container.format.name.split(",")):
         return (container.start_time or 0) / 1e6
     return 0.0
-
-
-def _read_packets(container: Any, stream: Any, h264: H264Packets | None) -> _Packets:
-    packets = _Packets()
-    for packet in demux(container, stream):
-        packets.pts.append(packet.pts)
-        packets.dts.append(packet.dts)
-        packets.pos.append(packet.pos)
-        packets.size.append(packet.size)
-        packets.key.append(packet.is_keyframe)
-        packets.discard.append(packet.is_discard)
-        packets.corrupt.append(packet.is_corrupt)
-        if h264 is not None:
-            packets.pictures.append(h264.read(packet))
-    return packets
 
 
 def demux(container: Any, stream: Any) -> Iterator[Any]:
@@ -347,134 +382,112 @@ def demux(container: Any, stream: Any) -> Iterator[Any]:
         return
 
 
-def _cut_chunk(path: str, packets: _Packets) -> bool:
+def _cut_chunk(path: str, last: _Packet) -> bool:
     """Whether the last chunk of an avi file is shorter than it says, which FFmpeg passes over."""
     with open(path, "rb") as file:
-        file.seek(max(0, (packets.pos[-1] or 0) - 4))  # a chunk: name, size, data
-        return int.from_bytes(file.read(4), "little") > packets.size[-1]
+        file.seek(max(0, (last.pos or 0) - 4))  # a chunk: name, size, data
+        return int.from_bytes(file.read(4), "little") > last.size
 
 
-def _stamps_trusted(
-    packets: _Packets, starts: list[int], shown: list[int], codec: str, container: str
-) -> bool:
+def _stamps_trusted(packets: _Packets, shown: list[_Packet]) -> bool:
     """Whether sorting the stamps gives the order in which the frames are shown."""
-    if all(packets.key[i] for i in starts):
+    if all(packet.key for packet in packets.starts):
         pass  # no reordering, whatever the container
-    elif _DECODING_ORDER & set(container.split(",")) and codec not in _UNORDERED:
+    elif _DECODING_ORDER & packets.kinds and packets.codec not in _UNORDERED:
         return False
-    if any(packets.pts[i] is None for i in starts):
+    if any(packet.pts is None for packet in packets.starts):
         return False
-    pts = [packets.pts[i] for i in shown]
-    if len(set(pts)) < len(pts):
+    if len({packet.pts for packet in shown}) < len(shown):
         return False
     # Two recordings joined without new times: time jumps back
-    dts = [d for d in packets.dts if d is not None]
-    keys = [packets.pts[i] for i in starts if packets.key[i]]
+    dts = [packet.dts for packet in packets.all if packet.dts is not None]
+    keys = [packet.pts for packet in packets.keys]
     return all(b > a for a, b in pairwise(keys)) and all(b >= a for a, b in pairwise(dts))
 
 
-def _objections(
-    packets: _Packets,
-    starts: list[int],
-    stamps: np.ndarray,
-    codec: str,
-    container: str,
-    h264: H264Packets | None,
-    declared: int,
-) -> list[str]:
+def _objections(packets: _Packets, stamps: np.ndarray) -> list[str]:
     """What speaks against decord; each of these gave wrong frames when it was measured."""
     found = []
-    if not _DECORD_CONTAINERS & set(container.split(",")):
-        found.append(f"container {container}")
-    if codec not in _DECORD_CODECS:
-        found.append(f"codec {codec}")
-    if any(packets.discard):
+    pictures = [packet.picture for packet in packets.all if packet.picture is not None]
+    if not _DECORD_CONTAINERS & packets.kinds:
+        found.append(f"container {packets.container}")
+    if packets.codec not in _DECORD_CODECS:
+        found.append(f"codec {packets.codec}")
+    if any(packet.discard for packet in packets.all):
         found.append("edit list")
-    if any(packets.corrupt) or (declared and declared != len(packets.pts)):
+    cut = packets.declared and packets.declared != len(packets.all)
+    if cut or any(packet.corrupt for packet in packets.all):
         found.append("damaged or cut off")
     if stamps[0] != 0:
         found.append("does not start at time 0")
-    if h264 and not (h264.length_size and _keys_are_clean(packets, starts)):
+    if packets.codec == "h264" and not (packets.length_size and packets.keys_are_clean):
         found.append("key frames that do not start afresh")
-    if any(picture.interlaced or not picture.shown for picture in packets.pictures):
+    if any(picture.interlaced or not picture.shown for picture in pictures):
         found.append("packets that are no whole frames")
-    if not packets.key[starts[0]]:
+    if not packets.starts[0].key:
         found.append("does not start with a key frame")
-    last_key = packets.pts[starts[0]]
-    for i in starts:
-        if packets.key[i]:
-            last_key = packets.pts[i]
-        elif packets.pts[i] < last_key:
+    last_key = packets.starts[0].pts
+    for packet in packets.starts:
+        if packet.key:
+            last_key = packet.pts
+        elif packet.pts < last_key:
             found.append("open groups of pictures")
             break
+    if not packets.alone:
+        found.append("several video streams")  # it would choose one by itself
     return found
 
 
-def _keys_are_clean(packets: _Packets, starts: list[int]) -> bool:
-    """Whether nothing after a key frame of H.264 refers to what is before it."""
-    return all(packets.key[i] == packets.pictures[i].idr for i in starts)
-
-
-def _count_frames(
-    path: str,
-    codec: str,
-    container_name: str,
-    time_base: Fraction,
-    rate: float | None,
-    packets: _Packets,
-    starts: list[int],
-    tail: int,
-    origin: float,
-) -> PacketIndex:
+def _count_frames(packets: _Packets) -> PacketIndex:
     """Numbers the frames by decoding them all, once, in the order in which they come out."""
     stamps: list[Any] = []
     key_numbers: list[int] = []
-    container, stream = open_container(path)
+    container, stream = open_container(packets.path)
     with container:
-        stream.thread_type = threads_of(codec)
-        for frame in decode(stream.codec_context, islice(demux(container, stream), tail)):
+        stream.thread_type = threads_of(packets.codec)
+        whole = islice(demux(container, stream), packets.whole)
+        for frame in decode(stream.codec_context, whole):
             if frame.key_frame:
                 key_numbers.append(len(stamps))
             stamps.append(frame.pts)
     if not stamps:
         raise VideoError(
-            f"not one frame of {os.path.basename(path)} can be decoded: copy or download it again."
+            f"not one frame of {os.path.basename(packets.path)} can be decoded: copy or download it"
+            " again."
         )
-    keys = [i for i in starts if packets.key[i]]
-    positions = tuple(packets.pos[i] for i in keys)
-    key_dts = tuple(packets.dts[i] for i in keys)
-    clean = codec in _CLEAN_KEYS or (codec == "h264" and _keys_are_clean(packets, starts))
+    positions = tuple(packet.pos for packet in packets.keys)
+    key_dts = tuple(packet.dts for packet in packets.keys)
+    clean = packets.codec in _CLEAN_KEYS or (packets.codec == "h264" and packets.keys_are_clean)
     if (
         not clean
-        or len(keys) != len(key_numbers)
+        or len(positions) != len(key_numbers)
         or None in key_dts
         or any(p is None or p < 0 for p in positions)
         or len(set(positions)) < len(positions)
     ):
         positions, key_dts, key_numbers = (), (), []  # then always decode from the start
-    kinds = set(container_name.split(","))
-    ticks = [
-        p if p is not None else d for p, d in ((packets.pts[i], packets.dts[i]) for i in starts)
-    ]
-    if _DECODING_ORDER & kinds and len(ticks) == len(stamps):
+    ticks = [packet.dts if packet.pts is None else packet.pts for packet in packets.starts]
+    if _DECODING_ORDER & packets.kinds and len(ticks) == len(stamps):
         stamps = ticks  # in whatever order they are decoded, one is shown at each tick
+    time_base, origin = packets.time_base, packets.origin
     remarks: tuple[str, ...] = ()
     if None in stamps or any(b <= a for a, b in pairwise(stamps)):
-        if "avi" in kinds:
+        if "avi" in packets.kinds:
             stamps = [None] * len(stamps)  # its rate is constant
-        stamps, time_base, remarks = _mended(stamps, time_base, rate)
-    if _DECODING_ORDER & kinds:
+        stamps, time_base, remarks = _mended(stamps, time_base, packets.rate)
+    if _DECODING_ORDER & packets.kinds:
         origin = float(stamps[0] * time_base)
+    cut = (packet.pos for packet in packets.all[packets.whole :])
     return PacketIndex(
-        codec,
-        container_name,
+        packets.codec,
+        packets.container,
         time_base,
-        rate,
+        packets.rate,
         np.array(stamps, dtype=np.int64),
         np.zeros(0, dtype=np.int64),
         key_dts,
         counted=True,
-        broken_tail=frozenset(p for p in packets.pos[tail:] if p is not None and p >= 0),
+        broken_tail=frozenset(p for p in cut if p is not None and p >= 0),
         origin=origin,
         key_positions=positions,
         key_numbers=tuple(key_numbers),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from fiftyone_revseg.video.decord_reader import DecordSource, decord_objections
+from fiftyone_revseg.video.decord_reader import decord_objections, walk_by_decord
 from fiftyone_revseg.video.diagnosis import missing
 from fiftyone_revseg.video.errors import VideoError
 from fiftyone_revseg.video.image_stack import ImageStack, is_stack
@@ -141,11 +141,11 @@ def _open_source(path: str, fps: float | None, decoder: str | None) -> Source:
     exact = PyAVSource(path, build_index(path))
     _say_once(path, exact.remarks)
     if decoder == "pyav":
-        exact.why = "asked for"
         return exact
     objections = decord_objections(exact)
     if not objections:
-        return DecordSource(exact)
+        walk_by_decord(exact)
+        return exact
     if decoder == "decord":
         raise VideoError(
             f"decord does not decode {path} exactly ({', '.join(objections)}): leave out"

@@ -21,6 +21,7 @@ from fiftyone_revseg.video.index import (
     open_container,
     threads_of,
 )
+from fiftyone_revseg.video.source import Cursor
 
 logger = logging.getLogger(__name__)
 
@@ -37,17 +38,20 @@ class PyAVSource:
     Args:
         path: the path of the file
         index: its packet index
-        why: why PyAV decodes it, in words
+
+    Attributes:
+        forward: opens a cursor for reading on, where another decoder does that better
 
     Raises:
         VideoError: if no frame decodes
     """
 
     decoder = "pyav"
+    why = "asked for"
 
-    def __init__(self, path: str, index: PacketIndex, why: str = ""):
+    def __init__(self, path: str, index: PacketIndex):
         self.path = path
-        self.why = why
+        self.forward: Callable[[], Cursor] | None = None
         self.broken: set[int] = set()
         first = self._first_frame(index)
         if not index.counted:
@@ -68,9 +72,9 @@ class PyAVSource:
         height, width = self.upright(np.empty((first.height, first.width))).shape
         self.size = (width, height)
 
-    def open(self, forward: bool = False) -> PyAVCursor:
+    def open(self, forward: bool = False) -> Cursor:
         """Opens a new, independent cursor."""
-        return PyAVCursor(self)
+        return self.forward() if forward and self.forward else PyAVCursor(self)
 
     def _first_frame(self, index: PacketIndex) -> Any:
         container, stream = open_container(self.path)
