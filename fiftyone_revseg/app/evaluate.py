@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
-from fiftyone_revseg.app import forms
-from fiftyone_revseg.app.running import Report, run_delegated, stream
-from fiftyone_revseg.app.targets import (
-    GT_FIELD,
-    choice_input,
-    detections_to_choose,
-    execute,
-    find_videos,
-    videos_input,
-)
+from fiftyone_revseg.app.forms import Form, queries_input
+from fiftyone_revseg.app.operator import Run, Settings, from_script
+from fiftyone_revseg.app.targets import GT_FIELD, VideosOperator, detections_to_choose
 from fiftyone_revseg.dataset.collection import is_clips
 from fiftyone_revseg.evaluation.backend_writer import EvaluationRun
 from fiftyone_revseg.evaluation.evaluate import evaluate_view
@@ -24,112 +16,76 @@ from fiftyone_revseg.evaluation.tables import to_markdown
 from fiftyone_revseg.text.escape import markdown_line
 
 
-class Evaluate(foo.Operator):
+class Evaluate(VideosOperator):
     """Scores a label field against true masks: J, F and J&F."""
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        return foo.OperatorConfig(
-            name="evaluate",
-            label="ReVSeg: evaluate against true masks",
-            description="Measures J, F and J&F of each expression, and keeps them for the Model "
-            "Evaluation panel",
-            icon="query_stats",
-            dynamic=True,
-            execute_as_generator=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            risk_level=types.RiskLevel.MEDIUM,
-        )
+    name = "evaluate"
+    label = "ReVSeg: evaluate against true masks"
+    description = (
+        "Measures J, F and J&F of each expression, and keeps them for the Model Evaluation panel"
+    )
+    icon = "query_stats"
+    risk = types.RiskLevel.MEDIUM
+    title = "ReVSeg: evaluate"
+    button = target = "Evaluate"
+    stopped = "Stopped: nothing was written"
 
-    def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
-        inputs = types.Object()
-        form = types.Property(
-            inputs, view=types.PromptView(label="ReVSeg: evaluate", submit_button_label="Evaluate")
-        )
-        inputs.view_target(ctx, action_description="Evaluate")
-        videos = videos_input(inputs, ctx)
-        if videos is None:
-            return form
-        names = detections_to_choose(ctx, videos)
+    def ask(self, form: Form, subject: Any) -> Settings | None:
+        names = detections_to_choose(form, subject)
         if len(names) < 2:
-            forms.refuse(
-                inputs,
+            form.refuse(
                 "too_few",
                 "There must be a label field with predictions and one with true masks, and here "
                 f"is {' and '.join(names) or 'none'}: segment or import first",
             )
-            return form
-        predictions, truth = _defaults(names)
-        choices = dict.fromkeys(names, "")
-        pred_field = choice_input(
-            inputs, ctx, "pred_field", choices, predictions, label="Predictions"
-        )
-        gt_field = choice_input(inputs, ctx, "gt_field", choices, truth, label="True masks")
+            return None
+        truth = GT_FIELD if GT_FIELD in names else names[-1]
+        predictions = next(name for name in names if name != truth)
+        pred_field = form.choice("pred_field", names, predictions, label="Predictions")
+        gt_field = form.choice("gt_field", names, truth, label="True masks")
         if pred_field is None or gt_field is None:
-            return form
+            return None
         if pred_field == gt_field:
-            forms.refuse(
-                inputs, "same", f"'{gt_field}' cannot be both: choose two different label fields"
-            )
-            return form
-        _queries_input(inputs, ctx)
-        if is_clips(videos):
-            label = "Clips last only as long as their view: the figures are shown, but not kept"
-            forms.tell(inputs, "clips", label)
-            return form
-        prop = inputs.str(
+            form.refuse("same", f"'{gt_field}' cannot be both: choose two different label fields")
+            return None
+        settings: Settings = {"pred_field": pred_field, "gt_field": gt_field, "eval_key": None}
+        settings["queries"] = queries_input(
+            form, "By default, the expressions of each sample, or what was asked"
+        )
+        if is_clips(subject):
+            title = "Clips last only as long as their view: the figures are shown, but not kept"
+            form.tell("clips", title)
+            return settings
+        settings["eval_key"] = form.text(
             "eval_key",
-            default=f"{pred_field}_eval",
+            f"{pred_field}_eval",
+            check=lambda key: EvaluationRun(subject, pred_field, gt_field, key),
             label="Key",
             description="The name of the evaluation, with which its fields begin; an earlier one "
             "of that name is replaced",
         )
-        key = forms.text(ctx, "eval_key") or f"{pred_field}_eval"
-        forms.check(prop, forms.problem(EvaluationRun, videos, pred_field, gt_field, key))
-        return form
+        return settings
 
-    def execute(self, ctx: foo.ExecutionContext) -> Any:
-        videos = find_videos(ctx)
-        predictions, truth = _defaults(detections_to_choose(ctx, videos))
-        pred_field = forms.text(ctx, "pred_field") or predictions
-        gt_field = forms.text(ctx, "gt_field") or truth
-        key = forms.text(ctx, "eval_key") or f"{pred_field}_eval"
-        options = {
-            "queries": forms.text(ctx, "query_field") or None,
-            "eval_key": None if is_clips(videos) else key,
+    def work(self, run: Run[Any], **settings: Any) -> dict[str, Any]:
+        evaluation = evaluate_view(run.subject, progress=run.report, **settings)
+        return {
+            "eval_key": settings["eval_key"],
+            "expressions": len(evaluation.scores),
+            "missing": sum(score.missing for score in evaluation.scores),
+            "table": list(evaluation.table),
+            "notes": list(evaluation.notes),
+            "protocol": evaluation.protocol,
+            "summary": to_markdown(evaluation),
         }
 
-        def work(report: Report) -> dict[str, Any]:
-            try:
-                evaluation = evaluate_view(videos, pred_field, gt_field, progress=report, **options)
-            except KeyboardInterrupt:
-                return {"state": "stopped", "summary": "Stopped: nothing was written"}
-            return {
-                "state": "done",
-                "eval_key": options["eval_key"],
-                "expressions": len(evaluation.scores),
-                "missing": sum(score.missing for score in evaluation.scores),
-                "table": list(evaluation.table),
-                "notes": list(evaluation.notes),
-                "protocol": evaluation.protocol,
-                "summary": to_markdown(evaluation),
-            }
+    def words(self, result: dict[str, Any]) -> dict[str, str]:
+        words = {"words": result["summary"]}
+        if result.get("eval_key"):
+            name = markdown_line(result["eval_key"])
+            words["kept"] = f"The **Model Evaluation** panel shows it as **{name}**."
+        return words
 
-        return (run_delegated if ctx.delegated else stream)(ctx, work, self.resolve_run_name(ctx))
-
-    def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property:
-        outputs = types.Object()
-        if ctx.results:
-            outputs.md(ctx.results["summary"], name="words")
-            if ctx.results.get("eval_key"):
-                name = markdown_line(ctx.results["eval_key"])
-                outputs.md(f"The **Model Evaluation** panel shows it as **{name}**.", name="kept")
-        return types.Property(outputs, view=types.View(label="ReVSeg: evaluate"))
-
-    def resolve_run_name(self, ctx: foo.ExecutionContext) -> str:
-        return "ReVSeg: evaluate against true masks"
-
+    @from_script
     def __call__(
         self,
         sample_collection: Any,
@@ -162,35 +118,3 @@ class Evaluate(foo.Operator):
             a dict with "state", "summary" (Markdown), "table", "notes", "protocol", "eval_key" and
             more; if it was delegated, the :class:`fiftyone.operators.executor.ExecutionResult`
         """
-        params = {
-            "pred_field": pred_field.removeprefix("frames."),
-            "gt_field": gt_field.removeprefix("frames."),
-            "eval_key": eval_key,
-            "query_field": query_field,
-            "group_slice": group_slice,
-        }
-        return execute(self.uri, sample_collection, params, delegate)
-
-
-def _defaults(names: list[str]) -> tuple[str, str]:
-    """The label fields that are likely meant: for the predictions, and for the truth."""
-    truth = GT_FIELD if GT_FIELD in names else names[-1]
-    return next((name for name in names if name != truth), truth), truth
-
-
-def _queries_input(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
-    """Asks for a field of queries, where it is not the expressions that are to be scored."""
-    names = forms.text_fields(ctx.dataset)
-    prop = inputs.str(
-        "query_field",
-        label="Field of queries",
-        description="By default, the expressions of each sample, or what was asked",
-        view=forms.suggest(names),
-    )
-    chosen = forms.text(ctx, "query_field")
-    forms.check(
-        prop,
-        f"There is no field '{chosen}' with text: there is {', '.join(names) or 'none'}"
-        if chosen and chosen not in names
-        else None,
-    )

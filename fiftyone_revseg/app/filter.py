@@ -5,78 +5,45 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
-from fiftyone_revseg.app import forms
 from fiftyone_revseg.app import held_models as models
-from fiftyone_revseg.app.running import Report, run_delegated, stream
-from fiftyone_revseg.app.targets import (
-    GT_FIELD,
-    choice_input,
-    execute,
-    find_videos,
-    truth_to_choose,
-    videos_input,
-)
+from fiftyone_revseg.app.forms import Form, problem, tracker_input
+from fiftyone_revseg.app.operator import Run, Settings, from_script
+from fiftyone_revseg.app.targets import GT_FIELD, VideosOperator, truth_to_choose
 from fiftyone_revseg.dataset.data_filter import DROPPED, check_filter, filter_view
-from fiftyone_revseg.text.escape import markdown_block
 from fiftyone_revseg.training.data_filter import THRESHOLD
 
 _DEFAULT_TRACKER = "sam2-nano"
 
 
-class Filter(foo.Operator):
+class Filter(VideosOperator):
     """Marks the videos whose true masks a tracker does not find from their own boxes."""
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        return foo.OperatorConfig(
-            name="filter",
-            label="ReVSeg: filter training data",
-            description="Tracks the true boxes of each video, compares with its true masks, and "
-            "marks the videos that are not worth learning from; nothing is deleted",
-            icon="filter_alt",
-            dynamic=True,
-            execute_as_generator=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            risk_level=types.RiskLevel.MEDIUM,
-        )
+    name = "filter"
+    label = "ReVSeg: filter training data"
+    description = (
+        "Tracks the true boxes of each video, compares with its true masks, and marks the videos "
+        "that are not worth learning from; nothing is deleted"
+    )
+    icon = "filter_alt"
+    risk = types.RiskLevel.MEDIUM
+    title = "ReVSeg: filter data"
+    button = target = "Filter"
+    stopped = "Stopped: what was measured is kept; filter again to go on"
 
-    def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
-        inputs = types.Object()
-        form = types.Property(
-            inputs,
-            view=types.PromptView(label="ReVSeg: filter data", submit_button_label="Filter"),
-        )
-        inputs.view_target(ctx, action_description="Filter")
-        videos = videos_input(inputs, ctx)
-        if videos is None:
-            return form
-        names = truth_to_choose(ctx, videos)
+    def ask(self, form: Form, subject: Any) -> Settings | None:
+        names = truth_to_choose(form, subject)
         if not names:
-            forms.refuse(
-                inputs,
-                "no_truth",
-                "There are no detections with true masks here: import them first",
+            form.refuse(
+                "no_truth", "There are no detections with true masks here: import them first"
             )
-            return form
-        gt_field = choice_input(
-            inputs, ctx, "gt_field", dict.fromkeys(names, ""), label="Field with the true masks"
-        )
+            return None
+        gt_field = form.choice("gt_field", names, label="Field with the true masks")
         if gt_field is None:
-            return form
-        tracker = inputs.str(
-            "tracker",
-            default=_DEFAULT_TRACKER,
-            label="Tracker",
-            description="A SAM 2 checkpoint: a name, a hub id or a path",
-            view=forms.suggest(forms.known_trackers()),
-        )
-        name = forms.text(ctx, "tracker") or _DEFAULT_TRACKER
-        forms.check(tracker, forms.problem(forms.check_tracker, name))
-        threshold = inputs.float(
+            return None
+        tracker = tracker_input(form, default=_DEFAULT_TRACKER)
+        prop = form.inputs.float(
             "threshold",
             default=THRESHOLD,
             min=0,
@@ -84,65 +51,49 @@ class Filter(foo.Operator):
             label="Threshold",
             description="Videos with a lower mean IoU are dropped; the paper has 0.6",
         )
-        inputs.int(
+        form.inputs.int(
             "starts",
             min=1,
             label="Starts",
             description="Start the tracker at no more than this many frames of a video. By "
             "default, at every frame, as in the paper, which takes long",
         )
-        inputs.bool(
-            "overwrite",
-            default=False,
-            label="Measure again",
-            description="Also the videos that have been measured before",
+        overwrite = form.flag(
+            "overwrite", "Measure again", "Also the videos that have been measured before"
         )
-        forms.check(threshold, forms.problem(check_filter, videos, gt_field, *_numbers(ctx)))
-        return form
+        threshold, starts = form.ctx.params.get("threshold"), form.ctx.params.get("starts")
+        threshold = THRESHOLD if threshold is None else float(threshold)
+        starts = None if starts is None else int(starts)
+        form.check(prop, problem(check_filter, subject, gt_field, threshold, starts))
+        return {
+            "gt_field": gt_field,
+            "tracker": tracker,
+            "threshold": threshold,
+            "starts": starts,
+            "overwrite": overwrite,
+        }
 
-    def execute(self, ctx: foo.ExecutionContext) -> Any:
-        videos = find_videos(ctx)
-        gt_field = forms.text(ctx, "gt_field") or next(iter(truth_to_choose(ctx, videos)), "")
-        threshold, starts = _numbers(ctx)
-        check_filter(videos, gt_field, threshold, starts)
-        tracker = forms.text(ctx, "tracker") or _DEFAULT_TRACKER
-        overwrite = bool(ctx.params.get("overwrite"))
+    def work(self, run: Run[Any], tracker: str, **settings: Any) -> dict[str, Any]:
+        loaded = models.get_tracker(tracker=tracker)
+        summary = filter_view(run.subject, tracker=loaded, progress=run.report, **settings)
+        return {
+            "total": summary.total,
+            "measured": summary.measured,
+            "skipped": summary.skipped,
+            "kept": len(summary.kept),
+            "dropped": len(summary.dropped),
+            "shifted": len(summary.shifted),
+            "failures": [[reason, len(ids)] for reason, ids in summary.failures.items()],
+            "summary": str(summary),
+        }
 
-        def work(report: Report) -> dict[str, Any]:
-            loaded = models.get_tracker(tracker=tracker)
-            try:
-                summary = filter_view(
-                    videos, gt_field, loaded, threshold, starts, overwrite, progress=report
-                )
-            except KeyboardInterrupt:
-                words = "Stopped: what was measured is kept; filter again to go on"
-                return {"state": "stopped", "summary": words}
-            return {
-                "state": "done",
-                "total": summary.total,
-                "measured": summary.measured,
-                "skipped": summary.skipped,
-                "kept": len(summary.kept),
-                "dropped": len(summary.dropped),
-                "shifted": len(summary.shifted),
-                "failures": [[reason, len(ids)] for reason, ids in summary.failures.items()],
-                "summary": str(summary),
-            }
+    def words(self, result: dict[str, Any]) -> dict[str, str]:
+        words = super().words(result)
+        if result.get("dropped"):
+            words["tagged"] = f"The tag **{DROPPED}** is on those to leave out."
+        return words
 
-        title = self.resolve_run_name(ctx)
-        return (run_delegated if ctx.delegated else stream)(ctx, work, title)
-
-    def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property:
-        outputs = types.Object()
-        if ctx.results:
-            outputs.md(markdown_block(ctx.results["summary"]), name="words")
-            if ctx.results.get("dropped"):
-                outputs.md(f"The tag **{DROPPED}** is on those to leave out.", name="tagged")
-        return types.Property(outputs, view=types.View(label="ReVSeg: filter data"))
-
-    def resolve_run_name(self, ctx: foo.ExecutionContext) -> str:
-        return "ReVSeg: filter training data"
-
+    @from_script
     def __call__(
         self,
         sample_collection: Any,
@@ -178,20 +129,3 @@ class Filter(foo.Operator):
             a dict with "state", "summary" (in words), "kept", "dropped", "shifted", "failures" and
             more; if it was delegated, the :class:`fiftyone.operators.executor.ExecutionResult`
         """
-        params = {
-            "gt_field": gt_field.removeprefix("frames."),
-            "tracker": str(tracker),
-            "threshold": threshold,
-            "starts": starts,
-            "overwrite": overwrite,
-            "group_slice": group_slice,
-        }
-        return execute(self.uri, sample_collection, params, delegate)
-
-
-def _numbers(ctx: foo.ExecutionContext) -> tuple[float, int | None]:
-    threshold, starts = ctx.params.get("threshold"), ctx.params.get("starts")
-    return (
-        THRESHOLD if threshold is None else float(threshold),
-        None if starts is None else int(starts),
-    )

@@ -7,9 +7,11 @@ defaults, though, as the App does: so nothing that has a default is required.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import fiftyone as fo
+import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from fiftyone_revseg.dataset.collection import list_videos
@@ -23,56 +25,139 @@ from fiftyone_revseg.text.escape import markdown, markdown_line
 #: How FiftyOne's own label field is called where nothing else was said
 DEFAULT_LABEL_FIELD = "revseg"
 
+#: The model of a form in which nothing else was chosen
+DEFAULT_MODEL = "revseg-nano"
 
-def tell(
-    inputs: types.Object,
-    name: str,
-    title: str,
-    text: str = "",
-    view: type[types.AlertView] = types.Notice,
-) -> types.Property:
-    """Says something in a form.
+
+class Form:
+    """A form, as it is filled in so far: each question adds a part to it and returns the answer.
 
     Args:
-        inputs: the form
-        name: a name for the message, unlike that of any other part of the form
-        title: what to say. The App reads it as Markdown, which is why both are escaped here
-        text (""): more of it
-        view (Notice): ``types.Notice``, ``types.Warning`` or ``types.Error``
+        ctx: the :class:`fiftyone.operators.ExecutionContext`
 
-    Returns:
-        the part of the form
+    Attributes:
+        ctx: that
+        inputs: the parts of the form
+        fault: the first thing that is wrong with it; None if all is well
     """
-    return inputs.view(name, view(label=markdown(title), description=markdown(text)))
 
+    def __init__(self, ctx: foo.ExecutionContext):
+        self.ctx = ctx
+        self.inputs = types.Object()
+        self.fault: str | None = None
 
-def refuse(inputs: types.Object, name: str, message: str) -> None:
-    """Says what is wrong with the whole form, and keeps it from being submitted.
+    @property
+    def dataset(self) -> fo.Dataset:
+        """The dataset that is open."""
+        return self.ctx.dataset
 
-    Args:
-        inputs: the form
-        name: a name for the message, unlike that of any other part of the form
-        message: what is wrong and what to do, in one sentence
-    """
-    error = tell(inputs, name, message, view=types.Error)
-    error.invalid = True
-    error.error_message = message
+    def typed(self, name: str) -> str:
+        """Returns what was typed into a text field; "" if nothing was."""
+        return text(self.ctx, name)
 
+    def tell(
+        self,
+        name: str,
+        title: str,
+        text: str = "",
+        view: type[types.AlertView] = types.Notice,
+    ) -> types.Property:
+        """Says something.
 
-def check(prop: types.Property, message: str | None) -> bool:
-    """Marks a part of a form as wrong if there is a message.
+        Args:
+            name: a name for the message, unlike that of any other part of the form
+            title: what to say. The App reads it as Markdown, which is why both are escaped here
+            text (""): more of it
+            view (Notice): ``types.Notice``, ``types.Warning`` or ``types.Error``
 
-    Args:
-        prop: the part of the form
-        message: what is wrong and what to do, in one sentence; None if all is well
+        Returns:
+            the part of the form
+        """
+        return self.inputs.view(name, view(label=markdown(title), description=markdown(text)))
 
-    Returns:
-        whether all is well
-    """
-    if message:
-        prop.invalid = True
-        prop.error_message = message
-    return not message
+    def refuse(self, name: str, message: str) -> None:
+        """Says what is wrong with the whole form, and keeps it from being submitted.
+
+        Args:
+            name: a name for the message, unlike that of any other part of the form
+            message: what is wrong and what to do, in one sentence
+        """
+        self.check(self.tell(name, message, view=types.Error), message)
+
+    def check(self, prop: types.Property, message: str | None) -> bool:
+        """Marks a part of the form as wrong if there is a message.
+
+        Args:
+            prop: the part of the form
+            message: what is wrong and what to do, in one sentence; None if all is well
+
+        Returns:
+            whether all is well
+        """
+        if message:
+            prop.invalid = True
+            prop.error_message = message
+            self.fault = self.fault or message
+        return not message
+
+    def text(
+        self,
+        name: str,
+        default: str | None = None,
+        among: Sequence[str] | None = None,
+        check: Callable[[str], Any] | None = None,
+        **kwargs: Any,
+    ) -> str:
+        """Asks for a text.
+
+        Args:
+            name: the name of the parameter
+            default (None): what it is where nothing is typed
+            among (None): values to offer; others can be typed, too
+            check (None): raises a ``ValueError`` if a text is wrong; not called with ""
+            **kwargs: of ``inputs.str``
+
+        Returns:
+            the text, without spaces around it; "" if there is none
+        """
+        view = None if among is None else suggest(among)
+        prop = self.inputs.str(name, default=default, view=view, **kwargs)
+        given = self.typed(name) or default or ""
+        self.check(prop, problem(check, given) if check and given else None)
+        return given
+
+    def choice(
+        self,
+        name: str,
+        choices: Mapping[str, str] | Sequence[str],
+        default: str | None = None,
+        **kwargs: Any,
+    ) -> str | None:
+        """Asks for one of a few values.
+
+        Args:
+            name: the name of the parameter
+            choices: value -> its description; or the values, if they need none
+            default (None): the default. By default, the first
+            **kwargs: of ``inputs.str``
+
+        Returns:
+            the value; None if it is not one of them, which is said in the form
+        """
+        default = default or next(iter(choices), None)
+        described = choices if isinstance(choices, Mapping) else dict.fromkeys(choices, "")
+        view = types.RadioGroup() if any(described.values()) else types.Dropdown()
+        for value, description in described.items():
+            view.add_choice(value, label=value, description=description)
+        prop = self.inputs.str(name, default=default, view=view, **kwargs)
+        chosen = self.typed(name) or default
+        message = f"There is no {chosen!r} to choose from: {', '.join(choices) or 'nothing'}"
+        return chosen if self.check(prop, None if chosen in choices else message) else None
+
+    def flag(self, name: str, label: str, description: str, **kwargs: Any) -> bool:
+        """Asks whether something is wanted, which it is not by default."""
+        self.inputs.bool(name, default=False, label=label, description=description, **kwargs)
+        return bool(self.ctx.params.get(name))
 
 
 def problem(function: Any, *args: Any) -> str | None:
@@ -118,123 +203,144 @@ def text_fields(dataset: fo.Dataset) -> list[str]:
     return names
 
 
-def suggest(values: list[str], **kwargs: Any) -> types.AutocompleteView:
-    """Makes a text field that offers values and takes others too.
-
-    Args:
-        values: the values
-        **kwargs: of the :class:`fiftyone.operators.types.AutocompleteView`
-    """
-    view = types.AutocompleteView(**kwargs)
+def suggest(values: Sequence[str]) -> types.AutocompleteView:
+    """Makes a text field that offers values and takes others too."""
+    view = types.AutocompleteView()
     for value in values:
         view.add_choice(value, label=value)
     return view
 
 
-def label_field_input(inputs: types.Object, ctx: Any, description: str, videos: Any) -> str | None:
+def label_field_input(form: Form, description: str, videos: Any) -> str | None:
     """Asks for a label field to write to, and whether labels of others in it may be replaced.
 
     Args:
-        inputs: the form; its fields are called "label_field" and "replace_foreign_labels"
-        ctx: the :class:`fiftyone.operators.ExecutionContext`
+        form: the form; its fields are called "label_field" and "replace_foreign_labels"
         description: what the field is for
         videos: the collection that is written
 
     Returns:
         the name; None if it is not valid
     """
-    name = text(ctx, "label_field") or DEFAULT_LABEL_FIELD
-    prop = inputs.str(
+    prop = form.inputs.str(
         "label_field",
         default=DEFAULT_LABEL_FIELD,
         label="Label field",
         description=description,
-        view=suggest(label_fields(ctx.dataset)),
+        view=suggest(label_fields(form.dataset)),
     )
-    if not check(prop, problem(valid_label_field, name)):
-        return None
-    name = valid_label_field(name)
     try:
-        check_label_field(ctx.dataset, name)
+        name = valid_label_field(form.typed("label_field") or DEFAULT_LABEL_FIELD)
+        check_label_field(form.dataset, name)
         # What is on samples with results is looked at by the run: that takes too long for a form
-        check_videos(ctx.dataset, name, list_videos(videos), with_results=False)
+        check_videos(form.dataset, name, list_videos(videos), with_results=False)
     except ForeignLabelsError as error:
-        inputs.bool(
+        replace = form.flag(
             "replace_foreign_labels",
-            default=False,
-            label="Replace these labels",
-            description="They are lost then",
+            "Replace these labels",
+            "They are lost then",
             view=types.CheckboxView(),
         )
-        if not check(prop, None if ctx.params.get("replace_foreign_labels") else str(error)):
-            return None
+        return name if form.check(prop, None if replace else str(error)) else None
     except ValueError as error:
-        check(prop, str(error))
+        form.check(prop, str(error))
         return None
     return name
 
 
-def existing_label_field_input(
-    inputs: types.Object, ctx: Any, name: str = "label_field", label: str = "Label field"
-) -> str | None:
-    """Asks for a label field that holds results.
+def existing_label_field_input(form: Form) -> str | None:
+    """Asks for a label field that holds results: "label_field".
 
     Args:
-        inputs: the form
-        ctx: the :class:`fiftyone.operators.ExecutionContext`
-        name ("label_field"): the name of the parameter
-        label ("Label field"): what to call it
+        form: the form
 
     Returns:
         the name of the label field; None if there is no such field
     """
-    names = label_fields(ctx.dataset)
-    chosen = text(ctx, name) or (names[0] if names else None)
+    names = label_fields(form.dataset)
+    chosen = form.typed("label_field") or (names[0] if names else None)
     view = types.Dropdown()
     for other in names:
         view.add_choice(other, label=other)
-    prop = inputs.enum(name, view.values(), default=chosen, label=label, view=view)
+    prop = form.inputs.enum(
+        "label_field", view.values(), default=chosen, label="Label field", view=view
+    )
+    message = None
     if not names:
-        check(prop, "There are no results in this dataset yet: run ReVSeg's segment first")
-        return None
-    if chosen not in names:
-        check(prop, f"There are no results in '{chosen}': there are in {', '.join(names)}")
-        return None
-    return chosen
+        message = "There are no results in this dataset yet: run ReVSeg's segment first"
+    elif chosen not in names:
+        message = f"There are no results in '{chosen}': there are in {', '.join(names)}"
+    return chosen if form.check(prop, message) else None
 
 
-def model_inputs(inputs: types.Object, ctx: Any) -> bool:
-    """Asks for a model: "model", "server", "tracker" and "frames".
+def queries_input(form: Form, description: str, required: bool = False) -> str | None:
+    """Asks for a field of queries, where it is not the one that is used by default: "query_field".
 
     Args:
-        inputs: the form
-        ctx: the :class:`fiftyone.operators.ExecutionContext`
+        form: the form
+        description: what is used by default
+        required (False): whether there must be a field of queries
 
     Returns:
-        whether what was typed can be loaded, as far as that can be told without loading it
+        the name of the field; None for the default
     """
-    name, tracker = text(ctx, "model") or "revseg-nano", text(ctx, "tracker")
-    server = text(ctx, "server")
-    model = inputs.str(
-        "model",
-        default="revseg-nano",
-        label="Model",
-        description="A preset, a Hugging Face hub id, or the path of a checkpoint"
-        + ("; here, the name on the server" if server else ""),
-        view=suggest(preset_names()),
+    names = text_fields(form.dataset)
+    prop = form.inputs.str(
+        "query_field", label="Field of queries", description=description, view=suggest(names)
     )
-    # Which models a server has is not asked with every letter that is typed
-    valid = bool(server) or check(model, problem(resolve, name))
-    preset = resolve(name) if valid and not server else None
-    prop = inputs.str(
+    chosen = form.typed("query_field")
+    message = None
+    if chosen and chosen not in names:
+        message = f"There is no field '{chosen}' with text: there is {', '.join(names) or 'none'}"
+    elif required and not chosen and not form.dataset.has_field("expressions"):
+        message = "Name the field with the queries that the true objects answer"
+        message = None if "query" in names else message
+    form.check(prop, message)
+    return chosen or None
+
+
+def model_input(form: Form, description: str, served: bool = False) -> Any:
+    """Asks for a model: "model".
+
+    Args:
+        form: the form
+        description: what it is for
+        served (False): whether it is on a server; which models that has is not asked with every
+            letter that is typed
+
+    Returns:
+        the :class:`fiftyone_revseg.models.presets.Preset`; None if that is not known
+    """
+    name = form.text(
+        "model",
+        DEFAULT_MODEL,
+        preset_names(),
+        None if served else resolve,
+        label="Model",
+        description=description,
+    )
+    return None if served or problem(resolve, name) else resolve(name)
+
+
+def model_inputs(form: Form) -> None:
+    """Asks for a model: "model", "server", "tracker" and "frames".
+
+    What was typed is checked as far as that can be done without loading it.
+    """
+    server = form.typed("server")
+    what = "A preset, a Hugging Face hub id, or the path of a checkpoint"
+    preset = model_input(
+        form, what + ("; here, the name on the server" if server else ""), bool(server)
+    )
+    form.text(
         "server",
+        check=check_url,
         label="Server URL",
         description="Where a server has the model, such as http://localhost:8000/v1; its key is "
         f"the secret {KEY_NAME}. By default, the model runs here",
     )
-    valid &= check(prop, problem(check_url, server) if server else None)
     if server:
-        inputs.enum(
+        form.inputs.enum(
             "box_convention",
             list(BOX_CONVENTIONS),
             label="Boxes",
@@ -242,15 +348,9 @@ def model_inputs(inputs: types.Object, ctx: Any) -> bool:
             "default, what the checkpoint is known for",
             view=types.Dropdown(),
         )
-    prop = inputs.str(
-        "tracker",
-        label="Tracker",
-        description="A SAM 2 checkpoint: a name, a hub id or a path. By default "
-        + (markdown_line(preset.tracker) if preset else "the model's"),
-        view=suggest(known_trackers()),
-    )
-    valid &= check(prop, problem(check_tracker, tracker) if tracker else None)
-    inputs.int(
+    default = markdown_line(preset.tracker) if preset else "the model's"
+    tracker_input(form, f". By default {default}")
+    form.inputs.int(
         "frames",
         min=1,
         max=256,
@@ -258,8 +358,19 @@ def model_inputs(inputs: types.Object, ctx: Any) -> bool:
         description="How many frames of a video the model is shown. By default, what it expects",
     )
     if preset is not None:
-        tell_of(inputs, preset)
-    return valid
+        tell_of(form, preset)
+
+
+def tracker_input(form: Form, by_default: str = "", default: str | None = None) -> str:
+    """Asks for a tracker: "tracker"."""
+    return form.text(
+        "tracker",
+        default,
+        known_trackers(),
+        check_tracker,
+        label="Tracker",
+        description=f"A SAM 2 checkpoint: a name, a hub id or a path{by_default}",
+    )
 
 
 def model_arguments(ctx: Any) -> dict[str, Any]:
@@ -274,7 +385,7 @@ def model_arguments(ctx: Any) -> dict[str, Any]:
     if server and text(ctx, "box_convention"):
         spec["box_convention"] = text(ctx, "box_convention")
     return {
-        "name_or_path": text(ctx, "model") or "revseg-nano",
+        "name_or_path": text(ctx, "model") or DEFAULT_MODEL,
         "tracker": text(ctx, "tracker") or None,
         "device": text(ctx, "device") or None,
         "dtype": text(ctx, "dtype") or None,
@@ -321,14 +432,13 @@ def check_tracker(name: str) -> None:
         find(name)
 
 
-def tell_of(inputs: types.Object, preset: Any) -> None:
+def tell_of(form: Form, preset: Any) -> None:
     """Says what should be known of a model before the button is pressed."""
     from fiftyone_revseg.models.hub import is_on_disk
 
     missing = sum(weights.size for weights in preset.weights if not is_on_disk(weights))
     if missing:
-        label = f"{missing / 1e9:.1f} GB will be downloaded first"
-        tell(inputs, "download_notice", label)
+        form.tell("download_notice", f"{missing / 1e9:.1f} GB will be downloaded first")
     if preset.license and preset.license != "Apache-2.0":
-        label = f"Licence: {preset.license}"
-        tell(inputs, "license_warning", label, preset.description, types.Warning)
+        title = f"Licence: {preset.license}"
+        form.tell("license_warning", title, preset.description, types.Warning)

@@ -3,27 +3,105 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import fiftyone as fo
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 import numpy as np
 
 from fiftyone_revseg.app import forms
-from fiftyone_revseg.app.running import Report, result_of, run_delegated, stream
+from fiftyone_revseg.app.forms import Form
+from fiftyone_revseg.app.operator import Operator, Run, Settings
 from fiftyone_revseg.dataset import RunProgress
 from fiftyone_revseg.dataset.collection import group_of, is_clips
 from fiftyone_revseg.dataset.correct import Correction, made_with
 from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.frame_numbers import index_of
-from fiftyone_revseg.dataset.objects import StoredObject, find_object, find_place, list_objects
+from fiftyone_revseg.dataset.objects import (
+    Place,
+    StoredObject,
+    find_object,
+    find_place,
+    list_objects,
+)
 from fiftyone_revseg.dataset.playback import ADVICE
 from fiftyone_revseg.masks import pictures
 from fiftyone_revseg.pipeline import Progress
 from fiftyone_revseg.text.escape import markdown
 from fiftyone_revseg.video import VideoError, open_video
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The one object that is meant.
+
+    Attributes:
+        sample: the sample; the images of one group, if the view is one of such groups
+        stored: the object
+    """
+
+    sample: Any
+    stored: StoredObject
+
+
+class Correct(Operator[Chosen]):
+    """An operator that corrects one object of one video, with a model."""
+
+    risk = types.RiskLevel.HIGH
+    stopped = "Stopped: nothing was changed"
+
+    def subject(self, form: Form) -> Chosen | None:
+        return object_input(form)
+
+    def ask(self, form: Form, subject: Chosen) -> Settings:
+        settings = self.ask_how(form, subject.stored)
+        model_inputs(form, subject.stored)
+        return {**settings, "model": model_arguments(form.ctx, subject.stored)}
+
+    def ask_how(self, form: Form, stored: StoredObject) -> Settings:
+        """Asks for how to correct it: the arguments of :meth:`correct`."""
+        raise NotImplementedError
+
+    def correct(self, chosen: Chosen, progress: Progress, by: Any, **settings: Any) -> Correction:
+        """Corrects it.
+
+        Args:
+            chosen: what
+            progress: what to report frames to
+            by: who asked for it
+            **settings: the settings, and the "model" to load
+        """
+        raise NotImplementedError
+
+    def work(self, run: Run[Chosen], **settings: Any) -> dict[str, Any]:
+        started = time.perf_counter()
+
+        def progress(stage: str, done: int, total: int) -> None:
+            seconds = time.perf_counter() - started
+            run.report(RunProgress(0, 1, run.title, stage, done, total, seconds))
+
+        done = self.correct(run.subject, progress, run.ctx.user_id, **settings)
+        # JSON has no whole numbers for keys
+        prompts = {str(number): box for number, box in done.prompts.items()}
+        return {"summary": str(done), **vars(done), "prompts": prompts}
+
+    def words(self, result: dict[str, Any]) -> dict[str, str]:
+        return {"summary": markdown(result["summary"])}
+
+    def call(self, samples: Any, given: dict[str, Any], delegate: bool = False) -> Any:
+        if given["sample_id"] is None and count_samples(samples) == 1:
+            given = {**given, "sample_id": samples.first().id}
+        return super().call(samples, given, delegate)
+
+    def params(self, given: dict[str, Any]) -> dict[str, Any]:
+        params = dict(given)
+        if isinstance(params["index"], str):
+            params["label_id"] = params.pop("index")
+        if params["support"] is not None:
+            params["support"] = list(params["support"])
+        return params
 
 
 def sample_of(ctx: foo.ExecutionContext) -> Any:
@@ -56,57 +134,38 @@ def sample_of(ctx: foo.ExecutionContext) -> Any:
         raise ValueError(f"There is no sample {sample_id} here: choose another view") from error
 
 
-def object_of(ctx: foo.ExecutionContext) -> StoredObject:
-    """Finds the one object that is meant.
-
-    Raises:
-        ValueError: if there is none
-    """
-    place = find_place(sample_of(ctx), label_field_of(ctx))
-    support = ctx.params.get("support")
-    index = ctx.params.get("index")
-    if index is None:
-        index = ctx.params.get("label_id")
-    if index is None:
-        selected = [label for label in ctx.selected_labels if label.get("label_id")]
-        index = selected[0]["label_id"] if selected else None
-    if index is None:
-        objects = list_objects(place)
-        if not objects:
-            raise ValueError("The model found no object in this video, so there is none to choose")
-        return objects[0]
-    return find_object(place, index, support)
-
-
 def label_field_of(ctx: foo.ExecutionContext) -> str:
     """Returns the label field that is meant: the one typed in, else the most recent one."""
     names = forms.label_fields(ctx.dataset)
     return forms.text(ctx, "label_field") or (names[0] if names else forms.DEFAULT_LABEL_FIELD)
 
 
-def object_input(inputs: types.Object, ctx: foo.ExecutionContext) -> StoredObject | None:
-    """Asks for an object: "label_field", "index" and, of several clips, "support".
+def object_input(form: Form) -> Chosen | None:
+    """Asks for an object: "label_field", "index" and, of several clips, "clip".
 
     Args:
-        inputs: the form
-        ctx: the :class:`fiftyone.operators.ExecutionContext`
+        form: the form
 
     Returns:
         the object; None if there is none, which is said in the form
+
+    Raises:
+        ValueError: if there is no video, or no such object in it
     """
-    label_field = forms.existing_label_field_input(inputs, ctx)
+    label_field = forms.existing_label_field_input(form)
     if label_field is None:
         return None
-    try:
-        place = find_place(sample_of(ctx), label_field)
-        chosen = object_of(ctx)
-    except ValueError as error:
-        objects = _clips_of(ctx, label_field)
-        if not objects:
-            forms.refuse(inputs, "no_object", str(error))
-            return None
-        chosen, place = None, objects[0].place  # several clips have it: which one?
+    sample = sample_of(form.ctx)
+    place = find_place(sample, label_field)
     objects = list_objects(place)
+    wanted = form.ctx.params.get("index")
+    try:
+        chosen = _object_of(form.ctx, place, objects)
+    except ValueError:
+        clips = [stored for stored in objects if stored.index == wanted]
+        if len(clips) < 2:
+            raise
+        chosen = None  # several clips have it: which one?
     choices = types.Dropdown()
     for stored in objects:
         if stored.index not in choices.values():
@@ -114,47 +173,53 @@ def object_input(inputs: types.Object, ctx: foo.ExecutionContext) -> StoredObjec
             status = "" if answer.get("status") == "ok" else f" ({answer.get('status')})"
             label = f"{stored.index}: {stored.label}{status}"
             choices.add_choice(stored.index, label=label, description=answer.get("query"))
-    inputs.enum(
+    form.inputs.enum(
         "index",
         choices.values(),
-        default=chosen.index if chosen else ctx.params.get("index"),
+        default=chosen.index if chosen else wanted,
         label="Object",
         view=choices,
     )
-    if chosen is not None:
-        return chosen
-    clips = types.Dropdown()
-    for stored in objects:
-        if stored.index == ctx.params.get("index"):
-            first, last = stored.support
-            clips.add_choice(f"{first}-{last}", label=f"Frames {first} to {last}")
-    clip = forms.text(ctx, "clip")
-    prop = inputs.enum("clip", clips.values(), label="Clip", view=clips)
-    for stored in objects:
-        if stored.index == ctx.params.get("index") and clip == "{}-{}".format(*stored.support):
-            return stored
-    forms.check(prop, "Several clips have an object with this number: choose the clip")
-    return None
+    if chosen is None:
+        chosen = _clip_input(form, clips)
+    return None if chosen is None else Chosen(sample, chosen)
 
 
-def chosen_object(ctx: foo.ExecutionContext) -> StoredObject:
-    """Returns the object that a form of :func:`object_input` names.
+def _object_of(
+    ctx: foo.ExecutionContext, place: Place, objects: Sequence[StoredObject]
+) -> StoredObject:
+    """The object that the params name, or that a selected label belongs to; else the first one."""
+    index = ctx.params.get("index")
+    if index is None:
+        index = ctx.params.get("label_id")
+    if index is None:
+        selected = [label["label_id"] for label in ctx.selected_labels if label.get("label_id")]
+        index = selected[0] if selected else None
+    if index is not None:
+        return find_object(place, index, ctx.params.get("support"))
+    if not objects:
+        raise ValueError("The model found no object in this video, so there is none to choose")
+    return objects[0]
 
-    Raises:
-        ValueError: if there is none
-    """
-    clip = forms.text(ctx, "clip")
-    if clip:
-        ctx.params["support"] = [int(number) for number in clip.split("-")]
-    return object_of(ctx)
+
+def _clip_input(form: Form, clips: Sequence[StoredObject]) -> StoredObject | None:
+    """Asks for one of several clips that have an object with the same number."""
+    by_name = {"{}-{}".format(*stored.support): stored for stored in clips}
+    choices = types.Dropdown()
+    for name, stored in by_name.items():
+        choices.add_choice(name, label="Frames {} to {}".format(*stored.support))
+    prop = form.inputs.enum("clip", choices.values(), label="Clip", view=choices)
+    chosen = by_name.get(form.typed("clip"))
+    wrong = "Several clips have an object with this number: choose the clip"
+    form.check(prop, None if chosen else wrong)
+    return chosen
 
 
-def model_inputs(inputs: types.Object, ctx: foo.ExecutionContext, stored: StoredObject) -> bool:
+def model_inputs(form: Form, stored: StoredObject) -> None:
     """Asks for a model; by default, the one that the object was found with."""
-    valid = forms.model_inputs(inputs, ctx)
+    forms.model_inputs(form)
     for name, default in _made_with(stored).items():
-        inputs.properties[name].default = default
-    return valid
+        form.inputs.properties[name].default = default
 
 
 def model_arguments(ctx: foo.ExecutionContext, stored: StoredObject) -> dict[str, Any]:
@@ -175,11 +240,11 @@ def model_arguments(ctx: foo.ExecutionContext, stored: StoredObject) -> dict[str
     return arguments
 
 
-def playback_warning(inputs: types.Object, stored: StoredObject, number: int | None = None) -> None:
+def playback_warning(form: Form, stored: StoredObject, number: int | None = None) -> None:
     """Says in a form that the App plays the video wrongly, if it does.
 
     Args:
-        inputs: the form
+        form: the form
         stored: an object of the video
         number (None): a frame number that the form names
     """
@@ -189,7 +254,7 @@ def playback_warning(inputs: types.Object, stored: StoredObject, number: int | N
     words = "Numbers here are those of the video's frames, which the labels have."
     if not playback.unplayable and number is not None and number <= len(playback.pictures):
         words += f" When the App says frame {number}, you see frame {playback.picture_of(number)}."
-    inputs.view(
+    form.inputs.view(
         "playback",
         types.Warning(label=sentence(playback.problem), description=f"{words} {sentence(ADVICE)}."),
     )
@@ -220,80 +285,9 @@ def preview(stored: StoredObject, number: int, box: Sequence[float] | None) -> s
     return pictures.data_uri(np.ascontiguousarray(image[::step, ::step]))
 
 
-def run(
-    ctx: foo.ExecutionContext, title: str, work: Callable[[Progress], Correction]
-) -> dict[str, Any] | Any:
-    """Corrects an object, immediately or delegated; progress is shown, and it can be stopped.
-
-    Args:
-        ctx: the :class:`fiftyone.operators.ExecutionContext`
-        title: what is done
-        work: does it; is given what to report frames to
-
-    Returns:
-        what an operator's ``execute`` returns
-    """
-    started = time.perf_counter()
-
-    def corrected(report: Report) -> dict[str, Any]:
-        def progress(stage: str, done: int, total: int) -> None:
-            seconds = time.perf_counter() - started
-            report(RunProgress(0, 1, title, stage, done, total, seconds))
-
-        try:
-            done = work(progress)
-        except KeyboardInterrupt:
-            return {"state": "stopped", "summary": "Stopped: nothing was changed"}
-        return {"state": "done", "summary": str(done), **_plain(done)}
-
-    return (run_delegated if ctx.delegated else stream)(ctx, corrected, title)
-
-
-def output_of(ctx: foo.ExecutionContext, label: str) -> types.Property:
-    """Shows the summary that an operator returned."""
-    outputs = types.Object()
-    if ctx.results:
-        outputs.md(markdown(ctx.results["summary"]), name="summary")
-    return types.Property(outputs, view=types.View(label=label))
-
-
-def call(uri: str, samples: Any, delegate: bool, params: dict[str, Any]) -> Any:
-    """Executes one of these operators for a script.
-
-    Args:
-        uri: the operator
-        samples: a sample, or a collection; of a collection with one sample, that is meant
-        delegate: whether to schedule it
-        params: its parameters; those that are None are left out
-
-    Returns:
-        its result; if it was delegated, the
-        :class:`fiftyone.operators.executor.ExecutionResult`
-    """
-    kind = "dataset" if isinstance(samples, fo.Dataset) else "view"
-    params = {name: value for name, value in params.items() if value is not None}
-    if isinstance(params.get("index"), str):
-        params["label_id"] = params.pop("index")
-    if "sample_id" not in params and count_samples(samples) == 1:
-        params["sample_id"] = samples.first().id
-    context = {kind: samples, "params": params, "request_delegation": delegate}
-    execution = foo.execute_operator(uri, context)
-    return execution if delegate else result_of(execution)
-
-
 def sentence(words: str) -> str:
     """Begins words with a capital."""
     return words[:1].upper() + words[1:]
-
-
-def _clips_of(ctx: foo.ExecutionContext, label_field: str) -> list[StoredObject]:
-    """All objects of a video, if several of its clips have one of the chosen number."""
-    try:
-        objects = list_objects(find_place(sample_of(ctx), label_field))
-    except ValueError:
-        return []
-    same = [stored for stored in objects if stored.index == ctx.params.get("index")]
-    return objects if len(same) > 1 else []
 
 
 def _made_with(stored: StoredObject) -> dict[str, str]:
@@ -306,10 +300,3 @@ def _made_with(stored: StoredObject) -> dict[str, str]:
     if server:
         return {"model": name, "tracker": tracker, "server": server}
     return {} if forms.problem(forms.resolve, name) else {"model": name, "tracker": tracker}
-
-
-def _plain(done: Correction) -> dict[str, Any]:
-    values = dict(vars(done))
-    # JSON has no whole numbers for keys
-    values["prompts"] = {str(number): box for number, box in done.prompts.items()}
-    return values

@@ -8,9 +8,11 @@ from typing import Any
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
-from fiftyone_revseg.app import forms, objects
 from fiftyone_revseg.app import held_models as models
-from fiftyone_revseg.dataset.correct import propagate
+from fiftyone_revseg.app.forms import Form, problem, text
+from fiftyone_revseg.app.objects import Chosen, Correct, playback_warning, preview
+from fiftyone_revseg.app.operator import Settings, from_script
+from fiftyone_revseg.dataset.correct import Correction, propagate
 from fiftyone_revseg.dataset.objects import StoredObject
 from fiftyone_revseg.dataset.prompt_boxes import (
     check_boxes,
@@ -21,70 +23,59 @@ from fiftyone_revseg.dataset.prompt_boxes import (
     pending_boxes,
     refuse_misplaced,
 )
+from fiftyone_revseg.pipeline import Progress
 
-_LABEL = "ReVSeg: propagate a corrected box"
 _SEEN = "seen_in_"  # and the number of the frame that a box is stored in
 _SIDES = {"left": "Left", "top": "Top", "width": "Width", "height": "Height"}
 
 
-class Propagate(foo.Operator):
+class Propagate(Correct):
     """Tracks one object again from boxes that a person moved, drew or chose."""
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        return foo.OperatorConfig(
-            name="propagate",
-            label=_LABEL,
-            description="Tracks an object again from boxes that you moved or drew, and replaces "
-            "its masks on all frames; other objects stay as they are",
-            icon="moving",
-            dynamic=True,
-            execute_as_generator=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            risk_level=types.RiskLevel.HIGH,
+    name = "propagate"
+    label = "ReVSeg: propagate a corrected box"
+    description = (
+        "Tracks an object again from boxes that you moved or drew, and replaces its masks on all "
+        "frames; other objects stay as they are"
+    )
+    icon = "moving"
+    button = "Propagate"
+
+    def ask_how(self, form: Form, stored: StoredObject) -> Settings:
+        ctx = form.ctx
+        if not ctx.params.get("boxes"):
+            playback_warning(form, stored)
+            _boxes_input(form, stored)
+        elif message := problem(_check, ctx, stored):
+            form.refuse("wrong_boxes", message)
+        return {"boxes": _boxes(ctx, stored), "seen": _seen(ctx, stored)}
+
+    def correct(self, chosen: Chosen, progress: Progress, by: Any, **settings: Any) -> Correction:
+        stored, tracker = chosen.stored, models.get_tracker(**settings["model"])
+        return propagate(
+            chosen.sample,
+            stored.index,
+            settings["boxes"],
+            tracker,
+            stored.place.label_field,
+            stored.support,
+            progress,
+            by,
+            settings["seen"],
         )
 
-    def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
-        inputs = types.Object()
-        stored = objects.object_input(inputs, ctx)
-        if stored is not None:
-            if not ctx.params.get("boxes"):
-                objects.playback_warning(inputs, stored)
-                _boxes_input(inputs, ctx, stored)
-            elif message := _problem(ctx, stored):
-                forms.refuse(inputs, "wrong_boxes", message)
-            objects.model_inputs(inputs, ctx, stored)
-        view = types.PromptView(label=_LABEL, submit_button_label="Propagate")
-        return types.Property(inputs, view=view)
-
-    def execute(self, ctx: foo.ExecutionContext) -> Any:
-        stored = objects.chosen_object(ctx)
-        boxes, seen = _boxes(ctx, stored), _seen(ctx, stored)
-        _check(ctx, stored)
-        sample, by = objects.sample_of(ctx), ctx.user_id
-
-        def work(progress: Any) -> Any:
-            return propagate(
-                sample,
-                stored.index,
-                boxes,
-                models.get_tracker(**objects.model_arguments(ctx, stored)),
-                stored.place.label_field,
-                stored.support,
-                progress,
-                by,
-                seen,
-            )
-
-        return objects.run(ctx, self.resolve_run_name(ctx), work)
-
-    def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property:
-        return objects.output_of(ctx, _LABEL)
+    def params(self, given: dict[str, Any]) -> dict[str, Any]:
+        params = super().params(given)
+        boxes, seen = params.pop("boxes"), params.pop("seen")
+        if boxes is not None:  # JSON has no whole numbers for keys
+            params["boxes"] = [[n, None if b is None else list(b)] for n, b in boxes.items()]
+        params.update({f"{_SEEN}{number}": picture for number, picture in (seen or {}).items()})
+        return params
 
     def resolve_run_name(self, ctx: foo.ExecutionContext) -> str:
         return f"ReVSeg: propagate object {ctx.params.get('index', '')}".strip()
 
+    @from_script
     def __call__(
         self,
         sample_collection: Any,
@@ -122,24 +113,11 @@ class Propagate(foo.Operator):
             a dict that says how it went, with a "summary" in words; if it was delegated, the
             :class:`fiftyone.operators.executor.ExecutionResult`
         """
-        params: dict[str, Any] = {
-            "index": index,
-            "sample_id": sample_id,
-            "label_field": label_field,
-            "support": None if support is None else list(support),
-            "model": model,
-            "tracker": tracker,
-            "device": device,
-        }
-        if boxes is not None:  # JSON has no whole numbers for keys
-            params["boxes"] = [[n, None if b is None else list(b)] for n, b in boxes.items()]
-        if seen is not None:
-            params.update({f"{_SEEN}{number}": picture for number, picture in seen.items()})
-        return objects.call(self.uri, sample_collection, delegate, params)
 
 
-def _boxes_input(inputs: types.Object, ctx: foo.ExecutionContext, stored: StoredObject) -> None:
+def _boxes_input(form: Form, stored: StoredObject) -> None:
     """Asks for where to track from."""
+    ctx, inputs = form.ctx, form.inputs
     selected, found = _selected(ctx, stored), find_boxes(stored)
     choices = types.RadioGroup()
     if selected:
@@ -153,7 +131,7 @@ def _boxes_input(inputs: types.Object, ctx: foo.ExecutionContext, stored: Stored
     kind = _kind(ctx, stored)
     inputs.enum("start", choices.values(), default=kind, label="Track from", view=choices)
     if kind in ("selected", "changed"):
-        _seen_inputs(inputs, ctx, stored, selected if kind == "selected" else found)
+        _seen_inputs(form, stored, selected if kind == "selected" else found)
         return
     first, last = stored.support
     number = inputs.int(
@@ -167,13 +145,12 @@ def _boxes_input(inputs: types.Object, ctx: foo.ExecutionContext, stored: Stored
     if kind == "box":
         for name, label in _SIDES.items():
             inputs.float(name, min=0, max=1, label=label, description="As a part of the frame")
-    forms.check(number, _problem(ctx, stored))
+    form.check(number, problem(_check, ctx, stored))
 
 
-def _seen_inputs(
-    inputs: types.Object, ctx: foo.ExecutionContext, stored: StoredObject, boxes: Mapping[int, Any]
-) -> None:
+def _seen_inputs(form: Form, stored: StoredObject, boxes: Mapping[int, Any]) -> None:
     """Asks which picture boxes were drawn on, where the App shows that of another frame."""
+    ctx, inputs = form.ctx, form.inputs
     first, last = stored.support
     for number, picture in _misplaced(stored, boxes).items():
         chosen = ctx.params.get(f"{_SEEN}{number}") or picture
@@ -185,14 +162,14 @@ def _seen_inputs(
             label=f"The App stored a box in frame {number}, but showed another frame: which?",
             description=f"Most likely frame {picture}, or one beside it. Below is frame {chosen}",
         )
-        if forms.check(prop, forms.problem(check_frame, stored, chosen)):
-            image = objects.preview(stored, int(chosen), boxes[number])
+        if form.check(prop, problem(check_frame, stored, chosen)):
+            image = preview(stored, int(chosen), boxes[number])
             if image:
                 inputs.str(
                     f"picture_{number}_{chosen}", default=image, label="", view=types.ImageView()
                 )
-    if message := _problem(ctx, stored):
-        forms.refuse(inputs, "wrong_boxes", message)
+    if message := problem(_check, ctx, stored):
+        form.refuse("wrong_boxes", message)
 
 
 def _misplaced(stored: StoredObject, boxes: Mapping[int, Any]) -> dict[int, int]:
@@ -218,12 +195,8 @@ def _check(ctx: foo.ExecutionContext, stored: StoredObject) -> None:
         refuse_misplaced(stored, boxes or {}, seen)
 
 
-def _problem(ctx: foo.ExecutionContext, stored: StoredObject) -> str | None:
-    return forms.problem(_check, ctx, stored)
-
-
 def _kind(ctx: foo.ExecutionContext, stored: StoredObject) -> str:
-    kind = forms.text(ctx, "start")
+    kind = text(ctx, "start")
     if kind:
         return kind
     if _selected(ctx, stored):

@@ -6,80 +6,61 @@ from collections.abc import Sequence
 from typing import Any
 
 import fiftyone.operators as foo
-import fiftyone.operators.types as types
 
-from fiftyone_revseg.app import forms, objects
 from fiftyone_revseg.app import held_models as models
-from fiftyone_revseg.dataset.correct import reground
+from fiftyone_revseg.app.forms import Form, problem
+from fiftyone_revseg.app.objects import Chosen, Correct, playback_warning
+from fiftyone_revseg.app.operator import Settings, from_script
+from fiftyone_revseg.dataset.correct import Correction, reground
+from fiftyone_revseg.dataset.objects import StoredObject
 from fiftyone_revseg.dataset.prompt_boxes import check_frame
+from fiftyone_revseg.pipeline import Progress
 
-_LABEL = "ReVSeg: ground again in another frame"
 
-
-class Reground(foo.Operator):
+class Reground(Correct):
     """Asks the model where an object is in a frame, and tracks it from there."""
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        return foo.OperatorConfig(
-            name="reground",
-            label=_LABEL,
-            description="Asks the model where an object is in a frame of your choice, and tracks "
-            "it from there; other objects stay as they are",
-            icon="my_location",
-            dynamic=True,
-            execute_as_generator=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            risk_level=types.RiskLevel.HIGH,
+    name = "reground"
+    label = "ReVSeg: ground again in another frame"
+    description = (
+        "Asks the model where an object is in a frame of your choice, and tracks it from there; "
+        "other objects stay as they are"
+    )
+    icon = "my_location"
+    button = "Ask"
+
+    def ask_how(self, form: Form, stored: StoredObject) -> Settings:
+        first, last = stored.support
+        number = form.ctx.params.get("frame_number") or stored.answer.get("keyframe")
+        playback_warning(form, stored, number if isinstance(number, int) else None)
+        prop = form.inputs.int(
+            "frame_number",
+            default=stored.answer.get("keyframe"),
+            min=first,
+            max=last,
+            label="Frame",
+            description=f"The frame to show to the model, from {first} to {last}",
         )
+        form.check(prop, problem(check_frame, stored, number))
+        return {"number": number}
 
-    def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
-        inputs = types.Object()
-        stored = objects.object_input(inputs, ctx)
-        if stored is not None:
-            first, last = stored.support
-            number: Any = ctx.params.get("frame_number") or stored.answer.get("keyframe")
-            objects.playback_warning(inputs, stored, number if isinstance(number, int) else None)
-            prop = inputs.int(
-                "frame_number",
-                default=stored.answer.get("keyframe"),
-                min=first,
-                max=last,
-                label="Frame",
-                description=f"The frame to show to the model, from {first} to {last}",
-            )
-            forms.check(prop, forms.problem(check_frame, stored, number))
-            objects.model_inputs(inputs, ctx, stored)
-        view = types.PromptView(label=_LABEL, submit_button_label="Ask")
-        return types.Property(inputs, view=view)
-
-    def execute(self, ctx: foo.ExecutionContext) -> Any:
-        stored = objects.chosen_object(ctx)
-        number: Any = ctx.params.get("frame_number") or stored.answer.get("keyframe")
-        check_frame(stored, number)
-        sample, by = objects.sample_of(ctx), ctx.user_id
-
-        def work(progress: Any) -> Any:
-            return reground(
-                sample,
-                stored.index,
-                number,
-                models.get_model(**objects.model_arguments(ctx, stored)),
-                stored.place.label_field,
-                stored.support,
-                progress,
-                by,
-            )
-
-        return objects.run(ctx, self.resolve_run_name(ctx), work)
-
-    def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property:
-        return objects.output_of(ctx, _LABEL)
+    def correct(self, chosen: Chosen, progress: Progress, by: Any, **settings: Any) -> Correction:
+        stored, model = chosen.stored, models.get_model(**settings["model"])
+        return reground(
+            chosen.sample,
+            stored.index,
+            settings["number"],
+            model,
+            stored.place.label_field,
+            stored.support,
+            progress,
+            by,
+        )
 
     def resolve_run_name(self, ctx: foo.ExecutionContext) -> str:
         return f"ReVSeg: ground object {ctx.params.get('index', '')} again"
 
+    @from_script
     def __call__(
         self,
         sample_collection: Any,
@@ -116,15 +97,3 @@ class Reground(foo.Operator):
             a dict that says how it went, with a "summary" in words; if it was delegated, the
             :class:`fiftyone.operators.executor.ExecutionResult`
         """
-        params = {
-            "index": index,
-            "frame_number": frame_number,
-            "sample_id": sample_id,
-            "label_field": label_field,
-            "support": None if support is None else list(support),
-            "model": model,
-            "server": server,
-            "tracker": tracker,
-            "device": device,
-        }
-        return objects.call(self.uri, sample_collection, delegate, params)

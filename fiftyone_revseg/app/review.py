@@ -5,74 +5,72 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
-import fiftyone as fo
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
-from fiftyone_revseg.app import forms, objects
+from fiftyone_revseg.app.forms import Form, existing_label_field_input, label_fields
+from fiftyone_revseg.app.objects import Chosen, label_field_of, object_input, sample_of
+from fiftyone_revseg.app.operator import Operator, Run, Settings, from_script
 from fiftyone_revseg.dataset.review import accept, reject
+from fiftyone_revseg.text.escape import markdown
 
 
-class _Review(foo.Operator):
+class _Review(Operator[Chosen]):
     """What both operators have in common; they differ in the tag."""
 
-    name: ClassVar[str]
-    icon: ClassVar[str]
+    risk = types.RiskLevel.LOW
+    streams = False
     tag: ClassVar[str]
-    work: ClassVar[Callable[..., int]]
+    apply: ClassVar[Callable[..., int]]
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        return foo.OperatorConfig(
-            name=self.name,
-            label=f"ReVSeg: {self.name} an object",
-            description=f'Tags an object\'s labels on all frames, and its answer, as "{self.tag}"',
-            icon=self.icon,
-            dynamic=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            risk_level=types.RiskLevel.LOW,
-        )
+    def __init_subclass__(cls) -> None:
+        cls.label = f"ReVSeg: {cls.name} an object"
+        cls.description = f'Tags an object\'s labels on all frames, and its answer, as "{cls.tag}"'
+        cls.button = cls.name.capitalize()
 
-    def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
-        inputs = types.Object()
-        several = _label_ids(ctx) or ctx.params.get("all") or _is_about_several(ctx)
-        if not several:
-            objects.object_input(inputs, ctx)
-        elif forms.existing_label_field_input(inputs, ctx):
-            what = "All objects of the selected videos"
-            if ctx.params.get("all"):
-                what = "All objects of the view"
-            if _label_ids(ctx):
-                what = "The objects with the selected labels"
-            forms.tell(inputs, "several", what)
-        view = types.PromptView(label=self.config.label, submit_button_label=self.name.capitalize())
-        return types.Property(inputs, view=view)
-
-    def execute(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
-        label_field, label_ids = objects.label_field_of(ctx), _label_ids(ctx)
-        arguments: dict[str, Any] = {"label_field": label_field}
+    def ask(self, form: Form, subject: Any) -> Settings | None:
+        """Several objects are meant by labels, by "all", or by several videos; else it is one."""
+        ctx, label_ids = form.ctx, _label_ids(form.ctx)
+        settings: Settings = {"label_field": label_field_of(ctx)}
         if label_ids:
-            arguments["label_ids"] = label_ids
-            samples = ctx.view if ctx.current_sample is None else objects.sample_of(ctx)
+            what = "The objects with the selected labels"
+            settings["label_ids"] = label_ids
+            samples = ctx.view if ctx.current_sample is None else sample_of(ctx)
         elif ctx.params.get("all"):
-            arguments["index"] = ctx.params.get("index")
+            what = "All objects of the view"
+            settings["index"] = ctx.params.get("index")
             samples = ctx.view
         elif _is_about_several(ctx):
+            what = "All objects of the selected videos"
             samples = ctx.view.select(ctx.selected)
         else:
-            stored = objects.chosen_object(ctx)
-            arguments.update(index=stored.index, support=stored.support)
-            samples = objects.sample_of(ctx)
-        count = type(self).work(samples, **arguments)
-        if not ctx.delegated:
-            ctx.ops.reload_dataset()
+            chosen = object_input(form)
+            if chosen is None:
+                return None
+            one = {"index": chosen.stored.index, "support": chosen.stored.support}
+            return {**settings, **one, "samples": chosen.sample}
+        if existing_label_field_input(form):
+            form.tell("several", what)
+        return {**settings, "samples": samples}
+
+    def work(self, run: Run[Any], samples: Any, **settings: Any) -> dict[str, Any]:
+        count = type(self).apply(samples, **settings)
+        if not run.ctx.delegated:
+            run.ctx.ops.reload_dataset()
         what = "1 object" if count == 1 else f"{count} objects"
         return {"count": count, "summary": f"{what} {self.tag}"}
 
-    def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property:
-        return objects.output_of(ctx, self.config.label)
+    def words(self, result: dict[str, Any]) -> dict[str, str]:
+        return {"summary": markdown(result["summary"])}
 
+    def resolve_run_name(self, ctx: foo.ExecutionContext) -> str:
+        return self.name
+
+    def params(self, given: dict[str, Any]) -> dict[str, Any]:
+        label_ids = given["label_ids"]
+        return {**given, "all": True, "label_ids": None if label_ids is None else list(label_ids)}
+
+    @from_script
     def __call__(
         self,
         sample_collection: Any,
@@ -94,25 +92,18 @@ class _Review(foo.Operator):
             a dict with the "count" of objects that were tagged; if it was delegated, the
             :class:`fiftyone.operators.executor.ExecutionResult`
         """
-        params: dict[str, Any] = {"all": True, "index": index, "label_field": label_field}
-        if label_ids is not None:
-            params["label_ids"] = list(label_ids)
-        kind = "dataset" if isinstance(sample_collection, fo.Dataset) else "view"
-        context = {kind: sample_collection, "params": params, "request_delegation": delegate}
-        execution = foo.execute_operator(self.uri, context)
-        return execution if delegate else execution.result
 
 
 class Accept(_Review):
     """Tags objects as accepted."""
 
-    name, icon, tag, work = "accept", "thumb_up", "accepted", accept
+    name, icon, tag, apply = "accept", "thumb_up", "accepted", accept
 
 
 class Reject(_Review):
     """Tags objects as rejected."""
 
-    name, icon, tag, work = "reject", "thumb_down", "rejected", reject
+    name, icon, tag, apply = "reject", "thumb_down", "rejected", reject
 
 
 def _label_ids(ctx: foo.ExecutionContext) -> Sequence[str]:
@@ -120,7 +111,7 @@ def _label_ids(ctx: foo.ExecutionContext) -> Sequence[str]:
     given = ctx.params.get("label_ids")
     if given is not None or ctx.params.get("index") is not None or ctx.params.get("all"):
         return given or ()
-    names = set(forms.label_fields(ctx.dataset))
+    names = set(label_fields(ctx.dataset))
     return [
         label["label_id"]
         for label in ctx.selected_labels

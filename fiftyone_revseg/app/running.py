@@ -40,7 +40,12 @@ _STAGES = {
 }
 
 
-def stream(ctx: foo.ExecutionContext, work: Work, title: str) -> Iterator[GeneratedMessage]:
+def stream(
+    ctx: foo.ExecutionContext,
+    work: Work,
+    title: str,
+    view: Callable[[], Any] = lambda: None,
+) -> Iterator[GeneratedMessage]:
     """Does work in a thread of its own, and shows in the App how far it is, with a button to stop.
 
     When the App goes away, FiftyOne closes the generator, which stops the work with its next
@@ -50,6 +55,8 @@ def stream(ctx: foo.ExecutionContext, work: Work, title: str) -> Iterator[Genera
         ctx: the :class:`fiftyone.operators.ExecutionContext`
         work: the work; it returns the operator's result, which must be JSON
         title: what the work is called, for a person who wants to stop it
+        view (None): returns the view to show when the work is done and the App has loaded what is
+            new; None for none
 
     Yields:
         messages to the App; the last one shows the result, as the operator's ``resolve_output``
@@ -80,6 +87,8 @@ def stream(ctx: foo.ExecutionContext, work: Work, title: str) -> Iterator[Genera
                 raise new
             yield _show_progress(ctx, describe(new), fraction(new))
         yield ctx.ops.reload_dataset()
+        if (shown := view()) is not None:
+            yield ctx.ops.set_view(view=shown)
         yield _show_result(ctx, new)
     except Exception as error:
         if not _from_app(ctx):

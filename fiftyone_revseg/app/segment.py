@@ -12,22 +12,15 @@ from fiftyone import ViewField as F
 
 from fiftyone_revseg.app import forms
 from fiftyone_revseg.app import held_models as models
-from fiftyone_revseg.app.running import (
-    Report,
-    duration,
-    list_active,
-    result_of,
-    run_delegated,
-    stop_runs,
-    stream,
-)
-from fiftyone_revseg.app.targets import playback_notice
+from fiftyone_revseg.app.forms import Form
+from fiftyone_revseg.app.operator import Operator, Run, Settings, from_script
+from fiftyone_revseg.app.running import duration, list_active, stop_runs
+from fiftyone_revseg.app.targets import VideosOperator, playback_notice
 from fiftyone_revseg.dataset import list_runs, segment_view
 from fiftyone_revseg.dataset.changes import count_corrected
-from fiftyone_revseg.dataset.collection import check_collection, is_clips, is_image_groups
+from fiftyone_revseg.dataset.collection import is_clips, is_image_groups
 from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.jobs import make_jobs
-from fiftyone_revseg.dataset.ownership import check_label_field
 from fiftyone_revseg.dataset.resume import RETRIED
 from fiftyone_revseg.dataset.runs import list_at_work
 from fiftyone_revseg.reasoning.queries import refusal
@@ -59,23 +52,18 @@ _EXISTING = {
 }
 
 
-class Segment(foo.Operator):
+class Segment(VideosOperator):
     """Segments what queries describe in the videos of a view."""
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        return foo.OperatorConfig(
-            name="segment",
-            label="ReVSeg: segment what a query describes",
-            description="Finds in each video what a query describes, says why, and masks it on "
-            "every frame",
-            icon="movie_filter",
-            dynamic=True,
-            execute_as_generator=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            risk_level=types.RiskLevel.HIGH,
-        )
+    name = "segment"
+    label = "ReVSeg: segment what a query describes"
+    description = (
+        "Finds in each video what a query describes, says why, and masks it on every frame"
+    )
+    icon = "movie_filter"
+    risk = types.RiskLevel.HIGH
+    title = "ReVSeg: segment"
+    button = target = "Segment"
 
     def resolve_placement(self, ctx: foo.ExecutionContext) -> types.Placement:
         return types.Placement(
@@ -83,90 +71,95 @@ class Segment(foo.Operator):
             types.Button(label="Segment what a query describes", icon="movie_filter", prompt=True),
         )
 
-    def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
-        inputs = types.Object()
-        view = types.PromptView(label="ReVSeg: segment", submit_button_label="Segment")
-        form = types.Property(inputs, view=view)
-        inputs.view_target(ctx, action_description="Segment")
-        videos = _videos(inputs, ctx)
-        if videos is None:
-            return form
-        valid = _query_inputs(inputs, ctx, videos)
-        valid &= forms.model_inputs(inputs, ctx)
-        label_field = forms.label_field_input(
-            inputs, ctx, "Where the answers go: masks on frames, and fields named after it", videos
+    def group_slice(self, form: Form, slices: list[str]) -> str:
+        shown = form.ctx.group_slice
+        chosen = form.typed("group_slice") or (shown if shown in slices else slices[0])
+        choices = types.Dropdown()
+        for name in slices:
+            choices.add_choice(name, label=name)
+        form.inputs.enum(
+            "group_slice",
+            choices.values(),
+            default=chosen,
+            label="Slice",
+            description="The part of each group to segment",
+            view=choices,
         )
-        if label_field in forms.label_fields(ctx.dataset):
+        return chosen
+
+    def ask(self, form: Form, subject: Any) -> Settings | None:
+        params = form.ctx.params
+        _query_inputs(form, subject)
+        forms.model_inputs(form)
+        label_field = forms.label_field_input(
+            form, "Where the answers go: masks on frames, and fields named after it", subject
+        )
+        if label_field is None:
+            return None
+        if label_field in forms.label_fields(form.dataset):
             choices = types.RadioGroup()
             for value, (label, description, _) in _EXISTING.items():
                 choices.add_choice(value, label=label, description=description)
-            inputs.enum(
+            form.inputs.enum(
                 "existing",
                 choices.values(),
                 default="keep",
                 label="This field has answers already",
                 view=choices,
             )
-            if ctx.params.get("existing") in ("changed", "all"):
-                _corrections_input(inputs, ctx.dataset, label_field)
-        if label_field:
-            _at_work(inputs, ctx, label_field)
-        if valid and label_field:
-            _estimate(inputs, ctx, videos, label_field)
-            playback_notice(inputs, videos)
-        return form
-
-    def execute(self, ctx: foo.ExecutionContext) -> Any:
-        label_field = forms.text(ctx, "label_field") or forms.DEFAULT_LABEL_FIELD
-        label_field = label_field.removeprefix("frames.")
-        group_slice = forms.text(ctx, "group_slice") or None
-        videos = check_collection(ctx.target_view(), group_slice)
-        queries, prompt_field = _asked(ctx)
-        why = None if prompt_field else _why_not(ctx)
-        if why:
-            raise ValueError(why)
-        make_jobs(videos[:1], queries, prompt_field)  # raises what is wrong with the field
-        replace = {
-            name: bool(ctx.params.get(name))
-            for name in ("replace_foreign_labels", "replace_corrections")
+            if params.get("existing") in ("changed", "all"):
+                _corrections_input(form, label_field)
+        if runs := list_at_work(form.dataset, label_field):
+            form.flag(
+                "anyway",
+                "Begin although another run is at work on this field",
+                f"What both do is done twice. At work: {markdown('; '.join(runs))}",
+            )
+        queries, prompt_field = _asked(form.ctx)
+        flags = ("anyway", "replace_foreign_labels", "replace_corrections")
+        return {
+            "model": forms.model_arguments(form.ctx),
+            "queries": queries,
+            "prompt_field": prompt_field,
+            "label_field": label_field,
+            "overwrite": _EXISTING[params.get("existing") or "keep"][2],
+            **{name: bool(params.get(name)) for name in flags},
         }
-        check_label_field(ctx.dataset, label_field, replace["replace_foreign_labels"])
-        arguments = forms.model_arguments(ctx)
-        overwrite = _EXISTING[ctx.params.get("existing") or "keep"][2]
 
-        def work(report: Report) -> dict[str, Any]:
-            model = models.get_model(**arguments)
-            state = "done"
-            try:
-                summary = segment_view(
-                    videos,
-                    model,
-                    queries=queries,
-                    prompt_field=prompt_field,
-                    label_field=label_field,
-                    overwrite=overwrite,
-                    progress=report,
-                    anyway=bool(ctx.params.get("anyway")),
-                    **replace,
-                ).to_dict()
-            except KeyboardInterrupt:
-                state, summary = "stopped", _last_run(ctx.dataset, label_field)
-            return _result(ctx.dataset, videos, label_field, state, summary)
+    def tell(self, form: Form, subject: Any, settings: Settings) -> None:
+        _estimate(form, subject, settings["label_field"])
+        playback_notice(form, subject)
 
-        title = self.resolve_run_name(ctx)
-        return (run_delegated if ctx.delegated else stream)(ctx, work, title)
+    def work(
+        self, run: Run[Any], model: dict[str, Any], label_field: str, **settings: Any
+    ) -> dict[str, Any]:
+        loaded, state = models.get_model(**model), "done"
+        try:
+            summary = segment_view(
+                run.subject, loaded, label_field=label_field, progress=run.report, **settings
+            ).to_dict()
+        except KeyboardInterrupt:
+            state, summary = "stopped", _last_run(run.ctx.dataset, label_field)
+        return _result(run.ctx.dataset, label_field, state, summary)
 
-    def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property:
-        outputs = types.Object()
-        if ctx.results:
-            outputs.md(_in_words(ctx.results), name="summary")
-        return types.Property(outputs, view=types.View(label="ReVSeg: segment"))
+    def words(self, result: dict[str, Any]) -> dict[str, str]:
+        return {"summary": _in_words(result)}
 
     def resolve_run_name(self, ctx: foo.ExecutionContext) -> str:
         queries, prompt_field = _asked(ctx)
         what = f"the field '{prompt_field}'" if prompt_field else ", ".join(queries or [])
         return f"ReVSeg: segment {what}"
 
+    def params(self, given: dict[str, Any]) -> dict[str, Any]:
+        params = dict(given)
+        query, prompt_field = params.pop("query"), params.pop("prompt_field")
+        if query is None:
+            return {**params, "asked": "field", "prompt_field": prompt_field or "query"}
+        if isinstance(query, str):
+            return {**params, "asked": "one", "query": query}
+        return {**params, "asked": "several", "queries": list(query)}
+
+    @from_script
     def __call__(
         self,
         sample_collection: Any,
@@ -231,66 +224,36 @@ class Segment(foo.Operator):
             fiftyone.operators.executor.ExecutionError: if an argument is not valid; nothing has
                 been written then
         """
-        params: dict[str, Any] = {
-            "model": model,
-            "server": server,
-            "box_convention": box_convention,
-            "tracker": tracker,
-            "frames": frames,
-            "device": device,
-            "dtype": dtype,
-            "label_field": label_field,
-            "existing": existing,
-            "group_slice": group_slice,
-            "anyway": anyway,
-            "replace_foreign_labels": replace_foreign_labels,
-            "replace_corrections": replace_corrections,
-        }
-        if query is None:
-            params.update(asked="field", prompt_field=prompt_field or "query")
-        elif isinstance(query, str):
-            params.update(asked="one", query=query)
-        else:
-            params.update(asked="several", queries=list(query))
-        params = {name: value for name, value in params.items() if value is not None}
-        kind = "dataset" if isinstance(sample_collection, fo.Dataset) else "view"
-        result = foo.execute_operator(
-            self.uri,
-            {kind: sample_collection, "params": params, "request_delegation": delegate},
-        )
-        if delegate:
-            return result
-        return result_of(result)
 
 
-class Stop(foo.Operator):
+class Stop(Operator[None]):
     """Stops what segments the videos of a dataset, wherever it runs."""
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        return foo.OperatorConfig(
-            name="stop",
-            label="ReVSeg: stop what is running",
-            description="Stops runs on this dataset; what they finished is kept",
-            icon="stop_circle",
-            dynamic=True,
-            risk_level=types.RiskLevel.LOW,
-        )
+    name = "stop"
+    label = "ReVSeg: stop what is running"
+    description = "Stops runs on this dataset; what they finished is kept"
+    icon = "stop_circle"
+    risk = types.RiskLevel.LOW
+    title = "ReVSeg: stop"
+    button = "Stop"
+    streams = delegates = False
 
-    def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
-        inputs = types.Object()
-        active = list_active(ctx.dataset)
+    def ask(self, form: Form, subject: None) -> Settings:
+        active = list_active(form.dataset)
         if not active:
-            forms.refuse(inputs, "nothing", "Nothing is running on this dataset")
+            form.refuse("nothing", "Nothing is running on this dataset")
         for title in active.values():
-            forms.tell(inputs, f"run_{len(inputs.properties)}", title)
-        view = types.PromptView(label="ReVSeg: stop", submit_button_label="Stop")
-        return types.Property(inputs, view=view)
+            form.tell(f"run_{len(form.inputs.properties)}", title)
+        return {}
 
-    def execute(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
-        return {"stopped": stop_runs(ctx.dataset)}
+    def work(self, run: Run[None]) -> dict[str, Any]:
+        return {"stopped": stop_runs(run.ctx.dataset)}
 
-    def __call__(self, sample_collection: Any) -> dict[str, Any]:
+    def resolve_output(self, ctx: foo.ExecutionContext) -> None:
+        return None
+
+    @from_script
+    def __call__(self, sample_collection: Any) -> Any:
         """Stops all runs on the dataset of a collection.
 
         Args:
@@ -299,50 +262,17 @@ class Stop(foo.Operator):
         Returns:
             a dict with the titles of what was "stopped"
         """
-        kind = "dataset" if isinstance(sample_collection, fo.Dataset) else "view"
-        return foo.execute_operator(self.uri, {kind: sample_collection}).result
 
 
-def _videos(inputs: types.Object, ctx: foo.ExecutionContext) -> Any:
-    """The videos that the form is about; None if there are none, which is said in the form."""
-    target = ctx.target_view()
-    group_slice = None
-    if target.media_type == "group" and not is_image_groups(target):
-        slices = [name for name, kind in target.group_media_types.items() if kind == "video"]
-        if slices:
-            group_slice = forms.text(ctx, "group_slice") or (
-                ctx.group_slice if ctx.group_slice in slices else slices[0]
-            )
-            choices = types.Dropdown()
-            for name in slices:
-                choices.add_choice(name, label=name)
-            inputs.enum(
-                "group_slice",
-                choices.values(),
-                default=group_slice,
-                label="Slice",
-                description="The part of each group to segment",
-                view=choices,
-            )
-    message = forms.problem(check_collection, target, group_slice)
-    if message:
-        forms.refuse(inputs, "no_videos", message)
-        return None
-    videos = check_collection(target, group_slice)
-    if not count_samples(videos):
-        forms.refuse(inputs, "no_videos", "There are no videos here: choose another view")
-        return None
-    return videos
-
-
-def _query_inputs(inputs: types.Object, ctx: foo.ExecutionContext, videos: Any) -> bool:
+def _query_inputs(form: Form, videos: Any) -> None:
+    ctx, inputs = form.ctx, form.inputs
     choices = types.RadioGroup(orientation="horizontal")
     for value, label in _ASKED.items():
         choices.add_choice(value, label=label)
     inputs.enum("asked", choices.values(), default="one", label="Ask", view=choices)
     kind = ctx.params.get("asked") or "one"
     if kind == "field":
-        fields = forms.text_fields(ctx.dataset)
+        fields = forms.text_fields(form.dataset)
         default = "query" if "query" in fields else None
         prop = inputs.str(
             "prompt_field",
@@ -351,11 +281,12 @@ def _query_inputs(inputs: types.Object, ctx: foo.ExecutionContext, videos: Any) 
             description="Holds each video's query, or list of queries",
             view=forms.suggest(fields),
         )
-        name = forms.text(ctx, "prompt_field") or default
-        if not name:
-            return forms.check(prop, "Name the field that holds each video's query")
-        return forms.check(prop, forms.problem(make_jobs, videos[:1], None, name))
-    if kind == "several":
+        name = form.typed("prompt_field") or default
+        message: str | None = "Name the field that holds each video's query"
+        if name:
+            message = forms.problem(make_jobs, videos[:1], None, name)
+        form.check(prop, message)
+    elif kind == "several":
         prop = inputs.list(
             "queries",
             types.String(),
@@ -363,14 +294,15 @@ def _query_inputs(inputs: types.Object, ctx: foo.ExecutionContext, videos: Any) 
             label="Queries",
             description="Each is asked about every video, and gets masks of its own",
         )
-        return forms.check(prop, _why_not(ctx))
-    prop = inputs.str(
-        "query",
-        required=True,
-        label="Query",
-        description="What to look for, for example: the dog that jumps last",
-    )
-    return forms.check(prop, _why_not(ctx))
+        form.check(prop, _why_not(ctx))
+    else:
+        prop = inputs.str(
+            "query",
+            required=True,
+            label="Query",
+            description="What to look for, for example: the dog that jumps last",
+        )
+        form.check(prop, _why_not(ctx))
 
 
 def _why_not(ctx: foo.ExecutionContext) -> str | None:
@@ -391,39 +323,24 @@ def _asked(ctx: foo.ExecutionContext) -> tuple[list[str] | None, str | None]:
     return [query for query in texts if query] or None, None
 
 
-def _at_work(inputs: types.Object, ctx: foo.ExecutionContext, label_field: str) -> None:
-    """Says who is at work on this field, where somebody is."""
-    runs = list_at_work(ctx.dataset, label_field)
-    if runs:
-        inputs.bool(
-            "anyway",
-            default=False,
-            label="Begin although another run is at work on this field",
-            description=f"What both do is done twice. At work: {markdown('; '.join(runs))}",
-        )
-
-
-def _corrections_input(inputs: types.Object, dataset: fo.Dataset, label_field: str) -> None:
+def _corrections_input(form: Form, label_field: str) -> None:
     """Asks whether a person's work may be replaced, and says of how much is known at once."""
-    count = count_corrected(dataset, label_field)
+    count = count_corrected(form.dataset, label_field)
     known = f"{count} videos were corrected or accepted. " if count else ""
-    inputs.bool(
+    form.flag(
         "replace_corrections",
-        default=False,
-        label="Also replace what a person did",
-        description=known + "Corrected, accepted, edited, added and deleted labels are lost then",
+        "Also replace what a person did",
+        known + "Corrected, accepted, edited, added and deleted labels are lost then",
         view=types.CheckboxView(),
     )
 
 
-def _estimate(
-    inputs: types.Object, ctx: foo.ExecutionContext, videos: Any, label_field: str
-) -> None:
+def _estimate(form: Form, videos: Any, label_field: str) -> None:
     """Says what the run will cost, as far as that can be told without a look at the videos."""
     count = count_samples(videos)
     left, frames = count, None
     known = videos.has_field(f"{label_field}_status") and not is_image_groups(videos)
-    if known and ctx.params.get("existing") != "all":
+    if known and form.ctx.params.get("existing") != "all":
         statuses = videos.count_values(f"{label_field}_status")
         left -= sum(n for s, n in statuses.items() if s is not None and s not in RETRIED)
     kind = "clips" if is_clips(videos) else "videos"
@@ -432,9 +349,9 @@ def _estimate(
         frames = videos.sum("metadata.total_frame_count")
         if frames:
             parts.append(f"{round(frames * left / count):,} frames")
-    queries, _ = _asked(ctx)
+    queries, _ = _asked(form.ctx)
     parts.append(f"about {2 * left * len(queries or [None]):,} turns of the model")
-    runs = [run for run in list_runs(ctx.dataset) if sum(run["counts"].values())]
+    runs = [run for run in list_runs(form.dataset) if sum(run["counts"].values())]
     if runs:
         last = runs[-1]
         seconds = last["seconds"] / sum(last["counts"].values())
@@ -442,7 +359,7 @@ def _estimate(
         description = f"The last run, of {last['model']}, took {seconds:.1f} s per video"
     else:
         description = "The time is known after the first run on this dataset"
-    forms.tell(inputs, "estimate", " · ".join(parts), description)
+    form.tell("estimate", " · ".join(parts), description)
 
 
 def _last_run(dataset: fo.Dataset, label_field: str) -> dict[str, Any]:
@@ -452,7 +369,7 @@ def _last_run(dataset: fo.Dataset, label_field: str) -> dict[str, Any]:
 
 
 def _result(
-    dataset: fo.Dataset, videos: Any, label_field: str, state: str, summary: dict[str, Any]
+    dataset: fo.Dataset, label_field: str, state: str, summary: dict[str, Any]
 ) -> dict[str, Any]:
     """Makes the operator's result, and the saved view of what failed."""
     failures = summary.get("failures") or {}
@@ -474,11 +391,11 @@ def _result(
     if failures:
         result["view"] = f"{label_field} failures"
         dataset.reload()
-        dataset.save_view(result["view"], _failures(dataset, videos, label_field), overwrite=True)
+        dataset.save_view(result["view"], _failures(dataset, label_field), overwrite=True)
     return result
 
 
-def _failures(dataset: fo.Dataset, videos: Any, label_field: str) -> Any:
+def _failures(dataset: fo.Dataset, label_field: str) -> Any:
     """The samples without an answer, whichever run that was: done again, they leave the view."""
     view = (
         dataset.select_group_slices(media_type="video")

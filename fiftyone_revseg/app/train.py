@@ -9,23 +9,24 @@ import fiftyone as fo
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
-from fiftyone_revseg.app import forms
-from fiftyone_revseg.app.running import Report, duration, run_delegated, stream
-from fiftyone_revseg.app.targets import (
-    GT_FIELD,
-    choice_input,
-    execute,
-    find_videos,
-    truth_to_choose,
-    videos_input,
+from fiftyone_revseg.app.forms import (
+    DEFAULT_MODEL,
+    Form,
+    model_input,
+    problem,
+    queries_input,
+    tell_of,
+    text,
 )
+from fiftyone_revseg.app.operator import Run, Settings, from_script
+from fiftyone_revseg.app.running import duration
+from fiftyone_revseg.app.targets import GT_FIELD, VideosOperator, truth_to_choose
 from fiftyone_revseg.dataset.training import TrainingSummary, train_view
 from fiftyone_revseg.dataset.training_runs import list_training_runs
-from fiftyone_revseg.models.presets import check_free, home, preset_names, resolve
+from fiftyone_revseg.models.presets import check_free, home, resolve
 from fiftyone_revseg.text.escape import markdown_line
 from fiftyone_revseg.training.grpo import GrpoConfig
 
-_DEFAULT_MODEL = "revseg-nano"
 _NUMBERS = {
     "steps": (20, "Steps", "Updates of the weights"),
     "prompts": (8, "Queries a step", "The paper has 128"),
@@ -34,82 +35,67 @@ _NUMBERS = {
 }
 
 
-class Train(foo.Operator):
+class Train(VideosOperator):
     """Trains a model by reinforcement on the labelled videos of a view."""
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        return foo.OperatorConfig(
-            name="train",
-            label="ReVSeg: train a model on true masks",
-            description="Improves a model by reinforcement on the labelled videos of a view, and "
-            "keeps the new checkpoint under a name",
-            icon="school",
-            dynamic=True,
-            execute_as_generator=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            default_choice_to_delegated=True,
-            risk_level=types.RiskLevel.HIGH,
-        )
+    name = "train"
+    label = "ReVSeg: train a model on true masks"
+    description = (
+        "Improves a model by reinforcement on the labelled videos of a view, and keeps the new "
+        "checkpoint under a name"
+    )
+    icon = "school"
+    risk = types.RiskLevel.HIGH
+    title = "ReVSeg: train"
+    target = "Learn from"
+    button = "Train"
+    delegate_by_default = True
 
-    def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
-        inputs = types.Object()
-        form = types.Property(
-            inputs, view=types.PromptView(label="ReVSeg: train", submit_button_label="Train")
-        )
-        inputs.view_target(ctx, action_description="Learn from")
-        videos = videos_input(inputs, ctx)
-        if videos is None:
-            return form
-        names = truth_to_choose(ctx, videos)
+    def ask(self, form: Form, subject: Any) -> Settings | None:
+        names = truth_to_choose(form, subject)
         if not names:
-            forms.refuse(
-                inputs, "no_truth", "There are no detections to learn from: label or import first"
-            )
-            return form
-        gt_field = choice_input(
-            inputs, ctx, "gt_field", dict.fromkeys(names, ""), label="Field with the true objects"
+            form.refuse("no_truth", "There are no detections to learn from: label or import first")
+            return None
+        gt_field = form.choice("gt_field", names, label="Field with the true objects")
+        query_field = queries_input(
+            form, "By default, the expressions of each sample, or its query", required=True
         )
-        _queries_input(inputs, ctx)
-        _model_input(inputs, ctx)
-        _checkpoint_inputs(inputs, ctx)
+        preset = model_input(
+            form, "What to train: a preset, a Hugging Face hub id, or a checkpoint's path"
+        )
+        if preset is not None:
+            tell_of(form, preset)
+        _checkpoint_inputs(form)
         if gt_field is not None:
-            _settings_inputs(inputs, ctx)
-        return form
+            _settings_inputs(form)
+        if form.fault is not None:
+            return None
+        return {
+            "folder": _folder(form.ctx),
+            "config": _config(form.ctx),
+            "gt_field": gt_field,
+            "query_field": query_field,
+            "name": _name(form.ctx),
+        }
 
-    def execute(self, ctx: foo.ExecutionContext) -> Any:
-        videos = find_videos(ctx)
-        gt_field = forms.text(ctx, "gt_field") or next(iter(truth_to_choose(ctx, videos)), "")
-        query_field = forms.text(ctx, "query_field") or None
-        name, folder = _name(ctx), _folder(ctx)
-        config = _config(ctx)
-        check_free(name, folder / "checkpoint")
+    def work(self, run: Run[Any], **settings: Any) -> dict[str, Any]:
+        summary = train_view(run.subject, progress=run.report, **settings)
+        return {**summary.to_dict(), "summary": _in_words(summary)}
 
-        def work(report: Report) -> dict[str, Any]:
-            summary = train_view(
-                videos, folder, config, gt_field, query_field, name, progress=report
-            )
-            return {**summary.to_dict(), "summary": _in_words(summary)}
-
-        return (run_delegated if ctx.delegated else stream)(ctx, work, self.resolve_run_name(ctx))
-
-    def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property:
-        outputs = types.Object()
-        if ctx.results:
-            outputs.md(ctx.results["summary"], name="words")
-        return types.Property(outputs, view=types.View(label="ReVSeg: train"))
+    def words(self, result: dict[str, Any]) -> dict[str, str]:
+        return {"words": result["summary"]}
 
     def resolve_run_name(self, ctx: foo.ExecutionContext) -> str:
         return f"ReVSeg: train {_name(ctx)}"
 
+    @from_script
     def __call__(
         self,
         sample_collection: Any,
         name: str,
         gt_field: str = GT_FIELD,
         query_field: str | None = None,
-        model: str = _DEFAULT_MODEL,
+        model: str = DEFAULT_MODEL,
         folder: str | Path | None = None,
         steps: int = 20,
         prompts: int = 8,
@@ -153,20 +139,6 @@ class Train(foo.Operator):
             dict with "state", "summary" (Markdown), "checkpoint", "name", "rows", "skipped"
             (reason -> number), "curves" and "run_key"
         """
-        params = {
-            "name": name,
-            "gt_field": gt_field.removeprefix("frames."),
-            "query_field": query_field,
-            "model": model,
-            "folder": None if folder is None else str(folder),
-            "steps": steps,
-            "prompts": prompts,
-            "rollouts": rollouts,
-            "learning_rate": learning_rate,
-            "lora_rank": lora_rank,
-            "group_slice": group_slice,
-        }
-        return execute(self.uri, sample_collection, params, delegate)
 
 
 def _in_words(summary: TrainingSummary) -> str:
@@ -188,47 +160,17 @@ def _in_words(summary: TrainingSummary) -> str:
     return "\n".join(lines)
 
 
-def _queries_input(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
-    names = forms.text_fields(ctx.dataset)
-    prop = inputs.str(
-        "query_field",
-        label="Field of queries",
-        description="By default, the expressions of each sample, or its query",
-        view=forms.suggest(names),
-    )
-    chosen = forms.text(ctx, "query_field")
-    known = ctx.dataset.has_field("expressions") or "query" in names
-    message = None
-    if chosen and chosen not in names:
-        message = f"There is no field '{chosen}' with text: there is {', '.join(names) or 'none'}"
-    elif not chosen and not known:
-        message = "Name the field with the queries that the true objects answer"
-    forms.check(prop, message)
-
-
-def _model_input(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
-    prop = inputs.str(
-        "model",
-        default=_DEFAULT_MODEL,
-        label="Model",
-        description="What to train: a preset, a Hugging Face hub id, or a checkpoint's path",
-        view=forms.suggest(preset_names()),
-    )
-    name = forms.text(ctx, "model") or _DEFAULT_MODEL
-    if forms.check(prop, forms.problem(resolve, name)):
-        forms.tell_of(inputs, resolve(name))
-
-
-def _checkpoint_inputs(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
-    prop = inputs.str(
+def _checkpoint_inputs(form: Form) -> None:
+    ctx = form.ctx
+    name, folder = _name(ctx), _folder(ctx)
+    prop = form.inputs.str(
         "name",
         default=_default_name(ctx),
         label="Name of the new checkpoint",
         description="Under which every form and command knows it then",
     )
-    name, folder = _name(ctx), _folder(ctx)
-    forms.check(prop, forms.problem(check_free, name, folder / "checkpoint"))
-    prop = inputs.str(
+    form.check(prop, problem(check_free, name, folder / "checkpoint"))
+    prop = form.inputs.str(
         "folder",
         label="Folder",
         description="Where the run and its checkpoint go. By default, "
@@ -240,30 +182,28 @@ def _checkpoint_inputs(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
     elif folder.is_dir() and any(folder.iterdir()):
         if (folder / "run.json").is_file():
             label = "There is a run in this folder: with the same settings it goes on"
-            forms.tell(inputs, "resumes", label)
+            form.tell("resumes", label)
         else:
             message = f"'{folder}' is not empty, and holds no run: choose another folder"
-    forms.check(prop, message)
+    form.check(prop, message)
 
 
-def _settings_inputs(inputs: types.Object, ctx: foo.ExecutionContext) -> None:
+def _settings_inputs(form: Form) -> None:
     for name, (default, label, description) in _NUMBERS.items():
         least = {"rollouts": 2, "lora_rank": 0}.get(name, 1)
-        prop = inputs.int(name, default=default, min=least, label=label, description=description)
-    prop = inputs.float(
+        form.inputs.int(name, default=default, min=least, label=label, description=description)
+    prop = form.inputs.float(
         "learning_rate",
         label="Learning rate",
         description="By default, what suits the size of the model: 5e-5 for the embedded one, for "
         "large ones 1e-6 as in the paper, or 1e-5 with adapters",
     )
-    message = forms.problem(_config, ctx)
-    if not forms.check(prop, message):
+    if not form.check(prop, problem(_config, form.ctx)):
         return
-    config = _config(ctx)
+    config = _config(form.ctx)
     each = config.prompts * config.rollouts
-    parts = [f"{config.steps} steps of {each} answers", _expected_time(ctx.dataset, config)]
-    forms.tell(
-        inputs,
+    parts = [f"{config.steps} steps of {each} answers", _expected_time(form.dataset, config)]
+    form.tell(
         "cost",
         "Training takes long and all of the machine: " + " · ".join(filter(None, parts)),
         "Schedule it, unless the model and the number of steps are small: what is not scheduled "
@@ -288,7 +228,7 @@ def _config(ctx: foo.ExecutionContext) -> GrpoConfig:
     numbers: dict[str, Any] = {
         name: _NUMBERS[name][0] if value is None else int(value) for name, value in given.items()
     }
-    model, rate = forms.text(ctx, "model") or _DEFAULT_MODEL, ctx.params.get("learning_rate")
+    model, rate = text(ctx, "model") or DEFAULT_MODEL, ctx.params.get("learning_rate")
     small = 0 < resolve(model).size < 10**9
     if rate is None:
         rate = 5e-5 if small else 1e-5 if numbers["lora_rank"] else 1e-6
@@ -303,11 +243,11 @@ def _config(ctx: foo.ExecutionContext) -> GrpoConfig:
 
 
 def _default_name(ctx: foo.ExecutionContext) -> str:
-    return f"{Path(forms.text(ctx, 'model') or _DEFAULT_MODEL).name}-grpo"
+    return f"{Path(text(ctx, 'model') or DEFAULT_MODEL).name}-grpo"
 
 
 def _name(ctx: foo.ExecutionContext) -> str:
-    return forms.text(ctx, "name") or _default_name(ctx)
+    return text(ctx, "name") or _default_name(ctx)
 
 
 def _home(name: str) -> Path:
@@ -315,5 +255,5 @@ def _home(name: str) -> Path:
 
 
 def _folder(ctx: foo.ExecutionContext) -> Path:
-    given = forms.text(ctx, "folder")
+    given = text(ctx, "folder")
     return Path(given).expanduser() if given else _home(_name(ctx))

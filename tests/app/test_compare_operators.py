@@ -1,7 +1,6 @@
 """The operators ``compare``, ``views`` and ``export``: on every kind of collection, and refused."""
 
 import json
-import sys
 
 import fiftyone as fo
 import fiftyone.operators as foo
@@ -247,9 +246,10 @@ def test_stopped(segmented, tmp_path, monkeypatch, operator):
 
         return stopped
 
-    stream = running.stream
-    module = sys.modules[operator.__module__]
-    monkeypatch.setattr(module, "stream", lambda ctx, work, title: stream(ctx, stop(work), title))
+    stoppable = running.stoppable
+    monkeypatch.setattr(
+        running, "stoppable", lambda dataset, work, *args: stoppable(dataset, stop(work), *args)
+    )
     params = {
         Compare: {"field_a": "revseg", "field_b": "second"},
         Views: {"name": "drift suspected", "label_field": "revseg"},

@@ -7,6 +7,7 @@ from fiftyone.operators.executor import ExecutionContext, Executor
 from timed_videos import encode
 
 import fiftyone_revseg as revseg
+from fiftyone_revseg.app.forms import Form
 from fiftyone_revseg.app.playable import Playable
 from fiftyone_revseg.app.propagate import Propagate
 from fiftyone_revseg.app.reground import Reground
@@ -45,7 +46,7 @@ def draw(sample, number=FIVE):
     sample.save()
 
 
-def form(name, sample, **params):
+def context(name, sample, **params):
     request = {
         "dataset_name": sample.dataset.name,
         "view": sample.dataset.view()._serialize(),
@@ -54,8 +55,11 @@ def form(name, sample, **params):
         "selected_labels": params.pop("labels", []),
         "params": params,
     }
-    context = ExecutionContext(request, executor=Executor(), operator_uri=f"fiftyone_revseg/{name}")
-    return OPERATORS[name]().resolve_input(context).type.properties
+    return ExecutionContext(request, executor=Executor(), operator_uri=f"fiftyone_revseg/{name}")
+
+
+def form(name, sample, **params):
+    return OPERATORS[name]().resolve_input(context(name, sample, **params)).type.properties
 
 
 def words(prop):
@@ -168,9 +172,9 @@ def test_the_other_forms_say_it(sample):
     assert "plays 1 video among the first wrongly" in said
     mark_playback(sample.dataset)
     sample.dataset.reload()
-    inputs = foo.types.Object()
-    playback_notice(inputs, sample.dataset)
-    assert "plays 1 video here wrongly" in words(inputs.properties["playback"])
+    shown = Form(context("segment", sample))
+    playback_notice(shown, sample.dataset)
+    assert "plays 1 video here wrongly" in words(shown.inputs.properties["playback"])
 
 
 def test_nothing_is_said_of_videos_that_play_right(fake_model, dataset):

@@ -367,7 +367,7 @@ def test_delegated(fake_model, dataset):
 
 
 def start(*arguments):
-    script = Path(__file__).parent / "slow_service.py"
+    script = Path(__file__).parents[1] / "helpers" / "slow_service.py"
     return subprocess.Popen([sys.executable, str(script), fo.config.plugins_dir, *arguments])
 
 

@@ -9,7 +9,7 @@ from fake_server import FakeServer, answer_with
 from fiftyone.operators.executor import ExecutionError
 
 import fiftyone_revseg as revseg
-from fiftyone_revseg.app import forms, objects
+from fiftyone_revseg.app import forms
 from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.running import result_of
 from fiftyone_revseg.models.builtin import PRESETS
@@ -124,10 +124,9 @@ def test_an_address_from_a_dataset_never_gets_the_key(dataset, key, monkeypatch)
             return revseg.load_model(RevSeg(reasoner, tracker))
 
         monkeypatch.setattr(models, "get_model", get_model)
-        uri = "fiftyone_revseg/reground"
-        objects.call(uri, dataset[:1], False, {"index": 1, "frame_number": 2})
+        again = foo.get_operator("fiftyone_revseg/reground")
+        again(dataset[:1], 1, 2)
         assert (seen["server"], seen["server_key"]) == (server.url, "")
-        params = {"index": 1, "frame_number": 2, "model": "revseg-nano", "server": server.url}
-        objects.call(uri, dataset[:1], False, params)
+        again(dataset[:1], 1, 2, model="revseg-nano", server=server.url)
         assert (seen["server"], seen["server_key"]) == (server.url, SECRET)
         reasoner.close()
