@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fiftyone_revseg.cli import options
-from fiftyone_revseg.cli.ctrl_c import GOES_ON
+from fiftyone_revseg.cli.errors import GOES_ON, in_one_sentence
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.types import Status
 
@@ -22,7 +22,7 @@ _ANSWERED = (str(Status.OK), str(Status.NO_TARGET))
 
 @click.command(short_help="Segment the videos of a FiftyOne dataset.")
 @click.argument("dataset_name", metavar="DATASET")
-@click.option("--view", metavar="NAME", help="Only this saved view of the dataset.")
+@options.view
 @click.option(
     "--query",
     "queries",
@@ -41,12 +41,10 @@ _ANSWERED = (str(Status.OK), str(Status.NO_TARGET))
 @options.spec
 @options.tracker
 @options.frames
-@click.option(
+@options.field(
     "--label-field",
-    default="revseg",
-    show_default=True,
-    metavar="FIELD",
-    help="Where the labels go; the other fields are named after it.",
+    "revseg",
+    "Where the labels go; the other fields are named after it.",
 )
 @click.option(
     "--overwrite",
@@ -64,11 +62,9 @@ _ANSWERED = (str(Status.OK), str(Status.NO_TARGET))
     metavar="X",
     help="Leave out masks with a lower confidence.",
 )
-@click.option("--group-slice", metavar="NAME", help="Of a grouped dataset, the slice to segment.")
-@click.option(
-    "--group-by", metavar="FIELD", help="Images are frames: the field that tells videos apart."
-)
-@click.option("--order-by", metavar="FIELD", help="With --group-by, the field with their order.")
+@options.group_slice("segment")
+@options.group_by
+@options.order_by
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N videos.")
 @click.option(
     "--masks-dir",
@@ -77,7 +73,7 @@ _ANSWERED = (str(Status.OK), str(Status.NO_TARGET))
     help="Write the masks there, as PNG files, instead of into the database.",
 )
 @options.device
-@click.option("--dtype", help="bfloat16, float16 or float32.  [default: what suits the device]")
+@options.dtype
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
@@ -118,10 +114,6 @@ def apply(
     queries,
     query_field,
     model,
-    server,
-    spec,
-    tracker,
-    frames,
     label_field,
     overwrite,
     replace_foreign_labels,
@@ -132,14 +124,13 @@ def apply(
     order_by,
     limit,
     masks_dir,
-    device,
-    dtype,
     engine,
     workers,
     gpus_per_worker,
     address,
     shard,
     anyway,
+    **how,
 ) -> None:
     """Segments the videos of the FiftyOne dataset DATASET, and writes the answers into it.
 
@@ -198,7 +189,7 @@ def apply(
     from fiftyone_revseg.files import check_writable
 
     samples = samples if limit is None else samples.limit(limit)
-    try:
+    with in_one_sentence(RuntimeError, interrupted=GOES_ON, words={"anyway=True": "--anyway"}):
         # What can be wrong is found out first: loading takes long
         label_field = valid_label_field(label_field)
         videos = check_collection(samples, group_slice)
@@ -209,19 +200,13 @@ def apply(
             echo("There are no videos, so there is nothing to do")
             return
         asked = {"query": list(queries) or None, "prompt_field": query_field}
-        how = {
-            "tracker": tracker,
-            "device": device,
-            "dtype": dtype,
-            "spec": options.settings(spec, frames),
-            "server": server,
-        }
+        how = options.loading(**how)
         with ExitStack() as stack:
             ray_engine = None
             if on_ray:
                 from fiftyone_revseg.engine.ray import RayEngine, loading
 
-                if gpus_per_worker is None and device == "cpu":
+                if gpus_per_worker is None and how["device"] == "cpu":
                     gpus_per_worker = 0.0
                 ray_engine = stack.enter_context(
                     RayEngine(
@@ -251,11 +236,6 @@ def apply(
                 replace_foreign_labels=replace_foreign_labels,
                 replace_corrections=replace_corrections,
             )
-    except (ValueError, RuntimeError, ImportError, OSError) as error:
-        # What segment_view says is for Python
-        raise click.ClickException(str(error).replace("anyway=True", "--anyway")) from error
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(GOES_ON) from None
     _report(summary, dataset_name)
 
 

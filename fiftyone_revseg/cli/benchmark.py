@@ -9,7 +9,7 @@ import click
 
 from fiftyone_revseg.cli import options
 from fiftyone_revseg.cli.bars import RunBars
-from fiftyone_revseg.cli.ctrl_c import GOES_ON
+from fiftyone_revseg.cli.errors import GOES_ON, in_one_sentence
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.text.escape import one_line
 
@@ -23,22 +23,14 @@ from fiftyone_revseg.text.escape import one_line
 @click.option(
     "--split", metavar="NAME", help="A split.  [default: the one that figures are reported on]"
 )
-@click.option(
+@options.field(
     "--field",
+    "revseg",
+    "The label field to write; of each model, another one.",
     "label_field",
-    default="revseg",
-    show_default=True,
-    metavar="FIELD",
-    help="The label field to write; of each model, another one.",
 )
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Where the table and the report go.  [default: runs/DATASET-FIELD]",
-)
-@click.option("--max-videos", type=click.IntRange(1), metavar="N", help="Only the first N videos.")
+@options.folder("Where the table and the report go.  [default: runs/DATASET-FIELD]")
+@options.max_videos
 @click.option(
     "--dataset",
     "dataset_name",
@@ -51,21 +43,18 @@ from fiftyone_revseg.text.escape import one_line
     help="Ask again what another model was asked, or the same one with other settings.",
 )
 @options.device
-@click.option("--dtype", help="bfloat16, float16 or float32.  [default: what suits the device]")
+@options.dtype
 def benchmark(
     name,
     directory,
     model,
-    tracker,
-    frames,
     split,
     label_field,
     out,
     max_videos,
     dataset_name,
     overwrite,
-    device,
-    dtype,
+    **how,
 ) -> None:
     """Measures a model on the benchmark NAME, whose official folder is DIR.
 
@@ -89,21 +78,16 @@ def benchmark(
     from fiftyone_revseg.evaluation.benchmarks import BENCHMARKS, open_benchmark
     from fiftyone_revseg.evaluation.tables import to_text
 
-    try:
+    with in_one_sentence(
+        RuntimeError, interrupted=GOES_ON, words={"or overwrite": "or --overwrite"}
+    ):
         # What can be wrong is found out first: loading takes long
         if name not in (*BENCHMARKS, SYNTHETIC):
             known = ", ".join((*BENCHMARKS, SYNTHETIC))
             raise ValueError(f"There is no benchmark {name!r}: choose from {known}")
         if name != SYNTHETIC:
             open_benchmark(name, directory, split)
-        loaded = load_model(
-            model,
-            label_field=label_field,
-            tracker=tracker,
-            device=device,
-            dtype=dtype,
-            spec={"frames": frames} if frames else None,
-        )
+        loaded = load_model(model, label_field=label_field, **options.loading(**how))
         run = run_benchmark(
             name,
             directory,
@@ -116,10 +100,6 @@ def benchmark(
             overwrite,
             _titled_bars,
         )
-    except (ValueError, RuntimeError, ImportError, OSError) as error:
-        raise click.ClickException(str(error).replace("or overwrite", "or --overwrite")) from error
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(GOES_ON) from None
     if run.evaluation is not None:
         echo(to_text(run.evaluation))
     if run.submission is not None:

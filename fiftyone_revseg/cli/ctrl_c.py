@@ -78,7 +78,3 @@ class InterruptibleGroup(Group):
                 # as that of a dataclass, was interrupted
                 exec("")
                 raise SystemExit(INTERRUPTED) from None
-
-
-#: What a command says that takes up its work where it was
-GOES_ON = "what is done is kept, and the same command goes on"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.errors import in_one_sentence
 from fiftyone_revseg.cli.output import echo, in_columns
 from fiftyone_revseg.models import presets
 
@@ -27,15 +28,7 @@ _PICTURES = 4  # frames with masks, beside the key frame, in each row of the con
 
 
 @click.command(short_help="Segment a small sample dataset in FiftyOne.")
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="runs/demo",
-    show_default=True,
-    metavar="DIR",
-    help="Where videos and pictures go.",
-)
+@options.folder("Where videos and pictures go.", default="runs/demo")
 @click.option(
     "--count", type=click.IntRange(1, 1000), default=12, show_default=True, help="How many videos."
 )
@@ -49,10 +42,8 @@ def demo(out, count, model, fresh) -> None:
     prints how well each query was answered, and writes a contact sheet. A second run keeps what
     it finds.
     """
-    try:
+    with in_one_sentence():
         run_demo(out, count=count, model=model, fresh=fresh, echo=echo)
-    except (ValueError, ImportError, OSError) as error:
-        raise click.ClickException(str(error)) from error
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from fiftyone_revseg.cli import options
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.cli.playable import say_how_it_plays
 from fiftyone_revseg.models.builtin import CHECKPOINTS
@@ -27,7 +28,7 @@ _EMBEDDED = {
 
 @click.command(short_help="Say what is installed, and what to do about what is not.")
 @click.argument("dataset_name", metavar="[DATASET]", required=False)
-@click.option("--view", metavar="NAME", help="Only this saved view of the dataset.")
+@options.view
 def doctor(dataset_name, view) -> None:
     """Says what is installed, and what to do about what is not.
 

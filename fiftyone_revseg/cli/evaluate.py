@@ -6,24 +6,22 @@ from pathlib import Path
 
 import click
 
+from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.errors import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 
 
 @click.command(short_help="Score predicted masks of a FiftyOne dataset against true ones.")
 @click.argument("dataset_name", metavar="DATASET")
-@click.option(
+@options.field(
     "--field",
-    default="revseg",
-    show_default=True,
-    metavar="FIELD",
-    help="The label field with the predictions.",
+    "revseg",
+    "The label field with the predictions.",
 )
-@click.option(
+@options.field(
     "--gt",
-    default="ground_truth",
-    show_default=True,
-    metavar="FIELD",
-    help="The label field with the true masks.",
+    "ground_truth",
+    "The label field with the true masks.",
 )
 @click.option(
     "--query-field",
@@ -36,18 +34,16 @@ from fiftyone_revseg.cli.output import echo
     help="Keep the evaluation in the dataset under this name, for FiftyOne's Model Evaluation"
     " panel, with fields to sort and filter by.",
 )
-@click.option("--view", metavar="NAME", help="Only this saved view of the dataset.")
+@options.view
 @click.option(
     "--benchmark",
     metavar="NAME",
     help="The benchmark whose rules hold: revos, ref-davis17, ...; '' for none.  [default: the one"
     " that the dataset was imported from]",
 )
-@click.option("--group-slice", metavar="NAME", help="Of a grouped dataset, the slice to score.")
-@click.option(
-    "--group-by", metavar="FIELD", help="Images are frames: the field that tells videos apart."
-)
-@click.option("--order-by", metavar="FIELD", help="With --group-by, the field with their order.")
+@options.group_slice("score")
+@options.group_by
+@options.order_by
 @click.option(
     "--workers", type=click.IntRange(0), metavar="N", help="Processes.  [default: one per core]"
 )
@@ -86,7 +82,7 @@ def evaluate(
     from fiftyone_revseg.cli.datasets import open_collection
     from fiftyone_revseg.evaluation.tables import check_path, to_text, write_table
 
-    try:
+    with in_one_sentence():
         for path in output:
             check_path(path)
         # Before anything else imports FiftyOne, see there
@@ -107,7 +103,5 @@ def evaluate(
         echo(to_text(evaluation))
         for path in output:
             echo(f"Wrote {write_table(evaluation, path)}", err=True)
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
     if key is not None:
         echo(f"Kept as '{key}': see the Model Evaluation panel of the App", err=True)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import click
 
 from fiftyone_revseg.cli import options
-from fiftyone_revseg.cli.ctrl_c import GOES_ON
+from fiftyone_revseg.cli.errors import GOES_ON, in_one_sentence
 from fiftyone_revseg.cli.output import echo
 
 
 @click.command(name="filter", short_help="Mark videos that are not worth learning from.")
 @click.argument("dataset_name", metavar="DATASET")
-@click.option("--view", metavar="NAME", help="Only this saved view of the dataset.")
-@click.option(
+@options.view
+@options.field(
     "--gt-field",
-    default="ground_truth",
-    show_default=True,
-    metavar="FIELD",
-    help="The field with the true masks.",
+    "ground_truth",
+    "The field with the true masks.",
 )
 @click.option(
     "--tracker",
@@ -40,7 +38,7 @@ from fiftyone_revseg.cli.output import echo
     help="Start the tracker at no more than N frames of a video.  [default: at every frame]",
 )
 @click.option("--overwrite", is_flag=True, help="Measure again what was measured before.")
-@click.option("--group-slice", metavar="NAME", help="Of a grouped dataset, the slice to filter.")
+@options.group_slice("filter")
 @options.device
 def filter_videos(
     dataset_name, view, gt_field, tracker, threshold, starts, overwrite, group_slice, device
@@ -78,7 +76,7 @@ def filter_videos(
     from fiftyone_revseg.dataset.data_filter import check_filter, filter_view
     from fiftyone_revseg.tracking import load_tracker
 
-    try:
+    with in_one_sentence(RuntimeError, interrupted=GOES_ON):
         # What can be wrong is found out first: loading takes long
         check_filter(check_collection(samples, group_slice), gt_field, threshold, starts)
         loaded = load_tracker(tracker, device=device)
@@ -86,10 +84,6 @@ def filter_videos(
             summary = filter_view(
                 samples, gt_field, loaded, threshold, starts, overwrite, group_slice, bars
             )
-    except (ValueError, RuntimeError, ImportError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(GOES_ON) from None
     echo(str(summary))
     if summary.failures:
         count = sum(len(ids) for ids in summary.failures.values())

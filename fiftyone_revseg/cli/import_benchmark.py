@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from fiftyone_revseg.cli.ctrl_c import GOES_ON
+from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.errors import GOES_ON, in_one_sentence
 from fiftyone_revseg.cli.output import echo
 
 SYNTHETIC = "synthetic"
@@ -39,7 +40,7 @@ def _show_layouts(context: click.Context, _: click.Parameter, wanted: bool) -> N
     metavar="DATASET",
     help="The name of the dataset.  [default: benchmark and split]",
 )
-@click.option("--max-videos", type=click.IntRange(1), metavar="N", help="Only the first N videos.")
+@options.max_videos
 @click.option("--no-masks", is_flag=True, help="Leave the true masks out.")
 @click.option(
     "--videos",
@@ -82,7 +83,7 @@ def import_benchmark(
     from fiftyone_revseg.cli.datasets import list_datasets
     from fiftyone_revseg.evaluation.benchmarks import open_benchmark
 
-    try:
+    with in_one_sentence(interrupted=GOES_ON):
         if benchmark == SYNTHETIC:
             split = split or "test"
             dataset_name = dataset_name or f"revseg-{SYNTHETIC}-{split}"
@@ -97,10 +98,6 @@ def import_benchmark(
             dataset, summary = import_opened(
                 opened, dataset_name, max_videos, progress=bars, videos=videos
             )
-    except (ValueError, ImportError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(GOES_ON) from None
     echo(f"Dataset {dataset.name!r}: {summary}")
     if not count_samples(dataset):
         raise click.ClickException("No video could be imported")

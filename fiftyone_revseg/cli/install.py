@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from fiftyone_revseg.cli.errors import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 
 
@@ -21,10 +22,8 @@ def install(uninstall) -> None:
       revseg install
       revseg install --uninstall
     """
-    try:
+    with in_one_sentence():
         from fiftyone_revseg.app.install import install_plugin, uninstall_plugin
 
         for line in uninstall_plugin() if uninstall else install_plugin():
             echo(line)
-    except (ImportError, OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from error

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from fiftyone_revseg.cli.errors import in_one_sentence
 from fiftyone_revseg.cli.output import echo, in_columns
 from fiftyone_revseg.files import to_json
 from fiftyone_revseg.models.builtin import PRESETS, Preset
@@ -42,15 +43,13 @@ def models(as_json, register, add, tracker, forget) -> None:
         raise click.UsageError("--tracker goes with --add NAME DIR")
     from fiftyone_revseg.models.presets import forget_preset, register_preset, user_presets
 
-    try:
+    with in_one_sentence():
         if forget:
             forget_preset(forget)
         if add:
             name, folder = add
             register_preset(name, folder, tracker=tracker)
         presets = {**PRESETS, **user_presets()}
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
     if register:
         _register()
     rows = [describe(name, preset) for name, preset in presets.items()]
@@ -122,10 +121,8 @@ def _size(size: int) -> str:
 
 
 def _register() -> None:
-    try:
+    with in_one_sentence(prefix="the models could not be registered: "):
         from fiftyone_revseg.dataset.zoo import register_zoo_source
 
         folder = register_zoo_source(overwrite=True)
-    except (ImportError, OSError, ValueError) as error:
-        raise click.ClickException(f"the models could not be registered: {error}") from error
     echo(f"registered in {folder}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,19 @@ frames = click.option(
 device = click.option(
     "--device", help="For example cpu or cuda:1.  [default: a GPU if there is one]"
 )
+dtype = click.option(
+    "--dtype", help="bfloat16, float16 or float32.  [default: what suits the device]"
+)
+view = click.option("--view", metavar="NAME", help="Only this saved view of the dataset.")
+max_videos = click.option(
+    "--max-videos", type=click.IntRange(1), metavar="N", help="Only the first N videos."
+)
+group_by = click.option(
+    "--group-by", metavar="FIELD", help="Images are frames: the field that tells videos apart."
+)
+order_by = click.option(
+    "--order-by", metavar="FIELD", help="With --group-by, the field with their order."
+)
 replace_foreign_labels = click.option(
     "--replace-foreign-labels",
     is_flag=True,
@@ -48,20 +62,48 @@ replace_corrections = click.option(
 )
 
 
-def settings(spec: Path | None, frames: int | None) -> dict[str, Any] | None:
-    """Returns the settings that ``--spec`` and ``--frames`` name together; None if there are none.
+def group_slice(purpose: str) -> Callable[[Any], Any]:
+    """The option ``--group-slice``; the purpose is what is done to the slice."""
+    words = f"Of a grouped dataset, the slice to {purpose}."
+    return click.option("--group-slice", metavar="NAME", help=words)
+
+
+def field(name: str, default: str, words: str, variable: str | None = None) -> Callable[[Any], Any]:
+    """An option with the name of a field that has a default."""
+    names = [name] if variable is None else [name, variable]
+    return click.option(*names, default=default, show_default=True, metavar="FIELD", help=words)
+
+
+def folder(words: str, default: str | None = None, required: bool = False) -> Callable[[Any], Any]:
+    """The option ``-o``, the folder that is written to."""
+    shown: dict[str, Any] = {"required": True} if required else {}
+    if default is not None:
+        shown = {"default": default, "show_default": True}
+    kind = click.Path(file_okay=False, path_type=Path)
+    return click.option("-o", "--out", type=kind, metavar="DIR", help=words, **shown)
+
+
+def loading(
+    spec: Path | None = None, frames: int | None = None, **given: str | None
+) -> dict[str, Any]:
+    """Returns how to load a model: the arguments of ``load_model`` and ``load_pipeline``.
+
+    Args:
+        spec (None): the folder that ``--spec`` names
+        frames (None): the number of ``--frames``
+        **given: what the other options here name, by their names
 
     Raises:
         ValueError: if there is no ``revseg.json``, or it is not valid
     """
     from fiftyone_revseg.reasoning.spec import read_settings
 
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     if spec is not None:
         try:
-            found = read_settings(spec)
+            settings = read_settings(spec)
         except FileNotFoundError as error:
             raise ValueError(f"There is no revseg.json in '{spec}'") from error
     if frames is not None:
-        found["frames"] = frames
-    return found or None
+        settings["frames"] = frames
+    return {**given, "spec": settings or None}

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.errors import GOES_ON, in_one_sentence
 from fiftyone_revseg.cli.output import echo
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Make copies of videos that the FiftyOne App plays right.")
 @click.argument("dataset_name", metavar="DATASET")
-@click.option("--view", metavar="NAME", help="Only this saved view of the dataset.")
+@options.view
 @click.option(
     "--output-dir",
     type=click.Path(file_okay=False),
@@ -55,19 +57,13 @@ def playable(dataset_name, view, output_dir, everything, undo) -> None:
     samples = open_view(dataset_name, view)
 
     from fiftyone_revseg.cli.bars import RunBars
-    from fiftyone_revseg.cli.ctrl_c import GOES_ON
     from fiftyone_revseg.dataset.playable import make_playable, restore_originals
 
-    try:
-        with RunBars("Restoring" if undo else "Copying") as bars:
-            if undo:
-                summary = restore_originals(samples, bars)
-            else:
-                summary = make_playable(samples, output_dir, everything, bars)
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(GOES_ON) from None
+    with in_one_sentence(interrupted=GOES_ON), RunBars("Restoring" if undo else "Copying") as bars:
+        if undo:
+            summary = restore_originals(samples, bars)
+        else:
+            summary = make_playable(samples, output_dir, everything, bars)
     echo(str(summary))
     if summary.failures:
         count = sum(len(ids) for ids in summary.failures.values())
@@ -88,13 +84,8 @@ def say_how_it_plays(dataset_name: str, view: str | None) -> None:
     from fiftyone_revseg.cli.bars import RunBars
     from fiftyone_revseg.dataset.playback_fields import mark_playback
 
-    try:
-        with RunBars("Looking") as bars:
-            found = mark_playback(samples, bars)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("nothing was written") from None
+    with in_one_sentence(interrupted="nothing was written"), RunBars("Looking") as bars:
+        found = mark_playback(samples, bars)
     for line in _lines(found):
         echo(line)
     if found.problems or found.unreadable:

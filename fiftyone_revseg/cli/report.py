@@ -7,19 +7,14 @@ from pathlib import Path
 
 import click
 
+from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.errors import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 
 
 @click.command(short_help="Write an HTML and a Markdown report of an evaluation.")
 @click.argument("results", metavar="RESULTS.json", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    metavar="DIR",
-    help="Where report.html, report.md and its pictures go.",
-)
+@options.folder("Where report.html, report.md and its pictures go.", required=True)
 @click.option(
     "--dataset",
     "dataset_name",
@@ -41,18 +36,14 @@ def report(results, out, dataset_name, worst, best) -> None:
     """
     from fiftyone_revseg.evaluation.results import Evaluation
 
-    try:
+    with in_one_sentence():
         evaluation = Evaluation.load(results)
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
     samples = _dataset(dataset_name, evaluation.dataset)
 
     from fiftyone_revseg.evaluation.report import write_report
 
-    try:
+    with in_one_sentence():
         path = write_report(evaluation, out, samples, worst, best, sys.stderr.isatty())
-    except (ValueError, ImportError, OSError) as error:
-        raise click.ClickException(str(error)) from error
     echo(f"Wrote {path}")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.errors import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.files.names import safe_name
 from fiftyone_revseg.text.escape import one_line
@@ -36,13 +37,7 @@ class _FrameRange(click.ParamType):
 @click.command(short_help="Segment what a query describes in one video.")
 @click.argument("video")
 @click.argument("queries", nargs=-1, required=True, metavar="QUERY...")
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Where to write.  [default: the video's name with -revseg]",
-)
+@options.folder("Where to write.  [default: the video's name with -revseg]")
 @options.model
 @options.server
 @options.spec
@@ -61,9 +56,7 @@ class _FrameRange(click.ParamType):
     show_default=True,
     help="Whether to write the masks as pictures, besides masks.json.",
 )
-def segment(
-    video, queries, out, model, server, spec, tracker, frames, frame_range, device, png
-) -> None:
+def segment(video, queries, out, model, frame_range, png, **how) -> None:
     """Segments what each QUERY describes in VIDEO, without any database.
 
     VIDEO is a video file, a folder of images, or a pattern such as frames/%05d.jpg. What is
@@ -102,16 +95,11 @@ def segment(
 
     out = out or Path(safe_name(f"{Path(video).stem or 'video'}-revseg"))
     with source:
-        try:
+        with in_one_sentence(prefix="the result cannot be written: "):
             for folder in _folders(out, queries):
                 check_answer(folder)
-        except (OSError, ValueError) as error:
-            raise click.ClickException(f"the result cannot be written: {error}") from error
-        try:
-            settings = options.settings(spec, frames)
-            pipeline = load_pipeline(model, tracker, device, spec=settings, server=server)
-        except (ValueError, RuntimeError, ImportError) as error:
-            raise click.ClickException(str(error)) from error
+        with in_one_sentence(RuntimeError):
+            pipeline = load_pipeline(model, **options.loading(**how))
         with StageBars() as bars:
             answers = pipeline.segment(source, list(queries), progress=bars)
 

@@ -6,19 +6,14 @@ from pathlib import Path
 
 import click
 
+from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.errors import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 
 
 @click.command(short_help="Make a folder of a trained checkpoint that others can use.")
 @click.argument("checkpoint", type=click.Path(file_okay=False, path_type=Path))
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    metavar="DIR",
-    help="Where to write; must be new or empty.",
-)
+@options.folder("Where to write; must be new or empty.", required=True)
 @click.option("--name", help="What to call it in its model card.  [default: as the directory]")
 @click.option("--license", metavar="NAME", help="For the card.  [default: as the model's before]")
 def share(checkpoint, out, name, license) -> None:
@@ -34,9 +29,7 @@ def share(checkpoint, out, name, license) -> None:
     """
     from fiftyone_revseg.training.sharing import share_checkpoint
 
-    try:
+    with in_one_sentence():
         path = share_checkpoint(checkpoint, out, name, license)
-    except (ImportError, OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
     size = sum(file.stat().st_size for file in path.iterdir())
     echo(f"{path}: {size / 1e6:,.0f} MB, ready to upload or to copy")

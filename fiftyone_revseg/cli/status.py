@@ -42,6 +42,7 @@ def status(dataset_name, label_field, as_json) -> None:
 
     from fiftyone_revseg.dataset import list_runs
     from fiftyone_revseg.dataset.counting import count_samples
+    from fiftyone_revseg.dataset.explain import label_fields
 
     names = label_fields(dataset)
     if label_field is not None:
@@ -64,15 +65,6 @@ def status(dataset_name, label_field, as_json) -> None:
         return
     for line in _lines(about):
         echo(line)
-
-
-def label_fields(dataset: Any) -> list[str]:
-    """Lists the label fields that have been written into a dataset."""
-    from fiftyone_revseg.dataset import field_names
-
-    schema = dataset.get_field_schema()
-    names = [name.removesuffix("_trajectory") for name in schema if name.endswith("_trajectory")]
-    return [name for name in names if all(own in schema for own in field_names(name)[1:])]
 
 
 def videos_of(dataset: Any) -> Any:

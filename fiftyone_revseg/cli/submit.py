@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.errors import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.text.escape import one_line
 
@@ -21,15 +22,13 @@ _existing = click.Path(exists=True, path_type=Path)
 @click.command(short_help="Write the archive that a benchmark's server scores.")
 @click.argument("dataset_name", metavar="DATASET")
 @click.argument("path", metavar="OUT.zip", type=_file)
-@click.option(
+@options.field(
     "--field",
+    "revseg",
+    "The label field with the predictions.",
     "label_field",
-    default="revseg",
-    show_default=True,
-    metavar="FIELD",
-    help="The label field with the predictions.",
 )
-@click.option("--view", metavar="NAME", help="Only this saved view of the dataset.")
+@options.view
 @click.option("--benchmark", type=_benchmark, help="Whose server.  [default: what was imported]")
 @click.option(
     "--meta",
@@ -61,12 +60,10 @@ def submit(dataset_name, path, label_field, view, benchmark, meta) -> None:
     from fiftyone_revseg.dataset.collection import source_dataset
     from fiftyone_revseg.evaluation.submission import write_submission
 
-    try:
+    with in_one_sentence():
         summary = write_submission(
             samples, label_field, benchmark, path, meta, progress=sys.stderr.isatty()
         )
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
     echo(str(summary))
     imported = source_dataset(samples).info.get("benchmark") or {}
     meta = meta or imported.get("root")
@@ -107,10 +104,8 @@ def validate(path, directory, benchmark, images) -> None:
 def _check(path: Path, meta: Path, benchmark: str, images: Path | None) -> None:
     from fiftyone_revseg.evaluation.submission_check import validate_submission
 
-    try:
+    with in_one_sentence():
         problems = validate_submission(path, meta, benchmark, images, progress=sys.stderr.isatty())
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
     for problem in problems:
         echo(one_line(problem))
     if problems:
@@ -153,7 +148,7 @@ def load_predictions(
 
     from fiftyone_revseg.evaluation import predictions
 
-    try:
+    with in_one_sentence():
         loaded = predictions.load_predictions(
             dataset,
             source,
@@ -164,6 +159,4 @@ def load_predictions(
             replace_foreign_labels=replace_foreign_labels,
             replace_corrections=replace_corrections,
         )
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
     echo(str(loaded))

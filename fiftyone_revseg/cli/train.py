@@ -8,7 +8,9 @@ from pathlib import Path
 
 import click
 
+from fiftyone_revseg.cli import options
 from fiftyone_revseg.cli.datasets import open_dataset
+from fiftyone_revseg.cli.errors import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.files import check_writable
 from fiftyone_revseg.measures.rewards import TEMPORAL_VARIANTS
@@ -30,16 +32,8 @@ def train() -> None:
 
 def _options(default_out: str):
     """The options that every training has."""
-    options = (
-        click.option(
-            "-o",
-            "--out",
-            type=click.Path(file_okay=False, path_type=Path),
-            default=default_out,
-            show_default=True,
-            metavar="DIR",
-            help="Where the model, curves and state go.",
-        ),
+    every = (
+        options.folder("Where the model, curves and state go.", default_out),
         click.option(
             "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all chance."
         ),
@@ -59,7 +53,7 @@ def _options(default_out: str):
     )
 
     def add(command):
-        for option in reversed(options):
+        for option in reversed(every):
             command = option(command)
         return command
 
@@ -109,12 +103,10 @@ def tracker(out, seed, steps, resume, threads) -> None:
     help="Learn from a FiftyOne dataset with true objects.  [default: made-up worlds]",
 )
 @click.option("--view", metavar="NAME", help="Learn from this saved view of the dataset only.")
-@click.option(
+@options.field(
     "--gt",
-    default="ground_truth",
-    show_default=True,
-    metavar="FIELD",
-    help="The true objects, detections on frames.",
+    "ground_truth",
+    "The true objects, detections on frames.",
 )
 @click.option(
     "--query-field",
@@ -214,13 +206,15 @@ def grpo(
     from fiftyone_revseg.training.grpo import GrpoConfig, train_grpo
 
     given = {**settings, "seed": seed, "steps": steps, "threads": threads}
-    try:
+    with in_one_sentence():
         config = GrpoConfig(**{name: value for name, value in given.items() if value is not None})
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
     if not dry_run:
         _claim(out, resume)
-        _check_name(name, out / "checkpoint")
+        if name is not None:
+            from fiftyone_revseg.models.presets import check_free
+
+            with in_one_sentence():
+                check_free(name, out / "checkpoint")
     rows = _rows(dataset, view, gt, query_field, worlds, seed)
     if dry_run:
         _say(rows, config, accelerate, gpu_memory)
@@ -233,27 +227,14 @@ def grpo(
         echo(f"It is known as {name} now: revseg models")
 
 
-def _check_name(name: str | None, checkpoint: Path) -> None:
-    """Refuses a name that could not be given at the end."""
-    from fiftyone_revseg.models.presets import check_free
-
-    try:
-        if name is not None:
-            check_free(name, checkpoint)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
-
-
 def _say(rows: list, config, accelerate: Path | None, gpu_memory: float | None) -> None:
     """Says what a run would be."""
     from fiftyone_revseg.training.dry_run import Launch, dry_run, read_launch
 
-    try:
+    with in_one_sentence():
         launch = read_launch(accelerate) if accelerate else Launch()
         memory = None if gpu_memory is None else round(gpu_memory * 1e9)
         found = dry_run(rows, config, launch, memory)
-    except (ImportError, OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
     echo(str(found))
 
 
@@ -272,12 +253,10 @@ def _rows(
     if name is None:
         return world_rows(worlds, "train", seed << 24)  # disjoint worlds for other seeds
     view = open_dataset(name)
-    try:
+    with in_one_sentence():
         if saved_view is not None:
             view = view.load_saved_view(saved_view)
         rows, skipped = view_rows(view, gt_field, query_field)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
     echo(f"{len(rows)} queries to learn from; {len(skipped)} are left out")
     for reason, count in Counter(s.reason for s in skipped).most_common(10):
         echo(f"  {count} x {one_line(reason)}")
@@ -306,15 +285,11 @@ def _claim(out: Path, resume: bool) -> None:
         )
     if resume and not used:
         raise click.ClickException(f"there is no run in {out} to resume: check --out")
-    try:
+    with in_one_sentence():
         check_writable(out)
-    except OSError as error:
-        raise click.ClickException(str(error)) from error
 
 
 def _run(function, out: Path, settings) -> None:
-    try:
+    with in_one_sentence():
         path = function(out, settings)
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
     echo(f"The model is in {path}")
