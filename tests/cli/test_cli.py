@@ -260,7 +260,7 @@ class Settings:
     ("command", "module", "config", "later"),
     [
         ("sft", "sft", "SftConfig", {"chain_steps": 20, "word_steps": 10}),
-        ("tracker", "tracker", "TrackerTraining", {"clip_steps": 30}),
+        ("tracker", "tracker_training", "TrackerTraining", {"clip_steps": 30}),
     ],
 )
 def test_train_passes_its_options_on(monkeypatch, tmp_path, command, module, config, later):
@@ -271,7 +271,7 @@ def test_train_passes_its_options_on(monkeypatch, tmp_path, command, module, con
         return out
 
     stand_in = types.SimpleNamespace(**{config: Settings, f"train_{command}": train})
-    monkeypatch.setitem(sys.modules, f"fiftyone_revseg.training.{module}", stand_in)
+    monkeypatch.setitem(sys.modules, f"fiftyone_revseg.nano.{module}", stand_in)
     out = tmp_path / "run"
     result = run("train", command, "-o", out, "--seed", 3, "--steps", 40, "--threads", 2)
     assert result.exit_code == 0, result.output
