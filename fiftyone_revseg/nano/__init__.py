@@ -5,25 +5,20 @@ The names below are imported when they are first used: whoever only renders worl
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fiftyone_revseg.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from fiftyone_revseg.nano.sft import SftConfig, train_sft
-    from fiftyone_revseg.nano.tracker_training import TrackerTraining, train_tracker
+    from fiftyone_revseg.nano.sft import SftConfig as SftConfig
+    from fiftyone_revseg.nano.sft import train_sft as train_sft
+    from fiftyone_revseg.nano.tracker_training import TrackerTraining as TrackerTraining
+    from fiftyone_revseg.nano.tracker_training import train_tracker as train_tracker
 
-# Name -> the module of this package that defines it
+# Module -> the names that it defines
 _HOMES = {
-    "SftConfig": "sft",
-    "TrackerTraining": "tracker_training",
-    "train_sft": "sft",
-    "train_tracker": "tracker_training",
+    "fiftyone_revseg.nano.sft": ("SftConfig", "train_sft"),
+    "fiftyone_revseg.nano.tracker_training": ("TrackerTraining", "train_tracker"),
 }
 
-__all__ = ["SftConfig", "TrackerTraining", "train_sft", "train_tracker"]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

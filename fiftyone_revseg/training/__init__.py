@@ -5,48 +5,29 @@ The names below are imported when they are first used: rewards need no torch.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fiftyone_revseg.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from fiftyone_revseg.measures.rewards import (
-        format_reward,
-        spatial_reward,
-        temporal_reward,
-        total_reward,
-    )
-    from fiftyone_revseg.training.data import world_rows
-    from fiftyone_revseg.training.grpo import GrpoConfig, train_grpo
+    from fiftyone_revseg.measures.rewards import format_reward as format_reward
+    from fiftyone_revseg.measures.rewards import spatial_reward as spatial_reward
+    from fiftyone_revseg.measures.rewards import temporal_reward as temporal_reward
+    from fiftyone_revseg.measures.rewards import total_reward as total_reward
+    from fiftyone_revseg.training.data import world_rows as world_rows
+    from fiftyone_revseg.training.grpo import GrpoConfig as GrpoConfig
+    from fiftyone_revseg.training.grpo import train_grpo as train_grpo
 
-# Name -> the module that defines it.
+# Module -> the names that it defines
 _HOMES = {
-    "GrpoConfig": "fiftyone_revseg.training.grpo",
-    "format_reward": "fiftyone_revseg.measures.rewards",
-    "spatial_reward": "fiftyone_revseg.measures.rewards",
-    "temporal_reward": "fiftyone_revseg.measures.rewards",
-    "total_reward": "fiftyone_revseg.measures.rewards",
-    "train_grpo": "fiftyone_revseg.training.grpo",
-    "world_rows": "fiftyone_revseg.training.data",
+    "fiftyone_revseg.measures.rewards": (
+        "format_reward",
+        "spatial_reward",
+        "temporal_reward",
+        "total_reward",
+    ),
+    "fiftyone_revseg.training.data": ("world_rows",),
+    "fiftyone_revseg.training.grpo": ("GrpoConfig", "train_grpo"),
 }
 
-__all__ = [
-    "GrpoConfig",
-    "format_reward",
-    "spatial_reward",
-    "temporal_reward",
-    "total_reward",
-    "train_grpo",
-    "world_rows",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value  # so that the next access is a plain one
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

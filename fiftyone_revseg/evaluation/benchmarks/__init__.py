@@ -7,9 +7,6 @@ of this package, which are loaded when they are asked for.
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 from fiftyone_revseg.evaluation.benchmarks.layout import (
     Benchmark,
     BenchmarkVideo,
@@ -18,17 +15,22 @@ from fiftyone_revseg.evaluation.benchmarks.layout import (
     LayoutError,
 )
 from fiftyone_revseg.evaluation.benchmarks.registry import BENCHMARKS, open_benchmark
+from fiftyone_revseg.lazy import lazy_names
 
-_WITH_FIFTYONE = (
-    "ImportSummary",
-    "LvVisDataset",
-    "MevisDataset",
-    "ReasonVosDataset",
-    "RefDavis17Dataset",
-    "RefYouTubeVosDataset",
-    "RevosDataset",
-    "import_benchmark",
-)
+_HOMES = {
+    "fiftyone_revseg.evaluation.benchmarks.importer": (
+        "ImportSummary",
+        "LvVisDataset",
+        "MevisDataset",
+        "ReasonVosDataset",
+        "RefDavis17Dataset",
+        "RefYouTubeVosDataset",
+        "RevosDataset",
+        "import_benchmark",
+    )
+}
+
+__getattr__, __dir__, _with_fiftyone = lazy_names(__name__, _HOMES)
 
 __all__ = [
     "BENCHMARKS",
@@ -38,12 +40,5 @@ __all__ = [
     "FrameTruth",
     "LayoutError",
     "open_benchmark",
-    *_WITH_FIFTYONE,
+    *_with_fiftyone,
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _WITH_FIFTYONE:
-        importer = importlib.import_module("fiftyone_revseg.evaluation.benchmarks.importer")
-        return getattr(importer, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
