@@ -28,7 +28,7 @@ from fiftyone_revseg.reasoning.spec import ChainSpec
 from fiftyone_revseg.synthetic.queries import pick_queries
 from fiftyone_revseg.synthetic.shapes import COLORS, SHAPES
 from fiftyone_revseg.synthetic.world import make_world
-from fiftyone_revseg.training.run_folder import RunFolder
+from fiftyone_revseg.training.run_folder import RunFolder, check_same_run
 from fiftyone_revseg.training.saved_states import replacing_checkpoint
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ def train_sft(out: str | Path, config: SftConfig | None = None, resume: bool = T
     step = 0
     state = run.load() if resume else None
     if state is not None:
-        _same_run(out, state["config"], asdict(config))
+        # Only the length and the threads of a run may change when it is resumed
+        check_same_run(out, state["config"], asdict(config), ("word_steps", "threads"))
         model.load_state_dict(state["model"])
         heads.load_state_dict(state["heads"])
         for optimizer, saved_state in zip(optimizers, state["optimizers"], strict=True):
@@ -171,20 +172,6 @@ def _tokenizer(checkpoint: Path) -> PreTrainedTokenizerFast | None:
         return PreTrainedTokenizerFast.from_pretrained(checkpoint) if checkpoint.is_dir() else None
     except Exception:  # each file of it has errors of its own
         return None
-
-
-def _same_run(out: str | Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Only the length and the threads of a run may change when it is resumed."""
-    changed = [
-        name
-        for name in asked
-        if saved.get(name) != asked[name] and name not in ("word_steps", "threads")
-    ]
-    if changed:
-        raise ValueError(
-            f"The run in '{out}' was made with other settings ({', '.join(changed)}); "
-            "choose another folder, or the same settings"
-        )
 
 
 def save_checkpoint(

@@ -8,7 +8,6 @@ IoU, cross-entropy on "is it visible".
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fiftyone_revseg.files import replacing, write_json, write_text
+from fiftyone_revseg.training.run_folder import write_curves
 from fiftyone_revseg.training.saved_states import load_state, read_settings, save_state
 
 if TYPE_CHECKING:
@@ -341,8 +341,7 @@ class _Run:
         save_state(directory / "resume.pt", state)
         with replacing(directory / "model.safetensors") as path:
             save_file(average, path)
-        with replacing(directory / "curve.csv", durable=False) as path:
-            _write_csv(path, self.rows)
+        write_curves(directory / "curve.csv", list(CURVE_FIELDS), self.rows)
         with replacing(directory / "curve.png", durable=False) as path:
             _plot(path, self.rows, self.settings)
 
@@ -355,13 +354,6 @@ def _claim(directory: Path, settings: TrackerTraining, config: Path) -> None:
         raise ValueError(f"'{directory}' holds a run with other settings: choose another directory")
     write_json(path, wanted, indent=2)
     write_text(directory / "config.yaml", config.read_text())
-
-
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with path.open("w", newline="") as f:
-        writer = csv.DictWriter(f, CURVE_FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _plot(path: Path, rows: list[dict[str, Any]], settings: TrackerTraining) -> None:

@@ -7,6 +7,8 @@ hydra would accept, and weights are read as plain tensors.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +63,17 @@ POSTPROCESSING = {
         "dynamic_multimask_stability_thresh": 0.98,
     },
 }
+
+
+_NEEDS_SAM2 = (
+    "the tracker needs the sam2 package: install torch first, then "
+    "`SAM2_BUILD_CUDA=0 pip install --no-build-isolation sam2`; or write 'transformers:' "
+    "before the tracker's name"
+)
+_NEEDS = (
+    "holds no tracker: it needs config.yaml and model.safetensors, or exactly one .pt file, or "
+    "what transformers saves of a video tracker"
+)
 
 
 class CheckpointError(ValueError):
@@ -204,11 +217,7 @@ def build_model(config: dict[str, Any]) -> SAM2Base:
         from hydra.utils import instantiate
         from sam2.modeling.sam2_base import SAM2Base  # noqa: F401
     except ImportError as e:
-        raise CheckpointError(
-            "the tracker needs the sam2 package: install torch first, then "
-            "`SAM2_BUILD_CUDA=0 pip install --no-build-isolation sam2`; or write 'transformers:' "
-            "before the tracker's name"
-        ) from e
+        raise CheckpointError(_NEEDS_SAM2) from e
     try:
         return instantiate(config, _recursive_=True)
     except Exception as e:  # hydra wraps whatever a constructor raises
@@ -298,11 +307,7 @@ def _package_config(name: str) -> Path:
 
     spec = find_spec("sam2")
     if spec is None or not spec.submodule_search_locations:
-        raise CheckpointError(
-            "the tracker needs the sam2 package: install torch first, then "
-            "`SAM2_BUILD_CUDA=0 pip install --no-build-isolation sam2`; or write 'transformers:' "
-            "before the tracker's name"
-        )
+        raise CheckpointError(_NEEDS_SAM2)
     return Path(spec.submodule_search_locations[0]) / name
 
 
@@ -326,10 +331,7 @@ def _in_directory(directory: Path) -> tuple[Path | None, Path]:
         found = [safetensors]
     if len(found) == 1:
         return _config_of(found[0]), found[0]
-    raise CheckpointError(
-        f"'{directory}' holds no tracker: it needs config.yaml and model.safetensors, "
-        "or exactly one .pt file, or what transformers saves of a video tracker"
-    )
+    raise CheckpointError(f"'{directory}' {_NEEDS}")
 
 
 def _on_hub(repo_id: str) -> tuple[Path | None, Path]:
@@ -338,29 +340,36 @@ def _on_hub(repo_id: str) -> tuple[Path | None, Path]:
     from huggingface_hub.errors import EntryNotFoundError
 
     owner, name = repo_id.split("/")
-    try:
+    with downloading(repo_id):
         if owner == "facebook" and name in OFFICIAL_PRESETS:
-            weights = Path(hf_hub_download(repo_id, OFFICIAL_PRESETS[name]))
-            return _config_of(weights), weights
-        try:
-            config, weights = (
-                Path(hf_hub_download(repo_id, file))
-                for file in ("config.yaml", "model.safetensors")
-            )
-            return config, weights
-        except EntryNotFoundError:
-            found = [file for file in list_repo_files(repo_id) if file.endswith(".pt")]
-            if len(found) == 1:
-                weights = Path(hf_hub_download(repo_id, found[0]))
-                return _config_of(weights), weights
-            raise CheckpointError(
-                f"'{repo_id}' on the hub holds no tracker: it needs config.yaml and "
-                "model.safetensors, or exactly one .pt file, or what transformers saves of a video "
-                "tracker"
-            ) from None
+            found = [OFFICIAL_PRESETS[name]]
+        else:
+            try:
+                config, weights = (
+                    Path(hf_hub_download(repo_id, file))
+                    for file in ("config.yaml", "model.safetensors")
+                )
+                return config, weights
+            except EntryNotFoundError:
+                found = [file for file in list_repo_files(repo_id) if file.endswith(".pt")]
+                if len(found) != 1:
+                    raise CheckpointError(f"'{repo_id}' on the hub {_NEEDS}") from None
+        weights = Path(hf_hub_download(repo_id, found[0]))
+        return _config_of(weights), weights
+
+
+@contextmanager
+def downloading(repo_id: str) -> Iterator[None]:
+    """Has whatever the hub's client raises end as an error in words.
+
+    Raises:
+        CheckpointError: if a download fails
+    """
+    try:
+        yield
     except CheckpointError:
         raise
-    except Exception as e:  # the hub's client raises OSError, ValueError, httpx errors, ...
+    except Exception as e:  # OSError, ValueError, httpx errors, ...
         raise CheckpointError(
             f"'{repo_id}' could not be downloaded from the hub ({type(e).__name__}): "
             "check the name and the connection, or give a local path"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from fiftyone_revseg.masks.rle import encode_masks
 from fiftyone_revseg.models.devices import choose_device, choose_dtype
+from fiftyone_revseg.models.weights import share, stamp
 from fiftyone_revseg.tracking.tracker import FrameMasks
 
 if TYPE_CHECKING:
@@ -18,16 +21,27 @@ if TYPE_CHECKING:
 
     from fiftyone_revseg.tracking.memory import FrameFeatures, StepOutput
 
+T = TypeVar("T", bound="FrameByFrameTracker")
+
+
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    """What trackers of the same checkpoint share."""
+
+    model: Any
+    digest: str
+
 
 class FrameByFrameTracker:
     """Encodes frames a few ahead in one batch, tracks through them, and makes masks of logits.
 
-    A subclass has a model and says how it encodes frames (``_encode``), what it remembers
+    A subclass has a model and says which files a checkpoint consists of (``_find``), how they are
+    loaded (``_read``), how the model encodes frames (``_encode``), what it remembers
     (``_new_memory``) and how it goes one frame on (``_step``).
 
     Args:
         model: the model
-        name: what to call it in results
+        name (None): what to call it in results; by default, as the library that runs it
         device (None): where to run, for example "cuda:1"; by default a CUDA GPU if there is one
         dtype (None): "bfloat16" to compute in bfloat16 where the model allows it (autocast),
             "float32" for full precision; by default the former on GPUs that have it, else the
@@ -42,7 +56,7 @@ class FrameByFrameTracker:
     def __init__(
         self,
         model: Any,
-        name: str,
+        name: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | str | None = None,
         frames_ahead: int = 4,
@@ -53,11 +67,51 @@ class FrameByFrameTracker:
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.model = model.eval().to(self.device)
-        self.name = name
+        self.name = self._library if name is None else name
         self.digest: str | None = None
-        self._weights: Any = None
+        self._weights: _Weights | None = None
         self.frames_ahead = frames_ahead
         self.centre_point = centre_point
+
+    @classmethod
+    def load(
+        cls: type[T],
+        name_or_path: str | Path = "sam2-nano",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | str | None = None,
+        **options: Any,
+    ) -> T:
+        """Loads a tracker by name.
+
+        What was loaded before from the same files to the same device is shared as long as
+        somebody holds it: leave the model's weights as they are.
+
+        Args:
+            name_or_path: see the class
+            device (None): see the class
+            dtype (None): see the class
+            **options: ``frames_ahead`` and ``centre_point``, see the class
+
+        Returns:
+            a tracker
+
+        Raises:
+            CheckpointError: (a ValueError) if there is no such model or its files are no good
+            ValueError: if this machine has no such device, or an option makes no sense
+        """
+        device = choose_device(device)
+        dtype = choose_dtype(dtype, device)
+        files = cls._find(name_or_path)
+
+        def load() -> _Weights:
+            model, digest = cls._read(files)
+            return _Weights(model.to(device), digest)
+
+        # The weights are the same in every precision: it is applied while computing
+        shared = share((cls.__name__, stamp(files), device), load)
+        tracker = cls(shared.model, cls._called(str(name_or_path)), device, dtype, **options)
+        tracker.digest, tracker._weights = shared.digest, shared
+        return tracker
 
     def track(
         self, frames: Iterable[tuple[int, np.ndarray]], boxes_xyxy_px: np.ndarray
@@ -100,11 +154,7 @@ class FrameByFrameTracker:
         for batch in _batches(frames, self.frames_ahead):
             for k, frame in batch:
                 size = size if any(size) else frame.shape[:2]
-                if frame.ndim != 3 or frame.shape != (*size, 3) or frame.dtype != np.uint8:
-                    raise ValueError(
-                        f"frame {k} is {frame.dtype} of {frame.shape}: give (H, W, 3) uint8 RGB "
-                        f"frames of one size, here {size}"
-                    )
+                check_frame(k, frame, size)
             if memory.frame == 0:
                 prompt = to_prompt(
                     boxes, size[::-1], self.model.image_size, self.device, self.centre_point
@@ -116,7 +166,24 @@ class FrameByFrameTracker:
             for (k, _), features in zip(batch, self._encode([f for _, f in batch]), strict=True):
                 out = self._step(features, memory, len(boxes), prompt)
                 prompt = None
-                yield k, size, out.mask_logits, _scores(out)
+                yield k, size, out.mask_logits, scores_of(out)
+
+    _library = ""
+
+    @staticmethod
+    def _find(name_or_path: str | Path) -> list[Path]:
+        """Finds the files that a name stands for."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _read(files: list[Path]) -> tuple[Any, str]:
+        """Loads the model from its files, on the CPU; returns it and a digest of its content."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _called(name: str) -> str:
+        """What results say of a tracker that was loaded by a name."""
+        return name
 
     def _new_memory(self) -> Any:
         """What a pass over a video remembers: has ``frame``, how many frames it has seen."""
@@ -132,12 +199,15 @@ class FrameByFrameTracker:
         """Goes one frame on with ``count`` objects; the prompt is there on the first frame only."""
         raise NotImplementedError
 
-    def _autocast(self) -> contextlib.AbstractContextManager:
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """The modes to compute in: entered in each step, not around the generator of a pass, or
+        they would leak into its consumer's code."""
         import torch
 
-        if self.dtype == torch.float32:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+        half = torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        with torch.inference_mode(), half:
+            yield
 
     def _at_size(self, logits: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
         """(N, 1, h, w) logits -> (N, H, W) bool masks."""
@@ -151,7 +221,20 @@ class FrameByFrameTracker:
             return (logits[:, 0] > 0).cpu().numpy()
 
 
-def _scores(out: StepOutput) -> np.ndarray:
+def check_frame(k: int, frame: np.ndarray, size: tuple[int, int]) -> None:
+    """Checks that a frame is as (height, width) say.
+
+    Raises:
+        ValueError: if it is not
+    """
+    if frame.shape != (*size, 3) or frame.dtype != np.uint8:
+        raise ValueError(
+            f"frame {k} is {frame.dtype} of {frame.shape}: give (H, W, 3) uint8 RGB frames of one "
+            f"size, here {size}"
+        )
+
+
+def scores_of(out: StepOutput) -> np.ndarray:
     """How sure the model is: P(the object is there) times the expected IoU of its mask."""
     scores = out.object_score.float().sigmoid() * out.iou.float().clamp(0, 1)
     return scores.cpu().numpy().astype(float)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from fiftyone_revseg.tracking.sam2_tracker import Sam2Tracker
 from fiftyone_revseg.tracking.tracker import Tracker
+from fiftyone_revseg.tracking.transformers_checkpoints import is_transformers
+from fiftyone_revseg.tracking.transformers_tracker import TransformersTracker
 
 if TYPE_CHECKING:
     import torch
@@ -38,8 +40,5 @@ def load_tracker(
         CheckpointError: (a ValueError) if there is no such model or its files are no good
         ValueError: if this machine has no such device, or an option makes no sense
     """
-    from fiftyone_revseg.tracking.transformers_checkpoints import is_transformers
-    from fiftyone_revseg.tracking.transformers_tracker import TransformersTracker
-
     kind = TransformersTracker if is_transformers(name_or_path) else Sam2Tracker
     return kind.load(name_or_path, device=device, dtype=dtype, **options)

@@ -22,10 +22,12 @@ from fiftyone_revseg.masks.rle import encode_masks
 from fiftyone_revseg.models.batch_size import BatchSize, is_out_of_memory
 from fiftyone_revseg.prefetch import Feed
 from fiftyone_revseg.tracking.both_ways import VideoLike
+from fiftyone_revseg.tracking.frame_by_frame import check_frame, scores_of
+from fiftyone_revseg.tracking.memory import FrameFeatures, Memory
+from fiftyone_revseg.tracking.side_by_side import can_go_together, fork, form_of
 from fiftyone_revseg.tracking.tracker import FrameMasks
 
 if TYPE_CHECKING:
-    from fiftyone_revseg.tracking.memory import FrameFeatures, Memory
     from fiftyone_revseg.tracking.sam2_tracker import Sam2Tracker
 
 Key = tuple[int, int]  # which video, which frame
@@ -223,8 +225,6 @@ class Lockstep:
 
     def _choose(self, results: list[Found | Ended]) -> list[_Pass]:
         """Takes the next frame of every pass that is ready, and those to go on with."""
-        from fiftyone_revseg.tracking.side_by_side import can_go_together, form_of
-
         ready = []
         for one in list(self._passes):
             # It may be gone by now: another pass of its pursuit failed
@@ -258,7 +258,8 @@ class Lockstep:
         try:
             one.taken = one.feed.take()
             if one.taken is not None:
-                _check(one.taken, one.pursuit.video.size)
+                k, frame = one.taken
+                check_frame(k, frame, one.pursuit.video.size[::-1])
                 return True
         except Exception as error:
             results.append(self._end(one.pursuit, error))
@@ -284,8 +285,6 @@ class Lockstep:
             del self._videos[id(one.pursuit.video)]
 
     def _go_on(self, chosen: list[_Pass]) -> list[Found | Ended]:
-        from fiftyone_revseg.tracking.frame_by_frame import _scores
-
         started = time.perf_counter()
         features = self._features(chosen)
         outputs = self._tracker._step_together(
@@ -296,7 +295,7 @@ class Lockstep:
         )
         found: list[Found | Ended] = []
         seconds = (time.perf_counter() - started) / len(chosen)
-        scores = [_scores(out) for out in outputs]
+        scores = [scores_of(out) for out in outputs]
         with self._changed:
             for one, out, sure in zip(chosen, outputs, scores, strict=True):
                 if one not in self._passes:  # another pass of its pursuit failed meanwhile
@@ -314,8 +313,6 @@ class Lockstep:
 
     def _part(self, one: _Pass) -> None:
         """Goes on from the key frame in both directions."""
-        from fiftyone_revseg.tracking.side_by_side import fork
-
         if one.frame > 0:
             feed = self._feed(one.pursuit.video, one.frame - 1, -1)
             back = _Pass(one.pursuit, fork(one.memory), feed, -1, one.frame)
@@ -385,15 +382,6 @@ def _is_ready(one: _Pass) -> bool:
     return not one.busy and (one.taken is not None or one.feed.ready)
 
 
-def _check(taken: tuple[int, np.ndarray], size: tuple[int, int]) -> None:
-    k, frame = taken
-    if frame.shape != (size[1], size[0], 3) or frame.dtype != np.uint8:
-        raise ValueError(
-            f"frame {k} is {frame.dtype} of {frame.shape}: give (H, W, 3) uint8 RGB frames of one "
-            f"size, here {size[::-1]}"
-        )
-
-
 def _stalled(one: _Pass, seconds: float) -> TimeoutError:
     after = f"frame {one.frame}" if one.step else "its key frame was asked for"
     return TimeoutError(
@@ -408,7 +396,5 @@ def _bytes_of(features: FrameFeatures) -> int:
 
 def _own(features: FrameFeatures) -> FrameFeatures:
     """A copy that does not keep the batch in memory that the frame was encoded in."""
-    from fiftyone_revseg.tracking.memory import FrameFeatures as Features
-
     coarsest = features.positions[-1][:, :1]  # the model looks at no others
-    return Features([m.clone() for m in features.maps], [coarsest.clone()], features.sizes)
+    return FrameFeatures([m.clone() for m in features.maps], [coarsest.clone()], features.sizes)

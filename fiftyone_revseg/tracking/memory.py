@@ -31,6 +31,17 @@ class FrameFeatures:
     positions: list[torch.Tensor]
     sizes: list[tuple[int, int]]
 
+    def split(self, group: int = 1) -> list[FrameFeatures]:
+        """Cuts a batch into steps of ``group`` images."""
+        return [
+            FrameFeatures(
+                [m[:, b : b + group] for m in self.maps],
+                [p[:, b : b + group] for p in self.positions],
+                self.sizes,
+            )
+            for b in range(0, self.maps[0].shape[1], group)
+        ]
+
 
 @dataclass(frozen=True)
 class StepOutput:
@@ -103,13 +114,7 @@ def encode_frames(model: SAM2Base, images: torch.Tensor, group: int = 1) -> list
     """
     encoded = model.forward_image(images)
     _, maps, positions, sizes = model._prepare_backbone_features(encoded)
-    starts = range(0, images.shape[0], group)
-    return [
-        FrameFeatures(
-            [m[:, b : b + group] for m in maps], [p[:, b : b + group] for p in positions], sizes
-        )
-        for b in starts
-    ]
+    return FrameFeatures(maps, positions, sizes).split(group)
 
 
 def track_frame(

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fiftyone_revseg.models.devices import choose_device, choose_dtype
-from fiftyone_revseg.models.weights import share, stamp
+from fiftyone_revseg.tracking.checkpoints import find_checkpoint, load_files
 from fiftyone_revseg.tracking.frame_by_frame import FrameByFrameTracker
+from fiftyone_revseg.tracking.lockstep import Lockstep
+from fiftyone_revseg.tracking.memory import (
+    FrameFeatures,
+    Memory,
+    StepOutput,
+    encode_frames,
+    track_frame,
+)
+from fiftyone_revseg.tracking.preprocess import to_model_images, to_prompt
+from fiftyone_revseg.tracking.side_by_side import track_side_by_side
 
 if TYPE_CHECKING:
-    import torch
     from sam2.modeling.sam2_base import SAM2Base
 
     from fiftyone_revseg.models.batch_size import BatchSize
-    from fiftyone_revseg.tracking.lockstep import Lockstep
-    from fiftyone_revseg.tracking.memory import FrameFeatures, Memory, StepOutput
-
-
-@dataclass(frozen=True, eq=False)
-class _Weights:
-    """What trackers of the same checkpoint share."""
-
-    model: SAM2Base
-    digest: str
 
 
 class Sam2Tracker(FrameByFrameTracker):
@@ -42,8 +39,11 @@ class Sam2Tracker(FrameByFrameTracker):
     resized to the frame's (bilinear) and cut at 0.
 
     Args:
-        model: the SAM2 model
-        name: what to call it in results
+        model: the SAM2 model; :meth:`load` takes a name instead: "sam2-nano" (the default, comes
+            with this package), an official model ("sam2.1-hiera-tiny", ...), a hub id
+            ("facebook/sam2.1-hiera-large"), an official or fine-tuned ``.pt`` file, or a directory
+            with ``config.yaml`` and ``model.safetensors``
+        name ("sam2"): what to call it in results
         device (None): where to run, for example "cuda:1"; by default a CUDA GPU if there is one
         dtype (None): "bfloat16" to compute in bfloat16 where SAM2 allows it (autocast), "float32"
             for full precision; by default the former on GPUs that have it, else the latter
@@ -57,90 +57,30 @@ class Sam2Tracker(FrameByFrameTracker):
         ValueError: if an option makes no sense
     """
 
-    def __init__(
-        self,
-        model: SAM2Base,
-        name: str = "sam2",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | str | None = None,
-        frames_ahead: int = 4,
-        centre_point: bool = False,
-    ) -> None:
-        super().__init__(model, name, device, dtype, frames_ahead, centre_point)
+    _library = "sam2"
 
-    @classmethod
-    def load(
-        cls,
-        name_or_path: str | Path = "sam2-nano",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | str | None = None,
-        **options: Any,
-    ) -> Sam2Tracker:
-        """Loads a tracker by name.
+    @staticmethod
+    def _find(name_or_path: str | Path) -> list[Path]:
+        return [path for path in find_checkpoint(name_or_path) if path is not None]
 
-        What was loaded before from the same files to the same device is shared as long as
-        somebody holds it: leave the model's weights as they are.
-
-        Args:
-            name_or_path: "sam2-nano" (comes with this package), an official model
-                ("sam2.1-hiera-tiny", ...), a hub id ("facebook/sam2.1-hiera-large"), an official
-                or fine-tuned ``.pt`` file, or a directory with ``config.yaml`` and
-                ``model.safetensors``
-            device (None): see the class
-            dtype (None): see the class
-            **options: ``frames_ahead`` and ``centre_point``, see the class
-
-        Returns:
-            a :class:`Sam2Tracker`
-
-        Raises:
-            CheckpointError: (a ValueError) if there is no such model or its files are no good
-            ValueError: if this machine has no such device, or an option makes no sense
-        """
-        from fiftyone_revseg.tracking.checkpoints import find_checkpoint, load_files
-
-        device = choose_device(device)
-        dtype = choose_dtype(dtype, device)
-        config, weights = find_checkpoint(name_or_path)
-
-        def load() -> _Weights:
-            model, digest = load_files(config, weights)
-            return _Weights(model.to(device), digest)
-
-        # SAM2's weights are the same in every precision: it is applied while computing
-        files = stamp([weights] if config is None else [config, weights])
-        shared = share((cls.__name__, files, device), load)
-        tracker = cls(shared.model, str(name_or_path), device, dtype, **options)
-        tracker.digest, tracker._weights = shared.digest, shared
-        return tracker
+    @staticmethod
+    def _read(files: list[Path]) -> tuple[SAM2Base, str]:
+        return load_files(files[0] if len(files) > 1 else None, files[-1])
 
     def _new_memory(self) -> Memory:
         import torch
 
-        from fiftyone_revseg.tracking.memory import Memory
-
         return Memory(self.model, dtype=torch.bfloat16)
 
-    # Modes are entered here, not around the generator: one would leak into its consumer's code.
-
     def _encode(self, frames: Sequence[np.ndarray]) -> list[FrameFeatures]:
-        import torch
-
-        from fiftyone_revseg.tracking.memory import encode_frames
-        from fiftyone_revseg.tracking.preprocess import to_model_images
-
-        with torch.inference_mode(), self._autocast():
+        with self._computing():
             images = to_model_images(frames, self.model.image_size, self.device)
             return encode_frames(self.model, images)
 
     def _step(
         self, features: FrameFeatures, memory: Memory, count: int, prompt: dict | None
     ) -> StepOutput:
-        import torch
-
-        from fiftyone_revseg.tracking.memory import track_frame
-
-        with torch.inference_mode(), self._autocast():
+        with self._computing():
             return track_frame(self.model, features, memory, count, prompt)
 
     def lockstep(self, objects: BatchSize, patience: float | None = None) -> Lockstep:
@@ -150,8 +90,6 @@ class Sam2Tracker(FrameByFrameTracker):
             objects: how many objects to track in one step, at most
             patience (None): for how many seconds to wait for a frame, before its video is given up
         """
-        from fiftyone_revseg.tracking.lockstep import Lockstep
-
         return Lockstep(self, objects, patience=patience)
 
     def _step_together(
@@ -164,9 +102,6 @@ class Sam2Tracker(FrameByFrameTracker):
         """As ``_step`` for several passes; boxes are in pixels of videos of (width, height)."""
         import torch
 
-        from fiftyone_revseg.tracking.preprocess import to_prompt
-        from fiftyone_revseg.tracking.side_by_side import track_side_by_side
-
         prompt = None
         if memories[0].frame == 0:
             prompts = [
@@ -175,5 +110,5 @@ class Sam2Tracker(FrameByFrameTracker):
             ]
             prompt = {name: torch.cat([p[name] for p in prompts]) for name in prompts[0]}
         counts = [len(b) for b in boxes]
-        with torch.inference_mode(), self._autocast():
+        with self._computing():
             return track_side_by_side(self.model, features, memories, counts, prompt)

@@ -148,10 +148,7 @@ def encode_frames(model: Any, images: torch.Tensor) -> list[FrameFeatures]:
     encoded = model.get_image_features(images, return_dict=True)
     sizes = [tuple(size) for size in model.backbone_feature_sizes]
     maps, positions = encoded.fpn_hidden_states, encoded.fpn_position_encoding
-    return [
-        FrameFeatures([m[:, b : b + 1] for m in maps], [p[:, b : b + 1] for p in positions], sizes)
-        for b in range(len(images))
-    ]
+    return FrameFeatures(list(maps), list(positions), sizes).split()
 
 
 def _session_class(model: Any) -> Any:

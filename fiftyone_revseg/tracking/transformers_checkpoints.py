@@ -17,6 +17,7 @@ from fiftyone_revseg.models.limits import LimitError, check_directory
 from fiftyone_revseg.tracking.checkpoints import (
     OFFICIAL_PRESETS,
     CheckpointError,
+    downloading,
     find_checkpoint,
     read_config,
     read_weights,
@@ -225,10 +226,5 @@ def _decide(kind: str | None, list_files: Callable[[], list[str]]) -> bool:
 def _download(repo_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
-    try:
+    with downloading(repo_id):
         return Path(snapshot_download(repo_id, allow_patterns=_PATTERNS))
-    except Exception as e:  # the hub's client raises OSError, ValueError, httpx errors, ...
-        raise CheckpointError(
-            f"'{repo_id}' could not be downloaded from the hub ({type(e).__name__}): "
-            "check the name and the connection, or give a local path"
-        ) from e

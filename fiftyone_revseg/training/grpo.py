@@ -370,7 +370,7 @@ def _resume_point(out: Path, resume: bool | str | Path) -> Path | None:
 
 
 def _same_run(out: Path, config: GrpoConfig, rows: int, resumed: bool) -> None:
-    """Only what changes neither the data's order nor the updates may change in a resumed run."""
+    from fiftyone_revseg.training.run_folder import check_same_run
     from fiftyone_revseg.training.saved_states import read_settings
 
     path = out / "run.json"
@@ -378,11 +378,5 @@ def _same_run(out: Path, config: GrpoConfig, rows: int, resumed: bool) -> None:
         return
     saved = read_settings(path)
     free = ("steps", "threads", "save_every", "keep", "sample_every", "vllm")
-    asked = {"rows": rows, **asdict(config)}
     made = {"rows": saved.get("rows"), **saved.get("config", {})}
-    changed = [name for name in asked if made.get(name) != asked[name] and name not in free]
-    if changed:
-        raise ValueError(
-            f"The run in '{out}' was made with other settings ({', '.join(changed)}); "
-            "choose another folder, or the same settings"
-        )
+    check_same_run(out, made, {"rows": rows, **asdict(config)}, free)

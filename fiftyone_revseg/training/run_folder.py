@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +67,7 @@ class RunFolder:
         rows = self.curves()
         rows = [r for r in rows if r["step"] < row["step"]]  # a resumed run repeats a few steps
         rows.append(dict(row))
-        names = list(dict.fromkeys(name for r in rows for name in r))
-        with (
-            replacing(self._curves, durable=False) as partial,
-            open(partial, "w", newline="") as file,
-        ):
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(rows)
+        write_curves(self._curves, list(dict.fromkeys(name for r in rows for name in r)), rows)
 
     def curves(self) -> list[dict[str, float]]:
         """The rows logged so far."""
@@ -118,3 +111,33 @@ class RunFolder:
             figure.savefig(partial, dpi=80)
         plt.close(figure)
         return path
+
+
+def write_curves(path: Path, names: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes the curves of a run as a table: a line for each step, with a column for each name."""
+    with replacing(path, durable=False) as partial, open(partial, "w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def check_same_run(
+    out: str | Path, made: Mapping[str, Any], asked: Mapping[str, Any], free: Container[str]
+) -> None:
+    """Refuses to go on with a run under other settings.
+
+    Args:
+        out: the run's folder
+        made: the settings that it was made with
+        asked: those of now
+        free: names of settings that may change: neither the data's order nor updates depend on them
+
+    Raises:
+        ValueError: if another setting changed
+    """
+    changed = [name for name in asked if made.get(name) != asked[name] and name not in free]
+    if changed:
+        raise ValueError(
+            f"The run in '{out}' was made with other settings ({', '.join(changed)}); "
+            "choose another folder, or the same settings"
+        )
