@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1] / "fiftyone_revseg"
 # From the ground up. Rooms on one floor do not know each other
 FLOORS = (
-    {"types", "files", "text", "prefetch", "version", "progress"},
+    {"types", "files", "text", "lazy", "prefetch", "version", "progress"},
     {"masks"},
     {"models", "video"},
     {"reasoning", "tracking", "synthetic"},
