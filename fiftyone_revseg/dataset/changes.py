@@ -17,11 +17,11 @@ import fiftyone as fo
 from bson import ObjectId
 
 from fiftyone_revseg.dataset import store
+from fiftyone_revseg.dataset.frame_numbers import Support, frame_range_of, is_within
 from fiftyone_revseg.dataset.prompt_boxes import is_off_mask
-from fiftyone_revseg.dataset.record import frames_of
+from fiftyone_revseg.dataset.record import Record, records_of
 
 Document = dict[str, Any]  # as it is in the database
-Support = tuple[int, int] | None
 
 #: A tag that asks for another result, so it keeps none from being replaced
 REJECTED = "rejected"
@@ -62,9 +62,7 @@ class LabelSum:
         return f"{self._total % (1 << 8 * _SIZE):016x}"
 
 
-def keep_sums(
-    records: Sequence[Document], detections: LabelSum, answers: Sequence[Document]
-) -> None:
+def keep_sums(records: Sequence[Record], detections: LabelSum, answers: Sequence[Document]) -> None:
     """Keeps in the records of a result what was written with them.
 
     Args:
@@ -75,7 +73,7 @@ def keep_sums(
     if records:
         of_answers = LabelSum()
         of_answers.add(answers)
-        records[0]["written"] = {"detections": str(detections), "answers": str(of_answers)}
+        records[0].document["written"] = {"detections": str(detections), "answers": str(of_answers)}
 
 
 def find_changed(
@@ -84,7 +82,7 @@ def find_changed(
     ids: Sequence[str],
     images: Mapping[str, Sequence[str]] | None = None,
     frames: bool = True,
-) -> dict[str, list[Support]]:
+) -> dict[str, list[Support | None]]:
     """Finds the results that a person corrected, accepted or changed.
 
     Takes time linear in the number of frames that are looked at.
@@ -111,7 +109,7 @@ def find_changed(
     left = [result for result in results if not result.changed]
     if frames and left:
         _look_at_frames(dataset, label_field, left, images, ignored)
-    found: dict[str, list[Support]] = {}
+    found: dict[str, list[Support | None]] = {}
     for result in results:
         if result.changed:
             found.setdefault(result.sample_id, []).append(result.support)
@@ -149,22 +147,22 @@ def count_corrected(dataset: fo.Dataset, label_field: str) -> int:
 class _Result:
     """The records of one sample that were written together."""
 
-    def __init__(self, sample_id: str, records: Sequence[Document], answers: Sequence[Document]):
+    def __init__(self, sample_id: str, records: Sequence[Record], answers: Sequence[Document]):
         first = records[0]
         self.sample_id = sample_id
-        self.support: Support = tuple(first["support"]) if first.get("support") else None
-        self.frames = frames_of(first)
-        self.written: Document = first.get("written") or {}
-        self.size = first["trajectory"].get("source_size")
+        self.support = first.support
+        self.frames = first.frames
+        self.written: Document = first.document.get("written") or {}
+        self.size: Sequence[int] = first.trajectory.get("source_size") or ()
         self.answers = answers
-        self.changed = any(record.get("corrections") for record in records)
+        self.changed = any(record.corrections for record in records)
         self.detections = LabelSum()
         self.seen = 0  # frames with a value
         self.looks_changed = False  # as far as that can be told without a sum
 
     @property
     def frame_count(self) -> int:
-        return self.frames[1] - self.frames[0] + 1 if self.frames else 0
+        return len(range(*frame_range_of(self.frames))) if self.frames else 0
 
     def look_at_answers(self, ignored: set[str]) -> None:
         self.changed |= any(_is_tagged(answer) for answer in self.answers)
@@ -211,12 +209,12 @@ def _results_of(
     document: Document, owners: dict[str, str], label_field: str, ignored: set[str]
 ) -> Iterator[_Result]:
     answers = _answers_of(document, label_field)
-    by_support: dict[Any, list[Document]] = {}
-    for record in document[f"{label_field}_trajectory"]["segmentations"]:
-        by_support.setdefault(tuple(record.get("support") or ()), []).append(record)
+    by_support: dict[Support | None, list[Record]] = {}
+    for record in records_of(document[f"{label_field}_trajectory"]):
+        by_support.setdefault(record.support, []).append(record)
     for records in by_support.values():
         try:
-            about = frames_of(records[0])
+            about = records[0].frames
         except (KeyError, TypeError):
             continue  # no record of ours
         own = [a for a in answers if (a.get("support") or about) == about]  # old ones have none
@@ -242,7 +240,7 @@ def _look_at_frames(
             continue
         detections = value.get("detections") or []  # an emptied list is not stored at all
         for result in by_sample[sample_id]:
-            if result.frames and result.frames[0] <= number <= result.frames[1]:
+            if result.frames and is_within(number, result.frames):
                 result.look_at(detections, ignored)
                 if images is not None:
                     result.answers = _answers_of(document, label_field)

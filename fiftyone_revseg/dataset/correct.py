@@ -200,7 +200,7 @@ def reground(
 
 def made_with(stored: StoredObject) -> dict[str, Any]:
     """Returns the settings that an object was found with."""
-    return dict(record_of(stored)[0].get("settings") or {})
+    return dict(record_of(stored)[0].settings)
 
 
 def _pipeline_of(model: RevSegModel | RevSeg | str | Path) -> RevSeg:
@@ -216,8 +216,7 @@ def _tracker_of(model: RevSegModel | RevSeg | Tracker | str | Path) -> Tracker:
 
 
 def _open(stored: StoredObject) -> Video:
-    support = record_of(stored)[0].get("support")
-    return replace(stored.place, support=support and (support[0], support[1])).open()
+    return replace(stored.place, support=record_of(stored)[0].support).open()
 
 
 def _track(
@@ -269,13 +268,13 @@ def _ground(
     k = index_of(frame_number, video.first_frame)
     if k >= len(video):
         raise ValueError(f"There is no frame {frame_number}: the video ends before it")
-    old = record["trajectory"]
+    old = record.trajectory
     table = _with_frame(video, video.sample(pipeline.spec.frames), k)
     request = ChainRequest(
-        old["query"], table, list(video.frames(table.indices)), video.__getitem__, video.size
+        record.query, table, list(video.frames(table.indices)), video.__getitem__, video.size
     )
     choices = []
-    for i, choice in enumerate(old["choices"]):
+    for i, choice in enumerate(record.choices):
         # The frames may be others than those that turn 1 saw
         frame = k if i == position else old["frame_table"]["indices"][choice["frame"]]
         nearest = int(np.abs(np.array(table.indices) - frame).argmin())

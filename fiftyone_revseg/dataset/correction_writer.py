@@ -21,9 +21,10 @@ from pymongo import UpdateOne
 
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.frame_numbers import index_of
-from fiftyone_revseg.dataset.labels import reasoning_of, status_of, track_detection
+from fiftyone_revseg.dataset.labels import track_detection
 from fiftyone_revseg.dataset.objects import Document, StoredObject, change_values, read_values
 from fiftyone_revseg.dataset.prompt_boxes import checked_box
+from fiftyone_revseg.dataset.record import Record, Results, status_of
 from fiftyone_revseg.dataset.record import find_object as find_record
 from fiftyone_revseg.dataset.schema import declare_fields
 from fiftyone_revseg.tracking import MaskTrack
@@ -77,10 +78,10 @@ def write_correction(
         )
 
 
-def _pending(stored: StoredObject, values: Document, entries: list[Document]) -> Document:
+def _pending(stored: StoredObject, values: Results, entries: list[Document]) -> Document:
     """Notes a correction before anything is written."""
     record = _keep_entries(stored, values, [{**entry, "pending": True} for entry in entries])
-    record["status"] = str(Status.ERROR)
+    record.document["status"] = str(Status.ERROR)
     answer = _answer(stored, values)
     answer.update(corrected=True, status=str(Status.ERROR), reason=_PENDING)
     return _fields(stored, values)
@@ -92,10 +93,10 @@ def _done(
     keyframe: int,
     confidence: float | None,
     sample_id: str,
-    values: Document,
+    values: Results,
 ) -> Document | None:
     """What the sample-level fields of one document are after a correction."""
-    place, answers = stored.place, values["answers"]
+    place, answers = stored.place, values.answers
     if not any(_is_same(stored, a) for a in answers):
         return None  # a view of clips that was made anew has no answers
     answer = _answer(stored, values)
@@ -107,8 +108,8 @@ def _done(
         reason="",
         tags=_without_review(answer),
     )
-    values["keyframes"] = _keyframes(stored, values, keyframe, confidence, sample_id)
-    if values["records"]:
+    values.keyframes = _keyframes(stored, values, keyframe, confidence, sample_id)
+    if values.records:
         record = _keep_entries(stored, values, entries)
         others = [
             a
@@ -117,33 +118,23 @@ def _done(
             and list(a.get("support") or ()) == stored.support
             and a.get("status") != str(Status.OK)
         ]
-        record["status"] = str(Status.OK)
-        record["reason"] = "; ".join(a.get("reason") or "" for a in others)
+        record.document["status"] = str(Status.OK)
+        record.document["reason"] = "; ".join(a.get("reason") or "" for a in others)
     fields = _fields(stored, values)
-    if place.images and not values["records"]:
+    if place.images and not values.records:
         del fields[f"{place.label_field}_trajectory"]
         del fields[f"{place.label_field}_reasoning"]
-        first = read_values(place)["records"]
-        own, _ = find_record(first, stored.index, stored.support) or (None, 0)
-        statuses = [{"status": str(Status.OK)} if r is own else r for r in first]
+        first = read_values(place).records
+        found = find_record(first, stored.index, stored.support)
+        done = Record({"status": str(Status.OK)})
+        statuses = [done if found and record is found[0] else record for record in first]
         fields[f"{place.label_field}_status"] = status_of(statuses)
     return fields
 
 
-def _fields(stored: StoredObject, values: Document) -> Document:
+def _fields(stored: StoredObject, values: Results) -> Document:
     """The fields with these values, as they go to the database."""
-    place, records = stored.place, values["records"]
-    name = place.label_field
-    kind, labels = "TemporalDetections", "detections"
-    if place.images:
-        kind, labels = "Classifications", "classifications"
-    return {
-        f"{name}_answers": {"_cls": "Classifications", "classifications": values["answers"]},
-        f"{name}_keyframes": {"_cls": kind, labels: values["keyframes"]},
-        f"{name}_reasoning": reasoning_of(records),
-        f"{name}_status": status_of(records),
-        f"{name}_trajectory": {"segmentations": records},
-    }
+    return values.to_fields(stored.place.label_field, bool(stored.place.images))
 
 
 def _is_same(stored: StoredObject, answer: Document) -> bool:
@@ -152,8 +143,8 @@ def _is_same(stored: StoredObject, answer: Document) -> bool:
     return list(answer.get("support") or ()) == stored.support
 
 
-def _answer(stored: StoredObject, values: Document) -> Document:
-    for answer in values["answers"]:
+def _answer(stored: StoredObject, values: Results) -> Document:
+    for answer in values.answers:
         if _is_same(stored, answer):
             return answer
     raise ValueError(
@@ -161,28 +152,27 @@ def _answer(stored: StoredObject, values: Document) -> Document:
     )
 
 
-def _keep_entries(stored: StoredObject, values: Document, entries: list[Document]) -> Document:
+def _keep_entries(stored: StoredObject, values: Results, entries: list[Document]) -> Record:
     """Adds corrections to the object's record, instead of those that were interrupted."""
     _answer(stored, values)
-    found = find_record(values["records"], stored.index, stored.support)
+    found = find_record(values.records, stored.index, stored.support)
     if found is None:
         raise ValueError("The result is gone: the video is being segmented again")
     record, _ = found
-    old = record.get("corrections") or []
-    kept = [e for e in old if not (e.get("pending") and e["index"] == stored.index)]
-    record["corrections"] = kept + entries
+    kept = [e for e in record.corrections if not (e.get("pending") and e["index"] == stored.index)]
+    record.document["corrections"] = kept + entries
     return record
 
 
 def _keyframes(
     stored: StoredObject,
-    values: Document,
+    values: Results,
     number: int,
     confidence: float | None,
     sample_id: str,
 ) -> list[Document]:
     """The key frames, in which that of the object is the one given."""
-    place, keyframes = stored.place, values["keyframes"]
+    place, keyframes = stored.place, values.keyframes
     first, last = stored.support
     attributes = {"confidence": confidence, "query": stored.answer.get("query")}
     if place.images:  # the image that is the key frame has the label

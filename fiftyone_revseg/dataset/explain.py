@@ -21,7 +21,8 @@ from PIL import Image
 
 from fiftyone_revseg.dataset.collection import video_of
 from fiftyone_revseg.dataset.drift import drift_score, suspected_frames
-from fiftyone_revseg.dataset.frame_numbers import index_of, is_within, number_of, numbers_of
+from fiftyone_revseg.dataset.frame_numbers import index_of, is_within, numbers_of
+from fiftyone_revseg.dataset.record import Record, records_of
 from fiftyone_revseg.dataset.schema import field_names
 from fiftyone_revseg.dataset.stored_detection import is_relative_box
 from fiftyone_revseg.masks import pictures
@@ -169,11 +170,10 @@ def explain(sample: Any, label_field: str = "revseg") -> list[Explanation]:
     if isinstance(sample, foc.SampleCollection):
         sample = sample.first()  # which has what is said about all images
     answers = _value(sample, f"{label_field}_answers")
-    trajectory = _value(sample, f"{label_field}_trajectory") or {}
     slots = [
         (record, i)
-        for record in trajectory.get("segmentations") or ()
-        for i in range(max(1, len(record["trajectory"]["choices"])))
+        for record in records_of(_value(sample, f"{label_field}_trajectory"))
+        for i in range(max(1, len(record.choices)))
     ]
     explanations = []
     for answer in answers.classifications if answers is not None else ():
@@ -337,7 +337,7 @@ def make_pictures(
     return Pictures(key_frame, strip)
 
 
-def _explanation(answer: Any, record: dict[str, Any] | None, i: int) -> Explanation:
+def _explanation(answer: Any, record: Record | None, i: int) -> Explanation:
     own = {
         "query": _attribute(answer, "query") or "",
         "thought": _attribute(answer, "reasoning") or "",
@@ -357,57 +357,47 @@ def _explanation(answer: Any, record: dict[str, Any] | None, i: int) -> Explanat
     if record is None:
         return Explanation(**own)
 
-    trajectory = record["trajectory"]
-    table, size = trajectory["frame_table"], tuple(trajectory["source_size"])
-    first = record.get("first_frame") or 0
     corrections = tuple(
         correction
-        for correction in record.get("corrections") or ()
+        for correction in record.corrections
         if correction.get("index", own["index"]) == own["index"]
     )
     return Explanation(
         **own,
-        box_xywh_rel=_key_frame_box(trajectory, i, first, own["key_frame"], corrections),
-        sampled=tuple(number_of(k, first) for k in table["indices"]),
-        turns=tuple(turn for turn in trajectory["turns"] if turn.get("object") in (None, i)),
-        timings=dict(record.get("timings") or {}),
+        box_xywh_rel=_key_frame_box(record, i, own["key_frame"], corrections),
+        sampled=tuple(record.sampled),
+        turns=tuple(turn for turn in record.trajectory["turns"] if turn.get("object") in (None, i)),
+        timings=dict(record.timings),
         corrections=corrections,
-        frame_count=table["frame_count"],
-        source_size=(int(size[0]), int(size[1])),
+        frame_count=record.frame_count,
+        source_size=record.source_size,
     )
 
 
 def _key_frame_box(
-    trajectory: dict[str, Any],
-    i: int,
-    first: int,
-    key_frame: int | None,
-    corrections: Sequence[dict[str, Any]],
+    record: Record, i: int, key_frame: int | None, corrections: Sequence[dict[str, Any]]
 ) -> Box | None:
     """The box in the key frame: what a person said last, else what the model said."""
     for correction in reversed(corrections):
         if correction.get("frame_number") == key_frame and correction.get("box"):
             return tuple(correction["box"])
-    width, height = trajectory["source_size"]
-    if key_frame is None or i >= len(trajectory["choices"]) or not (width and height):
+    width, height = record.source_size
+    if key_frame is None or i >= len(record.choices) or not (width and height):
         return None
-    grounding = trajectory["groundings"][i]
-    sampled = trajectory["frame_table"]["indices"]
-    chosen = number_of(sampled[trajectory["choices"][i]["frame"]], first)
-    if grounding is None or chosen != key_frame:
+    grounding = record.trajectory["groundings"][i]
+    if grounding is None or record.sampled[record.choices[i]["frame"]] != key_frame:
         return None  # another key frame was chosen since
     x1, y1, x2, y2 = grounding["box_xyxy_px"]
     return x1 / width, y1 / height, (x2 - x1) / width, (y2 - y1) / height
 
 
-def _take(slots: list[tuple[dict[str, Any], int]], answer: Any) -> tuple[dict | None, int]:
+def _take(slots: list[tuple[Record, int]], answer: Any) -> tuple[Record | None, int]:
     """Takes the record of an answer from those that are left; answers may have been deleted."""
-    query, support = _attribute(answer, "query"), list(_attribute(answer, "support") or ())
+    query, support = _attribute(answer, "query"), tuple(_attribute(answer, "support") or ())
     own = [
         (record, i)
         for record, i in slots
-        if record["trajectory"]["query"] == query
-        and list(record.get("support") or support) == support
+        if record.query == query and (record.support or support) == support
     ]
     if not own:
         return None, 0
@@ -416,9 +406,8 @@ def _take(slots: list[tuple[dict[str, Any], int]], answer: Any) -> tuple[dict | 
     return slot
 
 
-def _description(record: dict[str, Any], i: int) -> str | None:
-    choices = record["trajectory"]["choices"]
-    return choices[i]["description"] if choices else None
+def _description(record: Record, i: int) -> str | None:
+    return record.choices[i]["description"] if record.choices else None
 
 
 def _frames_of(sample: Any, label_field: str) -> tuple[Any, str]:

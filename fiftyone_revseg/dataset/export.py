@@ -20,6 +20,7 @@ from PIL import Image
 
 from fiftyone_revseg.dataset.collection import check_collection
 from fiftyone_revseg.dataset.counting import count_samples
+from fiftyone_revseg.dataset.frame_numbers import index_of
 from fiftyone_revseg.dataset.labelled_videos import (
     LabelledVideo,
     group_by_text,
@@ -29,6 +30,7 @@ from fiftyone_revseg.dataset.labelled_videos import (
     union,
     with_progress,
 )
+from fiftyone_revseg.dataset.record import records_of
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.files import check_writable, to_json
 from fiftyone_revseg.files.written import Written, holds_only_ours
@@ -525,27 +527,25 @@ class _JSONLines(_Exporter):
         self._file = self.open("trajectories.jsonl")
 
     def add(self, video: LabelledVideo) -> None:
-        trajectory = video.values.get(f"{self.label_field}_trajectory") or {}
-        records = trajectory.get("segmentations")
+        records = records_of(video.values.get(f"{self.label_field}_trajectory"))
         if not records:
             raise ValueError(f"There is no trajectory in '{self.label_field}'")
         answers = video.values.get(f"{self.label_field}_answers")
         lines = []
         for record in records:
-            query, support = record["trajectory"]["query"], record.get("support")
             own = [
                 _answer(answer)
                 for answer in (answers.classifications if answers else [])
-                if answer["query"] == query
-                and (not support or list(answer["support"] or ()) == list(support))
+                if answer["query"] == record.query
+                and (not record.support or tuple(answer["support"] or ()) == record.support)
             ]
             line = {
                 "video": video.name,
                 "filepath": video.filepath,
                 "sample_id": video.id,
-                "query": query,
+                "query": record.query,
                 "answers": own,
-                **record,
+                **record.document,
             }
             lines.append(_json(line) + "\n")
         self._file.write("".join(lines))
@@ -563,7 +563,7 @@ FORMATS: dict[str, type[_Exporter]] = {
 
 def _frame_name(number: int) -> str:
     """YouTube-VOS counts frames from 0."""
-    return f"{number - 1:05d}"
+    return f"{index_of(number):05d}"
 
 
 def _xywh(box_xyxy_px: np.ndarray) -> list[float]:

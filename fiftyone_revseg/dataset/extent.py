@@ -13,6 +13,7 @@ from typing import Any
 import fiftyone as fo
 
 from fiftyone_revseg.dataset.collection import VideoRef
+from fiftyone_revseg.dataset.record import Record, records_of
 from fiftyone_revseg.video import VideoError, video_extent
 from fiftyone_revseg.video.diagnosis import check_frame_size
 
@@ -67,10 +68,9 @@ class Extents:
         if isinstance(found, Extent):
             return found
         for record in _records(values):
-            width, height = record["trajectory"]["source_size"]
-            count = record["trajectory"]["frame_table"]["frame_count"]
-            if width and height and count and (clip or not record.get("support")):
-                return Extent((width, height), max(count, clip[1] if clip else 0), _RECORD)
+            told, count = record.source_size, record.frame_count
+            if all(told) and count and (clip or not record.support):
+                return Extent(told, max(count, clip[1] if clip else 0), _RECORD)
         size, count = _of_metadata(metadata())
         if size is None:
             raise VideoError(found)
@@ -112,7 +112,7 @@ def _of_metadata(metadata: Any) -> tuple[tuple[int, int] | None, int]:
     return (width, height), count
 
 
-def _records(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _records(values: Mapping[str, Any]) -> Iterator[Record]:
     for name, value in values.items():
         if name.endswith("_trajectory"):
-            yield from (value or {}).get("segmentations", [])
+            yield from records_of(value)

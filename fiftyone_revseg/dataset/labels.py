@@ -1,8 +1,4 @@
-"""Segmentations as FiftyOne labels.
-
-This is the only place where 0-based frame indices become FiftyOne's 1-based frame numbers, and
-where boxes become relative.
-"""
+"""Segmentations as FiftyOne labels, whose boxes are relative."""
 
 from __future__ import annotations
 
@@ -13,11 +9,16 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.core.labels as fol
 
-from fiftyone_revseg.dataset.record import make_record, shortened
+from fiftyone_revseg.dataset.frame_numbers import index_of, number_of, numbers_of
+from fiftyone_revseg.dataset.record import (
+    Record,
+    reasoning_of,
+    records_of,
+    status_of,
+    trajectory_of,
+)
 from fiftyone_revseg.pipeline import Segmentation
-from fiftyone_revseg.reasoning.trajectory import thought_of
 from fiftyone_revseg.tracking import MaskTrack
-from fiftyone_revseg.types import Status
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class SampleLabels:
         reasoning: the thoughts as text
         status: "ok", or the first status that is not
         trajectory: a dict with everything but the masks: under "segmentations", one record per
-            query, see :func:`fiftyone_revseg.dataset.record.make_record`
+            query, see :class:`fiftyone_revseg.dataset.record.Record`
     """
 
     frames: Mapping[int, fol.Detections] = field(repr=False)
@@ -43,6 +44,11 @@ class SampleLabels:
     reasoning: str
     status: str
     trajectory: dict[str, Any] = field(repr=False)
+
+    @property
+    def records(self) -> list[Record]:
+        """The records in the trajectory."""
+        return records_of(self.trajectory)
 
     def sample_values(self, label_field: str) -> dict[str, Any]:
         """Returns a dict mapping the names of the sample-level fields to their values."""
@@ -88,38 +94,15 @@ def make_labels(
             answers.append(_answer(segmentation, i, index, asked))
             keyframes.append(_keyframe(segmentation, i, index))
             frames.add(segmentation, i, index)
-    records = [make_record(s, settings or {}, support) for s in segmentations]
+    records = [Record.of(s, settings or {}, support) for s in segmentations]
     return SampleLabels(
         frames=frames,
         answers=fol.Classifications(classifications=answers),
         keyframes=fol.TemporalDetections(detections=keyframes),
         reasoning=reasoning_of(records),
         status=status_of(records),
-        trajectory={"segmentations": records},
+        trajectory=trajectory_of(records),
     )
-
-
-def status_of(records: Sequence[dict[str, Any]]) -> str:
-    """Returns "ok", or the first status of the records that is not."""
-    return next((r["status"] for r in records if r["status"] != str(Status.OK)), str(Status.OK))
-
-
-def reasoning_of(records: Sequence[dict[str, Any]]) -> str:
-    """Returns the thoughts of the records as one text, each under what it is about."""
-    if len(records) == 1:
-        return _thought(records[0])
-    texts = []
-    for record in records:
-        about = record["trajectory"]["query"]
-        if record.get("support"):
-            about = "frames {}-{}, {}".format(*record["support"], about)
-        texts.append(f"{about}: {_thought(record)}")
-    return "\n\n".join(texts)
-
-
-def _thought(record: dict[str, Any]) -> str:
-    thought = thought_of(record["trajectory"])
-    return shortened(thought) if record.get("shortened") else thought
 
 
 class _Frames(Mapping[int, fol.Detections]):
@@ -131,7 +114,7 @@ class _Frames(Mapping[int, fol.Detections]):
         confidence_thresh: float | None,
         classes: Collection[str] | None,
     ):
-        ranges = {range(_number(s, 0), _number(s, s.frame_count)) for s in segmentations}
+        ranges = {numbers_of((s.first_frame, s.first_frame + s.frame_count)) for s in segmentations}
         ranges = {numbers for numbers in ranges if numbers}
         self.numbers: Sequence[int] = (
             sorted(set().union(*ranges)) if len(ranges) != 1 else ranges.pop()
@@ -152,7 +135,7 @@ class _Frames(Mapping[int, fol.Detections]):
             raise KeyError(number)
         found = []
         for segmentation, track, attributes in self._objects:
-            k = number - _number(segmentation, 0)
+            k = index_of(number, segmentation.first_frame)
             if 0 <= k < track.frame_count and self._is_sure(track.scores[k]):
                 detection = track_detection(track, k, **attributes)
                 if detection is not None:
@@ -169,11 +152,6 @@ class _Frames(Mapping[int, fol.Detections]):
         if self._confidence_thresh is None:
             return True
         return score is not None and score >= self._confidence_thresh
-
-
-def _number(segmentation: Segmentation, k: int) -> int:
-    """Frame ``k`` of the video or clip as a frame number of the file."""
-    return segmentation.first_frame + k + 1
 
 
 def track_detection(
@@ -220,7 +198,7 @@ def _answer(
         query=segmentation.query,
         reasoning=trajectory.think,
         index=index,
-        keyframe=_number(segmentation, trajectory.key_frames[i]),
+        keyframe=number_of(trajectory.key_frames[i], segmentation.first_frame),
         support=asked,
         status=str(status),
         reason=segmentation.object_reason(i),
@@ -247,7 +225,7 @@ def _answer_without_object(
 
 
 def _keyframe(segmentation: Segmentation, i: int, index: int) -> fol.TemporalDetection:
-    number = _number(segmentation, segmentation.trajectory.key_frames[i])
+    number = number_of(segmentation.trajectory.key_frames[i], segmentation.first_frame)
     return fol.TemporalDetection(
         label=segmentation.trajectory.choices[i].description,
         support=[number, number],

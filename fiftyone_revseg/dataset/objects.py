@@ -22,6 +22,7 @@ from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import VideoRef, source_dataset, video_of
 from fiftyone_revseg.dataset.frame_numbers import frame_range_of, index_of, number_of
 from fiftyone_revseg.dataset.playback import Playback, measure_playback
+from fiftyone_revseg.dataset.record import Record, Results
 from fiftyone_revseg.dataset.record import find_object as find_record
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.video import VideoError
@@ -164,7 +165,7 @@ def find_place(sample: Any, label_field: str = "revseg") -> Place:
     if not place.dataset.has_field(f"{place.label_field}_answers"):
         raise ValueError(f"There is no label field '{place.label_field}': segment the video first")
     # The first image has the trajectory, so a part of a group, or one in another order, has none
-    if not place.sample_id or not read_values(place)["records"]:
+    if not place.sample_id or not read_values(place).records:
         raise ValueError(
             f"There is no whole result in label field '{place.label_field}' of this video: "
             "segment it first"
@@ -174,8 +175,8 @@ def find_place(sample: Any, label_field: str = "revseg") -> Place:
 
 def list_objects(place: Place) -> list[StoredObject]:
     """Lists the objects of a video; of a clip, only those of the clip."""
-    stored = read_values(place)
-    answers = [a for a in stored["answers"] if a.get("index") is not None and a.get("support")]
+    answers = read_values(place).answers
+    answers = [a for a in answers if a.get("index") is not None and a.get("support")]
     if place.support is not None:
         answers = [a for a in answers if list(a["support"]) == list(place.support)]
     return [StoredObject(place, answer) for answer in answers]
@@ -218,7 +219,7 @@ def find_object(
     raise ValueError(f"There is no object with {what} in this video; its objects: {have}")
 
 
-def read_values(place: Place, owner: tuple[fo.Dataset, ObjectId] | None = None) -> Document:
+def read_values(place: Place, owner: tuple[fo.Dataset, ObjectId] | None = None) -> Results:
     """Reads the sample-level fields as they are in the database.
 
     Args:
@@ -226,7 +227,7 @@ def read_values(place: Place, owner: tuple[fo.Dataset, ObjectId] | None = None) 
         owner (None): one of ``place.owners``. By default, that of ``place.sample_id``
 
     Returns:
-        a dict with the lists "answers", "keyframes" and "records", empty where there are none
+        the :class:`fiftyone_revseg.dataset.record.Results`, empty where there are none
     """
     dataset, sample_id = owner or place.owners[-1]
     name = place.label_field
@@ -234,18 +235,13 @@ def read_values(place: Place, owner: tuple[fo.Dataset, ObjectId] | None = None) 
     found = store.sample_documents(dataset).find_one({"_id": sample_id}, fields)
     if found is None:
         raise ValueError(f"Sample {sample_id} is not in the dataset any more")
-    keyframes = found.get(f"{name}_keyframes") or {}
-    return {
-        "answers": (found.get(f"{name}_answers") or {}).get("classifications") or [],
-        "keyframes": keyframes.get("detections") or keyframes.get("classifications") or [],
-        "records": (found.get(f"{name}_trajectory") or {}).get("segmentations") or [],
-    }
+    return Results.from_document(found, name)
 
 
 def change_values(
     place: Place,
     owner: tuple[fo.Dataset, ObjectId],
-    change: Callable[[Document], Document | None],
+    change: Callable[[Results], Document | None],
 ) -> None:
     """Changes sample-level fields in one write, made of what is stored at that moment.
 
@@ -260,7 +256,7 @@ def change_values(
     while not saved:
         stored = read_values(place, owner)
         # Every answer has an id of its own: where they are the same, so is all else
-        before = deepcopy(stored["answers"])
+        before = deepcopy(stored.answers)
         values = change(stored)
         if values is None:
             return
@@ -295,13 +291,13 @@ def read_detections(stored: StoredObject) -> dict[int, list[Document] | None]:
     return found
 
 
-def record_of(stored: StoredObject) -> tuple[Document, int]:
+def record_of(stored: StoredObject) -> tuple[Record, int]:
     """Returns the record that an object's answer belongs to, and its position among the choices.
 
     Raises:
         ValueError: if there is none any more
     """
-    found = find_record(read_values(stored.place)["records"], stored.index, stored.support)
+    found = find_record(read_values(stored.place).records, stored.index, stored.support)
     if found is None:
         raise ValueError(
             f"The answer of object {stored.index} belongs to no result any more: segment the "
@@ -316,7 +312,7 @@ def _has_label(stored: StoredObject, label_id: str) -> bool:
     _id = ObjectId(label_id)
     for owner in stored.place.owners:
         values = read_values(stored.place, owner)
-        for label in values["answers"] + values["keyframes"]:
+        for label in values.answers + values.keyframes:
             if label["_id"] == _id and label.get("index") == stored.index:
                 around = label.get("support") or stored.support
                 return stored.support[0] <= around[0] and around[1] <= stored.support[1]

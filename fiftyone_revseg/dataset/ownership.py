@@ -17,7 +17,7 @@ from bson import ObjectId
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import VideoRef
 from fiftyone_revseg.dataset.frame_numbers import is_within
-from fiftyone_revseg.dataset.record import frames_of
+from fiftyone_revseg.dataset.record import Record
 from fiftyone_revseg.dataset.schema import (
     check_fields,
     count_values,
@@ -279,7 +279,7 @@ def ranges_of(trajectory: Any) -> list[list[int]] | None:
     if not isinstance(records, list) or not records:
         return None
     try:
-        found = [frames_of(record) for record in records if record["status"]]
+        found = [record.frames for record in map(Record, records) if record.status]
     except (KeyError, TypeError, AttributeError):
         return None
     return [frames for frames in found if frames]

@@ -173,7 +173,7 @@ def refuse_misplaced(
 def _changed_boxes(
     stored: StoredObject, detections: Mapping[int, list[Document] | None]
 ) -> dict[int, list[float]]:
-    size = record_of(stored)[0]["trajectory"]["source_size"]
+    size = record_of(stored)[0].source_size
     changed = {}
     for number, found in sorted(detections.items()):
         # What was drawn last is what counts, and it comes last
@@ -186,7 +186,7 @@ def _changed_boxes(
 
 def pending_boxes(stored: StoredObject) -> dict[int, list[float]]:
     """Returns the boxes of a correction that was interrupted; their frame numbers are exact."""
-    entries = record_of(stored)[0].get("corrections") or []
+    entries = record_of(stored)[0].corrections
     pending = [e for e in entries if e.get("pending") and e["index"] == stored.index]
     return {entry["frame_number"]: entry["box"] for entry in pending}
 
@@ -198,7 +198,7 @@ def _is_drawn(stored: StoredObject, detection: Document) -> bool:
         return stored.owns(detection)
     if detection.get("label") == stored.label:
         return True
-    answers = read_values(stored.place)["answers"]
+    answers = read_values(stored.place).answers
     return sum(answer.get("index") is not None for answer in answers) == 1
 
 

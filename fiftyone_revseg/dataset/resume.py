@@ -14,7 +14,7 @@ from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.changes import find_changed
 from fiftyone_revseg.dataset.collection import VideoRef, select_by_id
 from fiftyone_revseg.dataset.frame_numbers import Support, numbers_within, overlap
-from fiftyone_revseg.dataset.record import differences, fingerprint
+from fiftyone_revseg.dataset.record import Record, differences, fingerprint
 from fiftyone_revseg.engine import EngineJob
 from fiftyone_revseg.types import Status
 
@@ -143,7 +143,7 @@ def is_kept(video: VideoRef, by_person: dict[str, list[Support | None]]) -> bool
 
 def _state(
     job: EngineJob,
-    own: list[dict[str, Any]],
+    own: list[Record],
     settings: dict[str, Any],
     written: dict[str, set[int]],
 ) -> str:
@@ -151,22 +151,21 @@ def _state(
     if not (_answered(own) and _is_whole(job.key, own, written)):
         return "open"
     wanted = [fingerprint(settings, query, job.key.support) for query in job.queries]
-    return "same" if [record["fingerprint"] for record in own] == wanted else "other"
+    return "same" if [record.fingerprint for record in own] == wanted else "other"
 
 
-def _own(video: VideoRef, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def _own(video: VideoRef, records: Iterable[Record]) -> list[Record]:
     """The records of the very frames that the reference is to."""
-    support = list(video.support) if video.support else None
-    return [record for record in records if record["support"] == support]
+    return [record for record in records if record.support == video.support]
 
 
-def _answered(own: list[dict[str, Any]]) -> bool:
-    return bool(own) and all(record["status"] not in RETRIED for record in own)
+def _answered(own: list[Record]) -> bool:
+    return bool(own) and all(record.status not in RETRIED for record in own)
 
 
 def _stored_records(
     dataset: fo.Dataset, label_field: str, ids: list[str]
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, list[Record]]:
     """Reads of every record only what is compared here: trajectories are long."""
     root = f"{label_field}_trajectory.segmentations"
     names = ("fingerprint", "status", "support", "settings")
@@ -180,8 +179,9 @@ def _stored_records(
         if len({len(value) for value in values}) > 1:
             continue  # not written by this version: nothing to compare with
         stored[sample_id] = [
-            dict(zip((*names, "frame_count", "query"), record, strict=True))
-            for record in zip(*values, strict=True)
+            Record({**dict(zip(names, own, strict=True)), "trajectory": trajectory})
+            for *own, count, query in zip(*values, strict=True)
+            for trajectory in [{"frame_table": {"frame_count": count}, "query": query}]
         ]
     return stored
 
@@ -214,16 +214,16 @@ def _written(
     return {str(document["_id"]): set(document["numbers"]) for document in found}
 
 
-def _is_whole(video: VideoRef, own: list[dict[str, Any]], written: dict[str, set[int]]) -> bool:
+def _is_whole(video: VideoRef, own: list[Record], written: dict[str, set[int]]) -> bool:
     numbers = len(numbers_within(written.get(video.sample_id, set()), video.support))
-    return numbers >= max(record["frame_count"] for record in own)
+    return numbers >= max(record.frame_count for record in own)
 
 
-def _what_changed(own: list[dict[str, Any]], job: EngineJob, settings: dict[str, Any]) -> list[str]:
+def _what_changed(own: list[Record], job: EngineJob, settings: dict[str, Any]) -> list[str]:
     """Each difference once, in words."""
     found: dict[str, None] = {}
     for record in own:
-        found.update(dict.fromkeys(differences(record["settings"] or {}, settings)))
-    if [record["query"] for record in own] != list(job.queries):
+        found.update(dict.fromkeys(differences(record.settings, settings)))
+    if [record.query for record in own] != list(job.queries):
         found["the query"] = None
     return list(found)

@@ -13,8 +13,8 @@ from typing import Any
 
 import bson
 
-from fiftyone_revseg.dataset.labels import SampleLabels, reasoning_of
-from fiftyone_revseg.dataset.record import shortened
+from fiftyone_revseg.dataset.labels import SampleLabels
+from fiftyone_revseg.dataset.record import reasoning_of, shortened
 
 MOST = 16_000_000  # bytes of a document; a little is left for what others add
 
@@ -47,14 +47,14 @@ def make_fit(
     own = {f"{label_field}_{place}" for place in _PLACES} if support is None else set()
     others = {name: value for name, value in stored.items() if name not in own}
     room = MOST - len(bson.encode(others))
-    records = labels.trajectory["segmentations"]
+    records = labels.records
     if _size(labels) <= room:
         return labels
     for record in records:
-        record["trajectory"]["think"] = None  # it is in the reply, see Trajectory.from_dict
-        record["shortened"] = True
-        record["reason"] = shortened(record["reason"])
-        record["trajectory"]["reason"] = shortened(record["trajectory"]["reason"])
+        record.trajectory["think"] = None  # it is in the reply, see Trajectory.from_dict
+        record.document["shortened"] = True
+        for document in (record.document, record.trajectory):
+            document["reason"] = shortened(document["reason"])
     for answer in labels.answers.classifications:
         answer["reasoning"] = shortened(answer["reasoning"])
         answer["reason"] = shortened(answer["reason"])
@@ -63,7 +63,7 @@ def make_fit(
         if _size(labels) <= room:
             return labels
         for record in records:
-            for turn in record["trajectory"]["turns"]:
+            for turn in record.trajectory["turns"]:
                 for part in ("prompt", "reply", "error"):
                     turn[part] = turn[part] and shortened(turn[part], longest)
         labels = replace(labels, reasoning=reasoning_of(records))

@@ -22,9 +22,9 @@ from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.changes import LabelSum, keep_sums
 from fiftyone_revseg.dataset.collection import VideoRef, select_by_id
 from fiftyone_revseg.dataset.frame_numbers import numbers_within, overlap
-from fiftyone_revseg.dataset.labels import SampleLabels, reasoning_of, status_of
+from fiftyone_revseg.dataset.labels import SampleLabels
 from fiftyone_revseg.dataset.mask_files import MaskFiles, ReplacedMaskFiles
-from fiftyone_revseg.dataset.record import frames_of
+from fiftyone_revseg.dataset.record import Results
 from fiftyone_revseg.dataset.room import make_fit
 
 Document = dict[str, Any]  # as it is in the database
@@ -217,7 +217,7 @@ def note_written(labels: SampleLabels, detections: LabelSum | None = None) -> No
         for found in labels.frames.values():
             detections.add(found.to_dict()["detections"])
     answers = labels.answers.to_dict()["classifications"]
-    keep_sums(labels.trajectory["segmentations"], detections, answers)
+    keep_sums(labels.records, detections, answers)
 
 
 class SourceFields:
@@ -251,22 +251,26 @@ class SourceFields:
         saved = False
         while not saved:
             before = self._stored()
-            stored = _lists_of(before, self._label_field)
-            answers, keyframes, records = _without(support, *stored)
-            stale = [r for r in records if "written" in r and _share_frames(support, frames_of(r))]
-            for record in stale:
-                del record["written"]  # a part of its frames gets other labels
+            stored = Results.from_document(before, self._label_field)
+            left = _without(support, stored)
+            stale = [
+                record.document
+                for record in left.records
+                if "written" in record.document and _share_frames(support, record.frames)
+            ]
+            for document in stale:
+                del document["written"]  # a part of its frames gets other labels
             if labels is not None:
-                answers += labels.answers.to_dict()["classifications"]
-                keyframes += labels.keyframes.to_dict()["detections"]
-                records += labels.trajectory["segmentations"]
-            elif len(records) == len(stored[-1]) and not stale:
+                left.answers += labels.answers.to_dict()["classifications"]
+                left.keyframes += labels.keyframes.to_dict()["detections"]
+                left.records += labels.records
+            elif len(left.records) == len(stored.records) and not stale:
                 return
             if support is not None:
-                answers.sort(key=lambda answer: answer.get("support") or [])
-                keyframes.sort(key=lambda keyframe: keyframe["support"])
-                records.sort(key=lambda record: frames_of(record) or [])
-            saved = self._save(answers, keyframes, records, before)
+                left.answers.sort(key=lambda answer: answer.get("support") or [])
+                left.keyframes.sort(key=lambda keyframe: keyframe["support"])
+                left.records.sort(key=lambda record: record.frames or [])
+            saved = self._save(left, before)
         self._sample.reload()  # someone may hold it
 
     def _stored(self) -> Document:
@@ -276,23 +280,11 @@ class SourceFields:
             raise ValueError(f"Sample {self._sample.id} is not in the dataset any more")
         return found
 
-    def _save(
-        self,
-        answers: list[Document],
-        keyframes: list[Document],
-        records: list[Document],
-        before: Document,
-    ) -> bool:
+    def _save(self, results: Results, before: Document) -> bool:
         """Saves all fields in one write, unless the sample is not as it was before any more."""
         name = self._label_field
-        values: Document = {
-            f"{name}_answers": {"_cls": "Classifications", "classifications": answers},
-            f"{name}_keyframes": {"_cls": "TemporalDetections", "detections": keyframes},
-            f"{name}_reasoning": reasoning_of(records),
-            f"{name}_status": status_of(records),
-            f"{name}_trajectory": {"segmentations": records},
-        }
-        if not records:  # an answer of no record says nothing, so there is no result
+        values = results.to_fields(name)
+        if not results.records:  # an answer of no record says nothing, so there is no result
             values = dict.fromkeys(values)
         values["last_modified_at"] = datetime.now(timezone.utc)
         # Dates are no finer than milliseconds, but every answer has an id of its own
@@ -332,34 +324,23 @@ def _share_frames(a: Sequence[int] | None, b: Sequence[int] | None) -> bool:
     return a is not None and b is not None and overlap(a, b)
 
 
-def _lists_of(stored: Document, label_field: str) -> tuple[list[Document], ...]:
-    """The answers, key frames and records of a sample as it is in the database."""
-    names = {"answers": "classifications", "keyframes": "detections", "trajectory": "segmentations"}
-    fields = {name: stored.get(f"{label_field}_{name}") or {} for name in names}
-    return tuple(list(fields[name].get(names[name]) or ()) for name in names)
-
-
-def _without(
-    support: Sequence[int] | None,
-    answers: list[Document],
-    keyframes: list[Document],
-    records: list[Document],
-) -> tuple[list[Document], list[Document], list[Document]]:
-    """Returns those answers, key frames and records that a result on ``support`` leaves alone."""
+def _without(support: Sequence[int] | None, results: Results) -> Results:
+    """Returns what a result on ``support`` leaves alone."""
+    left = Results([], [], [])
     if support is None:
-        return [], [], []
-    records = [r for r in records if not _replaces(support, frames_of(r))]
-    kept, keyframes = [], list(keyframes)
-    for answer in answers:
+        return left
+    left.records = [r for r in results.records if not _replaces(support, r.frames)]
+    left.keyframes = list(results.keyframes)
+    for answer in results.answers:
         if not _replaces(support, answer.get("support")):
-            kept.append(answer)
+            left.answers.append(answer)
             continue
         own = (answer.get("query"), answer["label"], answer.get("keyframe"))
-        for keyframe in keyframes:
+        for keyframe in left.keyframes:
             if (keyframe.get("query"), keyframe["label"], keyframe["support"][0]) == own:
-                keyframes.remove(keyframe)
+                left.keyframes.remove(keyframe)
                 break
-    return kept, keyframes, records
+    return left
 
 
 def _set_fields(sample: Any, values: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fiftyone_revseg.dataset.expressions import Expression, answered_by
+from fiftyone_revseg.dataset.record import records_of
 from fiftyone_revseg.measures.rewards import temporal_reward
 from fiftyone_revseg.types import Status
 
@@ -64,12 +65,11 @@ def key_frame(
         the frame number, 1-based, of the first choice, and the quality; None where there is no
         choice, or no true object, or it is not recorded
     """
-    record = _record(values, pred_field, query)
+    records = records_of(values.get(f"{pred_field}_trajectory"))
+    record = next((r for r in records if r.query == query), None)
     if record is None:
         return None, None
-    trajectory, first = record["trajectory"], record["first_frame"] + 1
-    sampled = [first + index for index in trajectory["frame_table"]["indices"]]
-    chosen = [choice["frame"] for choice in trajectory["choices"]]
+    sampled, chosen = record.sampled, [choice["frame"] for choice in record.choices]
     number = sampled[chosen[0]] if chosen else None
     if not sampled or not box_areas:
         return number, None
@@ -78,11 +78,6 @@ def key_frame(
     ]
     rewards = [max(temporal_reward(areas, k) for areas in shown) for k in chosen]
     return number, float(np.mean(rewards)) if rewards else temporal_reward(shown[0], None)
-
-
-def _record(values: Mapping[str, Any], pred_field: str, query: str) -> Any:
-    stored = (values.get(f"{pred_field}_trajectory") or {}).get("segmentations", [])
-    return next((r for r in stored if r["trajectory"]["query"] == query), None)
 
 
 def _value(label: Any, name: str) -> Any:

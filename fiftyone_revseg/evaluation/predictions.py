@@ -25,9 +25,9 @@ from fiftyone_revseg.dataset.labelled_videos import (
     reason_of,
     with_progress,
 )
-from fiftyone_revseg.dataset.labels import SampleLabels, status_of
+from fiftyone_revseg.dataset.labels import SampleLabels
 from fiftyone_revseg.dataset.ownership import check_label_field, check_videos
-from fiftyone_revseg.dataset.record import make_record
+from fiftyone_revseg.dataset.record import Record, status_of, trajectory_of
 from fiftyone_revseg.dataset.resume import changed_results
 from fiftyone_revseg.dataset.schema import declare_fields, field_names, valid_label_field
 from fiftyone_revseg.dataset.writer import LabelWriter
@@ -333,10 +333,10 @@ class _Answers:
             keyframes=fol.TemporalDetections(),
             reasoning="",
             status=status_of(records),
-            trajectory={"segmentations": records},
+            trajectory=trajectory_of(records),
         )
 
-    def _record(self, text: str, status: Status) -> dict[str, Any]:
+    def _record(self, text: str, status: Status) -> Record:
         table = FrameTable((), (), len(self._video.numbers), 0.0)
         reason = "" if status is Status.OK else _EMPTY
         trajectory = Trajectory(text, table, self._video.size, status, reason, model=self._model)
@@ -347,7 +347,7 @@ class _Answers:
             path=self._video.filepath,
             model=self._model,
         )
-        return make_record(segmentation, {"loaded": self._model}, None)
+        return Record.of(segmentation, {"loaded": self._model}, None)
 
     def _answer(self, text: str, index: int | None, about: Mapping[str, str]) -> fol.Classification:
         status = Status.NO_TARGET if index is None else Status.OK
@@ -356,7 +356,7 @@ class _Answers:
             reasoning="",
             index=index,
             keyframe=None,
-            support=[self._video.numbers.start, self._video.numbers.stop - 1],
+            support=[self._video.numbers[0], self._video.numbers[-1]],
             status=str(status),
             reason=_EMPTY if index is None else "",
             model=self._model,

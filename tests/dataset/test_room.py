@@ -8,8 +8,8 @@ from bson import ObjectId
 from fake_models import SPEC, BoxTracker, ScriptedReasoner, write_video
 
 from fiftyone_revseg.dataset import make_labels, segment_view
-from fiftyone_revseg.dataset.labels import reasoning_of
 from fiftyone_revseg.dataset.model import RevSegModel, RevSegModelConfig
+from fiftyone_revseg.dataset.record import Record, reasoning_of
 from fiftyone_revseg.dataset.room import MOST, NoRoomError, make_fit
 from fiftyone_revseg.pipeline import RevSeg, Segmentation
 from fiftyone_revseg.reasoning import ChainSpec, Grounding, KeyframeChoice, Trajectory
@@ -131,4 +131,4 @@ def test_no_room_is_said():
 def test_records_of_before_are_read():
     record = make_labels([segmentation(0, "so")]).trajectory["segmentations"][0]
     assert Trajectory.from_dict(record["trajectory"]).think == "0 so"
-    assert reasoning_of([record]) == "0 so"
+    assert reasoning_of([Record(record)]) == "0 so"
