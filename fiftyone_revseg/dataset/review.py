@@ -11,13 +11,19 @@ from bson import ObjectId
 from pymongo import UpdateMany
 
 from fiftyone_revseg.dataset import store
-from fiftyone_revseg.dataset.collection import is_image_groups, source_dataset
+from fiftyone_revseg.dataset.collection import (
+    is_image_groups,
+    list_videos,
+    source_dataset,
+    video_of,
+)
 from fiftyone_revseg.dataset.objects import (
     Place,
     StoredObject,
     find_object,
     find_place,
     list_objects,
+    read_values,
 )
 from fiftyone_revseg.dataset.schema import valid_label_field
 
@@ -109,21 +115,13 @@ def _places(samples: Any, label_field: str) -> list[Place]:
         return [find_place(samples, label_field)]
     if not source_dataset(samples).has_field(f"{label_field}_answers"):
         raise ValueError(f"There is no label field '{label_field}': segment the videos first")
-    if is_image_groups(samples):
-        videos: Iterable[Any] = samples.iter_dynamic_groups()
-    elif samples.media_type == "image":
-        videos = [samples]
-    else:
-        if samples.media_type == "group":
-            samples = samples.select_group_slices(media_type="video")
-        videos = samples.select_fields()
-    places = []
-    for video in videos:
-        try:
-            places.append(find_place(video, label_field))
-        except ValueError:
-            continue  # it has no result, so there is nothing to review
-    return places
+    if samples.media_type == "group" and not is_image_groups(samples):
+        samples = samples.select_group_slices(media_type="video")
+    alone = samples.media_type == "image" and not is_image_groups(samples)
+    videos = [video_of(samples)] if alone else list_videos(samples)
+    places = [Place(**vars(video), label_field=label_field) for video in videos]
+    # Those that have no result have nothing to review
+    return [place for place in places if place.sample_id and read_values(place).records]
 
 
 def _objects_of_labels(places: Sequence[Place], ids: Sequence[str]) -> Iterator[StoredObject]:
