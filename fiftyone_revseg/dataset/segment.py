@@ -132,95 +132,78 @@ def segment_view(
     if masks_dir is not None:
         check_writable(masks_dir)
     shard = Shard.parse(shard) if isinstance(shard, str) else shard
-    if isinstance(engine, str) or (engine is None and workers is not None):
-        with open_engine(engine, workers, model) as opened:
-            return segment_view(
-                samples,
-                model,
-                queries=queries,
-                prompt_field=prompt_field,
-                label_field=label_field,
-                overwrite=overwrite,
-                confidence_thresh=confidence_thresh,
-                classes=classes,
-                group_slice=group_slice,
-                masks_dir=masks_dir,
-                progress=progress,
-                engine=opened,
-                shard=shard,
-                anyway=anyway,
-                replace_foreign_labels=replace_foreign_labels,
-                replace_corrections=replace_corrections,
-            )
-    if engine is not None and workers is not None:
-        raise ValueError("workers are those of the engine that is given: leave them out here")
-    pipeline = getattr(engine, "pipeline", None)
-    if not isinstance(model, RevSegModel):
-        model = load_model(pipeline or model, label_field=label_field)
-    pipeline = pipeline or model.pipeline
-    if confidence_thresh is None:
-        confidence_thresh = model.config.confidence_thresh
-    jobs = make_jobs(
-        samples,
-        model.config.query if queries is None else queries,
-        prompt_field or model.needs_fields.get("prompt_field"),
-    )
-    if shard is not None:
-        # Clips of one video go together, as they are written to one sample
-        jobs = [job for job in jobs if shard.holds(job.key.sample_id)]
-    if not jobs:
-        return RunSummary(label_field=label_field)
-    if not any(query.strip() for job in jobs for query in job.queries):
-        raise ValueError(
-            "There is nothing to segment: give queries, or name the field that holds them, "
-            'segment_view(..., prompt_field="query")'
+    with contextlib.ExitStack() as opened:
+        if isinstance(engine, str) or (engine is None and workers is not None):
+            engine = opened.enter_context(open_engine(engine, workers, model))
+        elif workers is not None:
+            raise ValueError("workers are those of the engine that is given: leave them out here")
+        pipeline = getattr(engine, "pipeline", None)
+        if not isinstance(model, RevSegModel):
+            model = load_model(pipeline or model, label_field=label_field)
+        pipeline = pipeline or model.pipeline
+        if confidence_thresh is None:
+            confidence_thresh = model.config.confidence_thresh
+        jobs = make_jobs(
+            samples,
+            model.config.query if queries is None else queries,
+            prompt_field or model.needs_fields.get("prompt_field"),
         )
-    settings = settings_of(pipeline, confidence_thresh, classes, masks_dir)
-    left = plan(dataset, label_field, jobs, settings, overwrite, replace_corrections)
-    todo = [job.key for job in left.todo]
-    check_videos(dataset, label_field, todo, replace_foreign_labels)
-    declare_fields(dataset, label_field)
-    if is_clips(samples):
-        declare_fields(jobs[0].key.clips, label_field)  # clips are a dataset of their own
+        if shard is not None:
+            # Clips of one video go together, as they are written to one sample
+            jobs = [job for job in jobs if shard.holds(job.key.sample_id)]
+        if not jobs:
+            return RunSummary(label_field=label_field)
+        if not any(query.strip() for job in jobs for query in job.queries):
+            raise ValueError(
+                "There is nothing to segment: give queries, or name the field that holds them, "
+                'segment_view(..., prompt_field="query")'
+            )
+        settings = settings_of(pipeline, confidence_thresh, classes, masks_dir)
+        left = plan(dataset, label_field, jobs, settings, overwrite, replace_corrections)
+        todo = [job.key for job in left.todo]
+        check_videos(dataset, label_field, todo, replace_foreign_labels)
+        declare_fields(dataset, label_field)
+        if is_clips(samples):
+            declare_fields(jobs[0].key.clips, label_field)  # clips are a dataset of their own
 
-    summary = RunSummary(
-        label_field=label_field,
-        total=len(jobs),
-        skipped=left.skipped,
-        changed=left.changed,
-        corrected=left.corrected,
-    )
-    if not todo:
+        summary = RunSummary(
+            label_field=label_field,
+            total=len(jobs),
+            skipped=left.skipped,
+            changed=left.changed,
+            corrected=left.corrected,
+        )
+        if not todo:
+            return summary
+        run = Run(dataset, summary, settings, pipeline, todo, masks_dir, anyway)
+        writer = _Writer(
+            pipeline=pipeline,
+            writer=LabelWriter(
+                dataset,
+                label_field,
+                samples if is_clips(samples) else None,
+                run.mask_files(),
+                run.replaced_mask_files(),
+            ),
+            label_options={
+                "confidence_thresh": confidence_thresh,
+                "classes": classes,
+                "settings": settings,
+            },
+            summary=summary,
+        )
+        engine = engine or LocalEngine(pipeline)
+        with run, Reporter(progress, len(todo)) as reporter:
+            in_work = InWork(reporter)
+            answered: Any = engine.run(left.todo, in_work)  # of whatever kind, it can be closed
+            with contextlib.closing(answered):  # or its threads would go on after an interruption
+                for job, answers in answered:
+                    reporter.start(job.key.title)
+                    writer.take(job.key, answers, reporter)
+                    in_work.finish(job)
+        # Where another process saved all fields that it knew of, those of this run may be missing
+        declare_fields(dataset, label_field)
         return summary
-    run = Run(dataset, summary, settings, pipeline, todo, masks_dir, anyway)
-    writer = _Writer(
-        pipeline=pipeline,
-        writer=LabelWriter(
-            dataset,
-            label_field,
-            samples if is_clips(samples) else None,
-            run.mask_files(),
-            run.replaced_mask_files(),
-        ),
-        label_options={
-            "confidence_thresh": confidence_thresh,
-            "classes": classes,
-            "settings": settings,
-        },
-        summary=summary,
-    )
-    engine = engine or LocalEngine(pipeline)
-    with run, Reporter(progress, len(todo)) as reporter:
-        in_work = InWork(reporter)
-        answered: Any = engine.run(left.todo, in_work)  # of whatever kind, it can be closed
-        with contextlib.closing(answered):  # or its threads would go on after an interruption
-            for job, answers in answered:
-                reporter.start(job.key.title)
-                writer.take(job.key, answers, reporter)
-                in_work.finish(job)
-    # Where another process saved all fields that it knew of, those of this run may be missing
-    declare_fields(dataset, label_field)
-    return summary
 
 
 @dataclass
