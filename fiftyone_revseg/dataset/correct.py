@@ -33,7 +33,7 @@ from fiftyone_revseg.dataset.objects import (
 from fiftyone_revseg.dataset.prompt_boxes import check_frame, resolve_prompts
 from fiftyone_revseg.pipeline import Progress, RevSeg
 from fiftyone_revseg.reasoning import ChainRequest, KeyframeChoice
-from fiftyone_revseg.reasoning.chain import ground_again
+from fiftyone_revseg.reasoning.rolling import ground_again
 from fiftyone_revseg.reasoning.trajectory import thought_of
 from fiftyone_revseg.tracking import FrameMasks, MaskTrack, Tracker
 from fiftyone_revseg.tracking.several_boxes import track_prompts

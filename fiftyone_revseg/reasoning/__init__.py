@@ -8,7 +8,7 @@ from fiftyone_revseg.reasoning.backend import (
     Reply,
     VideoFrames,
 )
-from fiftyone_revseg.reasoning.chain import ChainRequest, run_chain
+from fiftyone_revseg.reasoning.chain import ChainRequest
 from fiftyone_revseg.reasoning.local import LocalReasoner
 from fiftyone_revseg.reasoning.parse import (
     MAX_OBJECTS,
@@ -17,6 +17,7 @@ from fiftyone_revseg.reasoning.parse import (
     parse_choices,
     parse_think,
 )
+from fiftyone_revseg.reasoning.rolling import run_chain
 from fiftyone_revseg.reasoning.server import ServerReasoner
 from fiftyone_revseg.reasoning.spec import ChainSpec, family_spec
 from fiftyone_revseg.reasoning.trajectory import Grounding, KeyframeChoice, Trajectory, Turn

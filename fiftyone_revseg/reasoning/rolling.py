@@ -1,26 +1,27 @@
-"""The two-turn chain over videos that come and go.
+"""The two-turn chain over a batch of (video, query) pairs, or over videos that come and go.
 
-:func:`~fiftyone_revseg.reasoning.chain.run_chain` asks all first turns of what it is given, then
-all second ones. Here, every batch is made of whatever waits: second turns of some videos go
-together with first turns of others, those of similar length, as a batch is as slow as its longest
-member.
+Every batch is made of whatever waits: second turns of some videos go together with first turns of
+others, those of similar length, as a batch is as slow as its longest member.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fiftyone_revseg.models.batch_size import BatchSize, is_out_of_memory
 from fiftyone_revseg.reasoning.backend import Conversation
-from fiftyone_revseg.reasoning.chain import ChainRequest, _Dialogue, _Pair
+from fiftyone_revseg.reasoning.chain import ChainRequest, Pair
+from fiftyone_revseg.reasoning.dialogue import Dialogue, in_words, plain
+from fiftyone_revseg.reasoning.trajectory import Grounding
 
 if TYPE_CHECKING:
     from fiftyone_revseg.reasoning.backend import Reasoner
     from fiftyone_revseg.reasoning.spec import ChainSpec
-    from fiftyone_revseg.reasoning.trajectory import Trajectory
+    from fiftyone_revseg.reasoning.trajectory import KeyframeChoice, Trajectory, Turn
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class _Asked:
     """All queries about one video."""
 
     key: Hashable
-    pairs: list[_Pair]
+    pairs: list[Pair]
     open: int = 0  # dialogues without an end
 
 
@@ -41,16 +42,9 @@ class _Waiting:
     """A dialogue that waits for a reply."""
 
     asked: _Asked
-    pair: _Pair
-    dialogue: _Dialogue
-    length: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.length = _length(self.conversation)
-
-    @property
-    def conversation(self) -> Conversation:
-        return self.dialogue.pending or self.dialogue.conversation
+    pair: Pair
+    dialogue: Dialogue
+    length: int
 
 
 class RollingChain:
@@ -81,11 +75,9 @@ class RollingChain:
             key: what :meth:`step` calls it
             requests: the (video, query) pairs
         """
-        asked = _Asked(key, [_Pair(request, self._spec) for request in requests])
+        asked = _Asked(key, [Pair(request, self._spec) for request in requests])
         for pair in asked.pairs:
-            first = pair.start()
-            if first is not None:
-                self._wait(_Waiting(asked, pair, first))
+            self._wait(asked, pair, pair.start())
         if not asked.open:
             self._finished.append(asked)
 
@@ -97,16 +89,14 @@ class RollingChain:
             now. No failure of a model, a frame or a reply is raised: it is a status with a reason
         """
         batch = self._choose()
-        self._ask(batch)
+        if batch:
+            ask(self._reasoner, self._spec, [one.dialogue for one in batch], self._batch)
         for one in batch:
-            if one.dialogue.pending is not None:
-                one.length = _length(one.conversation)
-                self._waiting.append(one)
-                continue
-            if one.dialogue is one.pair.first:
-                for branch in one.pair.branch(one.dialogue):
-                    self._wait(_Waiting(one.asked, one.pair, branch))
             one.asked.open -= 1
+            self._wait(one.asked, one.pair, one.dialogue)
+            if one.dialogue is one.pair.first and one.dialogue.pending is None:
+                for branch in one.pair.branch():
+                    self._wait(one.asked, one.pair, branch)
             if not one.asked.open:
                 self._finished.append(one.asked)
         return self.take_finished()
@@ -117,9 +107,11 @@ class RollingChain:
         finished, self._finished = self._finished, []
         return [(asked.key, [pair.finish(name) for pair in asked.pairs]) for asked in finished]
 
-    def _wait(self, one: _Waiting) -> None:
-        one.asked.open += 1
-        self._waiting.append(one)
+    def _wait(self, asked: _Asked, pair: Pair, dialogue: Dialogue | None) -> None:
+        """Has a dialogue wait for a reply, if there is anything to ask."""
+        if dialogue is not None and dialogue.pending is not None:
+            asked.open += 1
+            self._waiting.append(_Waiting(asked, pair, dialogue, _length(dialogue.pending)))
 
     def _choose(self) -> list[_Waiting]:
         """Takes the longest, which are second turns and finish videos, with their like."""
@@ -134,34 +126,108 @@ class RollingChain:
         del self._waiting[: len(chosen)]
         return chosen
 
-    def _ask(self, batch: list[_Waiting]) -> None:
-        """Lets the model reply; if it fails, one by one, so that one cannot take others along."""
-        if not batch:
+
+def run_chain(
+    reasoner: Reasoner, spec: ChainSpec, requests: Sequence[ChainRequest], batch_size: int = 8
+) -> list[Trajectory]:
+    """Runs both turns for every request.
+
+    Args:
+        reasoner: what runs the model
+        spec: how to ask it
+        requests: the (video, query) pairs
+        batch_size (8): how many conversations the model continues at a time, at most; fewer once
+            that many did not fit into memory
+
+    Returns:
+        one :class:`Trajectory` for each request, in their order. No failure of a model, a frame
+        or a reply is raised: it is a status with a reason
+    """
+    chain = RollingChain(reasoner, spec, BatchSize("reasoning", batch_size))
+    chain.add(None, requests)
+    finished = chain.take_finished()
+    while chain.waiting:
+        finished += chain.step()
+    ((_, trajectories),) = finished
+    return trajectories
+
+
+def ground_again(
+    reasoner: Reasoner,
+    spec: ChainSpec,
+    request: ChainRequest,
+    choices: Sequence[KeyframeChoice],
+    position: int,
+    think: str = "",
+) -> tuple[Grounding | None, tuple[Turn, ...], str]:
+    """Asks turn 2 alone, after a turn 1 that is given.
+
+    Args:
+        reasoner: what runs the model
+        spec: how to ask it
+        request: the (video, query) pair; its frame table has the frame that is to be shown
+        choices: what turn 1 is to have answered, with that frame for the object
+        position: which of the choices is asked for
+        think (""): what turn 1 is to have thought
+
+    Returns:
+        the grounding, None if there was no usable reply; every prompt and reply; and why there is
+        no grounding, in words
+    """
+    items = [{"frame_idx": c.frame, "object description": c.description} for c in choices]
+    reply = f"<think>{think}</think> <answer>{json.dumps(items, ensure_ascii=False)}</answer>"
+    try:
+        pair = Pair(request, spec)
+        history = pair.turn1().conversation.say("assistant", plain(reply))
+        dialogue = pair.turn2(history, position, choices[position])
+    except Exception as e:
+        logger.warning("Turn 2 of %r could not be asked", choices[position], exc_info=True)
+        return None, (), in_words(e)
+    while dialogue.pending is not None:
+        ask(reasoner, spec, [dialogue], BatchSize("reasoning", 1))
+    turns = tuple(dialogue.turns)
+    if dialogue.history is None:
+        return None, turns, dialogue.error or ""
+    return Grounding(dialogue.result[0], turns[-1].confidence), turns, ""
+
+
+def ask(
+    reasoner: Reasoner, spec: ChainSpec, dialogues: Sequence[Dialogue], batch: BatchSize
+) -> None:
+    """Lets the model reply once to each of some dialogues.
+
+    If that fails, they are asked one by one, so that one cannot take the others along; or half of
+    them at a time, if it was too much for the memory.
+
+    Args:
+        reasoner: what runs the model
+        spec: how to ask it
+        dialogues: what to ask, all of which wait for a reply
+        batch: is made smaller if they do not fit into memory
+    """
+    try:
+        conversations = [dialogue.pending for dialogue in dialogues if dialogue.pending]
+        replies = list(reasoner.generate(conversations, spec))
+        if len(replies) != len(dialogues):
+            raise RuntimeError(f"got {len(replies)} replies to {len(dialogues)} conversations")
+    except Exception as error:
+        too_large = is_out_of_memory(error)
+        if not (too_large and batch.halve(len(dialogues))):
+            logger.warning("A batch of %d failed", len(dialogues), exc_info=True)
+        if len(dialogues) == 1:
+            dialogues[0].crash(error)
             return
+        size = len(dialogues) // 2 if too_large else 1
+        for start in range(0, len(dialogues), size):
+            ask(reasoner, spec, dialogues[start : start + size], batch)
+        return
+    for dialogue, reply in zip(dialogues, replies, strict=True):
         try:
-            conversations = [one.conversation for one in batch]
-            replies = list(self._reasoner.generate(conversations, self._spec))
-            if len(replies) != len(batch):
-                raise RuntimeError(f"got {len(replies)} replies to {len(batch)} conversations")
+            if isinstance(reply, Exception):
+                raise reply
+            dialogue.take(reply, spec.retries)
         except Exception as error:
-            if is_out_of_memory(error):
-                self._batch.halve(len(batch))
-            elif len(batch) > 1:
-                logger.warning("A batch of %d failed", len(batch), exc_info=True)
-            if len(batch) == 1:
-                batch[0].dialogue.crash(error)
-                return
-            size = max(1, len(batch) // 2) if is_out_of_memory(error) else 1
-            for start in range(0, len(batch), size):
-                self._ask(batch[start : start + size])
-            return
-        for one, reply in zip(batch, replies, strict=True):
-            try:
-                if isinstance(reply, Exception):
-                    raise reply
-                one.dialogue.take(reply, self._spec.retries)
-            except Exception as error:
-                one.dialogue.crash(error)
+            dialogue.crash(error)
 
 
 def _length(conversation: Conversation) -> int:

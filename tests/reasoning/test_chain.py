@@ -132,7 +132,7 @@ def test_batches_are_no_larger_than_asked(scripted, request_for):
     trajectories = run_chain(
         reasoner, SPEC, [request_for(f"query {i}") for i in range(5)], batch_size=2
     )
-    assert [len(batch) for batch in reasoner.batches] == [2, 2, 1] * 2
+    assert [len(batch) for batch in reasoner.batches] == [2, 2, 2, 2, 1, 1]
     assert [t.query for t in trajectories] == [f"query {i}" for i in range(5)]
 
 
@@ -219,6 +219,24 @@ def test_one_failing_conversation_does_not_take_the_others_along(scripted, reque
     assert [t.status for t in trajectories] == [Status.OK, Status.ERROR, Status.OK]
     assert "RuntimeError: CUDA out of memory" in trajectories[1].reason
     assert len(trajectories[1].turns) == turn - 1
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_halved(scripted, request_for, caplog):
+    import torch
+
+    class Small(scripted):
+        def generate(self, conversations, spec):
+            if len(conversations) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().generate(conversations, spec)
+
+    reasoner = Small(good)
+    trajectories = run_chain(reasoner, SPEC, [request_for(f"query {i}") for i in range(8)])
+    assert {t.status for t in trajectories} == {Status.OK}
+    assert {len(batch) for batch in reasoner.batches} == {2}
+    said = [r.getMessage() for r in caplog.records]
+    assert said[-1].startswith("Out of memory with 4 in a batch for reasoning: 2 from now on")
+    assert len(said) == 2
 
 
 def test_too_few_replies_are_noticed(scripted, request_for):
