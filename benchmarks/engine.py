@@ -104,7 +104,6 @@ def sequential(pipeline, predictor, jobs):
     """Transformers one dialogue at a time, then sam2's own predictor."""
     import torch
 
-    from fiftyone_revseg.pipeline.pipeline import boxes_by_key_frame
     from fiftyone_revseg.reasoning import ChainRequest, run_chain
     from fiftyone_revseg.tracking import encode_masks
     from fiftyone_revseg.video import open_video
@@ -118,7 +117,11 @@ def sequential(pipeline, predictor, jobs):
                 request = ChainRequest(query, table, images, video.__getitem__, video.size)
                 (trajectory,) = run_chain(pipeline.reasoner, pipeline.spec, [request], 1)
                 masks = [[None] * len(video) for _ in trajectory.choices]
-            together = boxes_by_key_frame(trajectory)
+            together = {}
+            for i, grounding in enumerate(trajectory.groundings):
+                if grounding is not None:
+                    boxes = together.setdefault(trajectory.key_frames[i], {})
+                    boxes[i] = grounding.box_xyxy_px
             state = predictor.init_state(str(path)) if together else None
             for key_frame, boxes in together.items():
                 predictor.reset_state(state)

@@ -29,7 +29,7 @@ from fiftyone_revseg.engine.channel import Channel, OrderedChannel, Stopped
 from fiftyone_revseg.engine.engine import Report
 from fiftyone_revseg.models.batch_size import BatchSize, fitting
 from fiftyone_revseg.pipeline import EngineJob, RevSeg, Segmentation
-from fiftyone_revseg.pipeline.work import Progressed, Work
+from fiftyone_revseg.pipeline.work import Work
 from fiftyone_revseg.reasoning.rolling import RollingChain
 from fiftyone_revseg.tracking.lockstep import Ended, Found, Lockstep
 
@@ -120,13 +120,23 @@ class LocalEngine:
                 while (news := run.output.get()) is not None:
                     if isinstance(news, BaseException):
                         raise news
-                    if isinstance(news, Progressed):
+                    if isinstance(news, _Progressed):
                         if report is not None:
                             report(news.job, news.stage, news.done, news.total)
                         continue
                     yield news.job, news.answers
         finally:
             run.close()
+
+
+@dataclass(frozen=True)
+class _Progressed:
+    """How far a stage of a job is."""
+
+    job: EngineJob
+    stage: str
+    done: int
+    total: int
 
 
 @dataclass(eq=False)
@@ -150,12 +160,11 @@ class _Run:
         ahead = max(2, engine.dialogues.size) + _DECODERS
         self._decoded: OrderedChannel[Work] = OrderedChannel(ahead, self._stop)
         self._grounded: Channel[Work] = Channel(max(2, engine.objects.size), self._stop)
-        self._tracked: Channel[Work | Progressed | Found | Ended] = Channel(64, self._stop)
-        self.output: Channel[_Finished | Progressed | BaseException] = Channel(64, self._stop)
+        self._tracked: Channel[Work | _Progressed | Found | Ended] = Channel(64, self._stop)
+        self.output: Channel[_Finished | _Progressed | BaseException] = Channel(64, self._stop)
         self._lockstep: Lockstep | None = None
-        self._works: dict[int, Work] = {}  # by the identity of their pursuits
-        self._works_lock = threading.Lock()
         self._open: set[Work] = set()
+        self._open_lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._running = _Countdowns()
 
@@ -218,15 +227,15 @@ class _Run:
                 job = next(self._jobs, None)
                 if job is not None:
                     frames = self._pipeline.spec.frames
-                    self.output.put(Progressed(job, "decode", 0, frames))
+                    self.output.put(_Progressed(job, "decode", 0, frames))
             if job is None:
                 self._decoded.cancel(number)
                 return
             work = Work(self._pipeline, job, ahead=0 if self._lockstep is not None else None)
-            with self._works_lock:
+            with self._open_lock:
                 self._open.add(work)
             work.open(self._engine._patience)
-            self.output.put(Progressed(job, "decode", len(work.images), len(work.images) or 1))
+            self.output.put(_Progressed(job, "decode", len(work.images), len(work.images) or 1))
             self._decoded.put(number, work)
 
     def _reason(self) -> None:
@@ -237,7 +246,7 @@ class _Run:
                 work = self._decoded.get(wait=not chain.waiting)
                 if work is None:
                     break
-                self.output.put(Progressed(work.job, "reason", 0, len(work.queries)))
+                self.output.put(_Progressed(work.job, "reason", 0, len(work.queries)))
                 if work.failed:
                     self._grounded.put(work)
                 else:
@@ -262,7 +271,7 @@ class _Run:
         for work, trajectories in reasoned:
             work.take(trajectories)
             count = len(work.queries)
-            self.output.put(Progressed(work.job, "reason", count, count))
+            self.output.put(_Progressed(work.job, "reason", count, count))
             self._grounded.put(work)
 
     def _track(self) -> None:
@@ -270,7 +279,7 @@ class _Run:
         while (work := self._grounded.get()) is not None:
 
             def report(stage: str, done: int, total: int, job: EngineJob = work.job) -> None:
-                self._tracked.put(Progressed(job, stage, done, total))
+                self._tracked.put(_Progressed(job, stage, done, total))
 
             work.track(report)
             self._tracked.put(work)
@@ -289,8 +298,6 @@ class _Run:
                 if not pursuits:
                     self._tracked.put(work)
                     continue
-                with self._works_lock:
-                    self._works.update((id(pursuit), work) for pursuit in pursuits)
                 lockstep.add(pursuits)
             if not lockstep.count and self._grounded.ended:
                 return
@@ -299,28 +306,24 @@ class _Run:
 
     def _encode(self) -> None:
         while (result := self._tracked.get()) is not None:
-            if isinstance(result, Progressed):
+            if isinstance(result, _Progressed):
                 self.output.put(result)
                 continue
             if isinstance(result, Work):
                 work = result
             else:
-                with self._works_lock:
-                    work = self._works[id(result.pursuit)]
+                work = result.pursuit.key
                 if isinstance(result, Found):
                     work.found(result)
                 else:
                     work.ended(result)
                 if work.progress.is_due():
                     done, total = work.progress.done, work.progress.total
-                    self.output.put(Progressed(work.job, "track", done, total))
+                    self.output.put(_Progressed(work.job, "track", done, total))
                 if not work.is_tracked:
                     continue
-                with self._works_lock:
-                    for pursuit in work.pursuits():
-                        del self._works[id(pursuit)]
             answers = work.finish()
-            with self._works_lock:
+            with self._open_lock:
                 self._open.discard(work)
             self.output.put(_Finished(work.job, answers))
 

@@ -29,9 +29,11 @@ class Segmentation:
             no box to track from
         status: how it ended; ok as soon as one object was found in one frame
         reason: why the status is not ok, or what went wrong with some of the objects, in words
-        timings: wall time in seconds by stage. "decode" and "reason" are the query's share of
-            what all queries on the video took together, "turn1" and "turn2" what the model says
-            about its replies, "track" is the query's own
+        timings: wall time in seconds by stage; whatever worked on several queries at a time, of
+            one video or of many, is shared out evenly among them. "decode" is opening the video
+            and reading the sampled frames; "turn1" and "turn2" are the model's replies in either
+            turn, retries included, as the model says (none of a turn that was not asked); "reason"
+            is both together; "track" is tracking and encoding masks
         path: of the video
         fps: frames per second; 0 if the video is unreadable
         first_frame: the frame of the file, 0-based, that is frame 0 here; not 0 for clips
@@ -127,7 +129,7 @@ class Segmentation:
 def how_tracking_ended(
     trajectory: Trajectory, tracks: Sequence[MaskTrack | None], error: Exception | None = None
 ) -> tuple[Status, str]:
-    """Returns the status of a query whose boxes were tracked, and its reason.
+    """Returns the status of a query whose boxes, if there are any, were tracked, and its reason.
 
     Args:
         trajectory: how the model came to the boxes
@@ -137,6 +139,8 @@ def how_tracking_ended(
     if error is not None:
         status, reason = explain(error)
         return status, f"tracking stopped: {reason}"
+    if not any(trajectory.groundings):
+        return trajectory.status, trajectory.reason
     if not any(track is not None and track.visible_frames for track in tracks):
         return Status.LOST, _LOST
     return trajectory.status, trajectory.reason

@@ -1,43 +1,39 @@
-"""One job on its way through the stages of an engine."""
+"""One job on its way through the stages: open, ask, track, answer.
+
+:meth:`Work.run` goes through all of them in the caller's thread; an engine hands many from thread
+to thread, and tracks several together.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fiftyone_revseg.pipeline.job import EngineJob, Progress
-from fiftyone_revseg.pipeline.pipeline import RevSeg, boxes_by_key_frame
 from fiftyone_revseg.pipeline.segmentation import (
     Segmentation,
     how_tracking_ended,
     seconds_by_turn,
 )
-from fiftyone_revseg.reasoning import ChainRequest, Trajectory
+from fiftyone_revseg.reasoning import ChainRequest, Trajectory, run_chain
+from fiftyone_revseg.reasoning.resize import resize_square
 from fiftyone_revseg.tracking import MaskTrack
+from fiftyone_revseg.tracking.both_ways import FoundMasks, walk_both_ways
 from fiftyone_revseg.tracking.lockstep import Ended, Found, Pursuit
 from fiftyone_revseg.video import VideoError, open_video
 
 if TYPE_CHECKING:
-    from fiftyone_revseg.masks.rle import RLE
+    from fiftyone_revseg.pipeline.pipeline import RevSeg
     from fiftyone_revseg.types import FrameTable
     from fiftyone_revseg.video import Video
 
+_HELD_BYTES = 512 * 2**20  # of sampled frames at the size of the video
 _SECONDS = 0.1  # between two reports about one stage of one job
-
-
-@dataclass(frozen=True)
-class Progressed:
-    """How far a stage of a job is."""
-
-    job: EngineJob
-    stage: str
-    done: int
-    total: int
 
 
 @dataclass(eq=False)
@@ -62,8 +58,7 @@ class _Tracking:
 
     pursuit: Pursuit
     owners: list[tuple[int, int]]  # of each box: which query, which of its objects
-    rles: list[list[RLE | None]]
-    scores: list[list[float | None]]
+    masks: FoundMasks
     frames: int = 0
     ended: Ended | None = None
     error: Exception | None = None
@@ -80,9 +75,12 @@ class Work:
         pipeline: the pipeline
         job: the job
         ahead (None): how many frames walks through the video decode ahead, 0 for none
+        video (None): the job's video, if it is open already; it stays open
     """
 
-    def __init__(self, pipeline: RevSeg, job: EngineJob, ahead: int | None = None):
+    def __init__(
+        self, pipeline: RevSeg, job: EngineJob, ahead: int | None = None, video: Video | None = None
+    ):
         self.job = job
         # What is not text, as a field of a dataset may be, is no query: the chain says so
         self.queries = [query if isinstance(query, str) else "" for query in job.queries]
@@ -90,20 +88,36 @@ class Work:
         self.progress = _Counter()
         self._pipeline = pipeline
         self._options: dict[str, Any] = {} if ahead is None else {"ahead": ahead}
-        self._video: Video | None = None
+        self._stays_open = video is not None
+        self._video = video
         self._table: FrameTable | None = None
         self._failure: Exception | None = None
         self._trajectories: Sequence[Trajectory] = ()
-        self._answers: list[Segmentation] | None = None
-        self._trackings: dict[int, _Tracking] = {}  # by key frame
-        self._seconds: dict[str, float] = {}
-        self._about: dict[str, Any] = {}
+        self._trackings: dict[Pursuit, _Tracking] = {}
+        self._decoding = 0.0  # seconds
+        self._tracking = [0.0] * len(self.queries)  # seconds of each query
         self._given_up = False
 
     @property
     def failed(self) -> bool:
         """Whether the video could not be read."""
         return self._failure is not None
+
+    def run(self, report: Progress) -> list[Segmentation]:
+        """Goes through all stages, and returns the answers."""
+        pipeline, count = self._pipeline, len(self.queries)
+        try:
+            report("decode", 0, pipeline.spec.frames)
+            self.open()
+            if not self.failed:
+                report("decode", len(self.images), len(self.images))
+                report("reason", 0, count)
+                self.take(run_chain(pipeline.reasoner, pipeline.spec, self.requests()))
+                report("reason", count, count)
+                self.track(report)
+        finally:
+            self.close()
+        return self.finish()
 
     def open(self, patience: float | None = None) -> None:
         """Opens the video and reads the frames that the model is shown.
@@ -127,30 +141,44 @@ class Work:
 
     def _open(self) -> None:
         started = time.perf_counter()
-        job, pipeline = self.job, self._pipeline
+        job = self.job
         try:
-            source = list(job.video) if isinstance(job.video, tuple) else job.video
-            self._video = open_video(source, job.frame_range, **self._options)
-            self._table = self._video.sample(pipeline.spec.frames)
-            self.images = pipeline.sampled_frames(self._video, self._table)
-            self._about = {
-                "path": str(self._video.path if isinstance(job.video, tuple) else job.video),
-                "fps": float(self._video.fps),
-                "first_frame": self._video.first_frame,
-                "model": pipeline.name,
-            }
+            if self._video is None:
+                source = list(job.video) if isinstance(job.video, tuple) else job.video
+                self._video = open_video(source, job.frame_range, **self._options)
+            self._table = self._video.sample(self._pipeline.spec.frames)
+            self.images = self._sampled_frames(self._video, self._table)
         except Exception as error:
             self._failure = error
-        self._seconds["decode"] = time.perf_counter() - started
+        self._decoding = time.perf_counter() - started
         if self._given_up:  # in time for nobody
             self._given_up = False
             self.close()
 
+    def _sampled_frames(self, video: Video, table: FrameTable) -> list[np.ndarray]:
+        """Reads the sampled frames; those of huge videos at the size that the model sees."""
+        width, height = video.size
+        frames = video.frames(table.indices)
+        if 3 * width * height * len(table.indices) <= _HELD_BYTES:
+            return list(frames)
+        return [resize_square(frame, self._pipeline.spec.frame_size) for frame in frames]
+
     def requests(self) -> list[ChainRequest]:
         """Returns what to run the dialogue for."""
-        assert self._video is not None
-        assert self._table is not None
-        return self._pipeline.requests(self._video, self._table, self.images, self.queries)
+        video, table, images = self._video, self._table, self.images
+        assert video is not None
+        assert table is not None
+        width, height = video.size
+        sampled = dict(zip(table.indices, images, strict=True))
+
+        def read_frame(k: int) -> np.ndarray:
+            frame = sampled.get(k)
+            return frame if frame is not None and frame.shape[:2] == (height, width) else video[k]
+
+        return [
+            ChainRequest(query, table, images, read_frame, (width, height))
+            for query in self.queries
+        ]
 
     def take(self, trajectories: Sequence[Trajectory]) -> None:
         """Takes what the model answered; the sampled frames are not needed any more."""
@@ -158,65 +186,69 @@ class Work:
         self.images = []
 
     def track(self, report: Progress) -> None:
-        """Tracks by itself, with any tracker."""
-        answers = []
-        for trajectory in self._trajectories:
+        """Tracks by itself with any tracker, one query after the other."""
+        for q in range(len(self._trajectories)):
             started = time.perf_counter()
-            assert self._video is not None
-            tracks, status, why = self._pipeline._track(self._video, trajectory, report)
-            timings = self._timings(trajectory, time.perf_counter() - started)
-            answers.append(Segmentation(trajectory, tracks, status, why, timings, **self._about))
-        self._answers = answers
+            trackings = self._start([q])
+            # Both directions start at the key frame, so it is walked twice; unless it is the first
+            total = sum(len(t.pursuit.video) + (t.pursuit.key_frame > 0) for t in trackings)
+            done = 0
+            for tracking in trackings:
+                of = tracking.pursuit
+                try:
+                    for found in walk_both_ways(
+                        self._pipeline.tracker, of.video, of.key_frame, of.boxes_xyxy_px
+                    ):
+                        tracking.masks.add(found)
+                        done += 1
+                        report("track", done, total)
+                except Exception as error:
+                    tracking.error = error
+            self._tracking[q] = time.perf_counter() - started
 
     def pursuits(self) -> list[Pursuit]:
         """Returns what to track, all queries together; made with the first call."""
         if not self._trackings:
-            boxes: dict[int, list[Any]] = {}
-            owners: dict[int, list[tuple[int, int]]] = {}
-            for q, trajectory in enumerate(self._trajectories):
-                for key_frame, objects in boxes_by_key_frame(trajectory).items():
-                    boxes.setdefault(key_frame, []).extend(objects.values())
-                    owners.setdefault(key_frame, []).extend((q, i) for i in objects)
-            for key_frame in boxes:
-                self._trackings[key_frame] = self._tracking(
-                    key_frame, np.array(boxes[key_frame], float), owners[key_frame]
-                )
-            self.progress.total = sum(len(t.rles[0]) for t in self._trackings.values())
-        return [tracking.pursuit for tracking in self._trackings.values()]
+            trackings = self._start(range(len(self._trajectories)))
+            self.progress.total = sum(len(tracking.pursuit.video) for tracking in trackings)
+        return list(self._trackings)
 
-    def _tracking(
-        self, key_frame: int, boxes: np.ndarray, owners: list[tuple[int, int]]
-    ) -> _Tracking:
-        assert self._video is not None
-        frames = len(self._video)
-        return _Tracking(
-            Pursuit(self._video, key_frame, boxes),
-            owners,
-            [[None] * frames for _ in owners],
-            [[None] * frames for _ in owners],
-        )
+    def _start(self, queries: Iterable[int]) -> list[_Tracking]:
+        """Groups the objects of some queries by the key frame that they are tracked from."""
+        together: dict[int, dict[tuple[int, int], tuple[float, ...]]] = {}
+        for q in queries:
+            trajectory = self._trajectories[q]
+            for i, grounding in enumerate(trajectory.groundings):
+                if grounding is not None:
+                    boxes = together.setdefault(trajectory.key_frames[i], {})
+                    boxes[q, i] = grounding.box_xyxy_px
+        started = []
+        for key_frame, boxes in together.items():
+            assert self._video is not None
+            pursuit = Pursuit(self._video, key_frame, np.array(list(boxes.values()), float), self)
+            masks = FoundMasks(self._video, len(boxes))
+            self._trackings[pursuit] = _Tracking(pursuit, list(boxes), masks)
+            started.append(self._trackings[pursuit])
+        return started
 
     def found(self, found: Found) -> None:
         """Encodes masks and keeps them."""
-        tracking = self._trackings[found.pursuit.key_frame]
+        tracking = self._trackings[found.pursuit]
         tracking.frames += 1
         self.progress.done += 1
         started = time.perf_counter()
         try:
-            masks = found.encode()
+            tracking.masks.add(found.encode())
         except Exception as error:
             tracking.error = error
             return
-        for n in range(len(tracking.owners)):
-            tracking.rles[n][masks.frame] = masks.rles[n]
-            tracking.scores[n][masks.frame] = float(masks.scores[n])
+        share = (found.seconds + time.perf_counter() - started) / len(tracking.owners)
         for q, _ in tracking.owners:
-            share = (found.seconds + time.perf_counter() - started) / len(tracking.owners)
-            self._seconds[f"track{q}"] = self._seconds.get(f"track{q}", 0.0) + share
+            self._tracking[q] += share
 
     def ended(self, ended: Ended) -> None:
         """Notes that no more masks of a key frame's objects will come."""
-        tracking = self._trackings[ended.pursuit.key_frame]
+        tracking = self._trackings[ended.pursuit]
         tracking.ended = ended
         tracking.error = tracking.error or ended.error
 
@@ -225,45 +257,57 @@ class Work:
         """Whether all masks are there."""
         return all(tracking.is_done for tracking in self._trackings.values())
 
+    def close(self) -> None:
+        """Lets go of the video."""
+        if self._video is None or self._stays_open or self._given_up:
+            return  # one that was given up hangs, and so would closing it
+        self._video.close()
+
     def finish(self) -> list[Segmentation]:
-        """Returns the answers, and lets go of the video."""
+        """Returns the answers, one for each query; lets go of the video, and of all else."""
         self.close()
         if self._failure is not None:
             failed = self._pipeline.failed
             return [failed(self.job.path, query, self._failure) for query in self.queries]
-        if self._answers is not None:
-            return self._answers
-        return [self._answer(q) for q in range(len(self._trajectories))]
-
-    def close(self) -> None:
-        """Lets go of the video."""
-        if self._video is not None and not self._given_up:  # or it would wait for what hangs
-            self._video.close()
-
-    def _answer(self, q: int) -> Segmentation:
-        assert self._video is not None
-        trajectory = self._trajectories[q]
-        tracks: list[MaskTrack | None] = [None] * len(trajectory.choices)
-        errors: list[Exception] = []
-        tracked = False
-        for tracking in self._trackings.values():
-            for n, (owner, i) in enumerate(tracking.owners):
-                if owner != q:
-                    continue
-                tracked = True
+        tracks: list[list[MaskTrack | None]] = [[None] * len(t.choices) for t in self._trajectories]
+        errors: dict[int, Exception] = {}
+        trackings, self._trackings = self._trackings, {}  # which know this work, and it them
+        for tracking in trackings.values():
+            for (q, i), track in zip(tracking.owners, tracking.masks.tracks(), strict=True):
                 if tracking.error is not None:
-                    errors.append(tracking.error)
-                    continue
-                frames = len(tracking.rles[n])
-                rles, scores = tuple(tracking.rles[n]), tuple(tracking.scores[n])
-                tracks[i] = MaskTrack(i, frames, self._video.size, rles, scores)
-        status, reason = trajectory.status, trajectory.reason
-        if tracked:
-            status, reason = how_tracking_ended(trajectory, tracks, errors[0] if errors else None)
-        timings = self._timings(trajectory, self._seconds.get(f"track{q}", 0.0))
-        return Segmentation(trajectory, tuple(tracks), status, reason, timings, **self._about)
+                    errors.setdefault(q, tracking.error)
+                else:
+                    tracks[q][i] = replace(track, object_id=i)
+        return [
+            self._answer(trajectory, tracks[q], errors.get(q), self._tracking[q])
+            for q, trajectory in enumerate(self._trajectories)
+        ]
 
-    def _timings(self, trajectory: Trajectory, track: float) -> dict[str, float]:
+    def _answer(
+        self,
+        trajectory: Trajectory,
+        tracks: list[MaskTrack | None],
+        error: Exception | None,
+        seconds: float,
+    ) -> Segmentation:
+        video = self._video
+        assert video is not None
+        status, reason = how_tracking_ended(trajectory, tracks, error)
         turns = seconds_by_turn(trajectory)
-        decode = self._seconds["decode"] / len(self.queries)
-        return {"decode": decode, "reason": sum(turns.values()), **turns, "track": track}
+        timings = {
+            "decode": self._decoding / len(self.queries),
+            "reason": sum(turns.values()),
+            **turns,
+            "track": seconds,
+        }
+        return Segmentation(
+            trajectory,
+            tuple(tracks),
+            status,
+            reason,
+            timings,
+            path=str(video.path if isinstance(self.job.video, tuple) else self.job.video),
+            fps=float(video.fps),
+            first_frame=video.first_frame,
+            model=self._pipeline.name,
+        )

@@ -9,7 +9,7 @@ import numpy as np
 
 from fiftyone_revseg.masks.mask_track import MaskTrack
 from fiftyone_revseg.masks.rle import RLE
-from fiftyone_revseg.tracking.tracker import Tracker
+from fiftyone_revseg.tracking.tracker import FrameMasks, Tracker
 
 
 class VideoLike(Protocol):
@@ -27,13 +27,43 @@ class VideoLike(Protocol):
         ...
 
 
-def track_both_ways(
+class FoundMasks:
+    """The masks of objects as they are found, frame by frame in any order.
+
+    Of a frame that comes twice, as the key frame of both directions does, the first masks stay.
+
+    Args:
+        video: has ``size`` and a length
+        count: how many objects there are
+    """
+
+    def __init__(self, video: VideoLike, count: int):
+        self._size = video.size
+        self._rles: list[list[RLE | None]] = [[None] * len(video) for _ in range(count)]
+        self._scores: list[list[float | None]] = [[None] * len(video) for _ in range(count)]
+
+    def add(self, found: FrameMasks) -> None:
+        """Adds the masks of one frame."""
+        for n, (rles, scores) in enumerate(zip(self._rles, self._scores, strict=True)):
+            if scores[found.frame] is None:
+                rles[found.frame] = found.rles[n]
+                scores[found.frame] = float(found.scores[n])
+
+    def tracks(self) -> list[MaskTrack]:
+        """Returns one track for each object, over all frames of the video."""
+        return [
+            MaskTrack(n, len(rles), self._size, tuple(rles), tuple(scores))
+            for n, (rles, scores) in enumerate(zip(self._rles, self._scores, strict=True))
+        ]
+
+
+def walk_both_ways(
     tracker: Tracker, video: VideoLike, key_frame: int, boxes_xyxy_px: np.ndarray
-) -> list[MaskTrack]:
+) -> Iterator[FrameMasks]:
     """Tracks objects from the key frame to the end and, in a pass of its own, to the beginning.
 
     Two independent passes, never one from frame 0 with a prompt "from the future": that locks on
-    to look-alikes before it has seen the object. The key frame's masks are the forward pass's.
+    to look-alikes before it has seen the object.
 
     Args:
         tracker: the tracker
@@ -41,29 +71,32 @@ def track_both_ways(
         key_frame: the number of the key frame, 0-based
         boxes_xyxy_px: (N, 4) boxes in pixels of the key frame
 
-    Returns:
-        N tracks over all frames of the video
+    Yields:
+        a :class:`~fiftyone_revseg.tracking.tracker.FrameMasks` for each frame that was walked
+        through: twice for the key frame, unless it is the first
 
     Raises:
         ValueError: if there is no such frame, or the boxes are not as said
     """
-    frame_count = len(video)
-    if not 0 <= key_frame < frame_count:
-        raise ValueError(f"no frame {key_frame} in a video of {frame_count} frames")
-    count = len(boxes_xyxy_px)
-    rles: list[list[RLE | None]] = [[None] * frame_count for _ in range(count)]
-    scores: list[list[float | None]] = [[None] * frame_count for _ in range(count)]
-    if count:
-        for step in (1, -1):
-            if step < 0 and key_frame == 0:
-                break
-            for found in tracker.track(video.walk(key_frame, step), boxes_xyxy_px):
-                if step < 0 and found.frame == key_frame:
-                    continue
-                for n in range(count):
-                    rles[n][found.frame] = found.rles[n]
-                    scores[n][found.frame] = float(found.scores[n])
-    return [
-        MaskTrack(n, frame_count, video.size, tuple(rles[n]), tuple(scores[n]))
-        for n in range(count)
-    ]
+    if not 0 <= key_frame < len(video):
+        raise ValueError(f"no frame {key_frame} in a video of {len(video)} frames")
+    if len(boxes_xyxy_px):
+        yield from tracker.track(video.walk(key_frame), boxes_xyxy_px)
+        if key_frame > 0:
+            yield from tracker.track(video.walk(key_frame, -1), boxes_xyxy_px)
+
+
+def track_both_ways(
+    tracker: Tracker, video: VideoLike, key_frame: int, boxes_xyxy_px: np.ndarray
+) -> list[MaskTrack]:
+    """Tracks objects as :func:`walk_both_ways`, and puts their tracks together.
+
+    The key frame's masks are the forward pass's.
+
+    Returns:
+        N tracks over all frames of the video
+    """
+    masks = FoundMasks(video, len(boxes_xyxy_px))
+    for found in walk_both_ways(tracker, video, key_frame, boxes_xyxy_px):
+        masks.add(found)
+    return masks.tracks()

@@ -41,12 +41,14 @@ class Pursuit:
         video: has ``walk``, ``size`` and a length; several pursuits may be through the same one
         key_frame: the number of the key frame, 0-based
         boxes_xyxy_px: (N, 4) boxes in pixels of the key frame, N at least 1
+        key (None): what the caller knows it by
         frames_found: how many frames have been tracked
     """
 
     video: VideoLike
     key_frame: int
     boxes_xyxy_px: np.ndarray
+    key: Any = None
     frames_found: int = 0
 
 

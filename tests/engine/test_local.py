@@ -15,6 +15,7 @@ from fiftyone_revseg.engine.channel import Channel, OrderedChannel, Stopped
 from fiftyone_revseg.models.batch_size import BatchSize
 from fiftyone_revseg.pipeline import RevSeg
 from fiftyone_revseg.pipeline import work as work_module
+from fiftyone_revseg.pipeline.work import Work
 from fiftyone_revseg.reasoning.rolling import RollingChain
 from fiftyone_revseg.types import FrameTable
 
@@ -351,10 +352,10 @@ def test_second_turns_go_with_first_turns_of_similar_length():
     reasoner = ScriptedReasoner(ANSWERS)
     chain = RollingChain(reasoner, SPEC.replace(frame_size=448, frames=4), BatchSize("r", 2))
     pipeline = RevSeg(reasoner, BoxTracker())
-    video = FakeVideo("a.mp4")
-    table = video.sample(4)
-    for key in range(3):
-        chain.add(key, pipeline.requests(video, table, video.frames(table.indices), ["the cat"]))
+    for key, job in enumerate(jobs(3)):
+        work = Work(pipeline, job)
+        work.open()
+        chain.add(key, work.requests())
     done = []
     while chain.waiting:
         done += chain.step()

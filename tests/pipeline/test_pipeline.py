@@ -66,7 +66,7 @@ class Looking(ScriptedReasoner):
 def test_frames_of_huge_videos_are_not_held_and_look_the_same(clip, monkeypatch):
     seen = []
     for held in (2**29, 0):
-        monkeypatch.setattr("fiftyone_revseg.pipeline.pipeline._HELD_BYTES", held)
+        monkeypatch.setattr("fiftyone_revseg.pipeline.work._HELD_BYTES", held)
         reasoner = Looking({"the cat": [(1, "a grey cat", [25, 50, 75, 100])]})
         RevSeg(reasoner, BoxTracker()).segment(clip, "the cat")
         seen.append(reasoner.seen)
