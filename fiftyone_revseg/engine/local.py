@@ -84,14 +84,14 @@ class LocalEngine:
     ):
         self.pipeline = pipeline
         reasoner, tracker = pipeline.reasoner, pipeline.tracker
-        self._start_lockstep: Callable[..., Lockstep] | None
-        self._start_lockstep = getattr(tracker, "lockstep", None)
+        self.start_lockstep: Callable[..., Lockstep] | None
+        self.start_lockstep = getattr(tracker, "lockstep", None)
         device = getattr(tracker, "device", None)
         model_device = getattr(getattr(reasoner, "model", None), "device", None)
-        self._on_cpu = getattr(device, "type", "") == "cpu" and self._start_lockstep is not None
+        self._on_cpu = getattr(device, "type", "") == "cpu" and self.start_lockstep is not None
         # A server says itself how many it takes at a time, and makes its own batches
         on_server = getattr(reasoner, "concurrency", None)
-        self._waits_for_batches = on_server is None
+        self.waits_for_batches = on_server is None
         if dialogues is None:
             dialogues = on_server or fitting(
                 model_device, _DIALOGUE_BYTES, _MOST_DIALOGUES, _DIALOGUES_ON_CPU
@@ -106,8 +106,8 @@ class LocalEngine:
             raise ValueError(f"A patience of {patience} seconds is none: give more, or None")
         self.dialogues = BatchSize("reasoning", dialogues)
         self.objects = BatchSize("tracking", objects)
-        self._patience = patience
-        self._trackers = trackers if self._start_lockstep is not None else 1
+        self.patience = patience
+        self.trackers = trackers if self.start_lockstep is not None else 1
 
     def run(
         self, jobs: Iterable[EngineJob], report: Report | None = None
@@ -115,7 +115,7 @@ class LocalEngine:
         """Segments the videos of jobs; see :meth:`fiftyone_revseg.engine.Engine.run`."""
         run = _Run(self, iter(jobs))
         try:
-            with _one_thread_each(self._trackers if self._on_cpu else None):
+            with _one_thread_each(self.trackers if self._on_cpu else None):
                 run.start()
                 while (news := run.output.get()) is not None:
                     if isinstance(news, BaseException):
@@ -170,13 +170,13 @@ class _Run:
 
     def start(self) -> None:
         engine = self._engine
-        if engine._start_lockstep is not None:
-            self._lockstep = engine._start_lockstep(engine.objects, patience=engine._patience)
+        if engine.start_lockstep is not None:
+            self._lockstep = engine.start_lockstep(engine.objects, patience=engine.patience)
         track = self._track if self._lockstep is None else self._track_together
         stages: list[tuple[Callable[[], None], int, Any]] = [
             (self._decode, _DECODERS, self._decoded),
             (self._reason, 1, self._grounded),
-            (track, engine._trackers, self._tracked),
+            (track, engine.trackers, self._tracked),
             (self._encode, 1, self.output),
         ]
         for stage, count, following in stages:
@@ -234,7 +234,7 @@ class _Run:
             work = Work(self._pipeline, job, ahead=0 if self._lockstep is not None else None)
             with self._open_lock:
                 self._open.add(work)
-            work.open(self._engine._patience)
+            work.open(self._engine.patience)
             self.output.put(_Progressed(job, "decode", len(work.images), len(work.images) or 1))
             self._decoded.put(number, work)
 
@@ -261,10 +261,10 @@ class _Run:
 
     def _has_time(self) -> bool:
         """Whether a fuller batch may come before the tracker has nothing to do."""
-        if not self._engine._waits_for_batches or self._decoded.ended:
+        if not self._engine.waits_for_batches or self._decoded.ended:
             return False
         lockstep = self._lockstep
-        is_full = lockstep is not None and not lockstep.wants_more(self._engine._trackers)
+        is_full = lockstep is not None and not lockstep.wants_more(self._engine.trackers)
         return is_full or len(self._grounded) > 0
 
     def _hand_on(self, reasoned: list[tuple[Any, list[Any]]]) -> None:
@@ -289,7 +289,7 @@ class _Run:
         lockstep = self._lockstep
         assert lockstep is not None
         while True:
-            while lockstep.wants_more(self._engine._trackers):
+            while lockstep.wants_more(self._engine.trackers):
                 # Without waiting: another thread may take the next one, and leave a part of it
                 work = self._grounded.get(wait=False)
                 if work is None:

@@ -37,7 +37,7 @@ class FrameByFrameTracker:
 
     A subclass has a model and says which files a checkpoint consists of (``_find``), how they are
     loaded (``_read``), how the model encodes frames (``_encode``), what it remembers
-    (``_new_memory``) and how it goes one frame on (``_step``).
+    (``new_memory``) and how it goes one frame on (``_step``).
 
     Args:
         model: the model
@@ -131,7 +131,7 @@ class FrameByFrameTracker:
         """
         boxes = _checked_boxes(boxes_xyxy_px)
         for k, size, logits, scores in self._logits(frames, boxes):
-            yield FrameMasks(k, encode_masks(self._at_size(logits, size)), scores)
+            yield FrameMasks(k, encode_masks(self.at_size(logits, size)), scores)
 
     def track_logits(
         self, frames: Iterable[tuple[int, np.ndarray]], boxes_xyxy_px: np.ndarray
@@ -148,7 +148,7 @@ class FrameByFrameTracker:
 
         from fiftyone_revseg.tracking.preprocess import to_prompt
 
-        memory = self._new_memory()
+        memory = self.new_memory()
         prompt = None
         size: tuple[int, int] = (0, 0)
         for batch in _batches(frames, self.frames_ahead):
@@ -163,7 +163,7 @@ class FrameByFrameTracker:
                 for k, _ in batch:
                     yield k, size, torch.zeros(0, 1, 1, 1), np.zeros(0)
                 continue
-            for (k, _), features in zip(batch, self._encode([f for _, f in batch]), strict=True):
+            for (k, _), features in zip(batch, self.encode([f for _, f in batch]), strict=True):
                 out = self._step(features, memory, len(boxes), prompt)
                 prompt = None
                 yield k, size, out.mask_logits, scores_of(out)
@@ -185,11 +185,11 @@ class FrameByFrameTracker:
         """What results say of a tracker that was loaded by a name."""
         return name
 
-    def _new_memory(self) -> Any:
+    def new_memory(self) -> Any:
         """What a pass over a video remembers: has ``frame``, how many frames it has seen."""
         raise NotImplementedError
 
-    def _encode(self, frames: Sequence[np.ndarray]) -> list[FrameFeatures]:
+    def encode(self, frames: Sequence[np.ndarray]) -> list[FrameFeatures]:
         """Encodes (H, W, 3) uint8 RGB frames as one batch."""
         raise NotImplementedError
 
@@ -209,7 +209,7 @@ class FrameByFrameTracker:
         with torch.inference_mode(), half:
             yield
 
-    def _at_size(self, logits: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
+    def at_size(self, logits: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
         """(N, 1, h, w) logits -> (N, H, W) bool masks."""
         import torch
         from torch.nn.functional import interpolate

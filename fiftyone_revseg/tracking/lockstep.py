@@ -167,7 +167,7 @@ class Lockstep:
         """Starts pursuits; those through one video are best added together."""
         for pursuit in pursuits:
             feed = self._feed(pursuit.video, pursuit.key_frame, 1)
-            start = _Pass(pursuit, self._tracker._new_memory(), feed, 0, pursuit.key_frame)
+            start = _Pass(pursuit, self._tracker.new_memory(), feed, 0, pursuit.key_frame)
             with self._changed:
                 self._add(start)
 
@@ -289,7 +289,7 @@ class Lockstep:
     def _go_on(self, chosen: list[_Pass]) -> list[Found | Ended]:
         started = time.perf_counter()
         features = self._features(chosen)
-        outputs = self._tracker._step_together(
+        outputs = self._tracker.step_together(
             features,
             [one.memory for one in chosen],
             [one.pursuit.boxes_xyxy_px for one in chosen],
@@ -339,7 +339,7 @@ class Lockstep:
         for key in missing:
             by_size[wanted[key][0].shape].append(key)
         for group in by_size.values():
-            encoded = self._tracker._encode([wanted[key][0] for key in group])
+            encoded = self._tracker.encode([wanted[key][0] for key in group])
             ready.update(zip(group, encoded, strict=True))
         with self._changed:
             for key in missing:
@@ -376,7 +376,7 @@ class _Encode:
     scores: np.ndarray
 
     def __call__(self) -> FrameMasks:
-        masks = self.tracker._at_size(self.logits, self.size)
+        masks = self.tracker.at_size(self.logits, self.size)
         return FrameMasks(self.frame, encode_masks(masks), self.scores)
 
 

@@ -67,12 +67,12 @@ class Sam2Tracker(FrameByFrameTracker):
     def _read(files: list[Path]) -> tuple[SAM2Base, str]:
         return load_files(files[0] if len(files) > 1 else None, files[-1])
 
-    def _new_memory(self) -> Memory:
+    def new_memory(self) -> Memory:
         import torch
 
         return Memory(self.model, dtype=torch.bfloat16)
 
-    def _encode(self, frames: Sequence[np.ndarray]) -> list[FrameFeatures]:
+    def encode(self, frames: Sequence[np.ndarray]) -> list[FrameFeatures]:
         with self._computing():
             images = to_model_images(frames, self.model.image_size, self.device)
             return encode_frames(self.model, images)
@@ -92,7 +92,7 @@ class Sam2Tracker(FrameByFrameTracker):
         """
         return Lockstep(self, objects, patience=patience)
 
-    def _step_together(
+    def step_together(
         self,
         features: Sequence[FrameFeatures],
         memories: Sequence[Memory],

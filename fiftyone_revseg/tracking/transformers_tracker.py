@@ -59,10 +59,10 @@ class TransformersTracker(FrameByFrameTracker):
             return PREFIX + path.name
         return name
 
-    def _new_memory(self) -> Stream:
+    def new_memory(self) -> Stream:
         return Stream(self.model)
 
-    def _encode(self, frames: Sequence[np.ndarray]) -> list[FrameFeatures]:
+    def encode(self, frames: Sequence[np.ndarray]) -> list[FrameFeatures]:
         # SAM3 was trained on [-1, 1], all others as SAM2 was
         sam3 = self.model.config.model_type.startswith("sam3")
         mean, std = ((0.5,) * 3, (0.5,) * 3) if sam3 else (MEAN, STD)

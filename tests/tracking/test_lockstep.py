@@ -111,8 +111,8 @@ def test_equals_the_tracker_alone(make, objects):
 @pytest.mark.parametrize(("held_bytes", "most"), [(2**30, 40), (0, 80), (100_000, 79)])
 def test_a_frame_is_encoded_once_for_all_as_far_as_memory_goes(held_bytes, most, monkeypatch):
     tracker, encoded = pocket_tracker(), []
-    encode = tracker._encode
-    monkeypatch.setattr(tracker, "_encode", lambda f: encoded.extend(f) or encode(f))
+    encode = tracker.encode
+    monkeypatch.setattr(tracker, "encode", lambda f: encoded.extend(f) or encode(f))
     video = Noise(40)
     lockstep = Lockstep(tracker, BatchSize("tracking", 8), held_bytes=held_bytes)
     pursuits = [Pursuit(video, 12, ONE), Pursuit(video, 25, TWO)]
@@ -132,7 +132,7 @@ def test_a_video_that_breaks_takes_no_other_along():
 
 def test_less_goes_together_once_memory_ran_out(monkeypatch, caplog):
     tracker, counts = pocket_tracker(), []
-    step = tracker._step_together
+    step = tracker.step_together
 
     def limited(features, memories, boxes, sizes):
         counts.append(sum(map(len, boxes)))
@@ -140,7 +140,7 @@ def test_less_goes_together_once_memory_ran_out(monkeypatch, caplog):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return step(features, memories, boxes, sizes)
 
-    monkeypatch.setattr(tracker, "_step_together", limited)
+    monkeypatch.setattr(tracker, "step_together", limited)
     size = BatchSize("tracking", 8)
     pursuits = [Pursuit(Noise(10, seed=i), 3, ONE) for i in range(6)]
     found, ended = follow(Lockstep(tracker, size), pursuits)
@@ -155,14 +155,14 @@ def test_less_goes_together_once_memory_ran_out(monkeypatch, caplog):
 
 def test_what_never_fits_fails_alone(monkeypatch):
     tracker = pocket_tracker()
-    step = tracker._step_together
+    step = tracker.step_together
 
     def limited(features, memories, boxes, sizes):
         if any(len(b) > 1 for b in boxes):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return step(features, memories, boxes, sizes)
 
-    monkeypatch.setattr(tracker, "_step_together", limited)
+    monkeypatch.setattr(tracker, "step_together", limited)
     pursuits = [Pursuit(Noise(6), 2, TWO), Pursuit(Noise(6, seed=1), 2, ONE)]
     _, ended = follow(Lockstep(tracker, BatchSize("tracking", 8)), pursuits)
     assert isinstance(ended[0], torch.OutOfMemoryError)
@@ -171,14 +171,14 @@ def test_what_never_fits_fails_alone(monkeypatch):
 
 def test_a_fault_of_one_pass_is_told_from_the_others(monkeypatch):
     tracker = pocket_tracker()
-    step = tracker._step_together
+    step = tracker.step_together
 
     def picky(features, memories, boxes, sizes):
         if any((b == TWO[1:]).all() for b in boxes):
             raise RuntimeError("a bug")
         return step(features, memories, boxes, sizes)
 
-    monkeypatch.setattr(tracker, "_step_together", picky)
+    monkeypatch.setattr(tracker, "step_together", picky)
     pursuits = [Pursuit(Noise(6, seed=i), 2, box) for i, box in enumerate((ONE, TWO[1:], ONE))]
     _, ended = follow(Lockstep(tracker, BatchSize("tracking", 8)), pursuits)
     assert [type(ended[i]) for i in range(3)] == [type(None), RuntimeError, type(None)]

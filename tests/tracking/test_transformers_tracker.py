@@ -70,7 +70,7 @@ def test_nano_has_the_logits_that_sam2_gives_it(nano_pair, monkeypatch):
     """To the last digits, where memory is not rounded: rounding makes differences of these."""
     module = sys.modules[transformers.Sam2VideoModel.__module__]
     monkeypatch.setattr(module, "torch", Float32Torch())
-    monkeypatch.setattr(Sam2Tracker, "_new_memory", lambda self: Memory(self.model))
+    monkeypatch.setattr(Sam2Tracker, "new_memory", lambda self: Memory(self.model))
     video = Rendered(first_world(moving, bodies=2))
     ours, theirs = (
         np.array([m for _, m in t.track_logits(video.walk(0), video.boxes(0))]) for t in nano_pair
