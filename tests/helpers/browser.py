@@ -111,6 +111,7 @@ def run_scheduled(dataset: fo.Dataset) -> None:
 # The App's router throws this where something asks it for a page that is still on its way, as on a
 # machine that is slow; it goes on when the page is there
 _ASKED_TOO_EARLY = "entry is loading"
+_EXECUTE = "/operators/execute"
 
 
 @contextmanager
@@ -133,6 +134,10 @@ def open_page() -> Iterator[Any]:
                 page.errors.append(str(error))
 
         page.on("pageerror", note)
+        page.executing = set()
+        page.on("request", lambda r: page.executing.add(r) if _EXECUTE in r.url else None)
+        for end in ("requestfinished", "requestfailed"):
+            page.on(end, lambda r: page.executing.discard(r))
         yield page
         browser.close()
 
@@ -149,6 +154,28 @@ def open_dataset(page: Any, server: Server, dataset: fo.Dataset) -> None:
     advertisement = page.get_by_text("Dismiss", exact=True)
     if advertisement.count():
         advertisement.click()
+
+
+def settle(page: Any, pause: float = 1.0) -> None:
+    """Waits until the page neither executes an operator nor draws what the last ones returned.
+
+    Each answer of a panel's methods draws the panel anew, and with what it shows then it may ask
+    for more. What is clicked on in between is replaced before it hears of it: the click is lost.
+
+    Args:
+        page: the page
+        pause (1.0): for how many seconds nothing must have happened
+    """
+    since = time.monotonic()
+    deadline = since + PATIENCE
+    while time.monotonic() - since < pause:
+        before = time.monotonic()
+        if before > deadline:
+            raise TimeoutError(f"the page is not quiet within {PATIENCE} s")
+        page.wait_for_timeout(100)
+        page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+        if page.executing or time.monotonic() - before > 0.5:
+            since = time.monotonic()
 
 
 def open_form(page: Any, operator: str) -> Any:
