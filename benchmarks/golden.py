@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
 import fcntl
 import hashlib
 import http.server
@@ -261,6 +262,11 @@ def _text_content(suffix: str, text: str, aside: Aside) -> Any:
             values = [aside.value(json.loads(line)) for line in lines]
             form = re.sub(r"-?\d+(\.\d+)?(e[+-]?\d+)?", "0", aside.text(text))
             return {"form": sha(form.encode()), "values": values}
+    if suffix == ".csv":
+        rows = list(csv.reader(io.StringIO(text)))
+        blank = [i for i, name in enumerate(rows[0] if rows else ()) if name in SECONDS]
+        for row, i in itertools.product(rows[1:], blank):
+            text = text.replace(row[i], "<seconds>")
     pictures = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")
     text = pictures.sub(lambda found: f"<picture {sha(found.group().encode())}>", text)
     return aside.text(text).splitlines()
@@ -850,6 +856,83 @@ def benchmark() -> Any:
     return found
 
 
+def _miniature(name: str, folder: Path) -> Path:
+    """Writes one short video in the layout of Ref-DAVIS17, with four annotators, or of ReVOS."""
+    import numpy as np
+    from PIL import Image
+    from pycocotools import mask as coco
+
+    from fiftyone_revseg.synthetic import make_world
+
+    pictures, masks = make_world(11, "test").render()
+    pictures, masks = pictures[:6], masks[:2, :6]
+    davis = name == "ref-davis17"
+    inner = folder / "valid" if davis else folder
+    frames = [f"{k:05d}" for k in range(len(pictures))]
+    for kind in ("JPEGImages", "Annotations")[: 1 + davis]:
+        (inner / kind / "a video").mkdir(parents=True)
+    for k, frame in enumerate(frames):
+        Image.fromarray(pictures[k]).save(inner / "JPEGImages" / "a video" / f"{frame}.jpg")
+        if davis:
+            numbers = np.zeros(masks.shape[2:], np.uint8)
+            for i, mask in enumerate(masks):
+                numbers[mask[k]] = i + 1
+            numbers[:4, :9] = 255  # does not count
+            picture = Image.fromarray(numbers, "P")
+            picture.putpalette([0, 0, 0, 236, 95, 103, 249, 145, 87, *([128] * 3 * 253)])
+            picture.save(inner / "Annotations" / "a video" / f"{frame}.png")
+
+    def runs(mask: Any) -> list[Any]:
+        codes = [coco.encode(np.asfortranarray(one.astype(np.uint8))) for one in mask]
+        return [{"size": list(c["size"]), "counts": c["counts"].decode()} for c in codes]
+
+    texts = ["the circle", "the object that appears last", "the star", "the purple star"]
+    about: dict[str, Any] = {"expressions": {}, "frames": frames}
+    if davis:
+        for i, text in enumerate(texts + texts[::-1]):
+            about["expressions"][str(i)] = {"exp": text, "obj_id": str(i // 4 + 1)}
+        objects = {str(i + 1): {"category": f"thing {i}"} for i in range(len(masks))}
+        (inner / "meta.json").write_text(json.dumps({"videos": {"a video": {"objects": objects}}}))
+        meta = folder / "meta_expressions" / "valid" / "meta_expressions.json"
+    else:
+        height, width = masks.shape[2:]
+        about |= {"height": height, "width": width, "vid_id": 0}
+        asked = [([0], 0), ([1], 1), ([0, 1], 1), ([], 2)]
+        for i, (objects_asked, kind_id) in enumerate(asked):
+            ids = {"obj_id": objects_asked, "anno_id": objects_asked, "type_id": kind_id}
+            about["expressions"][str(i)] = {"exp": texts[i], **ids}
+        codes = {str(i): runs(mask) for i, mask in enumerate(masks)}
+        (folder / "mask_dict.json").write_text(json.dumps(codes))
+        codes = {"a video": {"masks_rle": runs(masks.any(axis=0))}}
+        (folder / "mask_dict_foreground.json").write_text(json.dumps(codes))
+        meta = folder / "meta_expressions_valid_.json"
+    meta.parent.mkdir(parents=True, exist_ok=True)
+    meta.write_text(json.dumps({"videos": {"a video": about}}))
+    return folder
+
+
+@thing
+def benchmark_rules() -> Any:
+    """The benchmarks whose figures have rules of their own."""
+    from fiftyone_revseg import evaluation as measures
+
+    found = {}
+    for name in ("ref-davis17", "revos"):
+        aside = Aside()
+        folder = _miniature(name, ROOT / name)
+        dataset = measures.import_benchmark(
+            name, folder, dataset_name=f"golden-{name}", progress=False
+        )
+        segment(dataset, prompt_field="queries")
+        result = measures.evaluate_view(dataset, eval_key="ours", progress=False, workers=0)
+        found[name] = {
+            "table": aside.text(measures.to_text(result)).splitlines(),
+            "scores": aside.value([vars(score) for score in result.scores]),
+            "documents": aside.value(documents(dataset.name)),
+        }
+    return found
+
+
 @thing
 def train_grpo() -> Any:
     from fiftyone_revseg.training import GrpoConfig, view_rows, world_rows
@@ -862,6 +945,8 @@ def train_grpo() -> Any:
         train(world_rows(4, seed=7), out, GrpoConfig(model=MODEL, **few))
     skip = (r"tensorboard/", r"\.(pt|pth|bin)$")
     found = {"worlds": files(out, aside, skip)}
+    dry = revseg("train", "grpo", "--dataset", "golden", "--gpu-memory", 80, "--dry-run")
+    found["dry run"] = aside.value(dry)
     rows = view_rows(videos()[:VIDEOS])
     found["rows of a view"] = aside.text(str([(row.query,) for row in rows[0]])) if rows else ""
     return found
