@@ -14,8 +14,9 @@ What two runs that did the same differ in is put aside, and nothing else:
 
 * ids of FiftyOne, keys of runs and random names are numbered in the order in which they appear, so
   who refers to whom is compared
-* dates, seconds, rates, sizes of what holds such values; names of host and user, process ids, the
-  port of the server, and the folder that all is done in
+* dates and seconds; in ``.revseg-written`` the digests of single files, if they are right; names of
+  host and user, process ids, the port of the server, and the folder that all is done in
+* the order of fields in a schema, which FiftyOne itself has from sets
 * ``written``, a sum over labels with their ids; that it is there is compared, and that the labels
   count as unchanged afterwards
 * in the one thing that runs in batches, as large as the moment has it: differences of figures of
@@ -59,7 +60,7 @@ ROOT = Path(tempfile.gettempdir()).resolve() / "revseg-golden"
 MODEL = "revseg-nano"
 VIDEOS = 4
 TEXTS = (".csv", ".html", ".json", ".jsonl", ".log", ".md", ".txt", ".yaml", ".jinja", "")
-SECONDS = ("seconds", "process_started")
+SECONDS = ("seconds", "process_started", "step_time")
 PEOPLE = ("host", "user", "machine")
 TOLERANCE = {"segment_in_batches": 1e-4}
 
@@ -181,6 +182,8 @@ def documents(name: str) -> dict[str, Any]:
     (dataset,) = base.datasets.find({"name": name})
     samples = list(base[dataset["sample_collection_name"]].find())
     samples.sort(key=lambda d: (str(d["filepath"]), str(d["_id"])))
+    for kind in ("sample_fields", "frame_fields"):
+        dataset[kind] = by_name(dataset.get(kind) or [])
     found: dict[str, Any] = {"dataset": dataset, "samples": samples}
     if frames := dataset.get("frame_collection_name"):
         order = {sample["_id"]: i for i, sample in enumerate(samples)}
@@ -202,6 +205,11 @@ def documents(name: str) -> dict[str, Any]:
     return found
 
 
+def by_name(fields: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    fields = [{**field, "fields": by_name(field.get("fields") or [])} for field in fields]
+    return sorted(fields, key=lambda field: str(field["name"]))
+
+
 def rows_of(view: Any) -> list[dict[str, Any]]:
     """The documents of the samples of a view; of clips, those that exist in the view only."""
     return [sample.to_mongo_dict() for sample in view.iter_samples()]
@@ -216,7 +224,21 @@ def files(folder: str | Path, aside: Aside, skip: tuple[str, ...] = ()) -> dict[
         relative = str(path.relative_to(folder)) if path != folder else path.name
         if not any(re.search(pattern, relative) for pattern in skip):
             found[aside.text(relative)] = content(path.name, path.read_bytes(), aside)
+        if path.name == ".revseg-written" and relative in found:
+            lines = path.read_text().splitlines()
+            found[relative] = [aside.text(_written(path.parent, line)) for line in lines]
     return found
+
+
+def _written(folder: Path, line: str) -> str:
+    """A line with a digest and the name of a file: whether it is the digest of that file."""
+    digest, _, name = line.partition("  ")
+    if not (folder / name).is_file():
+        return line
+    data = (folder / name).read_bytes()
+    inner = hashlib.sha256(len(data).to_bytes(8, "big") + data).hexdigest()
+    outer = hashlib.sha256(len(inner).to_bytes(8, "big") + inner.encode()).hexdigest()
+    return f"<its digest>  {name}" if digest == outer else line
 
 
 def content(name: str, data: bytes, aside: Aside) -> Any:
@@ -945,7 +967,7 @@ def train_grpo() -> Any:
         train(world_rows(4, seed=7), out, GrpoConfig(model=MODEL, **few))
     skip = (r"tensorboard/", r"\.(pt|pth|bin)$")
     found = {"worlds": files(out, aside, skip)}
-    dry = revseg("train", "grpo", "--dataset", "golden", "--gpu-memory", 80, "--dry-run")
+    dry = revseg("train", "grpo", "--dataset", "golden", "--prompts", 4, "--dry-run")
     found["dry run"] = aside.value(dry)
     rows = view_rows(videos()[:VIDEOS])
     found["rows of a view"] = aside.text(str([(row.query,) for row in rows[0]])) if rows else ""
