@@ -100,7 +100,7 @@ class Aside:
 
     def __init__(self, in_batches: bool = False):
         self._in_batches = in_batches
-        self._names: dict[tuple[str, str], str] = {}
+        self._names: dict[str, dict[str, str]] = {}
 
     def text(self, text: str) -> str:
         text = text.replace(str(ROOT), "<root>")
@@ -162,8 +162,8 @@ class Aside:
         return f"{len(value)} bytes, {about}"
 
     def _number(self, name: str, value: str) -> str:
-        count = sum(1 for kind, _ in self._names if kind == name)
-        return self._names.setdefault((name, value), f"<{name} {count + 1}>")
+        known = self._names.setdefault(name, {})
+        return known.setdefault(value, f"<{name} {len(known) + 1}>")
 
 
 def sha(data: bytes) -> str:
@@ -226,15 +226,21 @@ def files(folder: str | Path, aside: Aside, skip: tuple[str, ...] = ()) -> dict[
             found[aside.text(relative)] = content(path.name, path.read_bytes(), aside)
         if path.name == ".revseg-written" and relative in found:
             lines = path.read_text().splitlines()
-            found[relative] = [aside.text(_written(path.parent, line)) for line in lines]
+            names = [line.partition("  ")[2] for line in lines]
+            found[relative] = [
+                aside.text(_written(path.parent, line, name in names[i + 1 :]))
+                for i, (line, name) in enumerate(zip(lines, names, strict=True))
+            ]
     return found
 
 
-def _written(folder: Path, line: str) -> str:
+def _written(folder: Path, line: str, again: bool) -> str:
     """A line with a digest and the name of a file: whether it is the digest of that file."""
     digest, _, name = line.partition("  ")
     if not (folder / name).is_file():
         return line
+    if again:
+        return f"<the digest of an earlier one>  {name}"
     data = (folder / name).read_bytes()
     inner = hashlib.sha256(len(data).to_bytes(8, "big") + data).hexdigest()
     outer = hashlib.sha256(len(inner).to_bytes(8, "big") + inner.encode()).hexdigest()
@@ -309,7 +315,11 @@ def revseg(*arguments: Any) -> dict[str, Any]:
         code = end.code or 0
     finally:
         sys.argv = before
-    said = {"exit code": code, "stdout": out.getvalue().splitlines()}
+    said: dict[str, Any] = {"exit code": code}
+    try:
+        said["stdout, JSON"] = json.loads(out.getvalue())
+    except ValueError:
+        said["stdout"] = out.getvalue().splitlines()
     if code not in (0, 1):
         said["stderr"] = err.getvalue().splitlines()
     elif code:
