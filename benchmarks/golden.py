@@ -811,7 +811,7 @@ def command_segment() -> Any:
 
 @thing
 def command_apply() -> Any:
-    aside, dataset = Aside(), copy("golden-command", videos()[:2])
+    aside, dataset = Aside(), copy("golden-command", videos()[:3])
     said = [revseg("apply", dataset.name, "--query", "the star", "--limit", 1, "--device", "cpu")]
     said.append(revseg("status", dataset.name))
     out = ROOT / "command"
