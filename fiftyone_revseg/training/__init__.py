@@ -28,6 +28,9 @@ _HOMES = {
     ),
     "fiftyone_revseg.training.data": ("world_rows",),
     "fiftyone_revseg.training.grpo": ("GrpoConfig", "train_grpo"),
+    # Of rooms above this one, which never needs them: names that people import from here
+    "fiftyone_revseg.dataset.training_rows": ("view_rows",),
+    "fiftyone_revseg.nano": ("SftConfig", "TrackerTraining", "train_sft", "train_tracker"),
 }
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)
