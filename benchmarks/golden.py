@@ -16,6 +16,7 @@ What two runs that did the same differ in is put aside, and nothing else:
   who refers to whom is compared
 * dates and seconds; in ``.revseg-written`` the digests of single files, if they are right; names of
   host and user, process ids, the port of the server, and the folder that all is done in
+* the folder of the package, and the order of two tags in a model card, which TRL has from a set
 * the pixels of ``curves.png``, which draws seconds, too; its figures are in the CSV file
 * the order of fields in a schema, which FiftyOne itself has from sets
 * ``written``, a sum over labels with their ids; that it is there is compared, and that the labels
@@ -58,6 +59,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(tempfile.gettempdir()).resolve() / "revseg-golden"
+PACKAGE = os.path.dirname(importlib.util.find_spec("fiftyone_revseg").origin)
 MODEL = "revseg-nano"
 VIDEOS = 4
 TEXTS = (".csv", ".html", ".json", ".jsonl", ".log", ".md", ".txt", ".yaml", ".jinja", "")
@@ -104,7 +106,8 @@ class Aside:
         self._names: dict[str, dict[str, str]] = {}
 
     def text(self, text: str) -> str:
-        text = text.replace(str(ROOT), "<root>")
+        text = text.replace(str(ROOT), "<root>").replace(PACKAGE, "<package>")
+        text = text.replace("- grpo\n- trl\n", "- trl\n- grpo\n")  # from a set of TRL's
         for pattern, name in _NAMED:
             text = pattern.sub(lambda found, name=name: self._number(name, found.group(1)), text)
         for pattern, put in _BLANK:
