@@ -4,7 +4,7 @@ import threading
 import pytest
 from waiting import wait_until
 
-from fiftyone_revseg import prefetch
+from fiftyone_revseg.prefetch import prefetch
 
 
 def test_order_is_kept():

@@ -131,7 +131,9 @@ def press(page, key):
 
 def seek(page, part):
     """Clicks on the ruler below the video."""
-    box = page.get_by_test_id("timeline-ruler").bounding_box()
+    ruler = page.get_by_test_id("timeline-ruler")
+    # On a busy machine, it can be there before it has a place
+    box = wait_until(ruler.bounding_box)
     page.mouse.click(box["x"] + part * box["width"], box["y"] + box["height"] / 2)
 
 

@@ -161,7 +161,7 @@ def test_jobs_go_out_in_portions_that_shrink_toward_the_end(folder):
     for member in (fast, slow):
         member.actor.segment.remote.side_effect = lambda number, job: number
     pool = SimpleNamespace(members=[fast, slow])
-    engine = SimpleNamespace(_pool=pool, _ray=None, _max_workers=2)
+    engine = SimpleNamespace(pool=pool, ray=None, max_workers=2)
     run = _Run(engine, (job(folder, "the cat", key) for key in range(24)), None)
     portions, done = [], []
     run._look_ahead()

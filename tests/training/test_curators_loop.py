@@ -11,6 +11,7 @@ from fiftyone_revseg.dataset.training import train_view
 from fiftyone_revseg.dataset.training_runs import list_training_runs
 from fiftyone_revseg.evaluation.evaluate import evaluate_view
 from fiftyone_revseg.masks.pictures import write_video
+from fiftyone_revseg.models.builtin import CHECKPOINTS
 from fiftyone_revseg.synthetic import make_world
 from fiftyone_revseg.synthetic.queries import pick_queries
 from fiftyone_revseg.training import GrpoConfig
@@ -65,8 +66,7 @@ def test_label_train_apply_evaluate_compare(make_dataset, tmp_path, monkeypatch)
     checkpoint = tmp_path / "run" / "checkpoint"
     assert (checkpoint / "README.md").is_file()
     was, now = (
-        load_file(path / "model.safetensors")
-        for path in (revseg.presets.CHECKPOINTS / "revseg-nano", checkpoint)
+        load_file(path / "model.safetensors") for path in (CHECKPOINTS / "revseg-nano", checkpoint)
     )
     assert any((was[name].float() != now[name].float()).any() for name in now)
 
