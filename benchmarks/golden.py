@@ -466,7 +466,7 @@ _MODELS: dict[str, Any] = {}
 
 
 def nano(label_field: str = "revseg", **settings: Any) -> Any:
-    """The embedded model, loaded once."""
+    """The embedded model, loaded once for each thing: it remembers what it has seen."""
     import fiftyone_revseg as revseg
 
     if "nano" not in _MODELS:
@@ -499,7 +499,9 @@ def segmented(name: str) -> Any:
     import fiftyone as fo
 
     if not fo.dataset_exists("golden-segmented"):
+        _MODELS.clear()
         segment(copy("golden-segmented"), prompt_field="query")
+        _MODELS.clear()
     return copy(name, fo.load_dataset("golden-segmented"))
 
 
@@ -1078,6 +1080,7 @@ def run(only: list[str]) -> Iterator[tuple[str, Any]]:
     chosen = [t for t in THINGS if not only or any(part in t[0] for part in only)]
     for (name, function), number in zip(chosen, itertools.count(1)):
         started = time.monotonic()
+        _MODELS.clear()
         try:
             left = function()
         except Exception as error:
@@ -1093,6 +1096,7 @@ def main() -> None:
     parser.add_argument("what", choices=("store", "compare"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", nargs="*", default=[], help="parts of names; all by default")
+    parser.add_argument("--tolerance", type=float, default=0, help="of figures; none by default")
     parser.add_argument("--most", type=int, default=20, help="differences shown of each thing")
     args = parser.parse_args()
     folder, started = args.folder.absolute(), time.monotonic()
@@ -1111,7 +1115,8 @@ def main() -> None:
                 print(f"  {name}: was not stored")
                 different += 1
                 continue
-            found = list(differences(json.loads(path.read_text()), left, TOLERANCE.get(name, 0)))
+            tolerance = max(args.tolerance, TOLERANCE.get(name, 0))
+            found = list(differences(json.loads(path.read_text()), left, tolerance))
             for line in found[: args.most]:
                 print(f"  {name}{line}")
             if len(found) > args.most:
