@@ -18,7 +18,7 @@ What two runs that did the same differ in is put aside, and nothing else:
   host and user, process ids, the port of the server, and the folder that all is done in
 * the folder of the package, and the order of two tags in a model card, which TRL has from a set
 * the pixels of ``curves.png``, which draws seconds, too; its figures are in the CSV file
-* the order of fields in a schema, which FiftyOne itself has from sets
+* the order of fields in a schema, and of tags in a model card: FiftyOne and TRL have them from sets
 * ``written``, a sum over labels with their ids; that it is there is compared, and that the labels
   count as unchanged afterwards
 * in the one thing that runs in batches, as large as the moment has it: differences of figures of
@@ -256,7 +256,10 @@ def content(name: str, data: bytes, aside: Aside) -> Any:
     suffix = Path(name).suffix.lower()
     if suffix in TEXTS:
         with contextlib.suppress(UnicodeDecodeError):
-            return _text_content(suffix, data.decode(), aside)
+            text = data.decode()
+            if name == "README.md":  # the tags of a model card
+                text = re.sub(r"(?m)^tags:\n(- .*\n)+", lambda tags: _in_order(tags[0]), text)
+            return _text_content(suffix, text, aside)
     found: dict[str, Any] = {"bytes": len(data), "sha256": sha(data)}
     if suffix in (".png", ".jpg"):
         import numpy as np
@@ -287,6 +290,11 @@ def content(name: str, data: bytes, aside: Aside) -> Any:
                 sha(frame.to_ndarray(format="rgb24").tobytes()) for frame in video.decode(video=0)
             ]
     return found
+
+
+def _in_order(lines: str) -> str:
+    first, *tags = lines.splitlines(keepends=True)
+    return "".join([first, *sorted(tags)])
 
 
 def _text_content(suffix: str, text: str, aside: Aside) -> Any:
