@@ -15,8 +15,7 @@ What two runs that did the same differ in is put aside, and nothing else:
 * ids of FiftyOne, keys of runs and random names are numbered in the order in which they appear, so
   who refers to whom is compared
 * dates and seconds; in ``.revseg-written`` the digests of single files, if they are right; names of
-  host and user, process ids, the port of the server, and the folder that all is done in
-* the folder of the package, and the order of two tags in a model card, which TRL has from a set
+  host and user, process ids, the port of the server, and the folders of the package and of the run
 * the pixels of ``curves.png``, which draws seconds, too; its figures are in the CSV file
 * the order of fields in a schema, and of tags in a model card: FiftyOne and TRL have them from sets
 * ``written``, a sum over labels with their ids; that it is there is compared, and that the labels
@@ -107,7 +106,6 @@ class Aside:
 
     def text(self, text: str) -> str:
         text = text.replace(str(ROOT), "<root>").replace(PACKAGE, "<package>")
-        text = text.replace("- grpo\n- trl\n", "- trl\n- grpo\n")  # from a set of TRL's
         for pattern, name in _NAMED:
             text = pattern.sub(lambda found, name=name: self._number(name, found.group(1)), text)
         for pattern, put in _BLANK:
