@@ -33,8 +33,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
+
+from fork_server import ForkServer
+
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests" / "helpers"))
 IN_A_ROW = 5  # kills on one target, before it is finished and compared
 FRAMES = 12
 LEFT_OUT = ("mask_path", "fingerprint", "when")  # paths, digests of paths, times
@@ -66,36 +69,23 @@ class Server:
         self._process.wait()
 
 
-class Doors:
+class Doors(ForkServer):
     """Processes of kills_doors.py."""
 
     def __init__(self, out: Path):
         self.log, self.counted = out / "log.txt", out / "counted"
-        command = [sys.executable, str(HERE / "kills_doors.py")]
-        pipe = subprocess.PIPE
-        self._script = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        super().__init__(str(HERE / "kills_doors.py"))
 
     def start(self, door: str, kill_at: int | None = None, **arguments: Any) -> int:
         paths = {"log": str(self.log), "counted": str(self.counted)}
-        return self._ask({"door": door, "kill_at": kill_at, **paths, **arguments})
-
-    def wait(self, pid: int) -> int:
-        return self._ask({"wait": pid})
+        return self.fork(door=door, kill_at=kill_at, **paths, **arguments)
 
     def run(self, door: str, **arguments: Any) -> int:
         return self.wait(self.start(door, **arguments))
 
-    def close(self) -> None:
-        self._script.communicate()
-
     def changes(self) -> int:
         """How many calls of the last process changed something."""
         return int(self.counted.read_bytes() or 0)
-
-    def _ask(self, request: dict[str, Any]) -> int:
-        self._script.stdin.write(json.dumps(request) + "\n")
-        self._script.stdin.flush()
-        return json.loads(self._script.stdout.readline())
 
 
 @dataclass

@@ -8,7 +8,6 @@ or in a database.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shutil
 import signal
@@ -22,6 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 
 from fake_models import SPEC, BoxTracker, ScriptedReasoner
+from fork_server import serve
 
 QUERY = "the cat"
 ANSWERS = ([(0, "a grey cat", [25, 50, 75, 100])], [(2, "a cat", [10, 10, 60, 60])])
@@ -281,16 +281,7 @@ def main() -> None:
     import fiftyone_revseg.evaluation.report
     import fiftyone_revseg.training.grpo  # noqa: F401
 
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "wait" in request:
-            _, status = os.waitpid(request["wait"], 0)
-            answer = os.waitstatus_to_exitcode(status)
-        else:
-            answer = os.fork()
-            if answer == 0:
-                os._exit(_code_of(**request))
-        print(answer, flush=True)
+    serve(_code_of)
 
 
 def _code_of(

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fiftyone_revseg.reasoning.random_weights import SPECIAL_TOKENS
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
     from transformers.models.qwen3_vl import Qwen3VLProcessor
@@ -29,15 +31,6 @@ PROMPTS = {
     "turn2": "{image}Detect {description}",
 }
 
-SPECIAL_TOKENS = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 # Qwen's dialogue format (ChatML), with its image and video markers.

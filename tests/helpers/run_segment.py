@@ -7,14 +7,12 @@ takes milliseconds, where starting another interpreter would take seconds.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import subprocess
-import sys
 import time
 import traceback
 
 from fake_models import SPEC, BoxTracker, ScriptedReasoner
+from fork_server import ForkServer, serve
 
 QUERY = "the cat"
 ANSWERS = ([(0, "a grey cat", [25, 50, 75, 100])], [(2, "a cat", [10, 10, 60, 60])])
@@ -92,33 +90,19 @@ def _log_stages(file):
     return log
 
 
-class Runner:
+class Runner(ForkServer):
     """Starts this file as a script, and processes from it."""
 
     def __init__(self):
-        command = [sys.executable, __file__]
-        pipe = subprocess.PIPE
-        self._script = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        super().__init__(__file__)
 
     def start(self, **arguments):
         """Calls :func:`work` in a new process, and returns the number of that."""
-        return self._ask({"work": arguments})
-
-    def wait(self, pid):
-        """Waits for the end of a process; returns 0 if all went well, -9 if it was killed."""
-        return self._ask({"wait": pid})
+        return self.fork(**arguments)
 
     def run(self, **arguments):
         """Calls :func:`work` in a new process and waits for its end."""
         return self.wait(self.start(**arguments))
-
-    def close(self):
-        self._script.communicate()
-
-    def _ask(self, request):
-        self._script.stdin.write(json.dumps(request) + "\n")
-        self._script.stdin.flush()
-        return json.loads(self._script.stdout.readline())
 
 
 def main():
@@ -126,19 +110,10 @@ def main():
 
     import fiftyone_revseg.dataset.segment  # noqa: F401
 
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "wait" in request:
-            _, status = os.waitpid(request["wait"], 0)
-            answer = os.waitstatus_to_exitcode(status)
-        else:
-            answer = os.fork()
-            if answer == 0:
-                os._exit(_code_of(request["work"]))
-        print(answer, flush=True)
+    serve(_code_of)
 
 
-def _code_of(arguments):
+def _code_of(**arguments):
     os.dup2(2, 1)  # answers are all that belongs into the output
     try:
         work(**arguments)

@@ -4,8 +4,6 @@ import gc
 import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
 import weakref
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from fake_models import BoxTracker, ScriptedReasoner
+from helper_scripts import run_script
 
 from fiftyone_revseg.files import digests
 from fiftyone_revseg.files.digests import digest_files, digest_texts
@@ -230,15 +229,8 @@ def test_settings_are_the_same_in_every_process():
         "import json, fiftyone_revseg as r; "
         "print(json.dumps(r.load_pipeline(device='cpu', spec={'frames': 5}).settings()))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "PYTHONHASHSEED": "7"},
-    )
-    assert json.loads(done.stdout.splitlines()[-1]) == settings
+    printed = run_script(code, PYTHONHASHSEED="7")
+    assert json.loads(printed.splitlines()[-1]) == settings
 
 
 def test_weights_go_by_their_content_not_by_their_name(tmp_path):

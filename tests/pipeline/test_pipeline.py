@@ -1,13 +1,11 @@
 """The pipeline on real video files, with a scripted model and a tracker that copies its box."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from fake_models import SPEC, BoxTracker, ScriptedReasoner, write_video
+from helper_scripts import run_script
 
 from fiftyone_revseg.models import presets
 from fiftyone_revseg.models.builtin import ModelNotFoundError
@@ -331,15 +329,7 @@ def test_torch_works_after_a_video_was_read(clip):
         "print(len(open_video(sys.argv[1])[0])); "
         "import torch; print((torch.ones(9, 500) @ torch.ones(500, 500)).mean().item())"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(clip)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[2],
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(HEIGHT), "500.0"]
+    assert run_script(code, clip).split() == [str(HEIGHT), "500.0"]
 
 
 def test_import_is_light():
@@ -347,11 +337,4 @@ def test_import_is_light():
         "import sys, fiftyone_revseg.pipeline; "
         "print([m for m in ('torch', 'transformers', 'sam2', 'fiftyone') if m in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[2],
-    )
-    assert done.stdout.strip() == "[]"
+    assert run_script(code).strip() == "[]"

@@ -2,15 +2,12 @@
 
 import copy
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helper_scripts import run_script
 
 from fiftyone_revseg.reasoning import (
     ChainSpec,
@@ -394,17 +391,9 @@ def test_a_checkpoint_in_the_hubs_cache(checkpoint, tmp_path):
         "assert one.model is two.model\n"
         "print(one.name, one.digest, one.spec.frames)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"},
-    )
-    assert done.returncode == 0, done.stderr
+    printed = run_script(code, HF_HUB_CACHE=str(tmp_path), HF_HUB_OFFLINE="1")
     digest = LocalReasoner.load(checkpoint, device="cpu").digest
-    assert done.stdout.split() == ["someone/tiny", digest, "3"]
+    assert printed.split() == ["someone/tiny", digest, "3"]
 
 
 def test_a_thought_that_the_prompt_opens(checkpoint, tmp_path):
