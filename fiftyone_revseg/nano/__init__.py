@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING
 from fiftyone_revseg.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from fiftyone_revseg.nano.sft import SftConfig as SftConfig
-    from fiftyone_revseg.nano.sft import train_sft as train_sft
-    from fiftyone_revseg.nano.tracker_training import TrackerTraining as TrackerTraining
-    from fiftyone_revseg.nano.tracker_training import train_tracker as train_tracker
+    from fiftyone_revseg.nano.sft import SftConfig, train_sft
+    from fiftyone_revseg.nano.tracker_training import TrackerTraining, train_tracker
 
-# Module -> the names that it defines
-_HOMES = {
-    "fiftyone_revseg.nano.sft": ("SftConfig", "train_sft"),
-    "fiftyone_revseg.nano.tracker_training": ("TrackerTraining", "train_tracker"),
-}
-
-__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)
+__getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -10,27 +10,19 @@ from typing import TYPE_CHECKING
 from fiftyone_revseg.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from fiftyone_revseg.measures.rewards import format_reward as format_reward
-    from fiftyone_revseg.measures.rewards import spatial_reward as spatial_reward
-    from fiftyone_revseg.measures.rewards import temporal_reward as temporal_reward
-    from fiftyone_revseg.measures.rewards import total_reward as total_reward
-    from fiftyone_revseg.training.data import world_rows as world_rows
-    from fiftyone_revseg.training.grpo import GrpoConfig as GrpoConfig
-    from fiftyone_revseg.training.grpo import train_grpo as train_grpo
+    from fiftyone_revseg.measures.rewards import (
+        format_reward,
+        spatial_reward,
+        temporal_reward,
+        total_reward,
+    )
+    from fiftyone_revseg.training.data import world_rows
+    from fiftyone_revseg.training.grpo import GrpoConfig, train_grpo
 
-# Module -> the names that it defines
-_HOMES = {
-    "fiftyone_revseg.measures.rewards": (
-        "format_reward",
-        "spatial_reward",
-        "temporal_reward",
-        "total_reward",
-    ),
-    "fiftyone_revseg.training.data": ("world_rows",),
-    "fiftyone_revseg.training.grpo": ("GrpoConfig", "train_grpo"),
-    # Of rooms above this one, which never needs them: names that people import from here
+# Of rooms above this one, which never needs them: names that people import from here
+_MORE = {
     "fiftyone_revseg.dataset.training_rows": ("view_rows",),
     "fiftyone_revseg.nano": ("SftConfig", "TrackerTraining", "train_sft", "train_tracker"),
 }
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)
+__getattr__, __dir__, __all__ = lazy_names(__name__, _MORE)

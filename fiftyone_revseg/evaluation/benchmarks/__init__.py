@@ -7,6 +7,8 @@ of this package, which are loaded when they are asked for.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fiftyone_revseg.evaluation.benchmarks.layout import (
     Benchmark,
     BenchmarkVideo,
@@ -17,20 +19,19 @@ from fiftyone_revseg.evaluation.benchmarks.layout import (
 from fiftyone_revseg.evaluation.benchmarks.registry import BENCHMARKS, open_benchmark
 from fiftyone_revseg.lazy import lazy_names
 
-_HOMES = {
-    "fiftyone_revseg.evaluation.benchmarks.importer": (
-        "ImportSummary",
-        "LvVisDataset",
-        "MevisDataset",
-        "ReasonVosDataset",
-        "RefDavis17Dataset",
-        "RefYouTubeVosDataset",
-        "RevosDataset",
-        "import_benchmark",
+if TYPE_CHECKING:
+    from fiftyone_revseg.evaluation.benchmarks.importer import (
+        ImportSummary,
+        LvVisDataset,
+        MevisDataset,
+        ReasonVosDataset,
+        RefDavis17Dataset,
+        RefYouTubeVosDataset,
+        RevosDataset,
+        import_benchmark,
     )
-}
 
-__getattr__, __dir__, _with_fiftyone = lazy_names(__name__, _HOMES)
+__getattr__, __dir__, _with_fiftyone = lazy_names(__name__)
 
 __all__ = [
     "BENCHMARKS",
