@@ -12,6 +12,7 @@ from fiftyone_revseg.app.forms import Form, problem, tracker_input
 from fiftyone_revseg.app.operator import Run, Settings, from_script
 from fiftyone_revseg.app.targets import GT_FIELD, VideosOperator, truth_to_choose
 from fiftyone_revseg.dataset.data_filter import DROPPED, check_filter, filter_view
+from fiftyone_revseg.pipeline import Loading
 from fiftyone_revseg.training.data_filter import THRESHOLD
 
 _DEFAULT_TRACKER = "sam2-nano"
@@ -74,7 +75,7 @@ class Filter(VideosOperator):
         }
 
     def work(self, run: Run[Any], tracker: str, **settings: Any) -> dict[str, Any]:
-        loaded = models.get_tracker(tracker=tracker)
+        loaded = models.get_tracker(Loading(tracker=tracker))
         summary = filter_view(run.subject, tracker=loaded, progress=run.report, **settings)
         return {
             "total": summary.total,

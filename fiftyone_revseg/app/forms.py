@@ -18,6 +18,7 @@ from fiftyone_revseg.dataset.collection import list_videos
 from fiftyone_revseg.dataset.ownership import ForeignLabelsError, check_label_field, check_videos
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.models.presets import preset_names, resolve
+from fiftyone_revseg.pipeline import Loading
 from fiftyone_revseg.reasoning.serving.served import KEY_NAME, check_url
 from fiftyone_revseg.reasoning.spec import BOX_CONVENTIONS
 from fiftyone_revseg.text.escape import markdown, markdown_line
@@ -373,8 +374,8 @@ def tracker_input(form: Form, by_default: str = "", default: str | None = None) 
     )
 
 
-def model_arguments(ctx: Any) -> dict[str, Any]:
-    """Returns the keyword arguments of :func:`fiftyone_revseg.app.held_models.get_model`.
+def loading(ctx: Any) -> Loading:
+    """Returns which models a form names.
 
     Args:
         ctx: the :class:`fiftyone.operators.ExecutionContext`, whose form has
@@ -384,15 +385,15 @@ def model_arguments(ctx: Any) -> dict[str, Any]:
     spec: dict[str, Any] = {"frames": int(frames)} if frames else {}
     if server and text(ctx, "box_convention"):
         spec["box_convention"] = text(ctx, "box_convention")
-    return {
-        "name_or_path": text(ctx, "model") or DEFAULT_MODEL,
-        "tracker": text(ctx, "tracker") or None,
-        "device": text(ctx, "device") or None,
-        "dtype": text(ctx, "dtype") or None,
-        "spec": spec or None,
-        "server": server,
-        "server_key": (ctx.secrets.get(KEY_NAME) or None) if server else None,
-    }
+    return Loading(
+        text(ctx, "model") or DEFAULT_MODEL,
+        text(ctx, "tracker") or None,
+        text(ctx, "device") or None,
+        text(ctx, "dtype") or None,
+        spec or None,
+        server,
+        (ctx.secrets.get(KEY_NAME) or None) if server else None,
+    )
 
 
 def text(ctx: Any, name: str) -> str:

@@ -10,13 +10,14 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fiftyone_revseg.dataset import RevSegModel, load_model
-from fiftyone_revseg.models.presets import default_tracker, resolve
+from fiftyone_revseg.models.presets import resolve
 from fiftyone_revseg.models.weights import stamp
-from fiftyone_revseg.pipeline import load_pipeline
+from fiftyone_revseg.pipeline import Loading
 from fiftyone_revseg.tracking import Tracker, load_tracker
 
 # Weights are shared by all models that use the same ones (see models/weights.py), so a second
@@ -28,27 +29,13 @@ _trackers: OrderedDict[Hashable, Tracker] = OrderedDict()
 _lock = threading.Lock()
 
 
-def get_model(
-    name_or_path: str = "revseg-nano",
-    tracker: str | None = None,
-    device: str | None = None,
-    dtype: str | None = None,
-    spec: dict[str, Any] | None = None,
-    server: str | None = None,
-    server_key: str | None = None,
-) -> RevSegModel:
+def get_model(loading: Loading) -> RevSegModel:
     """Loads a model, or returns the one that was loaded for an earlier call.
 
     The model is shared: whoever gets it changes nothing about it.
 
     Args:
-        name_or_path ("revseg-nano"): a preset, a hub id or a path
-        tracker (None): a tracker's short name, hub id or path. By default, the preset's
-        device (None): for example "cuda:1". By default, a GPU if there is one
-        dtype (None): for example "bfloat16". By default, what suits the device
-        spec (None): a dict of settings of the chain to change, for example ``{"frames": 12}``
-        server (None): the address of a server that has the vision-language model
-        server_key (None): its key; "" for none. By default, that in the environment
+        loading: its names, not objects
 
     Returns:
         a :class:`fiftyone_revseg.dataset.RevSegModel`
@@ -57,42 +44,19 @@ def get_model(
         ValueError: if a name stands for nothing, or an argument is not valid
         RuntimeError: if weights are neither on this machine nor to be had
     """
-    settings = json.dumps(spec or {}, sort_keys=True)
-    where = (server, hash(server_key))  # another key is another connection
-    own = None if server else _files(_folder(name_or_path))
-    key = (name_or_path, tracker, device, dtype, settings, where, own, _files(tracker))
-    return _kept(
-        _models,
-        key,
-        lambda: load_model(
-            load_pipeline(name_or_path, tracker, device, dtype, spec, server, server_key)
-            if server
-            else name_or_path,
-            tracker=tracker,
-            device=device,
-            dtype=dtype,
-            spec=spec,
-        ),
-    )
+    settings = json.dumps(loading.spec or {}, sort_keys=True)
+    connection = hash(loading.server_key)  # another key is another one
+    own = None if loading.server else _files(_folder(str(loading.name)))
+    named = replace(loading, spec=None, server_key=None)
+    key = (named, settings, connection, own, _files(loading.tracker))
+    return _kept(_models, key, lambda: load_model(loading.load()))
 
 
-def get_tracker(
-    name_or_path: str = "revseg-nano",
-    tracker: str | None = None,
-    device: str | None = None,
-    dtype: str | None = None,
-    server: str | None = None,
-    **_: Any,
-) -> Tracker:
+def get_tracker(loading: Loading) -> Tracker:
     """Loads the tracker of a model without its language model, or returns the one of before.
 
     Args:
-        name_or_path ("revseg-nano"): as in :func:`get_model`
-        tracker (None): as in :func:`get_model`
-        device (None): as in :func:`get_model`
-        dtype (None): as in :func:`get_model`
-        server (None): as in :func:`get_model`; the tracker runs here all the same
-        **_: what else :func:`get_model` takes, and a tracker does not need
+        loading: as in :func:`get_model`; the tracker runs here, wherever the model does
 
     Returns:
         a :class:`fiftyone_revseg.tracking.Tracker`
@@ -101,7 +65,7 @@ def get_tracker(
         ValueError: if a name stands for nothing, or an argument is not valid
         RuntimeError: if weights are neither on this machine nor to be had
     """
-    name = tracker or default_tracker(name_or_path, server)
+    name, device, dtype = loading.tracker_name(), loading.device, loading.dtype
     key = (name, device, dtype, _files(name))
     return _kept(_trackers, key, lambda: load_tracker(name, device=device, dtype=dtype))
 
@@ -135,9 +99,9 @@ def _folder(name_or_path: str) -> str:
     return preset.reasoner if preset.own else name_or_path
 
 
-def _files(name_or_path: str | None) -> Hashable:
+def _files(name_or_path: Any) -> Hashable:
     """What tells that a checkpoint on disk was replaced by another one."""
-    path = Path((name_or_path or "").removeprefix("transformers:")).expanduser()
+    path = Path(str(name_or_path or "").removeprefix("transformers:")).expanduser()
     if not name_or_path or not path.exists():
         return None
     files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import fiftyone.operators as foo
@@ -28,7 +28,7 @@ from fiftyone_revseg.dataset.objects import (
 )
 from fiftyone_revseg.dataset.playback import ADVICE
 from fiftyone_revseg.masks import pictures
-from fiftyone_revseg.pipeline import Progress
+from fiftyone_revseg.pipeline import Loading, Progress
 from fiftyone_revseg.text.escape import markdown
 from fiftyone_revseg.video import VideoError, open_video
 
@@ -58,7 +58,7 @@ class Correct(Operator[Chosen]):
     def ask(self, form: Form, subject: Chosen) -> Settings:
         settings = self.ask_how(form, subject.stored)
         model_inputs(form, subject.stored)
-        return {**settings, "model": model_arguments(form.ctx, subject.stored)}
+        return {**settings, "model": loading_of(form.ctx, subject.stored)}
 
     def ask_how(self, form: Form, stored: StoredObject) -> Settings:
         """Asks for how to correct it: the arguments of :meth:`correct`."""
@@ -222,22 +222,22 @@ def model_inputs(form: Form, stored: StoredObject) -> None:
         form.inputs.properties[name].default = default
 
 
-def model_arguments(ctx: foo.ExecutionContext, stored: StoredObject) -> dict[str, Any]:
-    """Returns the arguments of :func:`fiftyone_revseg.app.held_models.get_model` for a form.
+def loading_of(ctx: foo.ExecutionContext, stored: StoredObject) -> Loading:
+    """Returns which models a form names.
 
     Args:
         ctx: the :class:`fiftyone.operators.ExecutionContext`, whose form has :func:`model_inputs`
         stored: the object; what found it is the default
     """
-    arguments = forms.model_arguments(ctx)
-    default = _made_with(stored)
-    if not forms.text(ctx, "model") and default:
-        arguments["name_or_path"] = default["model"]
-        arguments["tracker"] = arguments["tracker"] or default["tracker"]
-        if "server" in default and arguments["server"] is None:
-            # Whoever made the dataset wrote this address: only one that is typed gets the key
-            arguments.update(server=default["server"], server_key="")
-    return arguments
+    loading, default = forms.loading(ctx), _made_with(stored)
+    if forms.text(ctx, "model") or not default:
+        return loading
+    tracker = loading.tracker or default["tracker"]
+    loading = replace(loading, name=default["model"], tracker=tracker)
+    if "server" in default and loading.server is None:
+        # Whoever made the dataset wrote this address: only one that is typed gets the key
+        return replace(loading, server=default["server"], server_key="")
+    return loading
 
 
 def playback_warning(form: Form, stored: StoredObject, number: int | None = None) -> None:

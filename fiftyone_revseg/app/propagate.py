@@ -51,7 +51,7 @@ class Propagate(Correct):
         return {"boxes": _boxes(ctx, stored), "seen": _seen(ctx, stored)}
 
     def correct(self, chosen: Chosen, progress: Progress, by: Any, **settings: Any) -> Correction:
-        stored, tracker = chosen.stored, models.get_tracker(**settings["model"])
+        stored, tracker = chosen.stored, models.get_tracker(settings["model"])
         return propagate(
             chosen.sample,
             stored.index,

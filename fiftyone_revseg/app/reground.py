@@ -45,7 +45,7 @@ class Reground(Correct):
         return {"number": number}
 
     def correct(self, chosen: Chosen, progress: Progress, by: Any, **settings: Any) -> Correction:
-        stored, model = chosen.stored, models.get_model(**settings["model"])
+        stored, model = chosen.stored, models.get_model(settings["model"])
         return reground(
             chosen.sample,
             stored.index,

@@ -23,6 +23,7 @@ from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.jobs import make_jobs
 from fiftyone_revseg.dataset.resume import RETRIED
 from fiftyone_revseg.dataset.runs import list_at_work
+from fiftyone_revseg.pipeline import Loading
 from fiftyone_revseg.reasoning.queries import refusal
 from fiftyone_revseg.text.escape import markdown, markdown_line
 
@@ -118,7 +119,7 @@ class Segment(VideosOperator):
         queries, prompt_field = _asked(form.ctx)
         flags = ("anyway", "replace_foreign_labels", "replace_corrections")
         return {
-            "model": forms.model_arguments(form.ctx),
+            "model": forms.loading(form.ctx),
             "queries": queries,
             "prompt_field": prompt_field,
             "label_field": label_field,
@@ -131,9 +132,9 @@ class Segment(VideosOperator):
         playback_notice(form, subject)
 
     def work(
-        self, run: Run[Any], model: dict[str, Any], label_field: str, **settings: Any
+        self, run: Run[Any], model: Loading, label_field: str, **settings: Any
     ) -> dict[str, Any]:
-        loaded, state = models.get_model(**model), "done"
+        loaded, state = models.get_model(model), "done"
         try:
             summary = segment_view(
                 run.subject, loaded, label_field=label_field, progress=run.report, **settings

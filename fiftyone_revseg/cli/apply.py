@@ -199,27 +199,29 @@ def apply(
         if not make_jobs(videos.limit(1), None, query_field):
             echo("There are no videos, so there is nothing to do")
             return
-        asked = {"query": list(queries) or None, "prompt_field": query_field}
-        how = options.loading(**how)
+        loading = options.loading(model, **how)
         with ExitStack() as stack:
             ray_engine = None
             if on_ray:
-                from fiftyone_revseg.engine.ray import RayEngine, loading
+                from fiftyone_revseg.engine.ray import RayEngine
 
-                if gpus_per_worker is None and how["device"] == "cpu":
+                if gpus_per_worker is None and loading.device == "cpu":
                     gpus_per_worker = 0.0
                 ray_engine = stack.enter_context(
                     RayEngine(
-                        loading(model, **how),
+                        loading.anywhere().load,
                         workers,
                         gpus_per_worker=gpus_per_worker,
                         address=address,
                     )
                 )
-                # Workers have the models, and this process only knows of them
-                loaded = load_model(ray_engine.pipeline, label_field=label_field, **asked)
-            else:
-                loaded = load_model(model, label_field=label_field, **asked, **how)
+            # Where workers have the models, this process only knows of them
+            loaded = load_model(
+                ray_engine.pipeline if ray_engine else loading.load(),
+                list(queries) or None,
+                query_field,
+                label_field,
+            )
             bars = stack.enter_context(RunBars())
             summary = segment_view(
                 samples,

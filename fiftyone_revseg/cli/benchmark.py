@@ -74,6 +74,7 @@ def benchmark(
     list_datasets()  # before anything else imports FiftyOne, see there
 
     from fiftyone_revseg.dataset import load_model
+    from fiftyone_revseg.dataset.schema import valid_label_field
     from fiftyone_revseg.evaluation.benchmark_run import SYNTHETIC, run_benchmark
     from fiftyone_revseg.evaluation.benchmarks import BENCHMARKS, open_benchmark
     from fiftyone_revseg.evaluation.tables import to_text
@@ -87,7 +88,8 @@ def benchmark(
             raise ValueError(f"There is no benchmark {name!r}: choose from {known}")
         if name != SYNTHETIC:
             open_benchmark(name, directory, split)
-        loaded = load_model(model, label_field=label_field, **options.loading(**how))
+        label_field = valid_label_field(label_field)
+        loaded = load_model(options.loading(model, **how).load(), label_field=label_field)
         run = run_benchmark(
             name,
             directory,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from fiftyone_revseg.pipeline import Loading
 
 model = click.option(
     "--model", default="revseg-nano", show_default=True, help="A preset, a hub id or a path."
@@ -84,11 +87,12 @@ def folder(words: str, default: str | None = None, required: bool = False) -> Ca
 
 
 def loading(
-    spec: Path | None = None, frames: int | None = None, **given: str | None
-) -> dict[str, Any]:
-    """Returns how to load a model: the arguments of ``load_model`` and ``load_pipeline``.
+    model: str, spec: Path | None = None, frames: int | None = None, **given: str | None
+) -> Loading:
+    """Returns how to load a model.
 
     Args:
+        model: the name of ``--model``
         spec (None): the folder that ``--spec`` names
         frames (None): the number of ``--frames``
         **given: what the other options here name, by their names
@@ -96,6 +100,7 @@ def loading(
     Raises:
         ValueError: if there is no ``revseg.json``, or it is not valid
     """
+    from fiftyone_revseg.pipeline import Loading
     from fiftyone_revseg.reasoning.spec import read_settings
 
     settings: dict[str, Any] = {}
@@ -106,4 +111,4 @@ def loading(
             raise ValueError(f"There is no revseg.json in '{spec}'") from error
     if frames is not None:
         settings["frames"] = frames
-    return {**given, "spec": settings or None}
+    return Loading(model, spec=settings or None, **given)

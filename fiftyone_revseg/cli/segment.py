@@ -85,7 +85,6 @@ def segment(video, queries, out, model, frame_range, png, **how) -> None:
         raise click.UsageError(why.replace("The query", "A QUERY"))
     from fiftyone_revseg.cli.answer_files import check_answer, write_answer
     from fiftyone_revseg.cli.bars import StageBars
-    from fiftyone_revseg.pipeline import load_pipeline
     from fiftyone_revseg.video import VideoError, open_video
 
     try:  # before the models are loaded, which can take minutes
@@ -99,7 +98,7 @@ def segment(video, queries, out, model, frame_range, png, **how) -> None:
             for folder in _folders(out, queries):
                 check_answer(folder)
         with in_one_sentence(RuntimeError):
-            pipeline = load_pipeline(model, **options.loading(**how))
+            pipeline = options.loading(model, **how).load()
         with StageBars() as bars:
             answers = pipeline.segment(source, list(queries), progress=bars)
 

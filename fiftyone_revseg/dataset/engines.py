@@ -40,15 +40,13 @@ def open_engine(
             model = model.pipeline
         yield LocalEngine(model if isinstance(model, RevSeg) else load_pipeline(model))
         return
-    from fiftyone_revseg.engine.ray import RayEngine, loading
+    from fiftyone_revseg.engine.ray import RayEngine
 
     source: Any = model
     gpus = None
     if isinstance(model, RevSegModel):
-        config = model.config
-        gpus = 0.0 if config.device == "cpu" else None
-        source = model.pipeline
-        if not model.has_own_pipeline:
-            source = loading(config.name_or_path, **config.loading)
+        loading = model.config.loading
+        gpus = 0.0 if loading.device == "cpu" else None
+        source = model.pipeline if model.has_own_pipeline else loading.anywhere().load
     with RayEngine(source, workers, gpus_per_worker=gpus) as engine:
         yield engine

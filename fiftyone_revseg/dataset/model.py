@@ -27,7 +27,7 @@ from fiftyone_revseg.dataset.writer import (
     write_frames,
 )
 from fiftyone_revseg.engine import EngineJob
-from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline
+from fiftyone_revseg.pipeline import Loading, RevSeg, Segmentation
 from fiftyone_revseg.reasoning.serving.served import check_url
 
 logger = logging.getLogger(__name__)
@@ -82,10 +82,11 @@ class RevSegModelConfig(foc.Config):
         self.label_field = valid_label_field(self.label_field)
 
     @property
-    def loading(self) -> dict[str, Any]:
-        """What :func:`fiftyone_revseg.pipeline.load_pipeline` takes besides the name."""
-        names = ("tracker", "device", "dtype", "spec", "server")
-        return {name: getattr(self, name) for name in names}
+    def loading(self) -> Loading:
+        """The models that it names."""
+        return Loading(
+            self.name_or_path, self.tracker, self.device, self.dtype, self.spec, self.server
+        )
 
 
 class RevSegModel(fom.SamplesMixin, fom.Model):
@@ -120,7 +121,7 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
     def __init__(self, config: RevSegModelConfig, pipeline: RevSeg | None = None):
         self.config = config
         self.has_own_pipeline = pipeline is not None  # which is not the one that the config names
-        self.pipeline = pipeline or load_pipeline(config.name_or_path, **config.loading)
+        self.pipeline = pipeline or config.loading.load()
         self._fields: dict[str, str] = {}
         self._kept = 0  # samples that a person changed
 

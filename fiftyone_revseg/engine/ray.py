@@ -23,14 +23,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fiftyone_revseg.engine.engine import Report
 from fiftyone_revseg.engine.ray_cluster import Cluster, import_ray, reason_of
 from fiftyone_revseg.engine.ray_pool import Member, Pool, Task
-from fiftyone_revseg.pipeline import EngineJob, RevSeg, Segmentation, load_pipeline
+from fiftyone_revseg.pipeline import EngineJob, Loading, RevSeg, Segmentation
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +100,7 @@ class RayEngine:
             raise ValueError(f"timeout must be a number of seconds > 0, got {timeout}")
         _check_gpus(gpus_per_worker)
         if isinstance(model, (str, Path)):
-            model = loading(model)
+            model = Loading(model).anywhere().load
         self.attempts, self.timeout = attempts, timeout
         most = max_workers or workers or _WITHOUT_GPUS
         self._cluster = Cluster(address, cpus=most * (cpus_per_worker or 1))
@@ -337,22 +336,6 @@ class _Run:
 
 class VideoGivenUp(RuntimeError):  # noqa: N818  read by people in a status
     """A video took its workers along."""
-
-
-def loading(model: str | Path, **options: Any) -> Callable[[], RevSeg]:
-    """Returns a function that loads a pipeline in a worker, which has another working directory.
-
-    Args:
-        model: a preset, hub id or path
-        **options: of :func:`fiftyone_revseg.pipeline.load_pipeline`
-    """
-    if options.get("tracker") is not None:
-        options["tracker"] = _from_anywhere(options["tracker"])
-    return partial(load_pipeline, _from_anywhere(model), **options)
-
-
-def _from_anywhere(model: str | Path) -> str:
-    return str(Path(model).resolve()) if Path(model).exists() else str(model)
 
 
 def _check_gpus(gpus: float | None) -> None:

@@ -29,8 +29,8 @@ def fake_model(monkeypatch):
 
     tracker = BoxTracker()
     model = revseg.load_model(RevSeg(ScriptedReasoner(ANSWERS), tracker))
-    monkeypatch.setattr(models, "get_model", lambda **arguments: model)
-    monkeypatch.setattr(models, "get_tracker", lambda **arguments: tracker)
+    monkeypatch.setattr(models, "get_model", lambda loading: model)
+    monkeypatch.setattr(models, "get_tracker", lambda loading: tracker)
     return tracker
 
 

@@ -17,6 +17,7 @@ from fiftyone_revseg.app.export import _FORMATS, Export
 from fiftyone_revseg.app.running import result_of
 from fiftyone_revseg.app.views import Views
 from fiftyone_revseg.dataset.export import FORMATS
+from fiftyone_revseg.pipeline import Loading
 
 COMPARE, VIEWS, EXPORT = (f"fiftyone_revseg/{name}" for name in ("compare", "views", "export"))
 
@@ -31,7 +32,7 @@ def segmented(fake_model, dataset):
 def segment(samples, tracker):
     from fiftyone_revseg.app import held_models as models
 
-    model = models.get_model()
+    model = models.get_model(Loading())
     revseg.segment_view(samples, model, queries="the ghost", prompt_field="query")
     tracker.hidden = (2,)
     revseg.segment_view(

@@ -29,16 +29,8 @@ def pipeline():
 
 @pytest.fixture(autouse=True)
 def _fake_models(monkeypatch):
-    import fiftyone_revseg.dataset as dataset
-
-    load = revseg.load_model
-
-    def fake_load(name, **options):
-        names = ("query", "prompt_field", "label_field")
-        return load(pipeline(), **{name: options[name] for name in names if name in options})
-
-    monkeypatch.setattr(models, "get_model", lambda **arguments: load(pipeline()))
-    monkeypatch.setattr(dataset, "load_model", fake_load)
+    monkeypatch.setattr(models, "get_model", lambda loading: revseg.load_model(pipeline()))
+    monkeypatch.setattr("fiftyone_revseg.pipeline.Loading.load", lambda loading: pipeline())
 
 
 def documents(dataset):

@@ -11,6 +11,7 @@ from fiftyone.plugins.context import build_plugin_contexts
 import fiftyone_revseg.app
 from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.manifest import PLUGIN_NAME, make_manifest, to_yaml
+from fiftyone_revseg.pipeline import Loading
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,49 +78,49 @@ def loaded(monkeypatch):
     """Counts what is loaded, and loads nothing."""
     calls = []
 
-    def load(name_or_path, **arguments):
-        calls.append((name_or_path, arguments["spec"]))
-        return object()
+    def load(loading):
+        calls.append((loading.name, loading.spec))
 
     models.forget_models()
-    monkeypatch.setattr(models, "load_model", load)
+    monkeypatch.setattr(Loading, "load", load)
+    monkeypatch.setattr(models, "load_model", lambda pipeline: object())
     yield calls
     models.forget_models()
 
 
 def test_a_model_is_loaded_once(loaded):
-    first = models.get_model("revseg-nano")
+    first = models.get_model(Loading())
     for context in build_plugin_contexts():  # FiftyOne runs the entry file anew
         context.register_all()
-    assert models.get_model("revseg-nano") is first
-    assert models.get_model("revseg-nano", spec={"frames": 8}) is not first
-    assert models.get_model("revseg-nano", spec={"frames": 8}) is not first
+    assert models.get_model(Loading()) is first
+    assert models.get_model(Loading(spec={"frames": 8})) is not first
+    assert models.get_model(Loading(spec={"frames": 8})) is not first
     assert loaded == [("revseg-nano", None), ("revseg-nano", {"frames": 8})]
 
 
 def test_a_tracker_is_loaded_without_its_language_model(loaded):
-    tracker = models.get_tracker("revseg-nano", spec=None)
+    tracker = models.get_tracker(Loading())
     assert tracker.name == "sam2-nano"
-    assert models.get_tracker("revseg-nano") is tracker
-    assert models.get_tracker("a/a", tracker="sam2-nano") is tracker
+    assert models.get_tracker(Loading()) is tracker
+    assert models.get_tracker(Loading("a/a", "sam2-nano")) is tracker
     assert loaded == []
 
 
 def test_only_the_last_models_are_kept(loaded):
-    first = models.get_model("a/a")
-    models.get_model("b/b")
-    assert models.get_model("a/a") is first
-    models.get_model("c/c")
-    assert models.get_model("a/a") is first
-    models.get_model("b/b")
+    first = models.get_model(Loading("a/a"))
+    models.get_model(Loading("b/b"))
+    assert models.get_model(Loading("a/a")) is first
+    models.get_model(Loading("c/c"))
+    assert models.get_model(Loading("a/a")) is first
+    models.get_model(Loading("b/b"))
     assert [name for name, _ in loaded] == ["a/a", "b/b", "c/c", "b/b"]
 
 
 def test_a_checkpoint_that_was_replaced_is_loaded_again(loaded, tmp_path):
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"1")
-    models.get_model(str(tmp_path))
-    models.get_model(str(tmp_path))
+    models.get_model(Loading(str(tmp_path)))
+    models.get_model(Loading(str(tmp_path)))
     weights.write_bytes(b"22")
-    models.get_model(str(tmp_path))
+    models.get_model(Loading(str(tmp_path)))
     assert len(loaded) == 2

@@ -22,6 +22,7 @@ from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.running import list_active, result_of, stop_runs
 from fiftyone_revseg.app.segment import Segment
 from fiftyone_revseg.dataset import list_runs, segment_view
+from fiftyone_revseg.pipeline import Loading
 
 URI = "fiftyone_revseg/segment"
 
@@ -175,7 +176,7 @@ def test_the_form_says_who_is_at_work(fake_model, dataset, monkeypatch):
                 execute(dataset[:1], query="the cat")
             seen.append(execute(dataset[:1], query="the cat", anyway=True))
 
-    segment_view(dataset, models.get_model(), queries="the cat", progress=tell)
+    segment_view(dataset, models.get_model(Loading()), queries="the cat", progress=tell)
     at_work, other_field, result = seen
     assert f"process {os.getpid()}" in at_work["anyway"].view.description
     assert "anyway" not in other_field
@@ -284,7 +285,7 @@ def test_streams_progress_and_the_result(fake_model, dataset):
 
 
 def test_an_error_in_the_middle_is_told_to_the_app(dataset, monkeypatch):
-    def fail(**arguments):
+    def fail(loading):
         raise RuntimeError("no memory left")
 
     monkeypatch.setattr(models, "get_model", fail)
@@ -497,7 +498,7 @@ def test_with_the_embedded_pair(make_dataset, tmp_path):
         result = foo.get_operator(URI)(world, prompt_field="query")
         assert sum(result["counts"].values()) == 2
         assert statuses(world).count("ok") >= 1
-        assert models.get_model() is models.get_model()
+        assert models.get_model(Loading()) is models.get_model(Loading())
     finally:
         world.delete()
         models.forget_models()

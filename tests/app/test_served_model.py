@@ -1,5 +1,7 @@
 """A model on a server, chosen in the forms of the App; its key is the plugin's secret."""
 
+from dataclasses import replace
+
 import fiftyone as fo
 import fiftyone.core.odm as odm
 import fiftyone.operators as foo
@@ -13,7 +15,7 @@ from fiftyone_revseg.app import forms
 from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.running import result_of
 from fiftyone_revseg.models.builtin import PRESETS
-from fiftyone_revseg.pipeline import RevSeg
+from fiftyone_revseg.pipeline import Loading, RevSeg
 from fiftyone_revseg.reasoning import LocalReasoner, Reply, ServerReasoner
 
 URI = "fiftyone_revseg/segment"
@@ -51,11 +53,12 @@ def test_segment_on_a_server(dataset, key, local):
         assert (result["state"], result["total"]) == ("done", 1)
         assert server.bodies
         # The same model as before, until the key is another one
-        arguments = {"name_or_path": "revseg-nano", "server_key": key, **params}
-        model = models.get_model(**arguments)
-        assert models.get_model(**arguments) is model
+        loading = Loading(server_key=key, **params)
+        assert SECRET not in repr(loading)
+        model = models.get_model(loading)
+        assert models.get_model(loading) is model
         with pytest.raises(ValueError, match="does not accept the key"):
-            models.get_model(**{**arguments, "server_key": "other"})
+            models.get_model(replace(loading, server_key="other"))
     dataset.reload()
     assert dataset.values("revseg_status")[0] in ("ok", "no_target", "bad_box", "bad_keyframe")
     record = dataset.first().revseg_trajectory["segmentations"][0]
@@ -98,11 +101,11 @@ def test_addresses_that_are_refused(dataset, server, words):
 def test_the_tracker_of_a_model_on_a_server(monkeypatch):
     asked = []
     monkeypatch.setattr(models, "_kept", lambda store, key, load: asked.append(key[0]))
-    models.get_tracker("somebody's model", server="http://localhost:1/v1")
-    models.get_tracker("revseg-nano", server="http://localhost:1/v1")
+    models.get_tracker(Loading("somebody's model", server="http://localhost:1/v1"))
+    models.get_tracker(Loading(server="http://localhost:1/v1"))
     assert asked == ["sam2.1-hiera-large", "sam2-nano"]
     with pytest.raises(ValueError, match="There is no model"):
-        models.get_tracker("somebody's model")
+        models.get_tracker(Loading("somebody's model"))
 
 
 def test_an_address_from_a_dataset_never_gets_the_key(dataset, key, monkeypatch):
@@ -117,16 +120,16 @@ def test_an_address_from_a_dataset_never_gets_the_key(dataset, key, monkeypatch)
     with FakeServer(answer) as server:
         reasoner = ServerReasoner.connect(server.url, "revseg-nano", SPEC)
         revseg.segment_view(dataset[:1], RevSeg(reasoner, tracker), "the cat")
-        seen = {}
+        seen = []
 
-        def get_model(**arguments):
-            seen.update(arguments)
+        def get_model(loading):
+            seen.append((loading.server, loading.server_key))
             return revseg.load_model(RevSeg(reasoner, tracker))
 
         monkeypatch.setattr(models, "get_model", get_model)
         again = foo.get_operator("fiftyone_revseg/reground")
         again(dataset[:1], 1, 2)
-        assert (seen["server"], seen["server_key"]) == (server.url, "")
+        assert seen == [(server.url, "")]
         again(dataset[:1], 1, 2, model="revseg-nano", server=server.url)
-        assert (seen["server"], seen["server_key"]) == (server.url, SECRET)
+        assert seen[1:] == [(server.url, SECRET)]
         reasoner.close()

@@ -78,17 +78,14 @@ def dataset(make_dataset, videos):
 
 @pytest.fixture
 def scripted(monkeypatch):
-    """Replaces the models; returns what the command asked load_model for."""
-    import fiftyone_revseg.dataset
+    """Replaces the models; returns what the command would have loaded."""
+    asked = {}
 
-    asked, make = {}, fiftyone_revseg.dataset.load_model
+    def load(loading):
+        asked.update(vars(loading))
+        return RevSeg(ScriptedReasoner(ANSWERS), BoxTracker())
 
-    def load_model(name, query=None, prompt_field=None, label_field="revseg", **options):
-        asked.update(options, name=name)
-        pipeline = RevSeg(ScriptedReasoner(ANSWERS), BoxTracker())
-        return make(pipeline, query, prompt_field, label_field)
-
-    monkeypatch.setattr(fiftyone_revseg.dataset, "load_model", load_model)
+    monkeypatch.setattr("fiftyone_revseg.pipeline.Loading.load", load)
     return asked
 
 
@@ -162,6 +159,7 @@ def test_options_reach_the_model(dataset, scripted):
         "tracker": "t",
         "spec": {"frames": 5},
         "server": None,
+        "server_key": None,
         "device": "cpu",
         "dtype": "fp32",
     }

@@ -81,7 +81,7 @@ ONE = (
 
 @pytest.fixture
 def scripted(monkeypatch):
-    """Replaces the models; returns what the command asked load_pipeline for."""
+    """Replaces the models; returns what the command would have loaded."""
     from fiftyone_revseg import pipeline
 
     asked = {}
@@ -93,11 +93,12 @@ def scripted(monkeypatch):
         }
     )
 
-    def load_pipeline(name, tracker=None, device=None, spec=None, server=None):
-        asked.update(name=name, tracker=tracker, device=device, spec=spec)
+    def load(loading):
+        names = ("name", "tracker", "device", "spec")
+        asked.update({name: getattr(loading, name) for name in names})
         return pipeline.RevSeg(reasoner, BrightTracker())
 
-    monkeypatch.setattr(pipeline, "load_pipeline", load_pipeline)
+    monkeypatch.setattr(pipeline.Loading, "load", load)
     return asked
 
 

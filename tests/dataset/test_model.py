@@ -273,7 +273,7 @@ def test_image_pattern_as_video(dataset, tmp_path):
 
 def test_loads_from_a_model_config(monkeypatch):
     # What FiftyOne's model zoo does
-    monkeypatch.setattr("fiftyone_revseg.dataset.model.load_pipeline", lambda *a, **k: pipeline())
+    monkeypatch.setattr("fiftyone_revseg.pipeline.Loading.load", lambda loading: pipeline())
     model = fom.load_model(
         {
             "type": "fiftyone_revseg.dataset.model.RevSegModel",

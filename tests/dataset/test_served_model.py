@@ -147,9 +147,10 @@ def test_the_page(make_dataset, samples, monkeypatch):
     """Runs the code of docs/server.md, with another address."""
     page = (Path(__file__).parents[2] / "docs" / "server.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    monkeypatch.setattr("fiftyone_revseg.pipeline.load.load_tracker", lambda *a, **k: BoxTracker())
+    loading = "fiftyone_revseg.pipeline.loading"
+    monkeypatch.setattr(f"{loading}.load_tracker", lambda *a, **k: BoxTracker())
     # It is asked for before the server's model, as it may have to be fetched
-    monkeypatch.setattr("fiftyone_revseg.pipeline.load.check_available", lambda weights: None)
+    monkeypatch.setattr(f"{loading}.check_available", lambda weights: None)
     dataset, names = make_dataset(*samples[:3]), {}
 
     def answer(conversation, body):

@@ -46,14 +46,14 @@ def zoo(tmp_path, monkeypatch):
 
 @pytest.fixture
 def loaded(monkeypatch):
-    """Stands in for the pipelines that would be loaded, and notes the arguments."""
+    """Stands in for the pipelines that would be loaded, and notes which."""
     calls = []
 
-    def load_pipeline(name, *args, **kwargs):
-        calls.append((name, kwargs))
+    def load(loading):
+        calls.append(loading)
         return RevSeg(ScriptedReasoner(ANSWERS), BoxTracker())
 
-    monkeypatch.setattr("fiftyone_revseg.dataset.model.load_pipeline", load_pipeline)
+    monkeypatch.setattr("fiftyone_revseg.pipeline.Loading.load", load)
     return calls
 
 
@@ -119,7 +119,7 @@ def test_from_an_archive_at_a_url(zoo, archive_url, loaded):
     assert isinstance(model, RevSegModel)
     assert model.config.query == ["the cat", "the dog"]
     assert model.config.label_field == "mine"
-    assert loaded[0][0] == "revseg-nano"
+    assert loaded[0].name == "revseg-nano"
     foz.delete_zoo_model_source(archive_url)
     assert not set(PRESETS) & set(foz.list_zoo_models())
 
@@ -406,7 +406,7 @@ def test_operator_from_form_to_labels(dataset, loaded):
     kwargs = ctx.params["remote_params"]
     zoo_model.parse_parameters(ctx, kwargs)
     model = foz.load_zoo_model("revseg-nano", **kwargs)
-    assert loaded[-1][1]["spec"] == {"frames": 4}
+    assert loaded[-1].spec == {"frames": 4}
     dataset.apply_model(
         model,
         label_field="mine",

@@ -86,15 +86,8 @@ def test_clips_of_one_video_go_together(dataset):
 
 
 def test_the_command_does_one_shard(dataset, monkeypatch):
-    import fiftyone_revseg.dataset
-
-    make = fiftyone_revseg.dataset.load_model
-
-    def load_model(name, query=None, prompt_field=None, label_field="revseg", **options):
-        pipeline = RevSeg(ScriptedReasoner(ANSWERS), BoxTracker())
-        return make(pipeline, query, prompt_field, label_field)
-
-    monkeypatch.setattr(fiftyone_revseg.dataset, "load_model", load_model)
+    pipeline = RevSeg(ScriptedReasoner(ANSWERS), BoxTracker())
+    monkeypatch.setattr("fiftyone_revseg.pipeline.Loading.load", lambda loading: pipeline)
     held = sum(map(Shard(2, 3).holds, dataset.values("id")))
     command = ["apply", dataset.name, "--query", "the cat", "--shard"]
     result = CliRunner().invoke(main, [*command, "2/3"])

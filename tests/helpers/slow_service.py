@@ -23,8 +23,8 @@ class SlowTracker(BoxTracker):
 
 
 model = revseg.load_model(RevSeg(ScriptedReasoner(ANSWERS), SlowTracker()))
-models.get_model = lambda **arguments: model
-models.get_tracker = lambda **arguments: model.pipeline.tracker
+models.get_model = lambda loading: model
+models.get_tracker = lambda loading: model.pipeline.tracker
 plugins_dir, *what = sys.argv[1:]
 fo.config.plugins_dir = plugins_dir
 if what[0] == "--port":

@@ -67,16 +67,18 @@ def test_the_pipeline_loads_it(checkpoint):
 
 def test_a_retrained_checkpoint_is_not_taken_for_the_old_one(checkpoint, monkeypatch):
     from fiftyone_revseg.app import held_models as kept
+    from fiftyone_revseg.pipeline import Loading
 
     calls = []
-    monkeypatch.setattr(kept, "load_model", lambda *a, **k: calls.append(a) or object())
+    monkeypatch.setattr(Loading, "load", lambda loading: calls.append(loading))
+    monkeypatch.setattr(kept, "load_model", lambda pipeline: object())
     register_preset("my-checkpoint", checkpoint)
     kept.forget_models()
-    kept.get_model("my-checkpoint")
-    kept.get_model("my-checkpoint")
+    kept.get_model(Loading("my-checkpoint"))
+    kept.get_model(Loading("my-checkpoint"))
     assert len(calls) == 1
     (checkpoint / "revseg.json").write_text("{}")
-    kept.get_model("my-checkpoint")
+    kept.get_model(Loading("my-checkpoint"))
     assert len(calls) == 2
     kept.forget_models()
 

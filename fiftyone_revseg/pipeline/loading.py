@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,80 @@ from fiftyone_revseg.reasoning import ChainSpec, LocalReasoner, Reasoner, Server
 from fiftyone_revseg.reasoning.local import checkpoint_spec
 from fiftyone_revseg.tracking import Tracker, load_tracker
 from fiftyone_revseg.tracking.checkpoints import OFFICIAL_PRESETS
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Which models to load, and how; nothing is loaded or looked for until that is asked for.
+
+    Attributes:
+        name ("revseg-nano"): as ``name_or_path`` of :func:`load_pipeline`, as is all else
+        tracker (None): the tracker
+        device (None): the device
+        dtype (None): the data type
+        spec (None): how to ask the model
+        server (None): the address of a server that has the vision-language model
+        server_key (None): the server's key, which is not shown
+    """
+
+    name: str | Path | Reasoner = "revseg-nano"
+    tracker: str | Path | Tracker | None = None
+    device: str | None = None
+    dtype: Any = None
+    spec: ChainSpec | dict[str, Any] | None = None
+    server: str | None = None
+    server_key: str | None = field(default=None, repr=False)
+
+    def load(self) -> RevSeg:
+        """Loads both models; see :func:`load_pipeline`."""
+        # What can be wrong is found out first: loading takes long
+        reasoner: Any = self.name
+        tracker, spec = self.tracker, self.spec
+        is_named, is_here = isinstance(self.name, (str, Path)), self.server is None
+        if not (is_named or is_here):
+            raise ValueError("A server needs the name that a model has there, not a reasoner")
+        if is_named and is_here:
+            preset = resolve(reasoner)
+            reasoner = preset.reasoner
+            check_available(preset.reasoner_weights or _reasoner_weights(reasoner))
+        if tracker is None:
+            tracker = self.tracker_name() if is_named else DEFAULT_TRACKER
+        if (is_named and is_here) or isinstance(tracker, (str, Path)):
+            choose_dtype(self.dtype, choose_device(self.device))
+        if self.server is not None:
+            reasoner = ServerReasoner.connect(self.server, str(self.name), spec, self.server_key)
+            spec = reasoner.spec
+        elif is_named:
+            spec = spec if isinstance(spec, ChainSpec) else checkpoint_spec(reasoner, spec)
+        elif isinstance(spec, dict):
+            own = getattr(reasoner, "spec", None) or ChainSpec()
+            spec = ChainSpec.from_dict({**own.to_dict(), **spec})
+        if isinstance(tracker, (str, Path)):
+            check_available(_tracker_weights(str(tracker)))
+            tracker = load_tracker(tracker, device=self.device, dtype=self.dtype)
+        if isinstance(reasoner, str):
+            reasoner = LocalReasoner.load(reasoner, device=self.device, dtype=self.dtype, spec=spec)
+            if Path(reasoner.name).is_dir():  # results travel, the folders of this machine do not
+                reasoner.name = Path(reasoner.name).name
+        return RevSeg(reasoner, tracker, spec)
+
+    def tracker_name(self) -> str:
+        """Returns the name of the tracker, which is the model's where none was named.
+
+        Raises:
+            ModelNotFoundError: if the name of the model stands for nothing
+        """
+        return str(self.tracker or default_tracker(str(self.name), self.server))
+
+    def anywhere(self) -> Loading:
+        """Returns what loads the same in another process, whatever its working directory is.
+
+        Without the server's key, which stays in the process that has it.
+        """
+        here = {"name": self.name, "tracker": self.tracker}
+        paths = {k: v for k, v in here.items() if isinstance(v, (str, Path)) and Path(v).exists()}
+        absolute: dict[str, Any] = {k: str(Path(v).resolve()) for k, v in paths.items()}
+        return replace(self, server_key=None, **absolute)
 
 
 def load_pipeline(
@@ -61,40 +136,7 @@ def load_pipeline(
         ValueError: if a name stands for nothing, a checkpoint cannot be loaded, a server does not
             answer, or a setting is not valid; the message says what to do
     """
-    # What can be wrong is found out first: loading takes long
-    if server is not None:
-        if not isinstance(name_or_path, (str, Path)):
-            raise ValueError("A server needs the name that a model has there, not a reasoner")
-        name = str(name_or_path)
-        tracker = default_tracker(name, server) if tracker is None else tracker
-        if isinstance(tracker, (str, Path)):
-            choose_dtype(dtype, choose_device(device))
-        name_or_path = ServerReasoner.connect(server, name, spec, server_key)
-        spec = name_or_path.spec
-    if isinstance(name_or_path, (str, Path)):
-        preset = resolve(name_or_path)
-        name_or_path = preset.reasoner
-        tracker = preset.tracker if tracker is None else tracker
-        check_available(preset.reasoner_weights or _reasoner_weights(preset.reasoner))
-    if tracker is None:
-        tracker = DEFAULT_TRACKER
-    if isinstance(tracker, (str, Path)) or isinstance(name_or_path, str):
-        choose_dtype(dtype, choose_device(device))
-    reasoner = name_or_path
-    if isinstance(reasoner, str):
-        if not isinstance(spec, ChainSpec):
-            spec = checkpoint_spec(reasoner, spec)
-    elif isinstance(spec, dict):
-        own = getattr(reasoner, "spec", None) or ChainSpec()
-        spec = ChainSpec.from_dict({**own.to_dict(), **spec})
-    if isinstance(tracker, (str, Path)):
-        check_available(_tracker_weights(str(tracker)))
-        tracker = load_tracker(tracker, device=device, dtype=dtype)
-    if isinstance(reasoner, str):
-        reasoner = LocalReasoner.load(reasoner, device=device, dtype=dtype, spec=spec)
-        if Path(reasoner.name).is_dir():  # results travel, the folders of this machine do not
-            reasoner.name = Path(reasoner.name).name
-    return RevSeg(reasoner, tracker, spec)
+    return Loading(name_or_path, tracker, device, dtype, spec, server, server_key).load()
 
 
 def _reasoner_weights(name: str) -> Weights:
