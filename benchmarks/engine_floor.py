@@ -179,10 +179,10 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     import sam2
+    from random_weights import ARCHITECTURES
     from transformers import AutoConfig, Qwen2_5_VLConfig
 
     from fiftyone_revseg.reasoning import ChainSpec, family_spec
-    from fiftyone_revseg.reasoning.random_weights import ARCHITECTURES
     from fiftyone_revseg.tracking.checkpoints import EMBEDDED, read_config
 
     rate = cpu_rate()

@@ -14,10 +14,10 @@ from pathlib import Path
 def make_pipeline(device, new_tokens, tiny=False):
     """Qwen2.5-VL 7B and SAM2.1 large; ``tiny`` for models with which a CPU shows that it works."""
     from full_size import StandIn
+    from random_weights import save_random_checkpoint
 
     from fiftyone_revseg.pipeline import RevSeg
     from fiftyone_revseg.reasoning import LocalReasoner
-    from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 
     on_gpu = str(device).startswith("cuda")
     with tempfile.TemporaryDirectory() as folder:

@@ -20,9 +20,10 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from random_weights import save_random_checkpoint
+
 from fiftyone_revseg.pipeline import RevSeg
 from fiftyone_revseg.reasoning import LocalReasoner
-from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 
 CHOICE = (
     "<think>a stand-in</think> "

@@ -181,11 +181,11 @@ def make(place: str, frames: int) -> None:
     """Makes what the doors need."""
     import fiftyone as fo
     import yaml
+    from random_weights import save_random_checkpoint
 
     from fiftyone_revseg.evaluation import write_submission
     from fiftyone_revseg.evaluation.benchmarks import import_benchmark
     from fiftyone_revseg.reasoning import ChainSpec
-    from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
     from fiftyone_revseg.synthetic.mevis_layout import write_mevis
     from fiftyone_revseg.tracking.checkpoints import EMBEDDED, read_config
 

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fiftyone_revseg.reasoning.random_weights import SPECIAL_TOKENS
-
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
     from transformers.models.qwen3_vl import Qwen3VLProcessor
@@ -30,6 +28,17 @@ PROMPTS = {
     "frame": "{index}:",
     "turn2": "{image}Detect {description}",
 }
+
+#: Qwen-VL's
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 

@@ -12,10 +12,10 @@ import grpo_tables
 import grpo_weights
 import numpy as np
 import pytest
+from random_weights import save_random_checkpoint
 
 from fiftyone_revseg.models.builtin import PRESETS
 from fiftyone_revseg.reasoning import ChainSpec
-from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 
 RUNS = [("soft", 0), ("direct", 0)]
 FEW = {"prompts": 2, "rollouts": 2, "batch": 2, "save_every": 1, "bf16": False}

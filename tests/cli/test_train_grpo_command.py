@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from random_weights import save_random_checkpoint
 
 from fiftyone_revseg.cli import main
 from fiftyone_revseg.reasoning import ChainSpec
-from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 from fiftyone_revseg.synthetic import make_dataset as make_world_dataset
 from fiftyone_revseg.training import grpo
 

@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 import yaml
+from random_weights import CHAT_TEMPLATE, save_random_checkpoint
 
 from fiftyone_revseg.models import limits
 from fiftyone_revseg.models.limits import LimitError, check_directory, check_template, check_yaml
 from fiftyone_revseg.reasoning import ChainSpec, LocalReasoner
-from fiftyone_revseg.reasoning.random_weights import CHAT_TEMPLATE, save_random_checkpoint
 from fiftyone_revseg.tracking.checkpoints import CheckpointError, read_config
 
 

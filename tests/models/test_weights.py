@@ -12,6 +12,7 @@ import pytest
 import torch
 from fake_models import BoxTracker, ScriptedReasoner
 from helper_scripts import run_script
+from random_weights import save_random_checkpoint
 
 from fiftyone_revseg.files import digests
 from fiftyone_revseg.files.digests import digest_files, digest_texts
@@ -20,7 +21,6 @@ from fiftyone_revseg.models.devices import choose_device, choose_dtype
 from fiftyone_revseg.models.weights import share, stamp
 from fiftyone_revseg.pipeline import RevSeg, load_pipeline
 from fiftyone_revseg.reasoning import LocalReasoner
-from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 from fiftyone_revseg.tracking import Sam2Tracker
 
 

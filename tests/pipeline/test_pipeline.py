@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from fake_models import SPEC, BoxTracker, ScriptedReasoner, write_video
 from helper_scripts import run_script
+from random_weights import save_random_checkpoint
 
 from fiftyone_revseg.models import presets
 from fiftyone_revseg.models.builtin import ModelNotFoundError
 from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline
 from fiftyone_revseg.reasoning import ChainSpec
-from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 from fiftyone_revseg.tracking import Sam2Tracker
 from fiftyone_revseg.types import Status
 from fiftyone_revseg.video import VideoError, open_video

@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 import torch
+from random_weights import save_random_checkpoint
 from safetensors.torch import load_file, save_file
 
 from fiftyone_revseg.reasoning import LocalReasoner
 from fiftyone_revseg.reasoning.complete_weights import check_weights
-from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 
 FAMILIES = ("tiny-qwen2.5-vl", "tiny-qwen3-vl")
 

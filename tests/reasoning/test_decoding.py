@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from random_weights import save_random_checkpoint
 from short_dialogues import ask, go_on, watch_tower
 
 from fiftyone_revseg.reasoning import ChainSpec, LocalReasoner
-from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 
 SPECS = {
     "tiny-qwen2.5-vl": ChainSpec(frames=3, frame_size=56, key_frame_size=112, max_new_tokens=9),

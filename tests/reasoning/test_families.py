@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 import transformers as tf
+from random_weights import CHAT_TEMPLATE
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from fiftyone_revseg.reasoning import Conversation, Image, LocalReasoner, family_spec
-from fiftyone_revseg.reasoning.random_weights import CHAT_TEMPLATE
 
 TEXT = {
     "vocab_size": 320,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helper_scripts import run_script
+from random_weights import save_random_checkpoint
 
 from fiftyone_revseg.reasoning import (
     ChainSpec,
@@ -19,7 +20,6 @@ from fiftyone_revseg.reasoning import (
     run_chain,
 )
 from fiftyone_revseg.reasoning.local import _patch_side
-from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 from fiftyone_revseg.types import Status
 
 FAMILIES = {

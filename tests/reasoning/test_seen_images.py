@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from random_weights import save_random_checkpoint
 from short_dialogues import ask, go_on, picture, watch_tower
 
 from fiftyone_revseg.reasoning import ChainSpec, Conversation, Image, LocalReasoner, VideoFrames
-from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 from fiftyone_revseg.reasoning.seen_images import SeenImages, name_of
 
 SPECS = {

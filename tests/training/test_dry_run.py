@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from full_size_configs import QWEN2_5_VL_7B
+from random_weights import save_random_checkpoint
 
 from fiftyone_revseg.reasoning import ChainSpec
-from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 from fiftyone_revseg.training import GrpoConfig
 from fiftyone_revseg.training.data import world_rows
 from fiftyone_revseg.training.dry_run import Launch, dry_run, read_launch

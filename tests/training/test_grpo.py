@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from random_weights import save_random_checkpoint
 
 from fiftyone_revseg.reasoning import ChainRequest, ChainSpec, LocalReasoner, run_chain
 from fiftyone_revseg.reasoning.chain import first_turn, second_turn
-from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 from fiftyone_revseg.training import GrpoConfig, train_grpo
 from fiftyone_revseg.training.data import world_rows
 from fiftyone_revseg.training.environment import Rewards

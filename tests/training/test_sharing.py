@@ -7,10 +7,10 @@ import torch
 import yaml
 from click.testing import CliRunner
 from markdown_it import MarkdownIt
+from random_weights import save_random_checkpoint
 
 from fiftyone_revseg.cli import main
 from fiftyone_revseg.reasoning import ChainSpec, LocalReasoner
-from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 from fiftyone_revseg.training.model_card import write_card
 from fiftyone_revseg.training.sharing import share_checkpoint
 

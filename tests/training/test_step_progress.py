@@ -1,9 +1,9 @@
 """Telling of a run's steps, and stopping between them: with the real trainer, on a tiny model."""
 
 import pytest
+from random_weights import save_random_checkpoint
 
 from fiftyone_revseg.reasoning import ChainSpec
-from fiftyone_revseg.reasoning.random_weights import save_random_checkpoint
 from fiftyone_revseg.training import GrpoConfig, train_grpo
 from fiftyone_revseg.training.data import world_rows
 from fiftyone_revseg.training.run_folder import RunFolder

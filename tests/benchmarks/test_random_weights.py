@@ -1,8 +1,7 @@
 import pytest
 import torch
+from random_weights import build, save_random_checkpoint
 from transformers import AutoModelForImageTextToText
-
-from fiftyone_revseg.reasoning.random_weights import build, save_random_checkpoint
 
 
 # the published indices of their weights say so many bytes of bfloat16

@@ -1,7 +1,7 @@
 """Checkpoints with random weights, made on the spot.
 
 They say nothing sensible, but have the architecture, the size and the files of the real ones: for
-tests, and for trying out a machine without a download.
+tests, and for measuring a machine without a download.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fiftyone_revseg.nano.vlm import SPECIAL_TOKENS
 from fiftyone_revseg.reasoning.spec import ChainSpec, family_spec
 
 CHAT_TEMPLATE = """\
@@ -20,17 +21,6 @@ CHAT_TEMPLATE = """\
 {% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>
 {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
-
-#: Qwen-VL's, which the embedded model has, too
-SPECIAL_TOKENS = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
 
 # The published configuration of Qwen2.5-VL-3B-Instruct
 _QWEN2_5_VL_3B: dict[str, Any] = {
