@@ -14,7 +14,7 @@ demo: setup  ## Segment a small sample dataset with the embedded model (ARGS="--
 	@$(BIN)/python -m fiftyone_revseg.cli demo $(ARGS)
 
 test: setup  ## Run the tests (ARGS="-m 'not slow'" skips the slow ones)
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-newest: setup  ## Run the tests on the newest FiftyOne and transformers, in .venv-newest
 	@bash scripts/test_newest.sh $(ARGS)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
+from collections import Counter
 
 import pytest
 
@@ -57,6 +58,17 @@ def _start_server() -> subprocess.Popen | None:
 
 
 _SERVER = _start_server()
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores: a third of the time, tests wait for a browser or a process."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: the last one to begin would be waited for alone."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -104,6 +116,8 @@ def make_dataset():
 
     yield make
     for dataset in datasets:
+        # Deleting copies each sample that is still in memory, with all of its frames
+        fo.Sample._clear(dataset._sample_collection_name)
         dataset.delete()
 
 

@@ -19,10 +19,10 @@ from run_segment import QUERY, Runner, make_pipeline
 from fiftyone_revseg.dataset import list_runs, segment_view
 from fiftyone_revseg.dataset.mask_files import MaskFiles
 
-VIDEOS, FRAMES = 8, 200
+VIDEOS, FRAMES = 5, 200
 CLIPS = ([1, 90], [111, 190])
 STAGES = {"decode", "track", "write"}
-KILLS, MOMENTS = 30, 8  # in all, and in each run that is killed
+KILLS, MOMENTS = 20, 5  # in all, and in each run that is killed
 # A run, and another one over its results
 ROUNDS = (
     ({"settings": 0}, {"settings": 1, "overwrite": "changed"}),

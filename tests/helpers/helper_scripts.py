@@ -10,7 +10,7 @@ HELPERS = Path(__file__).parent
 
 def run_script(script: str, *arguments, **environment: str) -> str:
     """Returns what a Python script prints; it fails with what that says if it did not end well."""
-    paths = [str(HELPERS), os.environ.get("PYTHONPATH", "")]
+    paths = [str(HELPERS), str(HELPERS.parents[1] / "benchmarks"), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         [sys.executable, "-c", script, *map(str, arguments)],
         capture_output=True,

@@ -197,25 +197,21 @@ def test_bfloat16_is_close_to_full_precision():
     np.testing.assert_allclose(half, full, rtol=0, atol=0.1)
 
 
-PEAK = """
-import sys
-from pathlib import Path
+PEAKS = """
 import torch
 torch.set_num_threads(1)
 import pocket_tracker as pocket
-rles = [f.rles for f in pocket.pocket_tracker().track(pocket.noise(int(sys.argv[1])), pocket.BOXES)]
-assert len(rles) == int(sys.argv[1])
-# What resource.getrusage counts, too, is what the process had that started this one
-print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+from peak_memory import peak
+tracked = pocket.pocket_tracker().track(pocket.noise(600), pocket.BOXES)
+peaks = [peak() for frame in tracked if frame.rles]
+print(peaks[100], peaks[599])
 """
 
 
 @pytest.mark.slow
 def test_peak_memory_does_not_depend_on_the_videos_length():
-    def peak(frames: int) -> int:
-        return int(run_script(PEAK, frames))
-
-    assert peak(2000) < 1.1 * peak(200)
+    early, late = map(float, run_script(PEAKS).split())
+    assert late - early < 1  # MiB: what stays of a frame is less than any tensor of it
 
 
 def test_importing_the_room_does_not_import_torch():
