@@ -7,6 +7,7 @@ Numpy and PIL only (PyAV for videos), so that they work where FiftyOne is not in
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import math
 import textwrap
@@ -233,9 +234,15 @@ def save_index_mask(
         if mask is not None:
             values[mask] = index + 1
     image = Image.fromarray(values)  # 8-bit grey; putpalette makes it a palette image
-    image.putpalette([0, 0, 0, *(v for i in range(255) for v in object_color(i))])
+    image.putpalette(_palette())
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     image.save(path)
+
+
+@functools.cache
+def _palette() -> bytes:
+    """Black for the background, and the color of each object."""
+    return bytes([0, 0, 0, *(v for i in range(255) for v in object_color(i))])
 
 
 def write_video(
