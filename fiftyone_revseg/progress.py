@@ -48,6 +48,26 @@ class RunProgress:
 OnProgress = Callable[[RunProgress], Any]
 
 
+class Pace:
+    """Keeps reports to as many as a person can read.
+
+    Args:
+        seconds: how long after one report the next is due
+    """
+
+    def __init__(self, seconds: float):
+        self._seconds = seconds
+        self._last = float("-inf")
+
+    def is_due(self, anyway: bool = False) -> bool:
+        """Returns whether a report is due, or made anyway, and counts from then on."""
+        now = time.monotonic()
+        if not anyway and now - self._last < self._seconds:
+            return False
+        self._last = now
+        return True
+
+
 class VideoProgress:
     """Tells how far the one video is that is being worked on, when it is called as (done, total).
 

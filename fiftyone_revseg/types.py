@@ -25,6 +25,10 @@ class Status(str, Enum):
         return self.value
 
 
+#: The statuses of a query that the model answered, if only that there is no such object
+ANSWERED = (str(Status.OK), str(Status.NO_TARGET))
+
+
 @dataclass(frozen=True)
 class FrameTable:
     """Which frames of a video were shown to the model.

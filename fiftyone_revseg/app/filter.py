@@ -8,7 +8,7 @@ from typing import Any
 import fiftyone.operators.types as types
 
 from fiftyone_revseg.app import held_models as models
-from fiftyone_revseg.app.forms import Form, problem, tracker_input
+from fiftyone_revseg.app.forms import Form, tracker_input
 from fiftyone_revseg.app.operator import Run, Settings, from_script
 from fiftyone_revseg.app.targets import GT_FIELD, VideosOperator, truth_to_choose
 from fiftyone_revseg.dataset.data_filter import DROPPED, check_filter, filter_view
@@ -44,15 +44,17 @@ class Filter(VideosOperator):
         if gt_field is None:
             return None
         tracker = tracker_input(form, default=_DEFAULT_TRACKER)
-        prop = form.inputs.float(
+        threshold = form.number(
             "threshold",
-            default=THRESHOLD,
+            THRESHOLD,
+            lambda iou: check_filter(subject, gt_field, float(iou), form.ctx.params.get("starts")),
+            whole=False,
             min=0,
             max=1,
             label="Threshold",
             description="Videos with a lower mean IoU are dropped; the paper has 0.6",
         )
-        form.inputs.int(
+        starts = form.number(
             "starts",
             min=1,
             label="Starts",
@@ -62,14 +64,10 @@ class Filter(VideosOperator):
         overwrite = form.flag(
             "overwrite", "Measure again", "Also the videos that have been measured before"
         )
-        threshold, starts = form.ctx.params.get("threshold"), form.ctx.params.get("starts")
-        threshold = THRESHOLD if threshold is None else float(threshold)
-        starts = None if starts is None else int(starts)
-        form.check(prop, problem(check_filter, subject, gt_field, threshold, starts))
         return {
             "gt_field": gt_field,
             "tracker": tracker,
-            "threshold": threshold,
+            "threshold": float(threshold),
             "starts": starts,
             "overwrite": overwrite,
         }

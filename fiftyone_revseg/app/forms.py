@@ -7,7 +7,8 @@ defaults, though, as the App does: so nothing that has a default is required.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
@@ -17,11 +18,14 @@ import fiftyone.operators.types as types
 from fiftyone_revseg.dataset.collection import list_videos
 from fiftyone_revseg.dataset.ownership import ForeignLabelsError, check_label_field, check_videos
 from fiftyone_revseg.dataset.schema import valid_label_field
+from fiftyone_revseg.models.hub import is_on_disk
 from fiftyone_revseg.models.presets import preset_names, resolve
 from fiftyone_revseg.pipeline import Loading
 from fiftyone_revseg.reasoning.serving.served import KEY_NAME, check_url
 from fiftyone_revseg.reasoning.spec import BOX_CONVENTIONS
 from fiftyone_revseg.text.escape import markdown, markdown_line
+from fiftyone_revseg.tracking.checkpoints import OFFICIAL_PRESETS, find_checkpoint
+from fiftyone_revseg.tracking.transformers_checkpoints import PREFIX, find_files, is_transformers
 
 #: How FiftyOne's own label field is called where nothing else was said
 DEFAULT_LABEL_FIELD = "revseg"
@@ -121,7 +125,7 @@ class Form:
         Returns:
             the text, without spaces around it; "" if there is none
         """
-        view = None if among is None else suggest(among)
+        view = None if among is None else offer(types.AutocompleteView(), among)
         prop = self.inputs.str(name, default=default, view=view, **kwargs)
         given = self.typed(name) or default or ""
         self.check(prop, problem(check, given) if check and given else None)
@@ -148,12 +152,61 @@ class Form:
         default = default or next(iter(choices), None)
         described = choices if isinstance(choices, Mapping) else dict.fromkeys(choices, "")
         view = types.RadioGroup() if any(described.values()) else types.Dropdown()
-        for value, description in described.items():
-            view.add_choice(value, label=value, description=description)
+        offer(view, list(choices), described)
         prop = self.inputs.str(name, default=default, view=view, **kwargs)
         chosen = self.typed(name) or default
         message = f"There is no {chosen!r} to choose from: {', '.join(choices) or 'nothing'}"
         return chosen if self.check(prop, None if chosen in choices else message) else None
+
+    def enum(
+        self,
+        name: str,
+        labels: Mapping[Any, str] | Iterable[Any],
+        descriptions: Mapping[Any, str | None] | None = None,
+        view: Any = None,
+        **kwargs: Any,
+    ) -> types.Property:
+        """Asks for one of a few values, where the answer is for the caller to look at.
+
+        Args:
+            name: the name of the parameter
+            labels: value -> what it is called; or the values, if they are called so themselves
+            descriptions (None): value -> its description
+            view (None): the view to show them in. By default, a ``Dropdown``
+            **kwargs: of ``inputs.enum``
+
+        Returns:
+            the part of the form
+        """
+        view = offer(view or types.Dropdown(), labels, descriptions or {})
+        return self.inputs.enum(name, view.values(), view=view, **kwargs)
+
+    def number(
+        self,
+        name: str,
+        default: float | None = None,
+        check: Callable[[Any], Any] | None = None,
+        whole: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        """Asks for a number.
+
+        Args:
+            name: the name of the parameter
+            default (None): what it is where nothing is typed
+            check (None): raises a ``ValueError`` if it is wrong; not called with None
+            whole (True): whether it must be a whole one
+            **kwargs: of ``inputs.int`` or ``inputs.float``
+
+        Returns:
+            the number; None if there is none
+        """
+        add = self.inputs.int if whole else self.inputs.float
+        prop = add(name, default=default, **kwargs)
+        given = self.ctx.params.get(name)
+        given = default if given is None else given
+        self.check(prop, problem(check, given) if check and given is not None else None)
+        return given
 
     def flag(self, name: str, label: str, description: str, **kwargs: Any) -> bool:
         """Asks whether something is wanted, which it is not by default."""
@@ -204,11 +257,16 @@ def text_fields(dataset: fo.Dataset) -> list[str]:
     return names
 
 
-def suggest(values: Sequence[str]) -> types.AutocompleteView:
-    """Makes a text field that offers values and takes others too."""
-    view = types.AutocompleteView()
-    for value in values:
-        view.add_choice(value, label=value)
+def offer(
+    view: Any,
+    labels: Mapping[Any, str] | Iterable[Any],
+    descriptions: Mapping[Any, str | None] | None = None,
+) -> Any:
+    """Adds choices to a view, and returns it; see :meth:`Form.enum`."""
+    called = labels if isinstance(labels, Mapping) else {}
+    for value in labels:
+        description = (descriptions or {}).get(value)
+        view.add_choice(value, label=called.get(value, value), description=description)
     return view
 
 
@@ -228,7 +286,7 @@ def label_field_input(form: Form, description: str, videos: Any) -> str | None:
         default=DEFAULT_LABEL_FIELD,
         label="Label field",
         description=description,
-        view=suggest(label_fields(form.dataset)),
+        view=offer(types.AutocompleteView(), label_fields(form.dataset)),
     )
     try:
         name = valid_label_field(form.typed("label_field") or DEFAULT_LABEL_FIELD)
@@ -260,12 +318,7 @@ def existing_label_field_input(form: Form) -> str | None:
     """
     names = label_fields(form.dataset)
     chosen = form.typed("label_field") or (names[0] if names else None)
-    view = types.Dropdown()
-    for other in names:
-        view.add_choice(other, label=other)
-    prop = form.inputs.enum(
-        "label_field", view.values(), default=chosen, label="Label field", view=view
-    )
+    prop = form.enum("label_field", names, default=chosen, label="Label field")
     message = None
     if not names:
         message = "There are no results in this dataset yet: run ReVSeg's segment first"
@@ -286,8 +339,9 @@ def queries_input(form: Form, description: str, required: bool = False) -> str |
         the name of the field; None for the default
     """
     names = text_fields(form.dataset)
+    view = offer(types.AutocompleteView(), names)
     prop = form.inputs.str(
-        "query_field", label="Field of queries", description=description, view=suggest(names)
+        "query_field", label="Field of queries", description=description, view=view
     )
     chosen = form.typed("query_field")
     message = None
@@ -367,7 +421,7 @@ def tracker_input(form: Form, by_default: str = "", default: str | None = None) 
     return form.text(
         "tracker",
         default,
-        known_trackers(),
+        ["sam2-nano", *OFFICIAL_PRESETS],
         check_tracker,
         label="Tracker",
         description=f"A SAM 2 checkpoint: a name, a hub id or a path{by_default}",
@@ -405,38 +459,19 @@ def text(ctx: Any, name: str) -> str:
 _OWN_TEXTS = ("status", "reasoning")
 
 
-def known_trackers() -> list[str]:
-    """Lists the names of trackers that a form suggests."""
-    from fiftyone_revseg.tracking.checkpoints import OFFICIAL_PRESETS
-
-    return ["sam2-nano", *OFFICIAL_PRESETS]
-
-
 def check_tracker(name: str) -> None:
     """Raises a ``ValueError`` if a tracker is neither here nor can be on the hub."""
-    from pathlib import Path
-
-    from fiftyone_revseg.tracking.checkpoints import OFFICIAL_PRESETS, find_checkpoint
-    from fiftyone_revseg.tracking.transformers_checkpoints import (
-        PREFIX,
-        find_files,
-        is_transformers,
-    )
-
     bare = name.removeprefix(PREFIX)
     path = Path(bare).expanduser()
     on_hub = bare in OFFICIAL_PRESETS or (
         bare.count("/") == 1 and path.suffix not in (".pt", ".safetensors")
     )
     if path.exists() or not on_hub:
-        find = find_files if is_transformers(name) else find_checkpoint
-        find(name)
+        (find_files if is_transformers(name) else find_checkpoint)(name)
 
 
 def tell_of(form: Form, preset: Any) -> None:
     """Says what should be known of a model before the button is pressed."""
-    from fiftyone_revseg.models.hub import is_on_disk
-
     missing = sum(weights.size for weights in preset.weights if not is_on_disk(weights))
     if missing:
         form.tell("download_notice", f"{missing / 1e9:.1f} GB will be downloaded first")

@@ -166,23 +166,24 @@ def object_input(form: Form) -> Chosen | None:
         if len(clips) < 2:
             raise
         chosen = None  # several clips have it: which one?
-    choices = types.Dropdown()
-    for stored in objects:
-        if stored.index not in choices.values():
-            answer = stored.answer
-            status = "" if answer.get("status") == "ok" else f" ({answer.get('status')})"
-            label = f"{stored.index}: {stored.label}{status}"
-            choices.add_choice(stored.index, label=label, description=answer.get("query"))
-    form.inputs.enum(
+    # Of several with one number, which clips may have, the first one is told of
+    first = {stored.index: stored for stored in reversed(objects)}
+    offered = {stored.index: first[stored.index] for stored in objects}
+    form.enum(
         "index",
-        choices.values(),
+        {index: _in_words(stored) for index, stored in offered.items()},
+        {index: stored.answer.get("query") for index, stored in offered.items()},
         default=chosen.index if chosen else wanted,
         label="Object",
-        view=choices,
     )
     if chosen is None:
         chosen = _clip_input(form, clips)
     return None if chosen is None else Chosen(sample, chosen)
+
+
+def _in_words(stored: StoredObject) -> str:
+    status = stored.answer.get("status")
+    return f"{stored.index}: {stored.label}" + ("" if status == "ok" else f" ({status})")
 
 
 def _object_of(
@@ -205,10 +206,8 @@ def _object_of(
 def _clip_input(form: Form, clips: Sequence[StoredObject]) -> StoredObject | None:
     """Asks for one of several clips that have an object with the same number."""
     by_name = {"{}-{}".format(*stored.support): stored for stored in clips}
-    choices = types.Dropdown()
-    for name, stored in by_name.items():
-        choices.add_choice(name, label="Frames {} to {}".format(*stored.support))
-    prop = form.inputs.enum("clip", choices.values(), label="Clip", view=choices)
+    labels = {name: "Frames {} to {}".format(*c.support) for name, c in by_name.items()}
+    prop = form.enum("clip", labels, label="Clip")
     chosen = by_name.get(form.typed("clip"))
     wrong = "Several clips have an object with this number: choose the clip"
     form.check(prop, None if chosen else wrong)

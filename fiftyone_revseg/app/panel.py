@@ -14,6 +14,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 from bson import ObjectId
 
+from fiftyone_revseg.app.forms import offer
 from fiftyone_revseg.dataset.collection import group_of
 from fiftyone_revseg.dataset.explain import (
     Explanation,
@@ -186,9 +187,7 @@ class ReasoningPanel(foo.Panel):
     def _choice_of_field(self, panel: _Layout, page: Page) -> None:
         if len(page.fields) < 2:
             return
-        view = types.DropdownView()
-        for name in page.fields:
-            view.add_choice(name, label=name)
+        view = offer(types.DropdownView(), page.fields)
         panel.enum(
             "label_field",
             view.values(),
@@ -304,37 +303,42 @@ def look(ctx: foo.ExecutionContext) -> Page:
         a :class:`Page`
     """
     page = Page()
+    try:
+        _fill(page, ctx)
+    except _Nothing as why:
+        page.nothing = str(why)
+    return page
+
+
+class _Nothing(Exception):  # noqa: N818  not an error
+    """There is nothing to look at."""
+
+
+def _fill(page: Page, ctx: foo.ExecutionContext) -> None:
     if ctx.dataset is None:
-        page.nothing = "Open a dataset to see how its videos were segmented."
-        return page
+        raise _Nothing("Open a dataset to see how its videos were segmented.")
     page.fields = label_fields(ctx.dataset)
     if not page.fields:
-        page.nothing = (
+        raise _Nothing(
             "Nothing has been segmented in this dataset yet. Run the operator "
             "`ReVSeg: segment what a query describes`."
         )
-        return page
     chosen = ctx.panel.state.label_field
     page.label_field = chosen if chosen in page.fields else page.fields[0]
     sample_id = ctx.current_sample or next(reversed(ctx.selected or []), None)
     if sample_id is None:
-        page.nothing = "Open a video, or select one, to see how it was segmented."
-        return page
+        raise _Nothing("Open a video, or select one, to see how it was segmented.")
     page.sample = _find_sample(ctx, sample_id)
     if page.sample is None:
-        page.nothing = "This sample is not in the dataset any more. Reload the view."
-        return page
+        raise _Nothing("This sample is not in the dataset any more. Reload the view.")
     page.sample_id = page.sample.id
     images = group_of(ctx.view, page.sample)
     page.sample = page.sample if images is None else images
     page.answers = explain(page.sample, page.label_field)
     if not page.answers:
         name = markdown_line(page.label_field)
-        page.nothing = f"This sample has not been segmented into '{name}', or not to the end."
-        return page
-    wanted = ctx.panel.state.page or 0
-    page.number = min(max(0, int(wanted)), len(page.answers) - 1)
-    return page
+        raise _Nothing(f"This sample has not been segmented into '{name}', or not to the end.")
+    page.number = min(max(0, int(ctx.panel.state.page or 0)), len(page.answers) - 1)
 
 
 def plot_traces(series: TrackSeries, key_frame: int | None = None) -> list[dict[str, Any]]:
@@ -348,50 +352,29 @@ def plot_traces(series: TrackSeries, key_frame: int | None = None) -> list[dict[
         four traces for Plotly: the area, the score, the frames at which a drift is suspected, and
         a line at the key frame. (FiftyOne 1.22 tells a panel nothing of where a video's player is)
     """
-    numbers = list(series.numbers)
+    numbers, suspected = list(series.numbers), series.suspected
     areas = [None if area is None else round(100 * area, 3) for area in series.areas]
     scores = [None if score is None else round(score, 4) for score in series.scores]
-    suspected = series.suspected
-    line = [] if key_frame is None else [key_frame, key_frame]
-    common = {"type": "scatter", "x": numbers}
+    drifted = [areas[numbers.index(number)] for number in suspected]
+    at = [] if key_frame is None else [key_frame, key_frame]
+    cross = {"color": "#ff5050", "size": 10, "symbol": "x"}
+    dotted, thin = {"color": "#aaff00", "dash": "dot"}, {"color": "#ff1eaa", "width": 1}
+    area = f"{series.area_of} area"
     return [
-        {
-            **common,
-            "name": f"{series.area_of} area",
-            "y": areas,
-            "mode": "lines",
-            "line": {"color": "#00e1ff"},
-            "hovertemplate": "frame %{x}: area %{y:.2f} %<extra></extra>",
-        },
-        {
-            **common,
-            "name": "score",
-            "y": scores,
-            "yaxis": "y2",
-            "mode": "lines",
-            "line": {"color": "#aaff00", "dash": "dot"},
-            "hovertemplate": "frame %{x}: score %{y:.2f}<extra></extra>",
-        },
-        {
-            "type": "scatter",
-            "x": suspected,
-            "y": [areas[numbers.index(number)] for number in suspected],
-            "name": "drift suspected",
-            "mode": "markers",
-            "marker": {"color": "#ff5050", "size": 10, "symbol": "x"},
-            "hovertemplate": "frame %{x}: drift suspected<extra></extra>",
-        },
-        {
-            "type": "scatter",
-            "x": line,
-            "y": [0, 1],
-            "yaxis": "y2",
-            "name": "key frame",
-            "mode": "lines",
-            "line": {"color": "#ff1eaa", "width": 1},
-            "hoverinfo": "skip",
-        },
+        _trace(area, numbers, areas, "area %{y:.2f} %", line={"color": "#00e1ff"}),
+        _trace("score", numbers, scores, "score %{y:.2f}", yaxis="y2", line=dotted),
+        _trace("drift suspected", suspected, drifted, "drift suspected", "markers", marker=cross),
+        _trace("key frame", at, [0, 1], yaxis="y2", line=thin),
     ]
+
+
+def _trace(
+    name: str, x: list[int], y: list[Any], told: str = "", mode: str = "lines", **style: Any
+) -> dict[str, Any]:
+    """A trace for Plotly; what is told of a frame when the mouse is over it, unless nothing is."""
+    template = f"frame %{{x}}: {told}<extra></extra>"
+    says = {"hovertemplate": template} if told else {"hoverinfo": "skip"}
+    return {"type": "scatter", "x": x, "y": y, "name": name, "mode": mode, **says, **style}
 
 
 # Upright videos would push everything below them out of sight

@@ -119,17 +119,15 @@ def _boxes_input(form: Form, stored: StoredObject) -> None:
     """Asks for where to track from."""
     ctx, inputs = form.ctx, form.inputs
     selected, found = _selected(ctx, stored), find_boxes(stored)
-    choices = types.RadioGroup()
-    if selected:
-        choices.add_choice("selected", label=f"The selected boxes ({_frames(selected)})")
-    if found:
-        choices.add_choice(
-            "changed", label=f"The boxes that were moved or drawn ({_frames(found)})"
-        )
-    choices.add_choice("frame", label="Another key frame: the box that the object has there")
-    choices.add_choice("box", label="A box that I type in")
+    ways = {
+        "selected": selected and f"The selected boxes ({_frames(selected)})",
+        "changed": found and f"The boxes that were moved or drawn ({_frames(found)})",
+        "frame": "Another key frame: the box that the object has there",
+        "box": "A box that I type in",
+    }
+    there = {way: words for way, words in ways.items() if words}
     kind = _kind(ctx, stored)
-    inputs.enum("start", choices.values(), default=kind, label="Track from", view=choices)
+    form.enum("start", there, view=types.RadioGroup(), default=kind, label="Track from")
     if kind in ("selected", "changed"):
         _seen_inputs(form, stored, selected if kind == "selected" else found)
         return

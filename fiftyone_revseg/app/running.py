@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,6 +20,7 @@ from fiftyone.operators.message import GeneratedMessage, MessageType
 from fiftyone.operators.store import ExecutionStore
 
 from fiftyone_revseg.dataset import RunProgress, store
+from fiftyone_revseg.progress import Pace
 
 Report = Callable[[RunProgress], None]
 Work = Callable[[Report], dict[str, Any]]
@@ -64,12 +64,12 @@ def stream(
     """
     news: queue.SimpleQueue[RunProgress | dict[str, Any] | BaseException] = queue.SimpleQueue()
     gone = threading.Event()
-    pace = _Pace()
+    pace = Pace(_SHOWN)
 
     def report(progress: RunProgress) -> None:
         if gone.is_set():
             raise KeyboardInterrupt
-        if pace.is_time_for(progress):
+        if pace.is_due(anyway=not progress.stage):
             news.put(progress)
 
     def run() -> None:
@@ -119,10 +119,10 @@ def run_delegated(ctx: foo.ExecutionContext, work: Work, title: str) -> dict[str
     Returns:
         the operator's result
     """
-    pace = _Pace()
+    pace = Pace(_SHOWN)
 
     def report(progress: RunProgress) -> None:
-        if pace.is_time_for(progress):
+        if pace.is_due(anyway=not progress.stage):
             ctx.set_progress(progress=fraction(progress), label=describe(progress))
 
     return stoppable(ctx.dataset, work, report, title)
@@ -142,15 +142,12 @@ def stoppable(dataset: fo.Dataset, work: Work, report: Report, title: str) -> di
     """
     store, key = _store(dataset), uuid.uuid4().hex
     store.set(key, {"title": title, "stop": False}, ttl=_KEPT)
-    asked = time.monotonic()
+    looks = Pace(_ASKED)
 
     def report_and_look(progress: RunProgress) -> None:
-        nonlocal asked
         report(progress)
-        if time.monotonic() - asked >= _ASKED:
-            asked = time.monotonic()
-            if (store.get(key) or {}).get("stop"):
-                raise KeyboardInterrupt
+        if looks.is_due() and (store.get(key) or {}).get("stop"):
+            raise KeyboardInterrupt
 
     try:
         return work(report_and_look)
@@ -172,21 +169,19 @@ def list_active(dataset: fo.Dataset) -> dict[str, str]:
     return {key: value["title"] for key, value in found.items() if value}
 
 
-def stop_runs(dataset: fo.Dataset, keys: list[str] | None = None) -> list[str]:
-    """Asks work to stop, which it does within about a second, or after the step it is at.
+def stop_runs(dataset: fo.Dataset) -> list[str]:
+    """Asks all work to stop, which it does within about a second, or after the step it is at.
 
     Args:
         dataset: a :class:`fiftyone.core.dataset.Dataset`
-        keys (None): the keys of :func:`list_active`. By default, all
 
     Returns:
         the titles of what was asked to stop
     """
     store, active = _store(dataset), list_active(dataset)
-    keys = [key for key in active if keys is None or key in keys]
-    for key in keys:
-        store.set(key, {"title": active[key], "stop": True}, ttl=_KEPT)
-    return [active[key] for key in keys]
+    for key, title in active.items():
+        store.set(key, {"title": title, "stop": True}, ttl=_KEPT)
+    return list(active.values())
 
 
 def describe(progress: RunProgress) -> str:
@@ -223,20 +218,6 @@ def duration(seconds: float) -> str:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"
-
-
-class _Pace:
-    """Keeps reports to as many as a person can read."""
-
-    def __init__(self) -> None:
-        self._last = float("-inf")
-
-    def is_time_for(self, progress: RunProgress) -> bool:
-        now = time.monotonic()
-        if progress.stage and now - self._last < _SHOWN:
-            return False
-        self._last = now
-        return True
 
 
 def _show_result(ctx: foo.ExecutionContext, result: dict[str, Any]) -> GeneratedMessage:

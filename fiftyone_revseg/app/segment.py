@@ -26,31 +26,22 @@ from fiftyone_revseg.dataset.runs import list_at_work
 from fiftyone_revseg.pipeline import Loading
 from fiftyone_revseg.reasoning.queries import refusal
 from fiftyone_revseg.text.escape import markdown, markdown_line
+from fiftyone_revseg.types import ANSWERED
 
 _ASKED = {
     "one": "One query",
     "field": "A field with queries",
     "several": "Several queries",
 }
-_EXISTING = {
-    "keep": (
-        "Resume",
-        "Only videos without an answer, whatever the others were answered with",
-        False,
-    ),
-    "changed": (
-        "Redo what changed",
-        "Also those that were answered to another query, or with other settings; not those whose "
-        "labels a person corrected, accepted or changed",
-        "changed",
-    ),
-    "all": (
-        "Overwrite",
-        "All videos but those whose labels a person corrected, accepted or changed; answers and "
-        "masks in this field are replaced",
-        True,
-    ),
+_EXISTING = {"keep": "Resume", "changed": "Redo what changed", "all": "Overwrite"}
+_EXISTING_IN_WORDS = {
+    "keep": "Only videos without an answer, whatever the others were answered with",
+    "changed": "Also those that were answered to another query, or with other settings; not those "
+    "whose labels a person corrected, accepted or changed",
+    "all": "All videos but those whose labels a person corrected, accepted or changed; answers and "
+    "masks in this field are replaced",
 }
+_OVERWRITE: dict[str, bool | str] = {"keep": False, "changed": "changed", "all": True}
 
 
 class Segment(VideosOperator):
@@ -75,17 +66,8 @@ class Segment(VideosOperator):
     def group_slice(self, form: Form, slices: list[str]) -> str:
         shown = form.ctx.group_slice
         chosen = form.typed("group_slice") or (shown if shown in slices else slices[0])
-        choices = types.Dropdown()
-        for name in slices:
-            choices.add_choice(name, label=name)
-        form.inputs.enum(
-            "group_slice",
-            choices.values(),
-            default=chosen,
-            label="Slice",
-            description="The part of each group to segment",
-            view=choices,
-        )
+        words = "The part of each group to segment"
+        form.enum("group_slice", slices, default=chosen, label="Slice", description=words)
         return chosen
 
     def ask(self, form: Form, subject: Any) -> Settings | None:
@@ -98,16 +80,9 @@ class Segment(VideosOperator):
         if label_field is None:
             return None
         if label_field in forms.label_fields(form.dataset):
-            choices = types.RadioGroup()
-            for value, (label, description, _) in _EXISTING.items():
-                choices.add_choice(value, label=label, description=description)
-            form.inputs.enum(
-                "existing",
-                choices.values(),
-                default="keep",
-                label="This field has answers already",
-                view=choices,
-            )
+            words = "This field has answers already"
+            view, told = types.RadioGroup(), _EXISTING_IN_WORDS
+            form.enum("existing", _EXISTING, told, view, default="keep", label=words)
             if params.get("existing") in ("changed", "all"):
                 _corrections_input(form, label_field)
         if runs := list_at_work(form.dataset, label_field):
@@ -123,7 +98,7 @@ class Segment(VideosOperator):
             "queries": queries,
             "prompt_field": prompt_field,
             "label_field": label_field,
-            "overwrite": _EXISTING[params.get("existing") or "keep"][2],
+            "overwrite": _OVERWRITE[params.get("existing") or "keep"],
             **{name: bool(params.get(name)) for name in flags},
         }
 
@@ -267,10 +242,8 @@ class Stop(Operator[None]):
 
 def _query_inputs(form: Form, videos: Any) -> None:
     ctx, inputs = form.ctx, form.inputs
-    choices = types.RadioGroup(orientation="horizontal")
-    for value, label in _ASKED.items():
-        choices.add_choice(value, label=label)
-    inputs.enum("asked", choices.values(), default="one", label="Ask", view=choices)
+    view = types.RadioGroup(orientation="horizontal")
+    form.enum("asked", _ASKED, view=view, default="one", label="Ask")
     kind = ctx.params.get("asked") or "one"
     if kind == "field":
         fields = forms.text_fields(form.dataset)
@@ -280,7 +253,7 @@ def _query_inputs(form: Form, videos: Any) -> None:
             default=default,
             label="Field",
             description="Holds each video's query, or list of queries",
-            view=forms.suggest(fields),
+            view=forms.offer(types.AutocompleteView(), fields),
         )
         name = form.typed("prompt_field") or default
         message: str | None = "Name the field that holds each video's query"
@@ -398,13 +371,10 @@ def _result(
 
 def _failures(dataset: fo.Dataset, label_field: str) -> Any:
     """The samples without an answer, whichever run that was: done again, they leave the view."""
-    view = (
-        dataset.select_group_slices(media_type="video")
-        if dataset.media_type == "group"
-        else (dataset.view())
-    )
-    status = F(f"{label_field}_status")
-    return view.exists(f"{label_field}_status").match(~status.is_in(["ok", "no_target"]))
+    view, field = dataset.view(), f"{label_field}_status"
+    if dataset.media_type == "group":
+        view = dataset.select_group_slices(media_type="video")
+    return view.exists(field).match(~F(field).is_in(list(ANSWERED)))
 
 
 def _in_words(result: dict[str, Any]) -> str:
@@ -428,7 +398,7 @@ def _in_words(result: dict[str, Any]) -> str:
     for name, label in (("ok", "found"), ("no_target", "no such object")):
         if counts.get(name):
             lines.append(f"* {label}: {counts[name]}")
-    failed = sum(n for status, n in counts.items() if status not in ("ok", "no_target"))
+    failed = sum(n for status, n in counts.items() if status not in ANSWERED)
     if failed:
         lines.append(f"* failed: {failed}")
         lines += [

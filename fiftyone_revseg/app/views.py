@@ -37,18 +37,16 @@ class Views(Operator[Any]):
         # What is left of a view that was chosen before has no meaning
         threshold = None
         if name is not None and VIEWS[name].threshold is not None:
-            threshold = form.ctx.params.get("threshold")
-            prop = form.inputs.float(
+            threshold = form.number(
                 "threshold",
-                default=VIEWS[name].threshold,
+                VIEWS[name].threshold,
+                _check_threshold,
+                whole=False,
                 min=0,
                 max=1,
                 label="Threshold",
                 view=types.SliderView(),
             )
-            valid = isinstance(threshold, (int, float)) and 0 <= threshold <= 1
-            wrong = f"The threshold must be a number from 0 to 1, not {threshold!r}"
-            form.check(prop, None if threshold is None or valid else wrong)
         save = form.flag("save", "Save", "Keep it among the saved views of the dataset")
         return {"name": name, "label_field": label_field, "threshold": threshold, "save": save}
 
@@ -111,3 +109,8 @@ class Views(Operator[Any]):
             a dict with "state", "count" and "view", the name of the saved view; if it was
             delegated, the :class:`fiftyone.operators.executor.ExecutionResult`
         """
+
+
+def _check_threshold(threshold: Any) -> None:
+    if not (isinstance(threshold, (int, float)) and 0 <= threshold <= 1):
+        raise ValueError(f"The threshold must be a number from 0 to 1, not {threshold!r}")

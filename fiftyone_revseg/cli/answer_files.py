@@ -17,6 +17,7 @@ from fiftyone_revseg.masks import pictures
 
 if TYPE_CHECKING:
     from fiftyone_revseg.pipeline import Segmentation
+    from fiftyone_revseg.reasoning import Trajectory
     from fiftyone_revseg.video import Video
 
 
@@ -122,14 +123,13 @@ def masks_at(answer: Segmentation, k: int) -> list[np.ndarray | None]:
     ]
 
 
-def key_frame_picture(video: Video, answer: Segmentation, k: int) -> np.ndarray:
+def key_frame_picture(video: Video, trajectory: Trajectory, k: int) -> np.ndarray:
     """Draws the box and description of every object whose key frame is ``k`` on that frame."""
-    boxes, labels = [], []
-    for i, choice in enumerate(answer.trajectory.choices):
-        grounding = answer.trajectory.groundings[i]
-        here = answer.trajectory.key_frames[i] == k and grounding is not None
-        boxes.append(grounding.box_xyxy_px if here and grounding else None)
-        labels.append(choice.description)
+    boxes = [
+        grounding.box_xyxy_px if grounding and frame == k else None
+        for grounding, frame in zip(trajectory.groundings, trajectory.key_frames, strict=True)
+    ]
+    labels = [choice.description for choice in trajectory.choices]
     return pictures.draw_boxes(video[k], boxes, labels)
 
 
@@ -137,7 +137,7 @@ def _write_key_frames(files: _Files, video: Video, answer: Segmentation) -> None
     frames = sorted(set(answer.trajectory.key_frames))
     for position, k in enumerate(frames, start=1):
         name = "keyframe.png" if len(frames) == 1 else f"keyframe-{position}.png"
-        pictures.save_png(files.new(name), key_frame_picture(video, answer, k))
+        pictures.save_png(files.new(name), key_frame_picture(video, answer.trajectory, k))
 
 
 def _write_masks(files: _Files, video: Video, answer: Segmentation, png: bool) -> None:

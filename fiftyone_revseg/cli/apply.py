@@ -11,13 +11,12 @@ import click
 from fiftyone_revseg.cli import options
 from fiftyone_revseg.cli.errors import GOES_ON, in_one_sentence
 from fiftyone_revseg.cli.output import echo
-from fiftyone_revseg.types import Status
+from fiftyone_revseg.types import ANSWERED
 
 if TYPE_CHECKING:
     from fiftyone_revseg.dataset import RunSummary
 
 _OVERWRITE: dict[str, bool | str] = {"none": False, "changed": "changed", "all": True}
-_ANSWERED = (str(Status.OK), str(Status.NO_TARGET))
 
 
 @click.command(short_help="Segment the videos of a FiftyOne dataset.")
@@ -42,9 +41,7 @@ _ANSWERED = (str(Status.OK), str(Status.NO_TARGET))
 @options.tracker
 @options.frames
 @options.field(
-    "--label-field",
-    "revseg",
-    "Where the labels go; the other fields are named after it.",
+    "--label-field", "revseg", "Where the labels go; the other fields are named after it."
 )
 @click.option(
     "--overwrite",
@@ -65,7 +62,7 @@ _ANSWERED = (str(Status.OK), str(Status.NO_TARGET))
 @options.group_slice("segment")
 @options.group_by
 @options.order_by
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N videos.")
+@options.number("--limit", "Only the first N videos.")
 @click.option(
     "--masks-dir",
     type=click.Path(file_okay=False, path_type=Path),
@@ -80,12 +77,7 @@ _ANSWERED = (str(Status.OK), str(Status.NO_TARGET))
     help="Run in this process, or on workers of Ray, each with the model.  [default: local, or ray"
     " with any of the next options]",
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    metavar="N",
-    help="How many workers.  [default: one for each GPU, 2 without GPUs]",
-)
+@options.number("--workers", "How many workers.  [default: one for each GPU, 2 without GPUs]")
 @click.option(
     "--gpus-per-worker",
     type=click.FloatRange(0),
@@ -103,10 +95,8 @@ _ANSWERED = (str(Status.OK), str(Status.NO_TARGET))
     help="Only a part of the videos, such as 2/8, the second of eight; for schedulers that start"
     " a command several times.",
 )
-@click.option(
-    "--anyway",
-    is_flag=True,
-    help="Begin although another run is at work on the same videos and label field.",
+@options.flag(
+    "--anyway", "Begin although another run is at work on the same videos and label field."
 )
 def apply(
     dataset_name,
@@ -245,7 +235,7 @@ def _report(summary: RunSummary, dataset_name: str) -> None:
     # What segment_view says is for Python
     text = str(summary).replace('overwrite="changed"', "--overwrite changed")
     echo(text.replace("replace_corrections=True", "--replace-corrections"))
-    failed = {s: n for s, n in sorted(summary.counts.items()) if s not in _ANSWERED}
+    failed = {s: n for s, n in sorted(summary.counts.items()) if s not in ANSWERED}
     if failed:
         counted = ", ".join(f"{status} {n}" for status, n in failed.items())
         raise click.ClickException(

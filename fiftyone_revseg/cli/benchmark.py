@@ -24,10 +24,7 @@ from fiftyone_revseg.text.escape import one_line
     "--split", metavar="NAME", help="A split.  [default: the one that figures are reported on]"
 )
 @options.field(
-    "--field",
-    "revseg",
-    "The label field to write; of each model, another one.",
-    "label_field",
+    "--field", "revseg", "The label field to write; of each model, another one.", "label_field"
 )
 @options.folder("Where the table and the report go.  [default: runs/DATASET-FIELD]")
 @options.max_videos
@@ -37,10 +34,9 @@ from fiftyone_revseg.text.escape import one_line
     metavar="NAME",
     help="The dataset to import into.  [default: benchmark and split]",
 )
-@click.option(
+@options.flag(
     "--overwrite",
-    is_flag=True,
-    help="Ask again what another model was asked, or the same one with other settings.",
+    "Ask again what another model was asked, or the same one with other settings.",
 )
 @options.device
 @options.dtype

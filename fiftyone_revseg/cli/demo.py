@@ -220,17 +220,12 @@ def _row(video: Any, trajectory: Trajectory, objects: np.ndarray) -> list[np.nda
     """Draws the key frame with its boxes, then frames over the whole video with their masks."""
     import numpy as np
 
+    from fiftyone_revseg.cli.answer_files import key_frame_picture
     from fiftyone_revseg.masks import pictures
 
     shown = []
     if trajectory.choices:
-        k = trajectory.key_frames[0]
-        boxes = [
-            grounding.box_xyxy_px if grounding and frame == k else None
-            for grounding, frame in zip(trajectory.groundings, trajectory.key_frames, strict=True)
-        ]
-        labels = [choice.description for choice in trajectory.choices]
-        shown.append(pictures.draw_boxes(video[k], boxes, labels))
+        shown.append(key_frame_picture(video, trajectory, trajectory.key_frames[0]))
     else:
         shown.append(pictures.text_tile("no key frame", video.size))
     for k in np.linspace(0, len(video) - 1, _PICTURES).round().astype(int):

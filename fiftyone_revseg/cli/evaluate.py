@@ -13,23 +13,17 @@ from fiftyone_revseg.cli.output import echo
 
 @click.command(short_help="Score predicted masks of a FiftyOne dataset against true ones.")
 @click.argument("dataset_name", metavar="DATASET")
-@options.field(
-    "--field",
-    "revseg",
-    "The label field with the predictions.",
-)
-@options.field(
-    "--gt",
-    "ground_truth",
-    "The label field with the true masks.",
-)
+@options.field("--field", "revseg", "The label field with the predictions.", "pred_field")
+@options.field("--gt", "ground_truth", "The label field with the true masks.", "gt_field")
 @click.option(
     "--query-field",
+    "queries",
     metavar="FIELD",
     help="The field with each video's query, or list of queries.  [default: its expressions]",
 )
 @click.option(
     "--key",
+    "eval_key",
     metavar="KEY",
     help="Keep the evaluation in the dataset under this name, for FiftyOne's Model Evaluation"
     " panel, with fields to sort and filter by.",
@@ -44,9 +38,7 @@ from fiftyone_revseg.cli.output import echo
 @options.group_slice("score")
 @options.group_by
 @options.order_by
-@click.option(
-    "--workers", type=click.IntRange(0), metavar="N", help="Processes.  [default: one per core]"
-)
+@options.number("--workers", "Processes.  [default: one per core]", least=0)
 @click.option(
     "-o",
     "--output",
@@ -55,20 +47,7 @@ from fiftyone_revseg.cli.output import echo
     metavar="FILE",
     help="Write the table to FILE.md or FILE.csv, or everything to FILE.json; may be repeated.",
 )
-def evaluate(
-    dataset_name,
-    field,
-    gt,
-    query_field,
-    key,
-    view,
-    benchmark,
-    group_slice,
-    group_by,
-    order_by,
-    workers,
-    output,
-) -> None:
+def evaluate(dataset_name, view, group_slice, group_by, order_by, eval_key, output, **how) -> None:
     """Scores the predicted masks in the FiftyOne dataset DATASET: J, F and J&F.
 
     Prints a table by kind of expression, what is missing, and the protocol of the figures. A
@@ -90,18 +69,9 @@ def evaluate(
 
         from fiftyone_revseg.evaluation.evaluate import evaluate_view
 
-        evaluation = evaluate_view(
-            samples,
-            field,
-            gt,
-            queries=query_field,
-            eval_key=key,
-            benchmark=benchmark,
-            workers=workers,
-            group_slice=group_slice,
-        )
+        evaluation = evaluate_view(samples, group_slice=group_slice, eval_key=eval_key, **how)
         echo(to_text(evaluation))
         for path in output:
             echo(f"Wrote {write_table(evaluation, path)}", err=True)
-    if key is not None:
-        echo(f"Kept as '{key}': see the Model Evaluation panel of the App", err=True)
+    if eval_key is not None:
+        echo(f"Kept as '{eval_key}': see the Model Evaluation panel of the App", err=True)

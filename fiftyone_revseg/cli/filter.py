@@ -12,11 +12,7 @@ from fiftyone_revseg.cli.output import echo
 @click.command(name="filter", short_help="Mark videos that are not worth learning from.")
 @click.argument("dataset_name", metavar="DATASET")
 @options.view
-@options.field(
-    "--gt-field",
-    "ground_truth",
-    "The field with the true masks.",
-)
+@options.field("--gt-field", "ground_truth", "The field with the true masks.")
 @click.option(
     "--tracker",
     default="sam2-nano",
@@ -31,13 +27,11 @@ from fiftyone_revseg.cli.output import echo
     metavar="X",
     help="Videos with a lower mean IoU are dropped.",
 )
-@click.option(
+@options.number(
     "--starts",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Start the tracker at no more than N frames of a video.  [default: at every frame]",
+    "Start the tracker at no more than N frames of a video.  [default: at every frame]",
 )
-@click.option("--overwrite", is_flag=True, help="Measure again what was measured before.")
+@options.flag("--overwrite", "Measure again what was measured before.")
 @options.group_slice("filter")
 @options.device
 def filter_videos(

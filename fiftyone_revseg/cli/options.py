@@ -44,24 +44,11 @@ dtype = click.option(
     "--dtype", help="bfloat16, float16 or float32.  [default: what suits the device]"
 )
 view = click.option("--view", metavar="NAME", help="Only this saved view of the dataset.")
-max_videos = click.option(
-    "--max-videos", type=click.IntRange(1), metavar="N", help="Only the first N videos."
-)
 group_by = click.option(
     "--group-by", metavar="FIELD", help="Images are frames: the field that tells videos apart."
 )
 order_by = click.option(
     "--order-by", metavar="FIELD", help="With --group-by, the field with their order."
-)
-replace_foreign_labels = click.option(
-    "--replace-foreign-labels",
-    is_flag=True,
-    help="Replace labels in the label field that ReVSeg did not write. They are lost.",
-)
-replace_corrections = click.option(
-    "--replace-corrections",
-    is_flag=True,
-    help="With --overwrite, also replace what a person corrected, accepted or changed.",
 )
 
 
@@ -77,6 +64,20 @@ def field(name: str, default: str, words: str, variable: str | None = None) -> C
     return click.option(*names, default=default, show_default=True, metavar="FIELD", help=words)
 
 
+def number(
+    name: str, words: str, least: int = 1, default: int | None = None
+) -> Callable[[Any], Any]:
+    """An option with a whole number."""
+    shown = {} if default is None else {"default": default, "show_default": True}
+    kind = click.IntRange(least)
+    return click.option(name, type=kind, metavar="N", help=words, **shown)  # type: ignore[arg-type]
+
+
+def flag(name: str, words: str) -> Callable[[Any], Any]:
+    """An option that is given or not."""
+    return click.option(name, is_flag=True, help=words)
+
+
 def folder(words: str, default: str | None = None, required: bool = False) -> Callable[[Any], Any]:
     """The option ``-o``, the folder that is written to."""
     shown: dict[str, Any] = {"required": True} if required else {}
@@ -84,6 +85,17 @@ def folder(words: str, default: str | None = None, required: bool = False) -> Ca
         shown = {"default": default, "show_default": True}
     kind = click.Path(file_okay=False, path_type=Path)
     return click.option("-o", "--out", type=kind, metavar="DIR", help=words, **shown)
+
+
+max_videos = number("--max-videos", "Only the first N videos.")
+replace_foreign_labels = flag(
+    "--replace-foreign-labels",
+    "Replace labels in the label field that ReVSeg did not write. They are lost.",
+)
+replace_corrections = flag(
+    "--replace-corrections",
+    "With --overwrite, also replace what a person corrected, accepted or changed.",
+)
 
 
 def loading(

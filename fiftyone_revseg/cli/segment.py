@@ -14,7 +14,7 @@ from fiftyone_revseg.cli.errors import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.files.names import safe_name
 from fiftyone_revseg.text.escape import one_line
-from fiftyone_revseg.types import Status
+from fiftyone_revseg.types import ANSWERED, Status
 
 if TYPE_CHECKING:
     from fiftyone_revseg.pipeline import Segmentation
@@ -114,7 +114,7 @@ def segment(video, queries, out, model, frame_range, png, **how) -> None:
     if unwritten:
         raise click.ClickException("; ".join(unwritten))
 
-    failed = [a for a in answers if a.status not in (Status.OK, Status.NO_TARGET)]
+    failed = [a for a in answers if a.status not in ANSWERED]
     if failed:
         reasons = "; ".join(f"{a.query!r}: {a.status}: {one_line(a.reason)}" for a in failed)
         raise click.ClickException(reasons)

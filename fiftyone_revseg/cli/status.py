@@ -11,10 +11,9 @@ import click
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.files import to_json
 from fiftyone_revseg.text.escape import one_line
-from fiftyone_revseg.types import Status
+from fiftyone_revseg.types import ANSWERED
 
 _SHOWN = 20  # reasons; more are listed by --json
-_ANSWERED = (str(Status.OK), str(Status.NO_TARGET))
 
 
 @click.command(short_help="Say what was done to a FiftyOne dataset, and what failed.")
@@ -100,7 +99,7 @@ def describe(dataset: Any, label_field: str) -> dict[str, Any]:
     first: dict[tuple[str, str], str] = {}
     for sample_id, path, statuses, reasons in zip(*columns, strict=True):
         pairs = zip(statuses or (), reasons or (), strict=True)
-        own = {(s, without_path(r or "", path)) for s, r in pairs if s not in _ANSWERED}
+        own = {(s, without_path(r or "", path)) for s, r in pairs if s not in ANSWERED}
         samples.update(own)
         for key in own:
             first.setdefault(key, sample_id)
@@ -119,7 +118,7 @@ def _is_failed(label_field: str) -> Any:
 
     # A sample's status is that of its first query without an object, so another may hide behind it
     answers = ViewField(f"{label_field}_answers.classifications")
-    return answers.filter(~ViewField("status").is_in(list(_ANSWERED))).length() > 0
+    return answers.filter(~ViewField("status").is_in(list(ANSWERED))).length() > 0
 
 
 def _lines(about: dict[str, Any]) -> list[str]:

@@ -22,12 +22,7 @@ _existing = click.Path(exists=True, path_type=Path)
 @click.command(short_help="Write the archive that a benchmark's server scores.")
 @click.argument("dataset_name", metavar="DATASET")
 @click.argument("path", metavar="OUT.zip", type=_file)
-@options.field(
-    "--field",
-    "revseg",
-    "The label field with the predictions.",
-    "label_field",
-)
+@options.field("--field", "revseg", "The label field with the predictions.", "label_field")
 @options.view
 @click.option("--benchmark", type=_benchmark, help="Whose server.  [default: what was imported]")
 @click.option(
@@ -120,18 +115,10 @@ def _check(path: Path, meta: Path, benchmark: str, images: Path | None) -> None:
     "--field", "label_field", required=True, metavar="NAME", help="The label field to write."
 )
 @click.option("--model", default="", metavar="NAME", help="The method.  [default: the file's name]")
-@click.option("--overwrite", is_flag=True, help="Replace the results in the label field.")
+@options.flag("--overwrite", "Replace the results in the label field.")
 @options.replace_foreign_labels
 @options.replace_corrections
-def load_predictions(
-    dataset_name,
-    source,
-    label_field,
-    model,
-    overwrite,
-    replace_foreign_labels,
-    replace_corrections,
-) -> None:
+def load_predictions(dataset_name, source, label_field, **how) -> None:
     """Loads masks of any method into DATASET, an imported benchmark.
 
     ARCHIVE is a zip file or a folder with VIDEO/EXPRESSION/FRAME.png, as most methods for
@@ -150,13 +137,6 @@ def load_predictions(
 
     with in_one_sentence():
         loaded = predictions.load_predictions(
-            dataset,
-            source,
-            label_field,
-            model,
-            overwrite,
-            progress=sys.stderr.isatty(),
-            replace_foreign_labels=replace_foreign_labels,
-            replace_corrections=replace_corrections,
+            dataset, source, label_field, progress=sys.stderr.isatty(), **how
         )
     echo(str(loaded))

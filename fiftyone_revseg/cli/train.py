@@ -37,18 +37,15 @@ def _options(default_out: str):
         click.option(
             "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all chance."
         ),
-        click.option(
+        options.number(
             "--steps",
-            type=click.IntRange(2),
-            metavar="N",
-            help="How many steps, over all stages.  [default: as for the embedded model]",
+            "How many steps, over all stages.  [default: as for the embedded model]",
+            least=2,
         ),
-        click.option("--resume", is_flag=True, help="Go on with the run in --out."),
-        click.option(
+        options.flag("--resume", "Go on with the run in --out."),
+        options.number(
             "--threads",
-            type=click.IntRange(1),
-            metavar="N",
-            help="CPU threads; more than there are cores is much slower.  [default: 1]",
+            "CPU threads; more than there are cores is much slower.  [default: 1]",
         ),
     )
 
@@ -103,23 +100,14 @@ def tracker(out, seed, steps, resume, threads) -> None:
     help="Learn from a FiftyOne dataset with true objects.  [default: made-up worlds]",
 )
 @click.option("--view", metavar="NAME", help="Learn from this saved view of the dataset only.")
-@options.field(
-    "--gt",
-    "ground_truth",
-    "The true objects, detections on frames.",
-)
+@options.field("--gt", "ground_truth", "The true objects, detections on frames.")
 @click.option(
     "--query-field",
     metavar="FIELD",
     help="The sample field with the queries.  [default: expressions, else query]",
 )
-@click.option(
-    "--worlds",
-    type=click.IntRange(1),
-    default=4000,
-    show_default=True,
-    metavar="N",
-    help="Without --dataset: how many made-up worlds to learn from.",
+@options.number(
+    "--worlds", "Without --dataset: how many made-up worlds to learn from.", default=4000
 )
 @click.option(
     "--temporal",
@@ -128,43 +116,26 @@ def tracker(out, seed, steps, resume, threads) -> None:
     show_default=True,
     help="The temporal reward; the others are for comparison.",
 )
-@click.option(
-    "--prompts", type=click.IntRange(1), metavar="N", help="Queries a step.  [default: 8]"
-)
-@click.option(
-    "--rollouts", type=click.IntRange(2), metavar="N", help="Rollouts of each query.  [default: 8]"
-)
-@click.option(
-    "--batch",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Rollouts that pass through a device at a time.  [default: 8]",
-)
+@options.number("--prompts", "Queries a step.  [default: 8]")
+@options.number("--rollouts", "Rollouts of each query.  [default: 8]", least=2)
+@options.number("--batch", "Rollouts that pass through a device at a time.  [default: 8]")
 @click.option("--learning-rate", type=float, metavar="X", help="[default: 5e-5; for 7B, 1e-6]")
 @click.option("--beta", type=float, metavar="X", help="Weight of the KL term.  [default: 1e-3]")
-@click.option(
+@options.number(
     "--lora-rank",
-    type=click.IntRange(0),
-    metavar="N",
-    help="Train adapters of that rank, merged at the end.  [default: 0, all weights]",
+    "Train adapters of that rank, merged at the end.  [default: 0, all weights]",
+    least=0,
 )
-@click.option("--gradient-checkpointing", is_flag=True, help="Trade time for memory.")
+@options.flag("--gradient-checkpointing", "Trade time for memory.")
 @click.option("--bf16/--no-bf16", default=None, help="[default: where a GPU has it]")
 @click.option(
     "--vllm",
     type=click.Choice(VLLM_MODES),
     help="Generate with vLLM: in the same process, or on a server.  [default: with transformers]",
 )
-@click.option(
-    "--save-every",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Steps between two checkpoints to resume from.  [default: 10]",
-)
+@options.number("--save-every", "Steps between two checkpoints to resume from.  [default: 10]")
 @click.option("--name", help="Give the new checkpoint this name, for all commands and the App.")
-@click.option(
-    "--dry-run", is_flag=True, help="Say what the run would be and take, and train nothing."
-)
+@options.flag("--dry-run", "Say what the run would be and take, and train nothing.")
 @click.option(
     "--accelerate",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

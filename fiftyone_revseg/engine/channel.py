@@ -17,11 +17,22 @@ class Stopped(BaseException):
 
 
 class _Stoppable:
-    """Threads that wait for a change, and unwind when the engine stops."""
+    """Threads that wait for a change, and unwind when the engine stops.
+
+    Attributes:
+        writers: how many threads put items in; once all have closed it, no more will come
+    """
 
     def __init__(self, stop: threading.Event):
+        self.writers = 1
         self._stop = stop
         self._changed = threading.Condition()
+
+    def close(self) -> None:
+        """Says that no more items will come of one thread."""
+        with self._changed:
+            self.writers -= 1
+            self._changed.notify_all()
 
     def _wait(self) -> None:
         self._check()
@@ -44,7 +55,6 @@ class Channel(_Stoppable, Generic[T]):
         super().__init__(stop)
         self._size = size
         self._items: deque[T] = deque()
-        self._closed = False
 
     def __len__(self) -> int:
         return len(self._items)
@@ -75,7 +85,7 @@ class Channel(_Stoppable, Generic[T]):
             Stopped: if the engine stops meanwhile
         """
         with self._changed:
-            while wait and not self._items and not self._closed:
+            while wait and not self._items and self.writers > 0:
                 self._wait()
             self._check()
             if not self._items:
@@ -84,17 +94,11 @@ class Channel(_Stoppable, Generic[T]):
             self._changed.notify_all()
             return item
 
-    def close(self) -> None:
-        """Says that no more items will come."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
     @property
     def ended(self) -> bool:
         """Whether nothing is in it and nothing will come."""
         with self._changed:
-            return self._closed and not self._items
+            return self.writers <= 0 and not self._items
 
 
 class OrderedChannel(_Stoppable, Generic[T]):
@@ -116,7 +120,6 @@ class OrderedChannel(_Stoppable, Generic[T]):
         self._begun: set[int] = set()
         self._made: dict[int, tuple[T, float]] = {}
         self._next = 0
-        self._closed = False
 
     def begin(self) -> int:
         """Takes a place.
@@ -150,12 +153,6 @@ class OrderedChannel(_Stoppable, Generic[T]):
             self._made[number] = (item, time.monotonic())
             self._changed.notify_all()
 
-    def close(self) -> None:
-        """Says that nothing more will begin."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
     def get(self, wait: bool = True) -> T | None:
         """Takes the first item; see :meth:`Channel.get`."""
         with self._changed:
@@ -169,7 +166,7 @@ class OrderedChannel(_Stoppable, Generic[T]):
                         del self._made[first]
                         self._changed.notify_all()
                         return item
-                elif self._closed and not self._begun:
+                elif self.writers <= 0 and not self._begun:
                     return None
                 if not wait:
                     return None
@@ -179,4 +176,4 @@ class OrderedChannel(_Stoppable, Generic[T]):
     def ended(self) -> bool:
         """Whether nothing is in it and nothing will come."""
         with self._changed:
-            return self._closed and not self._begun and not self._made
+            return self.writers <= 0 and not self._begun and not self._made

@@ -16,6 +16,7 @@ Threads and not processes: the models release Python's lock while they compute.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -166,7 +167,6 @@ class _Run:
         self._open: set[Work] = set()
         self._open_lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self._running = _Countdowns()
 
     def start(self) -> None:
         engine = self._engine
@@ -180,7 +180,7 @@ class _Run:
             (self._encode, 1, self.output),
         ]
         for stage, count, following in stages:
-            self._running.expect(stage.__name__, count)
+            following.writers = count
             for _ in range(count):
                 thread = threading.Thread(
                     target=self._stage, args=(stage, following), name="revseg-engine", daemon=True
@@ -207,7 +207,7 @@ class _Run:
             work.close()
 
     def _stage(self, stage: Callable[[], None], following: Any) -> None:
-        """Runs a stage; the last of its threads says that no more will come."""
+        """Runs a stage, and then says that no more will come of this thread."""
         try:
             stage()
         except Stopped:
@@ -217,8 +217,7 @@ class _Run:
                 self.output.put(error)
             except Stopped:
                 return
-        if self._running.count_down(stage.__name__):
-            following.close()
+        following.close()
 
     def _decode(self) -> None:
         while True:
@@ -317,8 +316,8 @@ class _Run:
                     work.found(result)
                 else:
                     work.ended(result)
-                if work.progress.is_due():
-                    done, total = work.progress.done, work.progress.total
+                done, total = work.walked, work.to_walk
+                if work.pace.is_due(anyway=done >= total):
                     self.output.put(_Progressed(work.job, "track", done, total))
                 if not work.is_tracked:
                     continue
@@ -328,41 +327,22 @@ class _Run:
             self.output.put(_Finished(work.job, answers))
 
 
-class _Countdowns:
-    """Tells the last of the threads of a stage that it is the last."""
-
-    def __init__(self) -> None:
-        self._left: dict[str, int] = {}
-        self._lock = threading.Lock()
-
-    def expect(self, name: str, count: int) -> None:
-        self._left[name] = count
-
-    def count_down(self, name: str) -> bool:
-        with self._lock:
-            self._left[name] -= 1
-            return self._left[name] == 0
-
-
 def _threads_of_torch() -> int:
     import torch
 
     return max(1, min(torch.get_num_threads(), os.cpu_count() or 1))
 
 
-class _one_thread_each:  # noqa: N801  used as a function
+@contextlib.contextmanager
+def _one_thread_each(threads: int | None) -> Iterator[None]:
     """Lets each of several threads compute with its share of the CPU's cores meanwhile."""
-
-    def __init__(self, threads: int | None):
-        self._threads = threads
-
-    def __enter__(self) -> None:
-        torch = sys.modules.get("torch")
-        self._before = None
-        if self._threads is not None and torch is not None:
-            self._before = torch.get_num_threads()
-            torch.set_num_threads(max(1, self._before // self._threads))
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            sys.modules["torch"].set_num_threads(self._before)
+    torch = sys.modules.get("torch")
+    if threads is None or torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // threads))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

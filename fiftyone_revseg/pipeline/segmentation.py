@@ -102,15 +102,11 @@ class Segmentation:
     def to_dict(self) -> dict[str, Any]:
         """Returns a JSON-serializable dict."""
         return {
+            **vars(self),
             "trajectory": self.trajectory.to_dict(),
             "tracks": [track and track.to_dict() for track in self.tracks],
             "status": str(self.status),
-            "reason": self.reason,
             "timings": dict(self.timings),
-            "path": self.path,
-            "fps": self.fps,
-            "first_frame": self.first_frame,
-            "model": self.model,
         }
 
     @classmethod

@@ -20,6 +20,7 @@ from fiftyone_revseg.pipeline.segmentation import (
     how_tracking_ended,
     seconds_by_turn,
 )
+from fiftyone_revseg.progress import Pace
 from fiftyone_revseg.reasoning import ChainRequest, Trajectory, run_chain
 from fiftyone_revseg.reasoning.resize import resize_square
 from fiftyone_revseg.tracking import MaskTrack
@@ -34,22 +35,6 @@ if TYPE_CHECKING:
 
 _HELD_BYTES = 512 * 2**20  # of sampled frames at the size of the video
 _SECONDS = 0.1  # between two reports about one stage of one job
-
-
-@dataclass(eq=False)
-class _Counter:
-    """How many frames are tracked, and whether that is worth a report."""
-
-    total: int = 0
-    done: int = 0
-    _reported: float = float("-inf")
-
-    def is_due(self) -> bool:
-        now = time.monotonic()
-        if self.done < self.total and now - self._reported < _SECONDS:
-            return False
-        self._reported = now
-        return True
 
 
 @dataclass(eq=False)
@@ -85,7 +70,8 @@ class Work:
         # What is not text, as a field of a dataset may be, is no query: the chain says so
         self.queries = [query if isinstance(query, str) else "" for query in job.queries]
         self.images: list[np.ndarray] = []
-        self.progress = _Counter()
+        self.walked, self.to_walk = 0, 0  # frames
+        self.pace = Pace(_SECONDS)
         self._pipeline = pipeline
         self._options: dict[str, Any] = {} if ahead is None else {"ahead": ahead}
         self._stays_open = video is not None
@@ -210,7 +196,7 @@ class Work:
         """Returns what to track, all queries together; made with the first call."""
         if not self._trackings:
             trackings = self._start(range(len(self._trajectories)))
-            self.progress.total = sum(len(tracking.pursuit.video) for tracking in trackings)
+            self.to_walk = sum(len(tracking.pursuit.video) for tracking in trackings)
         return list(self._trackings)
 
     def _start(self, queries: Iterable[int]) -> list[_Tracking]:
@@ -235,7 +221,7 @@ class Work:
         """Encodes masks and keeps them."""
         tracking = self._trackings[found.pursuit]
         tracking.frames += 1
-        self.progress.done += 1
+        self.walked += 1
         started = time.perf_counter()
         try:
             tracking.masks.add(found.encode())
