@@ -28,7 +28,7 @@ from fiftyone_revseg.dataset.objects import (
 )
 from fiftyone_revseg.dataset.playback import ADVICE
 from fiftyone_revseg.masks import pictures
-from fiftyone_revseg.pipeline import Loading, Progress
+from fiftyone_revseg.pipeline import Loading
 from fiftyone_revseg.text.escape import markdown
 from fiftyone_revseg.video import VideoError, open_video
 
@@ -64,25 +64,32 @@ class Correct(Operator[Chosen]):
         """Asks for how to correct it: the arguments of :meth:`correct`."""
         raise NotImplementedError
 
-    def correct(self, chosen: Chosen, progress: Progress, by: Any, **settings: Any) -> Correction:
+    def correct(self, *args: Any, **how: Any) -> Correction:
         """Corrects it.
 
         Args:
-            chosen: what
-            progress: what to report frames to
-            by: who asked for it
-            **settings: the settings, and the "model" to load
+            *args: the sample and the object's index
+            **how: the settings, the "model" to load, and what
+                :func:`fiftyone_revseg.dataset.correct.propagate` and ``reground`` both take
         """
         raise NotImplementedError
 
     def work(self, run: Run[Chosen], **settings: Any) -> dict[str, Any]:
-        started = time.perf_counter()
+        started, stored = time.perf_counter(), run.subject.stored
 
         def progress(stage: str, done: int, total: int) -> None:
             seconds = time.perf_counter() - started
             run.report(RunProgress(0, 1, run.title, stage, done, total, seconds))
 
-        done = self.correct(run.subject, progress, run.ctx.user_id, **settings)
+        done = self.correct(
+            run.subject.sample,
+            stored.index,
+            label_field=stored.place.label_field,
+            support=stored.support,
+            progress=progress,
+            by=run.ctx.user_id,
+            **settings,
+        )
         # JSON has no whole numbers for keys
         prompts = {str(number): box for number, box in done.prompts.items()}
         return {"summary": str(done), **vars(done), "prompts": prompts}

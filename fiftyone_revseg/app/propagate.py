@@ -10,7 +10,7 @@ import fiftyone.operators.types as types
 
 from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.forms import Form, problem, text
-from fiftyone_revseg.app.objects import Chosen, Correct, playback_warning, preview
+from fiftyone_revseg.app.objects import Correct, playback_warning, preview
 from fiftyone_revseg.app.operator import Settings, from_script
 from fiftyone_revseg.dataset.correct import Correction, propagate
 from fiftyone_revseg.dataset.objects import StoredObject
@@ -23,7 +23,7 @@ from fiftyone_revseg.dataset.prompt_boxes import (
     pending_boxes,
     refuse_misplaced,
 )
-from fiftyone_revseg.pipeline import Progress
+from fiftyone_revseg.pipeline import Loading
 
 _SEEN = "seen_in_"  # and the number of the frame that a box is stored in
 _SIDES = {"left": "Left", "top": "Top", "width": "Width", "height": "Height"}
@@ -50,19 +50,8 @@ class Propagate(Correct):
             form.refuse("wrong_boxes", message)
         return {"boxes": _boxes(ctx, stored), "seen": _seen(ctx, stored)}
 
-    def correct(self, chosen: Chosen, progress: Progress, by: Any, **settings: Any) -> Correction:
-        stored, tracker = chosen.stored, models.get_tracker(settings["model"])
-        return propagate(
-            chosen.sample,
-            stored.index,
-            settings["boxes"],
-            tracker,
-            stored.place.label_field,
-            stored.support,
-            progress,
-            by,
-            settings["seen"],
-        )
+    def correct(self, sample: Any, index: int, model: Loading, **how: Any) -> Correction:
+        return propagate(sample, index, model=models.get_tracker(model), **how)
 
     def params(self, given: dict[str, Any]) -> dict[str, Any]:
         params = super().params(given)

@@ -9,12 +9,12 @@ import fiftyone.operators as foo
 
 from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.forms import Form, problem
-from fiftyone_revseg.app.objects import Chosen, Correct, playback_warning
+from fiftyone_revseg.app.objects import Correct, playback_warning
 from fiftyone_revseg.app.operator import Settings, from_script
 from fiftyone_revseg.dataset.correct import Correction, reground
 from fiftyone_revseg.dataset.objects import StoredObject
 from fiftyone_revseg.dataset.prompt_boxes import check_frame
-from fiftyone_revseg.pipeline import Progress
+from fiftyone_revseg.pipeline import Loading
 
 
 class Reground(Correct):
@@ -42,20 +42,10 @@ class Reground(Correct):
             description=f"The frame to show to the model, from {first} to {last}",
         )
         form.check(prop, problem(check_frame, stored, number))
-        return {"number": number}
+        return {"frame_number": number}
 
-    def correct(self, chosen: Chosen, progress: Progress, by: Any, **settings: Any) -> Correction:
-        stored, model = chosen.stored, models.get_model(settings["model"])
-        return reground(
-            chosen.sample,
-            stored.index,
-            settings["number"],
-            model,
-            stored.place.label_field,
-            stored.support,
-            progress,
-            by,
-        )
+    def correct(self, sample: Any, index: int, model: Loading, **how: Any) -> Correction:
+        return reground(sample, index, model=models.get_model(model), **how)
 
     def resolve_run_name(self, ctx: foo.ExecutionContext) -> str:
         return f"ReVSeg: ground object {ctx.params.get('index', '')} again"

@@ -83,15 +83,11 @@ class _Files:
         self._written = Written(directory)
         self._stack = stack
 
-    def new(self, name: str) -> Path:
-        """Returns the path to write a file to."""
+    def new(self, name: str, folder: bool = False) -> Path:
+        """Returns the path to write a file to, or a folder of files."""
         self.paths.append(self._directory / name)
-        return self._stack.enter_context(self._written.replacing(self.paths[-1]))
-
-    def new_folder(self, name: str) -> Path:
-        """Returns the path of a folder to write to."""
-        self.paths.append(self._directory / name)
-        return self._stack.enter_context(self._written.replacing_folder(self.paths[-1]))
+        replacing = self._written.replacing_folder if folder else self._written.replacing
+        return self._stack.enter_context(replacing(self.paths[-1]))
 
     def remove_earlier(self) -> None:
         """Removes what would be mixed with this answer: an old video would mislead."""
@@ -143,7 +139,7 @@ def _write_key_frames(files: _Files, video: Video, answer: Segmentation) -> None
 def _write_masks(files: _Files, video: Video, answer: Segmentation, png: bool) -> None:
     tracks = [track and track.to_dict() for track in answer.tracks]
     files.new("masks.json").write_text(to_json(tracks), encoding="utf-8")
-    folder = files.new_folder("masks") if png else None
+    folder = files.new("masks", folder=True) if png else None
     width, height = answer.size
 
     def frames() -> Iterator[tuple[float, np.ndarray]]:

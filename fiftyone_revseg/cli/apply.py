@@ -195,16 +195,10 @@ def apply(
             if on_ray:
                 from fiftyone_revseg.engine.ray import RayEngine
 
-                if gpus_per_worker is None and loading.device == "cpu":
-                    gpus_per_worker = 0.0
-                ray_engine = stack.enter_context(
-                    RayEngine(
-                        loading.anywhere().load,
-                        workers,
-                        gpus_per_worker=gpus_per_worker,
-                        address=address,
-                    )
+                ray_engine = RayEngine(
+                    loading, workers, gpus_per_worker=gpus_per_worker, address=address
                 )
+                stack.enter_context(ray_engine)
             # Where workers have the models, this process only knows of them
             loaded = load_model(
                 ray_engine.pipeline if ray_engine else loading.load(),

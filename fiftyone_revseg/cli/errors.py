@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import click
 
@@ -11,6 +12,20 @@ import click
 GOES_ON = "what is done is kept, and the same command goes on"
 
 _SAYS_WHY: tuple[type[Exception], ...] = (ImportError, OSError, ValueError)
+
+
+def refuse_failures(summary: Any, done: str) -> None:
+    """Ends a command that left some videos out, after it said which.
+
+    Args:
+        summary: with "failures", reason -> ids, and the "total" of videos
+        done: what could not be done to them, such as "measured"
+
+    Raises:
+        click.ClickException: if there are any
+    """
+    if count := sum(map(len, summary.failures.values())):
+        raise click.ClickException(f"{count} of {summary.total} could not be {done}")
 
 
 @contextlib.contextmanager

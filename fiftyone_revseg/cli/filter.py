@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fiftyone_revseg.cli import options
-from fiftyone_revseg.cli.errors import GOES_ON, in_one_sentence
+from fiftyone_revseg.cli.errors import GOES_ON, in_one_sentence, refuse_failures
 from fiftyone_revseg.cli.output import echo
 
 
@@ -79,6 +79,4 @@ def filter_videos(
                 samples, gt_field, loaded, threshold, starts, overwrite, group_slice, bars
             )
     echo(str(summary))
-    if summary.failures:
-        count = sum(len(ids) for ids in summary.failures.values())
-        raise click.ClickException(f"{count} of {summary.total} could not be measured")
+    refuse_failures(summary, "measured")

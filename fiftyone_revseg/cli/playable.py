@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fiftyone_revseg.cli import options
-from fiftyone_revseg.cli.errors import GOES_ON, in_one_sentence
+from fiftyone_revseg.cli.errors import GOES_ON, in_one_sentence, refuse_failures
 from fiftyone_revseg.cli.output import echo
 
 if TYPE_CHECKING:
@@ -65,9 +65,7 @@ def playable(dataset_name, view, output_dir, everything, undo) -> None:
         else:
             summary = make_playable(samples, output_dir, everything, bars)
     echo(str(summary))
-    if summary.failures:
-        count = sum(len(ids) for ids in summary.failures.values())
-        raise click.ClickException(f"{count} of {summary.total} could not be changed")
+    refuse_failures(summary, "changed")
 
 
 def say_how_it_plays(dataset_name: str, view: str | None) -> None:

@@ -43,10 +43,7 @@ def open_engine(
     from fiftyone_revseg.engine.ray import RayEngine
 
     source: Any = model
-    gpus = None
     if isinstance(model, RevSegModel):
-        loading = model.config.loading
-        gpus = 0.0 if loading.device == "cpu" else None
-        source = model.pipeline if model.has_own_pipeline else loading.anywhere().load
-    with RayEngine(source, workers, gpus_per_worker=gpus) as engine:
+        source = model.pipeline if model.has_own_pipeline else model.config.loading
+    with RayEngine(source, workers) as engine:
         yield engine

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -16,113 +15,37 @@ class Stopped(BaseException):
     """The engine stops: threads unwind with this. Nobody outside sees it."""
 
 
-class _Stoppable:
-    """Threads that wait for a change, and unwind when the engine stops.
+class Channel(Generic[T]):
+    """A queue with a limited number of places, given out in order, but not at any price.
 
-    Attributes:
-        writers: how many threads put items in; once all have closed it, no more will come
-    """
-
-    def __init__(self, stop: threading.Event):
-        self.writers = 1
-        self._stop = stop
-        self._changed = threading.Condition()
-
-    def close(self) -> None:
-        """Says that no more items will come of one thread."""
-        with self._changed:
-            self.writers -= 1
-            self._changed.notify_all()
-
-    def _wait(self) -> None:
-        self._check()
-        self._changed.wait(_LOOK)
-
-    def _check(self) -> None:
-        if self._stop.is_set():
-            raise Stopped
-
-
-class Channel(_Stoppable, Generic[T]):
-    """A queue with a limited number of places.
-
-    Args:
-        size: how many items wait in it, at most
-        stop: set when the engine stops
-    """
-
-    def __init__(self, size: int, stop: threading.Event):
-        super().__init__(stop)
-        self._size = size
-        self._items: deque[T] = deque()
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def put(self, item: T) -> None:
-        """Adds an item once there is room.
-
-        Raises:
-            Stopped: if the engine stops meanwhile
-        """
-        with self._changed:
-            while len(self._items) >= self._size:
-                self._wait()
-            self._check()
-            self._items.append(item)
-            self._changed.notify_all()
-
-    def get(self, wait: bool = True) -> T | None:
-        """Takes the oldest item.
-
-        Args:
-            wait (True): whether to wait for one
-
-        Returns:
-            the item; None if there is none and ``wait`` is False, or none will come any more
-
-        Raises:
-            Stopped: if the engine stops meanwhile
-        """
-        with self._changed:
-            while wait and not self._items and self.writers > 0:
-                self._wait()
-            self._check()
-            if not self._items:
-                return None
-            item = self._items.popleft()
-            self._changed.notify_all()
-            return item
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing is in it and nothing will come."""
-        with self._changed:
-            return self.writers <= 0 and not self._items
-
-
-class OrderedChannel(_Stoppable, Generic[T]):
-    """A queue of what several threads make, given out in order, but not at any price.
-
-    A thread takes a place before it begins, so that what is in the making counts, too. What is
-    made late is waited for only for a while: a video that hangs holds up nobody.
+    A thread may take a place before it begins to make an item, so that what is in the making
+    counts, too. What is made late is waited for only for a while: a video that hangs holds up
+    nobody.
 
     Args:
         size: how many items wait or are in the making, at most
         stop: set when the engine stops
         patience (0.5): for how many seconds an item waits for those before it
+
+    Attributes:
+        writers: how many threads put items in; once all have closed it, no more will come
     """
 
     def __init__(self, size: int, stop: threading.Event, patience: float = 0.5):
-        super().__init__(stop)
+        self.writers = 1
         self._size = size
+        self._stop = stop
         self._patience = patience
+        self._changed = threading.Condition()
         self._begun: set[int] = set()
         self._made: dict[int, tuple[T, float]] = {}
         self._next = 0
 
+    def __len__(self) -> int:
+        return len(self._made)
+
     def begin(self) -> int:
-        """Takes a place.
+        """Takes a place once there is room.
 
         Returns:
             the number of the item to be made
@@ -145,8 +68,17 @@ class OrderedChannel(_Stoppable, Generic[T]):
             self._begun.discard(number)
             self._changed.notify_all()
 
-    def put(self, number: int, item: T) -> None:
-        """Adds what was made; there is room for it."""
+    def put(self, item: T, number: int | None = None) -> None:
+        """Adds an item.
+
+        Args:
+            item: the item
+            number (None): the place that was taken for it. By default, takes one
+
+        Raises:
+            Stopped: if the engine stops meanwhile
+        """
+        number = self.begin() if number is None else number
         with self._changed:
             self._check()
             self._begun.discard(number)
@@ -154,7 +86,17 @@ class OrderedChannel(_Stoppable, Generic[T]):
             self._changed.notify_all()
 
     def get(self, wait: bool = True) -> T | None:
-        """Takes the first item; see :meth:`Channel.get`."""
+        """Takes the first item.
+
+        Args:
+            wait (True): whether to wait for one
+
+        Returns:
+            the item; None if there is none and ``wait`` is False, or none will come any more
+
+        Raises:
+            Stopped: if the engine stops meanwhile
+        """
         with self._changed:
             while True:
                 self._check()
@@ -166,14 +108,29 @@ class OrderedChannel(_Stoppable, Generic[T]):
                         del self._made[first]
                         self._changed.notify_all()
                         return item
-                elif self.writers <= 0 and not self._begun:
+                if self._has_ended() or not wait:
                     return None
-                if not wait:
-                    return None
-                self._changed.wait(_LOOK)
+                self._wait()
+
+    def close(self) -> None:
+        """Says that no more items will come of one thread."""
+        with self._changed:
+            self.writers -= 1
+            self._changed.notify_all()
 
     @property
     def ended(self) -> bool:
         """Whether nothing is in it and nothing will come."""
         with self._changed:
-            return self.writers <= 0 and not self._begun and not self._made
+            return self._has_ended()
+
+    def _has_ended(self) -> bool:
+        return self.writers <= 0 and not self._begun and not self._made
+
+    def _wait(self) -> None:
+        self._check()
+        self._changed.wait(_LOOK)
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise Stopped

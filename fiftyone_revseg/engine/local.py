@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from fiftyone_revseg.engine.channel import Channel, OrderedChannel, Stopped
+from fiftyone_revseg.engine.channel import Channel, Stopped
 from fiftyone_revseg.engine.engine import Report
 from fiftyone_revseg.models.batch_size import BatchSize, fitting
 from fiftyone_revseg.pipeline import EngineJob, RevSeg, Segmentation
@@ -159,7 +159,7 @@ class _Run:
         self._stop = threading.Event()
         # Enough to make whole batches while others are being decoded
         ahead = max(2, engine.dialogues.size) + _DECODERS
-        self._decoded: OrderedChannel[Work] = OrderedChannel(ahead, self._stop)
+        self._decoded: Channel[Work] = Channel(ahead, self._stop)
         self._grounded: Channel[Work] = Channel(max(2, engine.objects.size), self._stop)
         self._tracked: Channel[Work | _Progressed | Found | Ended] = Channel(64, self._stop)
         self.output: Channel[_Finished | _Progressed | BaseException] = Channel(64, self._stop)
@@ -235,7 +235,7 @@ class _Run:
                 self._open.add(work)
             work.open(self._engine.patience)
             self.output.put(_Progressed(job, "decode", len(work.images), len(work.images) or 1))
-            self._decoded.put(number, work)
+            self._decoded.put(work, number)
 
     def _reason(self) -> None:
         pipeline = self._pipeline

@@ -57,15 +57,16 @@ class RayEngine:
             revseg.segment_view(dataset, queries="the red circle", engine=engine)
 
     Args:
-        model: a preset, hub id or path; or a function that loads a pipeline in each worker, such
-            as ``functools.partial(load_pipeline, "revseg-nano", spec={"frames": 8})``; or a
-            pipeline of parts that can be pickled, such as a model on a server
+        model: a preset, hub id or path; or a :class:`fiftyone_revseg.pipeline.Loading` of such
+            names; or a function that loads a pipeline in each worker, such as
+            ``functools.partial(load_pipeline, "revseg-nano", spec={"frames": 8})``; or a pipeline
+            of parts that can be pickled, such as a model on a server
         workers (None): how many workers there are. By default, one for each GPU, 2 without GPUs
         max_workers (None): up to how many to ask for while there are jobs, which makes clusters
             grow that can; those beyond ``workers`` end when there is nothing left for them. By
             default, as many as ``workers``
         gpus_per_worker (None): GPUs of each worker, may be a fraction such as 0.5. By default 1,
-            or 0 if there are none
+            or 0 if there are none, or the models are to be loaded onto the CPU
         cpus_per_worker (None): CPUs of each worker, and how many threads torch computes with
             there. By default 1, or an equal share of them where Ray is started here and has no GPU
         address (None): the address of a Ray cluster. By default, the one that this process is
@@ -81,7 +82,7 @@ class RayEngine:
 
     def __init__(
         self,
-        model: str | Path | RevSeg | Callable[[], RevSeg] = "revseg-nano",
+        model: str | Path | Loading | RevSeg | Callable[[], RevSeg] = "revseg-nano",
         workers: int | None = None,
         max_workers: int | None = None,
         gpus_per_worker: float | None = None,
@@ -100,7 +101,11 @@ class RayEngine:
             raise ValueError(f"timeout must be a number of seconds > 0, got {timeout}")
         _check_gpus(gpus_per_worker)
         if isinstance(model, (str, Path)):
-            model = Loading(model).anywhere().load
+            model = Loading(model)
+        if isinstance(model, Loading):
+            if gpus_per_worker is None and model.device == "cpu":
+                gpus_per_worker = 0.0
+            model = model.anywhere().load
         self.attempts, self.timeout = attempts, timeout
         most = max_workers or workers or _WITHOUT_GPUS
         self._cluster = Cluster(address, cpus=most * (cpus_per_worker or 1))

@@ -11,7 +11,7 @@ from fake_models import ANSWERS, SPEC, BoxTracker, ScriptedReasoner
 from waiting import wait_until
 
 from fiftyone_revseg.engine import EngineJob, LocalEngine
-from fiftyone_revseg.engine.channel import Channel, OrderedChannel, Stopped
+from fiftyone_revseg.engine.channel import Channel, Stopped
 from fiftyone_revseg.models.batch_size import BatchSize
 from fiftyone_revseg.pipeline import RevSeg
 from fiftyone_revseg.pipeline import work as work_module
@@ -374,7 +374,7 @@ def test_numbers_below_one_are_refused():
 
 def test_channels_end_when_the_engine_stops():
     stop = threading.Event()
-    full, empty = Channel(1, stop), OrderedChannel(2, stop)
+    full, empty = Channel(1, stop), Channel(2, stop)
     full.put(1)
     raised = []
 
@@ -395,16 +395,16 @@ def test_channels_end_when_the_engine_stops():
 
 
 def test_order_is_kept_but_not_at_any_price():
-    channel = OrderedChannel(4, threading.Event(), patience=0.2)
+    channel = Channel(4, threading.Event(), patience=0.2)
     first, second, third = (channel.begin() for _ in range(3))
-    channel.put(second, "second")
+    channel.put("second", second)
     assert channel.get(wait=False) is None  # the first may come any moment
-    channel.put(first, "first")
+    channel.put("first", first)
     assert [channel.get(), channel.get()] == ["first", "second"]
     slow = channel.begin()
-    channel.put(channel.begin(), "later")
+    channel.put("later")
     channel.cancel(third)
     assert channel.get() == "later"  # after a while
-    channel.put(slow, "slow")
+    channel.put("slow", slow)
     channel.close()
     assert [channel.get(), channel.get()] == ["slow", None]
