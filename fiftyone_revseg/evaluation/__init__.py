@@ -19,12 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fiftyone_revseg.lazy import lazy_names
-from fiftyone_revseg.measures.metrics import (
-    boundaries,
-    contour_accuracy,
-    j_and_f,
-    region_similarity,
-)
+from fiftyone_revseg.measures.metrics import contour_accuracy, j_and_f, region_similarity
 
 if TYPE_CHECKING:
     from fiftyone_revseg.dataset.expressions import Expression, expression_values
@@ -39,4 +34,4 @@ if TYPE_CHECKING:
     from fiftyone_revseg.evaluation.tables import to_markdown, to_text, write_table
 
 __getattr__, __dir__, __all__ = lazy_names(__name__)
-__all__ += ["boundaries", "contour_accuracy", "j_and_f", "region_similarity"]
+__all__ += ["contour_accuracy", "j_and_f", "region_similarity"]

@@ -139,6 +139,11 @@ def f_of_bits(pred: int, gt: int, part: Part, radius: int) -> float:
     return 2 * precision * recall / total if total else 0.0
 
 
+def tolerance_radius(size: tuple[int, int], tolerance: float = 0.008) -> int:
+    """Returns within how many pixels boundaries match, in frames of ``size`` (width, height)."""
+    return int(np.ceil(tolerance * np.linalg.norm(size[::-1])))
+
+
 def _with_bits(positions: np.ndarray, part: Part) -> int:
     size = part.columns * part.stride // 8 + 1
     # No two positions are the same, so that the sum in a byte is an "or"

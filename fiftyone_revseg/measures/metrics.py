@@ -8,12 +8,10 @@ a mask left on a frame without the object costs both measures.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-# Frames are measured a few at a time, so that long videos do not need long intermediate arrays
-_PIXELS_AT_ONCE = 2**24
+from fiftyone_revseg.masks.rle import encode_masks
+from fiftyone_revseg.measures.scoring import score_rles
 
 
 def region_similarity(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
@@ -56,14 +54,7 @@ def contour_accuracy(pred: np.ndarray, gt: np.ndarray, tolerance: float = 0.008)
         ValueError: if the shapes differ or are not (T, H, W)
     """
     pred, gt = _masks(pred, gt)
-    frames, height, width = pred.shape
-    radius = tolerance_radius((width, height), tolerance)
-    step = max(1, _PIXELS_AT_ONCE // max(height * width, 1))
-    f = np.empty(frames)
-    for start in range(0, frames, step):
-        part = slice(start, start + step)
-        f[part] = _f_of_boundaries(boundaries(pred[part]), boundaries(gt[part]), radius)
-    return f
+    return score_rles(encode_masks(pred), encode_masks(gt), pred.shape[:0:-1], tolerance).f
 
 
 def j_and_f(pred: np.ndarray, gt: np.ndarray) -> float:
@@ -84,66 +75,6 @@ def j_and_f(pred: np.ndarray, gt: np.ndarray) -> float:
         raise ValueError("J&F needs at least one frame, but the masks have none")
     j, f = region_similarity(pred, gt), contour_accuracy(pred, gt)
     return float((j.mean() + f.mean()) / 2)
-
-
-def boundaries(masks: np.ndarray) -> np.ndarray:
-    """Marks the one-pixel-wide boundaries of masks, as DAVIS 2017's ``seg2bmap`` does.
-
-    A pixel is marked if it differs from its neighbour to the right, below, or below right. The
-    last row and column compare with the neighbours they have; a mask that runs to the frame's
-    edge has no boundary there.
-
-    Args:
-        masks: a (T, H, W) boolean array
-
-    Returns:
-        a (T, H, W) boolean array
-    """
-    edges = np.zeros_like(masks, dtype=bool)
-    right = masks[:, :, :-1] ^ masks[:, :, 1:]
-    below = masks[:, :-1, :] ^ masks[:, 1:, :]
-    edges[:, :, :-1] |= right
-    edges[:, :-1, :] |= below
-    edges[:, :-1, :-1] |= masks[:, :-1, :-1] ^ masks[:, 1:, 1:]
-    return edges
-
-
-def tolerance_radius(size: tuple[int, int], tolerance: float = 0.008) -> int:
-    """Returns within how many pixels boundaries match, in frames of ``size`` (width, height)."""
-    return int(np.ceil(tolerance * np.linalg.norm(size[::-1])))
-
-
-def _f_of_boundaries(pred: np.ndarray, gt: np.ndarray, radius: int) -> np.ndarray:
-    """F of boundary maps, (T, H, W) bool x 2 -> (T,) float."""
-    pred_count = np.count_nonzero(pred, axis=(1, 2))
-    gt_count = np.count_nonzero(gt, axis=(1, 2))
-    precision = _count_near(pred, gt, radius) / np.maximum(pred_count, 1)
-    recall = _count_near(gt, pred, radius) / np.maximum(gt_count, 1)
-    total = precision + recall
-    f = 2 * precision * recall / np.where(total == 0, 1, total)
-    f[(pred_count == 0) & (gt_count == 0)] = 1
-    return f
-
-
-def _count_near(points: np.ndarray, targets: np.ndarray, radius: int) -> np.ndarray:
-    """Counts, per frame, the pixels of ``points`` with a pixel of ``targets`` within ``radius``.
-
-    This asks the dilation of ``targets`` by a disk only where it is needed: each of the disk's
-    rows is an interval, and a running sum along x tells whether an interval holds a pixel.
-    """
-    frames, height, width = points.shape
-    t, y, x = np.nonzero(points)
-    sums = np.zeros((frames, height, width + 1), np.int32)
-    np.cumsum(targets, axis=2, out=sums[:, :, 1:])
-    near = np.zeros(len(t), bool)
-    for dy in range(-radius, radius + 1):
-        half = math.isqrt(radius**2 - dy**2)
-        row = y + dy
-        inside = (row >= 0) & (row < height) & ~near
-        ti, yi, xi = t[inside], row[inside], x[inside]
-        stop, start = np.minimum(xi + half + 1, width), np.maximum(xi - half, 0)
-        near[inside] = sums[ti, yi, stop] > sums[ti, yi, start]
-    return np.bincount(t[near], minlength=frames)
 
 
 def _masks(pred: np.ndarray, gt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

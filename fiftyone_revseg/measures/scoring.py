@@ -17,8 +17,13 @@ from typing import Any
 import numpy as np
 
 from fiftyone_revseg.masks.rle import RLE, rle_areas
-from fiftyone_revseg.measures.bit_masks import Part, checked_runs, f_of_bits, mask_bits
-from fiftyone_revseg.measures.metrics import tolerance_radius
+from fiftyone_revseg.measures.bit_masks import (
+    Part,
+    checked_runs,
+    f_of_bits,
+    mask_bits,
+    tolerance_radius,
+)
 from fiftyone_revseg.measures.parallel import Workers, usable_cores
 
 _FRAMES_WORTH_WORKERS = 2000  # below this, starting them takes longer than the work

@@ -17,6 +17,7 @@ import numpy as np
 
 from fiftyone_revseg.files import name_for_ffmpeg
 from fiftyone_revseg.video.pyav_reader import PyAVSource
+from fiftyone_revseg.video.source import Cursor
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def _first_picture(exact: PyAVSource) -> np.ndarray:
         cursor.close()
 
 
-class DecordCursor:
+class DecordCursor(Cursor):
     """One reading position that reads on, in what is a :class:`PyAVSource` otherwise.
 
     Args:
@@ -118,10 +119,6 @@ class DecordCursor:
             self._reader = None
             self._fallback = self._source.open()
         return self._fallback.to_rgb(self._fallback.read(k))
-
-    def to_rgb(self, held: np.ndarray) -> np.ndarray:
-        """Returns the frame, which is RGB already."""
-        return held
 
     def close(self) -> None:
         """Releases the file and the decoder."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from fiftyone_revseg.video.diagnosis import check_frame_size
 from fiftyone_revseg.video.errors import VideoError
 from fiftyone_revseg.video.shades import bits_of, to_rgb
+from fiftyone_revseg.video.source import Cursor
 
 # Others, such as the JPEG of phones, keep further pictures of the same moment
 _FORMATS = {"GIF", "PNG", "TIFF", "WEBP"}
@@ -148,7 +149,7 @@ class ImageStack:
         return StackCursor(self)
 
 
-class StackCursor:
+class StackCursor(Cursor):
     """One reading position in an :class:`ImageStack`.
 
     Args:
@@ -158,7 +159,7 @@ class StackCursor:
     def __init__(self, source: ImageStack):
         self._source = source
         self._at = -1
-        self._context: Any = None
+        self._opened = ExitStack()
         self._reopen()
 
     def read(self, k: int) -> np.ndarray:
@@ -175,17 +176,10 @@ class StackCursor:
                 " is damaged or has changed; copy it again and reopen it."
             ) from e
 
-    def to_rgb(self, held: np.ndarray) -> np.ndarray:
-        """Returns the picture, which is RGB already."""
-        return held
-
     def close(self) -> None:
         """Releases the file."""
-        if self._context is not None:
-            self._context.__exit__(None, None, None)
-            self._context = None
+        self._opened.close()
 
     def _reopen(self) -> None:
         self.close()
-        self._context = opened_image(self._source.path)
-        self._image = self._context.__enter__()
+        self._image = self._opened.enter_context(opened_image(self._source.path))

@@ -13,6 +13,7 @@ from fiftyone_revseg.video.image_order import in_order
 from fiftyone_revseg.video.image_stack import opened_image, pictures_in
 from fiftyone_revseg.video.sampling import uniform_indices
 from fiftyone_revseg.video.shades import bits_of, to_rgb
+from fiftyone_revseg.video.source import Cursor
 
 EXTENSIONS = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 DEFAULT_FPS = 25.0  # images carry no times; what FFmpeg, and so FiftyOne, assumes
@@ -97,7 +98,7 @@ def _matches(pattern: str) -> list[str]:
     return [numbered[i] for i in sorted(numbered)]
 
 
-class ImageSource:
+class ImageSource(Cursor):
     """Image files as the frames of a video.
 
     Grey of more than 8 bits becomes 8 in the same way in all of them: how many bits their shades
@@ -160,13 +161,6 @@ class ImageSource:
                 return bits  # ordinary images, by the first of them
             bits = max(found, bits or 0)
         return bits
-
-    def to_rgb(self, held: np.ndarray) -> np.ndarray:
-        """Returns the image, which is RGB already."""
-        return held
-
-    def close(self) -> None:
-        """Does nothing: no file is kept open."""
 
 
 def read_image(path: str, bits: int | None = None) -> np.ndarray:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from itertools import islice, pairwise
 from typing import Any
 
@@ -52,17 +53,14 @@ class PacketIndex:
         time_base: the seconds of one unit of the stamps
         rate: frames per second as the file states them, or None
         stamps: (N,) int64, strictly increasing; frame k is the one with stamp ``stamps[k]``
-        key_stamps: (K,) int64, strictly increasing stamps of the packets at which decoding can
-            start, also those before the first frame shown
+        key_marks: (K,) the marks of the packets at which decoding can start, also of those before
+            the first frame shown, see :meth:`mark`; in the order of the frames
         key_dts: (K,) their times of decoding, or None, for seeking
-        counted: frames are known by counting, not by their stamps, which the file does not carry;
-            ``key_stamps`` is then empty, and ``key_dts`` belongs to the next two
-        key_positions: if counted, the byte positions of the packets at which decoding can start
-        key_numbers: if counted, the numbers of the frames in them
+        counted: frames are known by counting, not by their stamps, which the file does not carry
+        counted_keys: if counted, (K,) the numbers of the frames at which decoding can start
         last_stamp: the stamp of the last packet in the file
         origin: the seconds, on the clock of the stamps, at which a player's clock shows 0
-        broken_tail: the stamps (the byte positions if counted) of packets that the end of the file
-            cuts off; see :meth:`whole`
+        broken_tail: the marks of packets that the end of the file cuts off; see :meth:`whole`
         objections: what speaks against decord, in words; empty if nothing does
         remarks: what is wrong with the file and was made good, in words
     """
@@ -72,25 +70,36 @@ class PacketIndex:
     time_base: Fraction
     rate: float | None
     stamps: np.ndarray
-    key_stamps: np.ndarray
+    key_marks: tuple[int, ...]
     key_dts: tuple[int | None, ...]
     counted: bool = False
-    key_positions: tuple[int, ...] = ()
-    key_numbers: tuple[int, ...] = ()
+    counted_keys: tuple[int, ...] = ()
     last_stamp: int | None = None
     origin: float = 0.0
     broken_tail: frozenset[int] = frozenset()
     objections: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
+    def mark(self, packet: Any) -> int | None:
+        """By what a packet is known again: its stamp, or its byte position if counted."""
+        return packet.pos if self.counted else packet.pts
+
+    @cached_property
+    def key_places(self) -> dict[int | None, int]:
+        """The mark of a packet at which decoding can start -> which of them it is."""
+        return {mark: place for place, mark in enumerate(self.key_marks)}
+
+    @cached_property
+    def key_numbers(self) -> np.ndarray:
+        """(K,) int64 numbers of the first frames shown from each of them on, not decreasing."""
+        if self.counted:
+            return np.asarray(self.counted_keys, dtype=np.int64)
+        return np.searchsorted(self.stamps, np.asarray(self.key_marks, dtype=np.int64))
+
     @property
     def key_frames(self) -> np.ndarray:
         """Increasing numbers of the frames at which decoding can start; the first is 0."""
-        if self.counted:
-            numbers = np.asarray(self.key_numbers, dtype=np.int64)
-        else:
-            numbers = np.searchsorted(self.stamps, self.key_stamps)
-        numbers = np.union1d([0], numbers)
+        numbers = np.union1d([0], self.key_numbers)
         return numbers[numbers < len(self.stamps)]
 
     @property
@@ -106,7 +115,7 @@ class PacketIndex:
     def whole(self, packets: Iterable[Any]) -> Iterator[Any]:
         """Leaves out the packets that the end of the file cuts off: they decode to garbage."""
         for packet in packets:
-            if (packet.pos if self.counted else packet.pts) not in self.broken_tail:
+            if self.mark(packet) not in self.broken_tail:
                 yield packet
 
     @property
@@ -304,7 +313,7 @@ def build_index(path: str) -> PacketIndex:
         packets.time_base,
         packets.rate,
         stamps,
-        np.array([packet.pts for packet in packets.keys], dtype=np.int64),
+        tuple(packet.pts for packet in packets.keys),
         tuple(packet.dts for packet in packets.keys),
         last_stamp=packets.starts[-1].pts,
         origin=packets.origin,
@@ -484,13 +493,12 @@ def _count_frames(packets: _Packets) -> PacketIndex:
         time_base,
         packets.rate,
         np.array(stamps, dtype=np.int64),
-        np.zeros(0, dtype=np.int64),
+        positions,
         key_dts,
         counted=True,
+        counted_keys=tuple(key_numbers),
         broken_tail=frozenset(p for p in cut if p is not None and p >= 0),
         origin=origin,
-        key_positions=positions,
-        key_numbers=tuple(key_numbers),
         objections=("the file does not say when its frames are shown",),
         remarks=remarks,
     )

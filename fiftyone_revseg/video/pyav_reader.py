@@ -195,18 +195,10 @@ class PyAVCursor:
 
     def _key_of(self, k: int) -> int:
         """The last key frame from which frame k can be decoded, or the start of the file."""
-        index = self._index
-        if index.counted:
-            return int(np.searchsorted(index.key_numbers, k, side="right")) - 1
-        return int(np.searchsorted(index.key_stamps, index.stamps[k], side="right")) - 1
+        return int(np.searchsorted(self._index.key_numbers, k, side="right")) - 1
 
     def _number_of(self, place: int) -> int:
-        index = self._index
-        if place == _FILE_START:
-            return 0
-        if index.counted:
-            return index.key_numbers[place]
-        return int(np.searchsorted(index.stamps, index.key_stamps[place]))
+        return 0 if place == _FILE_START else int(self._index.key_numbers[place])
 
     def _start(self, place: int) -> None:
         """Starts decoding at a key frame, or before it where the container cannot seek there."""
@@ -234,7 +226,7 @@ class PyAVCursor:
         index = self._index
         for wanted in range(place, max(place - 3, _FILE_START), -1):
             if not index.counted:
-                yield int(index.key_stamps[wanted])
+                yield index.key_marks[wanted]
             dts = index.key_dts[wanted]
             if dts is not None:
                 yield dts
@@ -251,19 +243,9 @@ class PyAVCursor:
         packets = self._packets()
         for packet in packets:
             if packet.is_keyframe:
-                landed = self._which_key(packet, index)
+                landed = index.key_places.get(index.mark(packet))
                 return landed, chain([packet], packets)
         return None, packets
-
-    @staticmethod
-    def _which_key(packet: Any, index: PacketIndex) -> int | None:
-        if index.counted:
-            known = packet.pos in index.key_positions
-            return index.key_positions.index(packet.pos) if known else None
-        if packet.pts is None:
-            return None
-        i = int(np.searchsorted(index.key_stamps, packet.pts))
-        return i if i < len(index.key_stamps) and index.key_stamps[i] == packet.pts else None
 
     def _packets(self) -> Iterator[Any]:
         return self._index.whole(demux(self._container, self._stream))
@@ -278,12 +260,12 @@ class PyAVCursor:
                 if number is None:
                     if not frame.key_frame:
                         continue
-                    number = index.key_numbers[place]
+                    number = self._number_of(place)
                 if number < len(index.stamps):
                     yield number, frame
                 number += 1
             elif frame.pts is not None:
-                if place != _FILE_START and frame.pts < index.key_stamps[place]:
+                if place != _FILE_START and frame.pts < index.key_marks[place]:
                     continue  # refers to frames before the key frame: garbage, if it comes at all
                 i = int(np.searchsorted(index.stamps, frame.pts))
                 if i < len(index.stamps) and index.stamps[i] == frame.pts:

@@ -18,10 +18,11 @@ class Cursor(Protocol):
         """
 
     def to_rgb(self, held: Any) -> np.ndarray:
-        """Converts what :meth:`read` returned to an (H, W, 3) uint8 RGB array."""
+        """Converts what :meth:`read` returned to an (H, W, 3) uint8 RGB array, if it is none."""
+        return held
 
     def close(self) -> None:
-        """Releases the file and the decoder."""
+        """Releases the file and the decoder, if they are kept open."""
 
 
 class Source(Protocol):
