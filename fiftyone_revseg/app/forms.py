@@ -24,7 +24,7 @@ from fiftyone_revseg.pipeline import Loading
 from fiftyone_revseg.reasoning.serving.served import KEY_NAME, check_url
 from fiftyone_revseg.reasoning.spec import BOX_CONVENTIONS
 from fiftyone_revseg.text.escape import markdown, markdown_line
-from fiftyone_revseg.tracking.checkpoints import OFFICIAL_PRESETS, find_checkpoint
+from fiftyone_revseg.tracking.checkpoints import OFFICIAL_PRESETS, find_checkpoint, is_hub_id
 from fiftyone_revseg.tracking.transformers_checkpoints import PREFIX, find_files, is_transformers
 
 #: How FiftyOne's own label field is called where nothing else was said
@@ -462,11 +462,8 @@ _OWN_TEXTS = ("status", "reasoning")
 def check_tracker(name: str) -> None:
     """Raises a ``ValueError`` if a tracker is neither here nor can be on the hub."""
     bare = name.removeprefix(PREFIX)
-    path = Path(bare).expanduser()
-    on_hub = bare in OFFICIAL_PRESETS or (
-        bare.count("/") == 1 and path.suffix not in (".pt", ".safetensors")
-    )
-    if path.exists() or not on_hub:
+    on_hub = bare in OFFICIAL_PRESETS or is_hub_id(bare)
+    if Path(bare).expanduser().exists() or not on_hub:
         (find_files if is_transformers(name) else find_checkpoint)(name)
 
 

@@ -6,6 +6,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
+from fiftyone_revseg.models.devices import empty_caches
+
 if TYPE_CHECKING:
     import torch
 
@@ -41,7 +43,7 @@ class BatchSize:
         Returns:
             whether a smaller batch may be tried; False if it was a single item
         """
-        empty_cache()
+        empty_caches()
         if failed <= 1:
             return False
         with self._lock:
@@ -84,12 +86,3 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(error, torch.OutOfMemoryError)
-
-
-def empty_cache() -> None:
-    """Hands memory that nothing uses back to the GPUs."""
-    import sys
-
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()

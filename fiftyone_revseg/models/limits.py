@@ -98,7 +98,9 @@ def check_config(config: Any, path: str | Path, weights: int = 0) -> None:
     """
     # Two bits a number at the least, and room for tiny models
     most = 4 * weights + 10**7 if weights else 10**13
-    for part in _parts(config):
+    for part in nested(config):
+        if not isinstance(part, Mapping):
+            continue
         numbers = {k: v for k, v in part.items() if isinstance(v, int) and not isinstance(v, bool)}
         layers = max([numbers.get(name, 0) for name in _LAYERS])
         if layers > MOST_LAYERS:
@@ -119,16 +121,19 @@ def check_config(config: Any, path: str | Path, weights: int = 0) -> None:
 
 def largest_number(value: Any) -> int:
     """Returns the largest whole number in nested lists and dicts; 0 if there is none."""
-    largest, waiting = 0, [value]
+    return max([0, *(number for number in nested(value) if isinstance(number, int))])
+
+
+def nested(value: Any) -> Iterator[Any]:
+    """Yields a value and all that is in its lists and dicts, however deep."""
+    waiting = [value]
     while waiting:
         value = waiting.pop()
-        if isinstance(value, int):
-            largest = max(largest, value)
-        elif isinstance(value, (list, tuple)):
+        yield value
+        if isinstance(value, (list, tuple)):
             waiting.extend(value)
         elif isinstance(value, Mapping):
             waiting.extend(value.values())
-    return largest
 
 
 @lru_cache(maxsize=64)
@@ -174,18 +179,6 @@ def _check_size(path: Path, most: int) -> None:
     size = path.stat().st_size
     if size > most:
         raise LimitError(f"'{path}' has {size:,} bytes, and more than {most:,} are not read")
-
-
-def _parts(value: Any) -> Iterator[Mapping[str, Any]]:
-    """The dicts within dicts and lists, without recursion: they may be nested deeply."""
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, Mapping):
-            yield value
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
 
 
 def _shown(number: int) -> str:

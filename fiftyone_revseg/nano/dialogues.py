@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fiftyone_revseg.masks.boxes import box_around
 from fiftyone_revseg.reasoning.prompts import fill, split_at
 from fiftyone_revseg.reasoning.resize import resize_square
 from fiftyone_revseg.reasoning.spec import ChainSpec
-from fiftyone_revseg.synthetic.queries import Query, all_queries, reading_order
+from fiftyone_revseg.synthetic.queries import Query, queries_by_kind, reading_order
 from fiftyone_revseg.synthetic.shapes import COLORS, SHAPES
 from fiftyone_revseg.synthetic.world import World
 
@@ -269,9 +270,7 @@ def snapshot(world: World, k: int) -> Snapshot:
 
 def choose_queries(world: World, rng: np.random.Generator, count: int) -> list[Query]:
     """Random queries, each kind as likely as any other."""
-    by_kind: dict[str, list[Query]] = {}
-    for query in all_queries(world):
-        by_kind.setdefault(query.kind, []).append(query)
+    by_kind = queries_by_kind(world)
     kinds = sorted(by_kind)
     chosen: dict[str, Query] = {}
     for _ in range(4 * count):
@@ -298,11 +297,9 @@ def key_frame(shots: Sequence[Snapshot], body: int, rng: np.random.Generator) ->
 
 def visible_box(mask: np.ndarray) -> np.ndarray:
     """The box of a mask in steps of the answer's grid, ``[x1, y1, x2, y2]``."""
-    ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     height, width = mask.shape
-    scale = 1000 / GRID
-    box = np.array([xs[0] / width, ys[0] / height, (xs[-1] + 1) / width, (ys[-1] + 1) / height])
-    return np.round(box * scale).astype(int)
+    box = np.array(box_around(mask)) / [width, height, width, height]
+    return np.round(box * (1000 / GRID)).astype(int)
 
 
 def dense_targets(world: World, shot: Snapshot, grid: int) -> DenseTargets:

@@ -27,13 +27,7 @@ class Clip:
     boxes_xyxy_px: np.ndarray
 
 
-def random_clip(
-    rng: np.random.Generator,
-    length: int,
-    objects: int,
-    split: str = "train",
-    meetings: bool = False,
-) -> Clip:
+def random_clip(rng: np.random.Generator, length: int, objects: int) -> Clip:
     """Draws a clip: any world, any key frame, either direction, at any pace.
 
     Args:
@@ -41,30 +35,25 @@ def random_clip(
         length: the number of frames T
         objects: the number of objects N; a world with fewer gives the same ones again, in other
             boxes
-        split ("train"): the worlds' split
-        meetings (False): prefer what is hardest: objects that cross each other's way or are hidden
 
     Returns:
         a :class:`Clip`
     """
     while True:
-        world = make_world(int(rng.integers(2**31)), split)
-        pair = _meeting(rng, world) if meetings else None
-        order = _frame_order(rng, world, length, pair)
+        world = make_world(int(rng.integers(2**31)))
+        order = _frame_order(rng, world, length)
         first_masks = world.draw(order[0])[1]
         areas = first_masks.sum(axis=(1, 2))
         visible = np.flatnonzero(areas >= MIN_AREA)
         if len(visible):
             break
     chosen = rng.permutation(np.resize(rng.permutation(visible), objects))
-    if pair is not None and np.isin(pair.bodies, visible).all():
-        chosen = np.resize(rng.permutation(pair.bodies), objects)
     drawn = [world.draw(k) for k in order]
     frames = np.stack([f for f, _ in drawn])
     masks = np.stack([m[chosen] for _, m in drawn], axis=1)
     true_boxes = [np.array(box_around(mask), float) for mask in masks[:, 0]]
     boxes = np.stack([jitter_box(rng, box, world.width, world.height) for box in true_boxes])
-    if length > 2 and rng.random() < (0.4 if meetings else 0.25):
+    if length > 2 and rng.random() < 0.25:
         _cover(rng, frames, masks)
     return Clip(_recolour(rng, frames), masks, boxes)
 
@@ -83,30 +72,7 @@ def jitter_box(
     return np.clip(box_xyxy_px + shift, 0, [width, height, width, height]).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class _Meeting:
-    """Two bodies of a world and the frame in which they are closest."""
-
-    bodies: tuple[int, int]
-    frame: int
-
-
-def _meeting(rng: np.random.Generator, world: World) -> _Meeting | None:
-    """Two bodies that come to touch each other and were apart before or are after, if there are."""
-    found = []
-    frames = np.arange(world.frame_count)
-    for i, a in enumerate(world.bodies):
-        for j, b in enumerate(world.bodies[:i]):
-            alive = (np.maximum(a.first, b.first) <= frames) & (frames <= min(a.last, b.last))
-            distance = np.linalg.norm(a.path - b.path, axis=1) / (a.radii + b.radii)
-            if alive.any() and distance[alive].min() < 1.0 < distance[alive].max():
-                found.append(_Meeting((j, i), int(np.where(alive, distance, np.inf).argmin())))
-    return found[int(rng.integers(len(found)))] if found else None
-
-
-def _frame_order(
-    rng: np.random.Generator, world: World, length: int, meeting: _Meeting | None = None
-) -> np.ndarray:
+def _frame_order(rng: np.random.Generator, world: World, length: int) -> np.ndarray:
     """Equally spaced frames, half of the time around one where an object comes or goes."""
     stride = int(rng.integers(1, 5))
     span = (length - 1) * stride
@@ -117,8 +83,6 @@ def _frame_order(
     order = int(rng.integers(last_start + 1)) + stride * np.arange(length)
     changes = [b.first for b in world.bodies if b.first > 0]
     changes += [b.last for b in world.bodies if b.last < world.frame_count - 1]
-    if meeting is not None:
-        changes.append(meeting.frame)
     if changes and rng.random() < 0.5:
         start = int(rng.choice(changes)) - stride * int(rng.integers(length))
         order = int(np.clip(start, 0, last_start)) + stride * np.arange(length)

@@ -118,7 +118,7 @@ def summarize(results: list[TrackedObject]) -> str:
 
 
 CARD = """\
-# {name}
+# sam2-nano
 
 A small SAM2 (the `sam2` package's own classes, {size} pixels, {parameters:.1f} M parameters) that
 follows an object from one box. Trained from random weights, by this project's own script, on
@@ -129,7 +129,7 @@ It makes demos and tests real and quick. For real videos use the official checkp
 ## Results
 
 From the true box in the frame that shows most of the object, both ways, all frames count, on
-{worlds} held-out worlds (`{split}` split, seeds 0 to {last}; frames as rendered, not compressed):
+{worlds} held-out worlds (`test` split, seeds 0 to {last}; frames as rendered, not compressed):
 
 {table}
 
@@ -138,7 +138,8 @@ such a frame costs both J and F.
 
 ## Training
 
-`revseg train tracker`, seed {seed}, {steps} steps: {stages}.
+`revseg train tracker`, seed {seed}, {steps} steps: {images} on single frames, {clips} on \
+clips of {longest} frames.
 {minutes:.0f} minutes on {hardware}. All settings are in `settings.json`.
 
 ## Limits
@@ -159,8 +160,6 @@ def write_model_card(
     settings: TrackerTraining,
     seconds: float,
     device: torch.device | str,
-    name: str = "sam2-nano",
-    split: str = "test",
 ) -> list[TrackedObject]:
     """Judges the tracker in a run's directory and writes its ``MODEL_CARD.md`` there.
 
@@ -169,8 +168,6 @@ def write_model_card(
         settings: what it was trained with
         seconds: how long that took
         device: where it was trained, and is judged
-        name ("sam2-nano"): the model's name
-        split ("test"): the worlds' split
 
     Returns:
         the results per object
@@ -178,26 +175,18 @@ def write_model_card(
     from fiftyone_revseg.tracking import Sam2Tracker
 
     tracker = Sam2Tracker.load(directory, device=device)
-    results = evaluate_tracker(tracker, settings.report_worlds, split)
-    long_steps = settings.steps - settings.long_start
-    stages = [
-        f"{settings.image_steps} on single frames",
-        f"{settings.clip_steps - long_steps} on clips of {settings.clip_length} frames",
-    ]
-    if long_steps:
-        stages.append(f"{long_steps} on clips of {settings.long_length} frames with crossings")
+    results = evaluate_tracker(tracker, settings.report_worlds)
     card = CARD.format(
-        name=name,
         size=tracker.model.image_size,
         parameters=sum(p.numel() for p in tracker.model.parameters()) / 1e6,
         worlds=settings.report_worlds,
-        split=split,
         last=settings.report_worlds - 1,
         table=summarize(results),
         seed=settings.seed,
         steps=settings.steps,
-        stages=", ".join(stages),
-        longest=settings.long_length if long_steps else settings.clip_length,
+        images=settings.image_steps,
+        clips=settings.clip_steps,
+        longest=settings.clip_length,
         minutes=seconds / 60,
         hardware=_hardware(settings.threads, tracker.device),
     )

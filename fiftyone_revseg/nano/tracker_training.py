@@ -1,7 +1,7 @@
 """Trains the embedded tracker (sam2-nano) from scratch on synthetic clips.
 
 SAM2's recipe in small: first single frames (box in, mask out), then clips of a few frames with
-gradients through the memory, and optionally longer ones in which objects cross each other's way.
+gradients through the memory.
 Losses as in the SAM2 paper (arXiv 2408.00714): focal and dice on the masks, L1 on the predicted
 IoU, cross-entropy on "is it visible".
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fiftyone_revseg.files import replacing, write_json, write_text
-from fiftyone_revseg.training.run_folder import write_curves
+from fiftyone_revseg.training.run_folder import check_same_run, write_curves
 from fiftyone_revseg.training.saved_states import load_state, read_settings, save_state
 
 if TYPE_CHECKING:
@@ -34,16 +34,11 @@ class TrackerTraining:
     Attributes:
         image_steps: steps on single frames
         clip_steps: steps on clips, after those
-        long_share: the share of the clip steps, the last ones, that see longer clips; the
-            embedded model did without
         image_batch: frames per step in the first part
         clip_batch: clips per step in the second part
         clip_length: frames per clip
-        long_batch: longer clips per step
-        long_length: frames per longer clip
         objects: objects per frame or clip
-        learning_rate: the peak of the schedule (warm-up, then cosine) up to the longer clips
-        long_learning_rate: the peak of another such schedule for those
+        learning_rate: the peak of the schedule (warm-up, then cosine)
         warmup: steps of linear warm-up
         weight_decay: AdamW's, on matrices only
         clip_norm: the largest norm of a gradient
@@ -56,15 +51,11 @@ class TrackerTraining:
 
     image_steps: int = 700
     clip_steps: int = 1100
-    long_share: float = 0.0
     image_batch: int = 12
     clip_batch: int = 4
     clip_length: int = 5
-    long_batch: int = 3
-    long_length: int = 8
     objects: int = 2
     learning_rate: float = 1e-3
-    long_learning_rate: float = 4e-4
     warmup: int = 100
     weight_decay: float = 0.02
     clip_norm: float = 1.0
@@ -78,11 +69,6 @@ class TrackerTraining:
     def steps(self) -> int:
         """All steps of the run."""
         return self.image_steps + self.clip_steps
-
-    @property
-    def long_start(self) -> int:
-        """The first step that sees longer clips."""
-        return self.steps - round(self.clip_steps * self.long_share)
 
 
 def train_tracker(
@@ -278,14 +264,10 @@ class _Run:
 
         s = self.settings
         rng = np.random.default_rng([s.seed, self.step])
-        long = self.step >= s.long_start
+        length, batch = s.clip_length, s.clip_batch
         if self.step < s.image_steps:
             length, batch = 1, s.image_batch
-        elif not long:
-            length, batch = s.clip_length, s.clip_batch
-        else:
-            length, batch = s.long_length, s.long_batch
-        clips = [random_clip(rng, length, s.objects, meetings=long) for _ in range(batch)]
+        clips = [random_clip(rng, length, s.objects) for _ in range(batch)]
         lr = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -307,13 +289,10 @@ class _Run:
     def _learning_rate(self) -> float:
         s = self.settings
         # Each part warms up on its own: the memory's weights start with the second one.
-        parts = [start for start in (0, s.image_steps, s.long_start) if start <= self.step]
-        warm = min(1.0, (self.step - parts[-1] + 1) / max(s.warmup, 1))
-        if self.step < s.long_start:
-            peak, done = s.learning_rate, self.step / s.long_start
-        else:
-            peak, done = s.long_learning_rate, (self.step - s.long_start) / (s.steps - s.long_start)
-        return peak * warm * max(0.5 * (1 + math.cos(math.pi * done)), 0.01)
+        begun = s.image_steps if self.step >= s.image_steps else 0
+        warm = min(1.0, (self.step - begun + 1) / max(s.warmup, 1))
+        done = self.step / s.steps
+        return s.learning_rate * warm * max(0.5 * (1 + math.cos(math.pi * done)), 0.01)
 
     def resume(self, directory: Path) -> None:
         """Goes on from the last checkpoint, if there is one."""
@@ -350,8 +329,10 @@ def _claim(directory: Path, settings: TrackerTraining, config: Path) -> None:
     """Writes down what a run is, and refuses to continue another one under its name."""
     path = directory / "settings.json"
     wanted = asdict(settings)
-    if path.is_file() and read_settings(path) != wanted:
-        raise ValueError(f"'{directory}' holds a run with other settings: choose another directory")
+    if path.is_file():
+        # Earlier versions could show longer clips at the end, and say so
+        made = {"long_share": 0.0, **read_settings(path)}
+        check_same_run(directory, made, {**wanted, "long_share": 0.0}, ())
     write_json(path, wanted, indent=2)
     write_text(directory / "config.yaml", config.read_text())
 
@@ -374,7 +355,7 @@ def _plot(path: Path, rows: list[dict[str, Any]], settings: TrackerTraining) -> 
                 axis.plot(np.arange(25, len(values) + 1), np.convolve(values, window, "valid"))
             else:
                 axis.plot(values)
-        for start in (settings.image_steps, settings.long_start):
+        for start in (settings.image_steps, settings.steps):
             axis.axvline(start, color="grey", linewidth=0.5)
         axis.set_xlabel("step")
         axis.legend(keys)

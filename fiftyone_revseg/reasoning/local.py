@@ -371,14 +371,13 @@ def _load(name: str, device: torch.device, dtype: torch.dtype, spec: ChainSpec) 
 
 
 def _templates(processor: Any) -> list[str]:
-    owners = (processor, processor.tokenizer)
-    found = [getattr(owner, "chat_template", None) for owner in owners]
-    named = [text for one in found if isinstance(one, dict) for text in one.values()]
-    return [text for text in dict.fromkeys([*filter(_is_text, found), *named])]
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+    """The chat templates that processor and tokenizer have: one each, or several by name."""
+    found: dict[str, None] = {}
+    for owner in (processor, processor.tokenizer):
+        own = getattr(owner, "chat_template", None)
+        named = own.values() if isinstance(own, dict) else [own]
+        found.update(dict.fromkeys(text for text in named if isinstance(text, str)))
+    return [*found]
 
 
 def _cannot_load(name: str, error: Exception) -> ValueError:

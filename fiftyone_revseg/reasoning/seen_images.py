@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,11 @@ class SeenImages:
             is_these = pixel_values.data_ptr() == shown  # and not a video
             if not is_these or image_grid_thw is None or len(image_grid_thw) != len(names):
                 return encode(pixel_values, image_grid_thw, **kwargs)
-            return self._look(encode, names, pixel_values, image_grid_thw, kwargs)
+            known = {name: self._features[name] for name in names if name in self._features}
+            new = look(encode, names, pixel_values, image_grid_thw, kwargs, known)
+            known.update(new)
+            self._remember({name: known[name] for name in dict.fromkeys(names)}, set(new))
+            return as_output(known, names)
 
         shown = pixel_values.data_ptr()
         inner.get_image_features = get_image_features
@@ -88,33 +92,6 @@ class SeenImages:
         """Frees the memory of all that is remembered."""
         self._features.clear()
         self._bytes = 0
-
-    def _look(
-        self,
-        encode: Any,
-        names: Sequence[bytes],
-        pixel_values: torch.Tensor,
-        grids: torch.Tensor,
-        kwargs: dict[str, Any],
-    ) -> Any:
-        import torch
-        from transformers.modeling_outputs import BaseModelOutputWithPooling
-
-        known = {name: self._features[name] for name in names if name in self._features}
-        new = list(dict.fromkeys(name for name in names if name not in known))
-        if new:
-            at = [names.index(name) for name in new]
-            pieces = pixel_values.split(grids.prod(dim=1).tolist())
-            found = encode(torch.cat([pieces[i] for i in at]), grids[at], **kwargs)
-            deep = getattr(found, "deepstack_features", None) or []
-            columns = zip(found.pooler_output, *deep, strict=True)
-            known.update(zip(new, map(list, columns), strict=True))
-        pooled: Any = tuple(known[n][0] for n in names)
-        output: Any = BaseModelOutputWithPooling(pooler_output=pooled)
-        layers = len(known[names[0]]) - 1
-        output.deepstack_features = [tuple(known[n][i + 1] for n in names) for i in range(layers)]
-        self._remember({name: known[name] for name in dict.fromkeys(names)}, set(new))
-        return output
 
     def _remember(self, features: dict[bytes, list[torch.Tensor]], new: set[bytes]) -> None:
         for name, layers in features.items():
@@ -132,8 +109,53 @@ class SeenImages:
             self._bytes -= _bytes_of(layers)
 
 
+def look(
+    encode: Any,
+    names: Sequence[bytes],
+    pixel_values: torch.Tensor,
+    grids: torch.Tensor,
+    kwargs: dict[str, Any],
+    known: Container[bytes] = (),
+) -> dict[bytes, list[torch.Tensor]]:
+    """Has a vision tower look at each distinct image once, if it is not known.
+
+    Args:
+        encode: a Qwen-VL model's ``get_image_features``
+        names: of the images
+        pixel_values: the patches of all of them
+        grids: ``(images, 3)`` their grids of patches
+        kwargs: what else ``encode`` takes
+        known (()): the names of those that need no look
+
+    Returns:
+        the name of each image that was looked at -> its features, first those of the last layer
+    """
+    import torch
+
+    new = list(dict.fromkeys(name for name in names if name not in known))
+    if not new:
+        return {}
+    at = [names.index(name) for name in new]
+    pieces = pixel_values.split(grids.prod(dim=1).tolist())
+    found = encode(torch.cat([pieces[i] for i in at]), grids[at], **kwargs)
+    deep = getattr(found, "deepstack_features", None) or []
+    columns = zip(found.pooler_output, *deep, strict=True)
+    return dict(zip(new, map(list, columns), strict=True))
+
+
+def as_output(features: Mapping[bytes, list[torch.Tensor]], names: Sequence[bytes]) -> Any:
+    """Puts features in the form in which a Qwen-VL model's ``get_image_features`` gives them."""
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+    pooled: Any = tuple(features[name][0] for name in names)
+    output: Any = BaseModelOutputWithPooling(pooler_output=pooled)
+    layers = range(1, len(features[names[0]]))
+    output.deepstack_features = [tuple(features[name][i] for name in names) for i in layers]
+    return output
+
+
 def name_of(image: np.ndarray) -> bytes:
-    """Names an ``(H, W, 3)`` uint8 image by its content."""
+    """Names an image, a uint8 array, by its content."""
     import numpy as np
 
     pixels = np.ascontiguousarray(image)

@@ -56,12 +56,12 @@ class ChainSpec:
     temperature: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
+        for name, (least, most) in _LIMITS.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
-            if value > _MOST[name]:
-                raise ValueError(f"{name} must be at most {_MOST[name]}, got {value!r:.20}")
+            if value > most:
+                raise ValueError(f"{name} must be at most {most}, got {value!r:.20}")
         if self.box_convention not in BOX_CONVENTIONS:
             raise ValueError(
                 f"box_convention must be one of {BOX_CONVENTIONS}, got {self.box_convention!r}"
@@ -156,20 +156,14 @@ def read_settings(directory: str | Path) -> dict[str, Any]:
     return {name: getattr(spec, name) for name in d}
 
 
-# Far beyond what any model reads or writes: a typing error, or worse
-_MOST = {
-    "frames": 10_000,
-    "frame_size": 16_384,
-    "key_frame_size": 16_384,
-    "max_new_tokens": 1_000_000,
-    "retries": 100,
-}
-_LEAST = {
-    "frames": 1,
-    "frame_size": 1,
-    "key_frame_size": 1,
-    "max_new_tokens": 1,
-    "retries": 0,
+# Whole numbers -> the least and the most. The most is far beyond what any model reads or writes: a
+# typing error, or worse
+_LIMITS = {
+    "frames": (1, 10_000),
+    "frame_size": (1, 16_384),
+    "key_frame_size": (1, 16_384),
+    "max_new_tokens": (1, 1_000_000),
+    "retries": (0, 100),
 }
 
 # Transformers' model type -> settings. Only families whose makers say which boxes they answer with:

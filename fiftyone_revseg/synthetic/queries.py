@@ -46,6 +46,14 @@ def all_queries(world: World) -> list[Query]:
     return [query for ask in asked for query in ask(world)]
 
 
+def queries_by_kind(world: World) -> dict[str, list[Query]]:
+    """Sorts all questions that have a clear answer by their kinds."""
+    by_kind: dict[str, list[Query]] = {}
+    for query in all_queries(world):
+        by_kind.setdefault(query.kind, []).append(query)
+    return by_kind
+
+
 def pick_queries(world: World, count: int) -> list[Query]:
     """Picks queries of different kinds, the same ones for the same world.
 
@@ -57,10 +65,8 @@ def pick_queries(world: World, count: int) -> list[Query]:
         up to ``count`` queries: one of each available kind before a second one of any
     """
     rng = _generator(world.seed, world.split, "queries")
-    by_kind: dict[str, list[Query]] = {}
-    for query in all_queries(world):
-        by_kind.setdefault(query.kind, []).append(query)
-    piles = [[pile[i] for i in rng.permutation(len(pile))] for pile in by_kind.values()]
+    by_kind = queries_by_kind(world).values()
+    piles = [[pile[i] for i in rng.permutation(len(pile))] for pile in by_kind]
     picked: list[Query] = []
     while len(picked) < count and any(piles):
         order = rng.permutation(len(piles))
@@ -95,16 +101,12 @@ def _attributes(world: World) -> Iterator[Query]:
 
 
 def _motions(world: World) -> Iterator[Query]:
+    # A body that stands until it is hit, or from then on, both moves and stands.
+    if any(body.hits is not None for body in world.bodies):
+        return
     for motion in ("left", "right", "up", "down", "still"):
-        # A body that stands until it is hit, or from then on, both moves and stands.
-        if any(_both_moves_and_stands(world, i) for i in range(len(world.bodies))):
-            return
         found = [i for i, b in enumerate(world.bodies) if b.motion == motion]
-        text = (
-            "the object that stands still"
-            if motion == "still"
-            else f"the object that moves {motion}"
-        )
+        text = f"the object that {'stands' if motion == 'still' else 'moves'} {motion}"
         if len(found) <= 1:
             kind = "motion" if found else "no_target"
             yield _query(world, kind, text, found, _motion_fact)
@@ -179,7 +181,7 @@ def _several(world: World) -> Iterator[Query]:
             if len(found) >= 2:
                 text = f"all {value} objects" if trait == "color" else f"all {_plural(value)}"
                 yield _query(world, "several", text, found)
-    if any(_both_moves_and_stands(world, i) for i in range(len(world.bodies))):
+    if any(body.hits is not None for body in world.bodies):
         return
     moving = [i for i, b in enumerate(world.bodies) if b.motion != "still"]
     if len(moving) >= 2:

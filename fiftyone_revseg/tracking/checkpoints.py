@@ -7,13 +7,13 @@ hydra would accept, and weights are read as plain tensors.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiftyone_revseg.files.digests import digest_files, digest_texts
-from fiftyone_revseg.models.limits import LimitError, check_yaml, largest_number
+from fiftyone_revseg.models.limits import LimitError, check_yaml, largest_number, nested
 
 if TYPE_CHECKING:
     import torch
@@ -95,11 +95,11 @@ def load_model(name_or_path: str | Path) -> SAM2Base:
     Raises:
         CheckpointError: if the name is unknown or the files do not fit together
     """
-    model, _ = load_files(*find_checkpoint(name_or_path))
+    model, _ = load_files(find_checkpoint(name_or_path))
     return model
 
 
-def load_files(config: Path | None, weights: Path) -> tuple[SAM2Base, str]:
+def load_files(files: Sequence[Path]) -> tuple[SAM2Base, str]:
     """Builds a SAM2 model from the files that :func:`find_checkpoint` found, on the CPU.
 
     Returns:
@@ -108,30 +108,44 @@ def load_files(config: Path | None, weights: Path) -> tuple[SAM2Base, str]:
     Raises:
         CheckpointError: if the files are no good or do not fit together
     """
-    settings = None if config is None else read_config(config)  # is quick, so it goes first
-    state = read_weights(weights)
-    if settings is None:
-        settings = read_config(recognize(state, weights))
+    settings, state, digest = read_files(files)
     model = build_model(settings)
     try:
         model.load_state_dict(state)
     except (RuntimeError, AttributeError, TypeError) as e:
         raise CheckpointError(
-            f"the weights in '{weights}' do not fit the config beside them: use the two of one "
+            f"the weights in '{files[-1]}' do not fit the config beside them: use the two of one "
             "model"
         ) from e
-    digest = digest_texts([json.dumps(settings, sort_keys=True), digest_files([weights])])
     return model.eval(), digest
 
 
-def find_checkpoint(name_or_path: str | Path) -> tuple[Path | None, Path]:
+def read_files(files: Sequence[Path]) -> tuple[dict[str, Any], dict[str, torch.Tensor], str]:
+    """Reads the files that :func:`find_checkpoint` found.
+
+    Returns:
+        the config, that of the weights' shapes if there is no other; the weights; and a digest
+        that names both by their content
+
+    Raises:
+        CheckpointError: if they are no good
+    """
+    *beside, weights = files
+    settings = read_config(beside[0]) if beside else None  # is quick, so it goes first
+    state = read_weights(weights)
+    settings = settings or read_config(recognize(state, weights))
+    digest = digest_texts([json.dumps(settings, sort_keys=True), digest_files([weights])])
+    return settings, state, digest
+
+
+def find_checkpoint(name_or_path: str | Path) -> list[Path]:
     """Finds the config and weights that a name stands for, downloading from the hub if need be.
 
     Args:
         name_or_path: see :func:`load_model`
 
     Returns:
-        the paths of the config, None if only the weights can tell, and of the weights
+        the paths of the config, left out if only the weights can tell, and of the weights
 
     Raises:
         CheckpointError: if there are none
@@ -145,15 +159,20 @@ def find_checkpoint(name_or_path: str | Path) -> tuple[Path | None, Path]:
     if path.is_dir():
         return _in_directory(path)
     if path.is_file():
-        return _config_of(path), path
+        return _with_config(path)
     if name in OFFICIAL_PRESETS:
         name = f"facebook/{name}"
-    if name.count("/") == 1 and path.suffix not in (".pt", ".safetensors"):
+    if is_hub_id(name):
         return _on_hub(name)
     raise CheckpointError(
         f"no tracker called '{name}': give sam2-nano, {', '.join(OFFICIAL_PRESETS)}, "
         "a hub id or an existing path"
     )
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name that is no path here can be that of a repository on the hub."""
+    return name.count("/") == 1 and Path(name).suffix not in (".pt", ".safetensors")
 
 
 _MOST = 16_384  # in a config of SAM2, where sizes go up to 1,152
@@ -282,23 +301,19 @@ def recognize(state: dict[str, torch.Tensor], path: Path) -> Path:
     return _package_config(f"configs/{version}/{version}_hiera_{size}.yaml")
 
 
-def _check_targets(node: Any, path: str | Path) -> None:
+def _check_targets(config: Any, path: str | Path) -> None:
     """Refuses a config that names anything but SAM2's classes or reads further files."""
-    if isinstance(node, dict):
-        target = node.get("_target_")
-        if target is not None and target not in ALLOWED_TARGETS:
-            raise CheckpointError(
-                f"{path} asks to build '{target}': only SAM2's own model classes are allowed"
-            )
-        for key, value in node.items():
-            if key == "weights_path" and value is not None:
-                raise CheckpointError(f"{path} asks to read '{value}': remove its weights_path")
-            _check_targets(value, path)
-    elif isinstance(node, list):
-        for value in node:
-            _check_targets(value, path)
-    elif isinstance(node, str) and "${" in node:
-        raise CheckpointError(f"{path} contains '{node}': write values, not interpolations")
+    for part in nested(config):
+        if isinstance(part, dict):
+            target, read = part.get("_target_"), part.get("weights_path")
+            if target is not None and target not in ALLOWED_TARGETS:
+                raise CheckpointError(
+                    f"{path} asks to build '{target}': only SAM2's own model classes are allowed"
+                )
+            if read is not None:
+                raise CheckpointError(f"{path} asks to read '{read}': remove its weights_path")
+        elif isinstance(part, str) and "${" in part:
+            raise CheckpointError(f"{path} contains '{part}': write values, not interpolations")
 
 
 def _package_config(name: str) -> Path:
@@ -311,30 +326,30 @@ def _package_config(name: str) -> Path:
     return Path(spec.submodule_search_locations[0]) / name
 
 
-def _config_of(weights: Path) -> Path | None:
-    """The config for a weights file: one beside it, else the official one of that file name."""
+def _with_config(weights: Path) -> list[Path]:
+    """A weights file and its config: one beside it, else the official one of that file name."""
     for beside in (weights.with_suffix(".yaml"), weights.parent / "config.yaml"):
         if beside.is_file():
-            return beside
+            return [beside, weights]
     if weights.name in OFFICIAL_CONFIGS:
-        return _package_config(OFFICIAL_CONFIGS[weights.name])
-    return None
+        return [_package_config(OFFICIAL_CONFIGS[weights.name]), weights]
+    return [weights]
 
 
-def _in_directory(directory: Path) -> tuple[Path | None, Path]:
+def _in_directory(directory: Path) -> list[Path]:
     """The config and weights in a directory; a clone of an official hub repository works too."""
     safetensors = directory / "model.safetensors"
     if (directory / "config.yaml").is_file() and safetensors.is_file():
-        return directory / "config.yaml", safetensors
+        return [directory / "config.yaml", safetensors]
     found = sorted(directory.glob("*.pt"))
     if not found and safetensors.is_file():
         found = [safetensors]
     if len(found) == 1:
-        return _config_of(found[0]), found[0]
+        return _with_config(found[0])
     raise CheckpointError(f"'{directory}' {_NEEDS}")
 
 
-def _on_hub(repo_id: str) -> tuple[Path | None, Path]:
+def _on_hub(repo_id: str) -> list[Path]:
     """Downloads a checkpoint: config.yaml and model.safetensors, or the only .pt file."""
     from huggingface_hub import hf_hub_download, list_repo_files
     from huggingface_hub.errors import EntryNotFoundError
@@ -345,17 +360,13 @@ def _on_hub(repo_id: str) -> tuple[Path | None, Path]:
             found = [OFFICIAL_PRESETS[name]]
         else:
             try:
-                config, weights = (
-                    Path(hf_hub_download(repo_id, file))
-                    for file in ("config.yaml", "model.safetensors")
-                )
-                return config, weights
+                files = ("config.yaml", "model.safetensors")
+                return [Path(hf_hub_download(repo_id, file)) for file in files]
             except EntryNotFoundError:
                 found = [file for file in list_repo_files(repo_id) if file.endswith(".pt")]
                 if len(found) != 1:
                     raise CheckpointError(f"'{repo_id}' on the hub {_NEEDS}") from None
-        weights = Path(hf_hub_download(repo_id, found[0]))
-        return _config_of(weights), weights
+        return _with_config(Path(hf_hub_download(repo_id, found[0])))
 
 
 @contextmanager

@@ -131,7 +131,7 @@ class FrameByFrameTracker:
         """
         boxes = _checked_boxes(boxes_xyxy_px)
         for k, size, logits, scores in self._logits(frames, boxes):
-            yield FrameMasks(k, encode_masks(self.at_size(logits, size)), scores)
+            yield self.frame_masks(k, size, logits, scores)
 
     def track_logits(
         self, frames: Iterable[tuple[int, np.ndarray]], boxes_xyxy_px: np.ndarray
@@ -208,6 +208,12 @@ class FrameByFrameTracker:
         half = torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
         with torch.inference_mode(), half:
             yield
+
+    def frame_masks(
+        self, k: int, size: tuple[int, int], logits: torch.Tensor, scores: np.ndarray
+    ) -> FrameMasks:
+        """Makes masks of a frame's logits, at its (height, width), and run lengths of masks."""
+        return FrameMasks(k, encode_masks(self.at_size(logits, size)), scores)
 
     def at_size(self, logits: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
         """(N, 1, h, w) logits -> (N, H, W) bool masks."""

@@ -14,11 +14,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fiftyone_revseg.masks.rle import encode_masks
 from fiftyone_revseg.models.batch_size import BatchSize, is_out_of_memory
 from fiftyone_revseg.prefetch import Feed
 from fiftyone_revseg.tracking.both_ways import VideoLike
@@ -302,10 +302,10 @@ class Lockstep:
             for one, out, sure in zip(chosen, outputs, scores, strict=True):
                 if one not in self._passes:  # another pass of its pursuit failed meanwhile
                     continue
-                width, height = one.pursuit.video.size
+                size = one.pursuit.video.size[::-1]
                 one.frame, one.taken = (one.taken or (one.frame, None))[0], None
                 one.since = time.monotonic()
-                encode = _Encode(self._tracker, one.frame, (height, width), out.mask_logits, sure)
+                encode = partial(self._tracker.frame_masks, one.frame, size, out.mask_logits, sure)
                 found.append(Found(one.pursuit, one.frame, encode, seconds))
                 one.pursuit.frames_found += 1
                 if one.step == 0:
@@ -363,21 +363,6 @@ class Lockstep:
     def _forget(self, shared: _Shared) -> None:
         for k in [k for k in shared.features if not shared.is_needed(k)]:
             self._room += _bytes_of(shared.features.pop(k))
-
-
-@dataclass(frozen=True, eq=False)
-class _Encode:
-    """Makes masks of logits, at the size of the video, and run lengths of masks."""
-
-    tracker: Sam2Tracker
-    frame: int
-    size: tuple[int, int]
-    logits: Any
-    scores: np.ndarray
-
-    def __call__(self) -> FrameMasks:
-        masks = self.tracker.at_size(self.logits, self.size)
-        return FrameMasks(self.frame, encode_masks(masks), self.scores)
 
 
 def _is_ready(one: _Pass) -> bool:

@@ -68,6 +68,10 @@ class Memory:
         model: the SAM2 model
         dtype (None): the type memory maps are stored in; ``torch.bfloat16`` as in sam2's own
             predictor, None to keep the model's (training)
+
+    Attributes:
+        frame: how many frames were tracked
+        reach: how many frames, beside the key frame, it holds at most
     """
 
     def __init__(self, model: SAM2Base, dtype: torch.dtype | None = None) -> None:
@@ -78,12 +82,7 @@ class Memory:
         }
         self._dtype = dtype
         self._maps = (model.num_maskmem - 1) * model.memory_temporal_stride_for_eval
-        self._pointers = max(self._maps, model.max_obj_ptrs_in_encoder - 1)
-
-    @property
-    def reach(self) -> int:
-        """How many frames, beside the key frame, it holds at most."""
-        return self._pointers
+        self.reach = max(self._maps, model.max_obj_ptrs_in_encoder - 1)
 
     def add(self, output: dict[str, Any]) -> None:
         """Remembers a frame's output, forgets what is out of reach, goes on to the next frame."""
@@ -94,7 +93,7 @@ class Memory:
         else:
             recent = self.outputs["non_cond_frame_outputs"]
             recent[self.frame] = output
-            recent.pop(self.frame - self._pointers, None)
+            recent.pop(self.frame - self.reach, None)
             out_of_reach = recent.get(self.frame - self._maps)
             if out_of_reach is not None:
                 out_of_reach["maskmem_features"] = out_of_reach["maskmem_pos_enc"] = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,8 +21,6 @@ from fiftyone_revseg.tracking.preprocess import to_model_images, to_prompt
 from fiftyone_revseg.tracking.side_by_side import track_side_by_side
 
 if TYPE_CHECKING:
-    from sam2.modeling.sam2_base import SAM2Base
-
     from fiftyone_revseg.models.batch_size import BatchSize
 
 
@@ -59,13 +56,8 @@ class Sam2Tracker(FrameByFrameTracker):
 
     _library = "sam2"
 
-    @staticmethod
-    def _find(name_or_path: str | Path) -> list[Path]:
-        return [path for path in find_checkpoint(name_or_path) if path is not None]
-
-    @staticmethod
-    def _read(files: list[Path]) -> tuple[SAM2Base, str]:
-        return load_files(files[0] if len(files) > 1 else None, files[-1])
+    _find = staticmethod(find_checkpoint)
+    _read = staticmethod(load_files)
 
     def new_memory(self) -> Memory:
         import torch

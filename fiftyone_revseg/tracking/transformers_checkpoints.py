@@ -5,23 +5,21 @@ Weights are read as safetensors only, and no code that comes with a checkpoint i
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiftyone_revseg.files import from_json
-from fiftyone_revseg.files.digests import digest_files, digest_texts
-from fiftyone_revseg.models.limits import LimitError, check_directory
+from fiftyone_revseg.files.digests import digest_files
+from fiftyone_revseg.models.limits import LimitError, check_directory, nested
 from fiftyone_revseg.tracking.checkpoints import (
     OFFICIAL_PRESETS,
     CheckpointError,
     downloading,
     find_checkpoint,
-    read_config,
-    read_weights,
-    recognize,
+    is_hub_id,
+    read_files,
 )
 
 if TYPE_CHECKING:
@@ -56,7 +54,7 @@ def is_transformers(name_or_path: str | Path) -> bool:
     if path.is_dir():
         kind = _model_type(path / "config.json")
         return _decide(kind, lambda: [file.name for file in path.iterdir()])
-    if not _is_hub_id(name) or name.removeprefix("facebook/") in OFFICIAL_PRESETS:
+    if not is_hub_id(name) or name.removeprefix("facebook/") in OFFICIAL_PRESETS:
         return False
     return _decide(_hub_type(name), lambda: _files_on_hub(name))
 
@@ -80,11 +78,10 @@ def find_files(name_or_path: str | Path) -> list[Path]:
         return _in_directory(path, name)
     if name in OFFICIAL_PRESETS:
         name = f"facebook/{name}"
-    on_hub = _is_hub_id(name) and not path.exists()
+    on_hub = is_hub_id(name) and not path.exists()
     if on_hub and (name.removeprefix("facebook/") in OFFICIAL_PRESETS or _hub_type(name)):
         return _in_directory(_download(name), name)
-    config, weights = find_checkpoint(name)
-    return [weights] if config is None else [config, weights]
+    return find_checkpoint(name)
 
 
 def load_files(files: list[Path]) -> tuple[PreTrainedModel, str]:
@@ -100,12 +97,9 @@ def load_files(files: list[Path]) -> tuple[PreTrainedModel, str]:
         return _from_pretrained(files[0].parent), digest_files(files)
     from fiftyone_revseg.tracking.convert import to_transformers
 
-    state = read_weights(files[-1])
-    settings = read_config(files[0] if len(files) > 1 else recognize(state, files[-1]))
-    model = to_transformers(settings, state)
-    # As sam2's own loading has it: the same checkpoint, the same name
-    digest = digest_texts([json.dumps(settings, sort_keys=True), digest_files(files[-1:])])
-    return model, digest
+    # As sam2's own loading has it: the same checkpoint, the same digest
+    settings, state, digest = read_files(files)
+    return to_transformers(settings, state), digest
 
 
 def _from_pretrained(directory: Path) -> PreTrainedModel:
@@ -148,22 +142,21 @@ def _from_pretrained(directory: Path) -> PreTrainedModel:
 
 def _check_encoder(config: Any, directory: Path) -> None:
     """Refuses a config that sends timm, which builds EdgeTAM's encoder, to further files."""
-    for value in config.values() if isinstance(config, dict) else config:
-        if isinstance(value, (dict, list)):
-            _check_encoder(value, directory)
-    if not isinstance(config, dict):
-        return
-    reads = [
-        name
-        for name in config.get("model_args") or {}
-        if name.startswith("pretrained") or name.endswith(("path", "dir"))
-    ]
-    if ":" in str(config.get("architecture", "")):
-        reads.append("architecture")
-    if reads:
-        raise CheckpointError(
-            f"the config.json in '{directory}' asks to read other files ({reads[0]}): remove that"
-        )
+    for part in nested(config):
+        if not isinstance(part, dict):
+            continue
+        reads = [
+            name
+            for name in part.get("model_args") or {}
+            if name.startswith("pretrained") or name.endswith(("path", "dir"))
+        ]
+        if ":" in str(part.get("architecture", "")):
+            reads.append("architecture")
+        if reads:
+            raise CheckpointError(
+                f"the config.json in '{directory}' asks to read other files ({reads[0]}): remove "
+                "that"
+            )
 
 
 def _in_directory(directory: Path, name: str) -> list[Path]:
@@ -189,10 +182,6 @@ def _model_type(config: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return kind if isinstance(kind, str) else None
-
-
-def _is_hub_id(name: str) -> bool:
-    return name.count("/") == 1 and Path(name).suffix not in (".pt", ".safetensors")
 
 
 def _hub_type(repo_id: str) -> str | None:

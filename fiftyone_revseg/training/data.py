@@ -172,7 +172,7 @@ def world_rows(
     Raises:
         ValueError: if there is no such split or kind
     """
-    from fiftyone_revseg.synthetic.queries import KINDS, all_queries
+    from fiftyone_revseg.synthetic.queries import KINDS, queries_by_kind
     from fiftyone_revseg.synthetic.world import make_world
 
     unknown = sorted(set(kinds or ()) - set(KINDS))
@@ -181,13 +181,11 @@ def world_rows(
     rows: list[WorldRow] = []
     number = seed
     while len(rows) < count:
-        asked: dict[str, list] = {}
-        for query in all_queries(make_world(number, split)):
-            if kinds is None or query.kind in kinds:
-                asked.setdefault(query.kind, []).append(query)
-        if asked:
+        asked = queries_by_kind(make_world(number, split))
+        there = sorted(kind for kind in asked if kinds is None or kind in kinds)
+        if there:
             rng = np.random.default_rng([number, 7])
-            pile = asked[sorted(asked)[rng.integers(len(asked))]]
+            pile = asked[there[rng.integers(len(there))]]
             query = pile[rng.integers(len(pile))]
             rows.append(WorldRow(number, split, query.text, query.kind, query.targets))
         number += 1

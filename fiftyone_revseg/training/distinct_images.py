@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import torch
+
+from fiftyone_revseg.reasoning import seen_images
+from fiftyone_revseg.reasoning.seen_images import as_output, look
 
 
 def see_once(model: Any) -> None:
@@ -25,22 +27,12 @@ def see_once(model: Any) -> None:
         if pixel_values.device.type != "cpu" or kwargs.get("return_dict") is False:
             return encode(pixel_values, image_grid_thw, **kwargs)
         pieces = pixel_values.split(image_grid_thw.prod(dim=1).tolist())
-        firsts: dict[bytes, int] = {}
-        sources = [firsts.setdefault(name_of(piece), i) for i, piece in enumerate(pieces)]
-        distinct = sorted(set(sources))
-        found = encode(torch.cat([pieces[i] for i in distinct]), image_grid_thw[distinct], **kwargs)
-        at = [distinct.index(source) for source in sources]
-        found.pooler_output = tuple(found.pooler_output[i] for i in at)
-        if getattr(found, "deepstack_features", None) is not None:
-            found.deepstack_features = [
-                tuple(features[i] for i in at) for features in found.deepstack_features
-            ]
-        return found
+        names = [name_of(piece) for piece in pieces]
+        return as_output(look(encode, names, pixel_values, image_grid_thw, kwargs), names)
 
     model.model.get_image_features = get_image_features
 
 
 def name_of(piece: torch.Tensor) -> bytes:
     """Names an image by its ``(n, d)`` patches."""
-    numbers = piece.detach().cpu().contiguous().view(torch.uint8).numpy()
-    return hashlib.blake2b(numbers.data, digest_size=16).digest() + bytes(str(piece.shape), "ascii")
+    return seen_images.name_of(piece.detach().cpu().contiguous().view(torch.uint8).numpy())

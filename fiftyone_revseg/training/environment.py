@@ -22,7 +22,6 @@ from fiftyone_revseg.measures.rewards import (
     format_reward,
     spatial_reward,
     temporal_reward_several,
-    total_reward,
 )
 from fiftyone_revseg.reasoning.backend import Conversation, Image, Message
 from fiftyone_revseg.reasoning.chain import ChainRequest, first_turn, second_turn
@@ -264,8 +263,7 @@ def score(rollout: Rollout, spec: ChainSpec, variant: str = "soft") -> Rewards |
     box = rollout.box_xyxy_px
     true_boxes = scene.boxes_at(ks[rollout.shown])
     hit = max((spatial_reward([box], [true]) for true in true_boxes if box), default=0.0)
-    gated = total_reward(0.0, 0.0, hit, turn2_ok=box is not None)
-    return Rewards(form, temporal, gated)
+    return Rewards(form, temporal, hit)
 
 
 def _request(row: Row, scene: Scene) -> ChainRequest:

@@ -40,7 +40,8 @@ VLLM_SHARE = 0.3
 _CUDA = 2 * 10**9
 _LIVE_PARAMETERS = 10**9  # DeepSpeed's stage3_max_live_parameters
 
-#: The matrices that adapters are put beside; the vision tower has none
+#: The language model's matrices, which adapters are put beside; vision tower and merger stay as
+#: they are
 ADAPTED = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
 
 

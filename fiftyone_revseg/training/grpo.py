@@ -346,12 +346,13 @@ def _lora(config: GrpoConfig) -> Any:
         return None
     from peft import LoraConfig
 
-    # The language model's matrices; the vision tower and the merger stay as they are
+    from fiftyone_revseg.training.gpu_memory import ADAPTED
+
     return LoraConfig(
         r=config.lora_rank,
         lora_alpha=2 * config.lora_rank,
         lora_dropout=0.0,
-        target_modules=r".*language_model.*\.(q|k|v|o|gate|up|down)_proj",
+        target_modules=ADAPTED,
         task_type="CAUSAL_LM",
     )
 

@@ -26,17 +26,11 @@ class RunFolder:
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.steps = steps
+        self._state = self.directory / "state.pt"
+        self._curves = self.directory / "curves.csv"
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = {}
         self._began: tuple[float, int] | None = None
-
-    @property
-    def _state(self) -> Path:
-        return self.directory / "state.pt"
-
-    @property
-    def _curves(self) -> Path:
-        return self.directory / "curves.csv"
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replaces the saved state; an interruption leaves the old one whole."""
@@ -57,17 +51,13 @@ class RunFolder:
             return
         means = {name: total / self._counts[name] for name, total in self._sums.items()}
         self._sums, self._counts = {}, {}
-        self._append({"step": step, **means})
+        # A resumed run repeats a few steps
+        rows = [*(r for r in self.curves() if r["step"] < step), {"step": step, **means}]
+        write_curves(self._curves, list(dict.fromkeys(name for r in rows for name in r)), rows)
         rate = (time.monotonic() - self._began[0]) / (step - self._began[1])
         left = (self.steps - step) * rate / 60
         shown = "  ".join(f"{name} {mean:.3f}" for name, mean in means.items())
         click.echo(f"step {step}/{self.steps}  {shown}  {rate:.2f} s/step  {left:.0f} min left")
-
-    def _append(self, row: Mapping[str, float]) -> None:
-        rows = self.curves()
-        rows = [r for r in rows if r["step"] < row["step"]]  # a resumed run repeats a few steps
-        rows.append(dict(row))
-        write_curves(self._curves, list(dict.fromkeys(name for r in rows for name in r)), rows)
 
     def curves(self) -> list[dict[str, float]]:
         """The rows logged so far."""

@@ -76,21 +76,17 @@ def write_playable(source: str, path: str | Path, progress: Progress | None = No
 
     report = progress or (lambda done, total: None)
     with open_video(source) as video, replacing(path) as partial:
-        rate, total = _rate_of(video), len(video)
-        seen = np.empty((total, _SIGNATURE, _SIGNATURE))
+        rate = _rate_of(video)
         try:
             with _Writer(str(partial), source, video, rate) as writer:
-                for k, image in video.walk(0):
-                    writer.add(k, image)
-                    seen[k] = _signature(image)
-                    report(k + 1, 2 * total)
+                seen = _look(video, report, writer.add)
         except av.FFmpegError as error:
             if isinstance(error, OSError):
                 raise
             name = os.path.basename(source)
             raise VideoError(f"a copy of {name} cannot be encoded ({error}).") from error
-        _compare(source, seen, str(partial), rate, lambda k: report(total + k, 2 * total))
-    return PlayableCopy(total, rate, writer.sound)
+        _compare(source, seen, str(partial), rate, report)
+    return PlayableCopy(len(seen), rate, writer.sound)
 
 
 def check_playable(source: str, path: str | Path, progress: Progress | None = None) -> bool:
@@ -106,14 +102,9 @@ def check_playable(source: str, path: str | Path, progress: Progress | None = No
     """
     report = progress or (lambda done, total: None)
     with open_video(source) as video:
-        total = len(video)
-        seen = np.empty((total, _SIGNATURE, _SIGNATURE))
-        for k, image in video.walk(0):
-            seen[k] = _signature(image)
-            report(k + 1, 2 * total)
-        rate = _rate_of(video)
+        rate, seen = _rate_of(video), _look(video, report)
     try:
-        _compare(source, seen, str(path), rate, lambda k: report(total + k, 2 * total))
+        _compare(source, seen, str(path), rate, report)
     except (VideoError, OSError):
         return False
     return True
@@ -124,9 +115,19 @@ def _rate_of(video: Video) -> Fraction:
     return Fraction(min(video.fps, _MAX_RATE)).limit_denominator(1001) or Fraction(1, 1001)
 
 
-def _compare(
-    source: str, seen: np.ndarray, path: str, rate: Fraction, report: Callable[[int], None]
-) -> None:
+def _look(
+    video: Video, report: Progress, add: Callable[[int, np.ndarray], None] = lambda k, image: None
+) -> np.ndarray:
+    """Walks through a video, hands on its pictures, and keeps by what they are known."""
+    seen = np.empty((len(video), _SIGNATURE, _SIGNATURE))
+    for k, image in video.walk(0):
+        add(k, image)
+        seen[k] = _signature(image)
+        report(k + 1, 2 * len(seen))
+    return seen
+
+
+def _compare(source: str, seen: np.ndarray, path: str, rate: Fraction, report: Progress) -> None:
     """Raises a VideoError unless a file shows the pictures that were seen, at constant times."""
     name = os.path.basename(source)
     with open_video(path) as copy:
@@ -138,7 +139,7 @@ def _compare(
         for k, image in copy.walk(0):
             if np.abs(_signature(image) - seen[k]).max() > _ALIKE:
                 raise VideoError(f"frame {k} of the copy of {name} is another picture.")
-            report(k + 1)
+            report(len(seen) + k + 1, 2 * len(seen))
 
 
 def _signature(image: np.ndarray) -> np.ndarray:

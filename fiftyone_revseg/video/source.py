@@ -23,6 +23,7 @@ class Cursor(Protocol):
 
     def close(self) -> None:
         """Releases the file and the decoder, if they are kept open."""
+        return
 
 
 class Source(Protocol):

@@ -183,7 +183,7 @@ def test_a_repository_with_one_pt_file(files, expected, monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     monkeypatch.setattr("huggingface_hub.list_repo_files", lambda repo_id: files)
     if expected:
-        assert find_checkpoint("someone/tuned") == (None, tmp_path / expected)
+        assert find_checkpoint("someone/tuned") == [tmp_path / expected]
     else:
         with pytest.raises(CheckpointError, match=r"'someone/tuned' on the hub holds no tracker"):
             find_checkpoint("someone/tuned")

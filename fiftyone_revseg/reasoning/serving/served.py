@@ -167,16 +167,12 @@ def _known_spec(model: ServedModel, settings: Mapping[str, Any]) -> ChainSpec:
     from fiftyone_revseg.reasoning.local import checkpoint_spec
 
     names = [name for name in (model.root, model.id) if name]
-    for name in names:
-        preset = PRESETS.get(name)
-        checkpoint = Path(preset.reasoner if preset else name).expanduser()
-        if (checkpoint / "config.json").is_file():
-            return checkpoint_spec(checkpoint, settings)
-    for name in names:
-        preset = PRESETS.get(name)
-        family = _family(preset.reasoner if preset else name)
-        if family:
-            return complete_settings(family, settings)
+    checkpoints = [PRESETS[name].reasoner if name in PRESETS else name for name in names]
+    for path in (Path(checkpoint).expanduser() for checkpoint in checkpoints):
+        if (path / "config.json").is_file():
+            return checkpoint_spec(path, settings)
+    for family in filter(None, map(_family, checkpoints)):
+        return complete_settings(family, settings)
     if "box_convention" in settings:
         return ChainSpec.from_dict(settings)
     raise ValueError(
