@@ -35,15 +35,6 @@ from fiftyone_revseg.reasoning.trajectory import Box, KeyframeChoice
 from fiftyone_revseg.reasoning.values import Items, Pairs, walk
 from fiftyone_revseg.text.clean import storable
 
-__all__ = [
-    "MAX_OBJECTS",
-    "ParseError",
-    "answer_span",
-    "parse_boxes",
-    "parse_choices",
-    "parse_think",
-]
-
 MAX_OBJECTS = 20  # a model caught in a loop lists objects without end; no real answer has more
 
 _FRAME_KEYS = ("frameidx", "frameid", "frameindex", "framenumber", "frame", "keyframe")

@@ -30,8 +30,6 @@ from fiftyone_revseg.reasoning.serving.served import (
 )
 from fiftyone_revseg.reasoning.spec import ChainSpec
 
-__all__ = ["Backoff", "ServerError", "ServerReasoner"]
-
 logger = logging.getLogger(__name__)
 
 # Servers of which it is known how a reply is constrained, and that they take _PLAIN_SAMPLING

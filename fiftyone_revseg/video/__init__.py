@@ -7,24 +7,19 @@ for k, frame in video.walk(len(video) - 1, step=-1):
     ...
 """
 
-from fiftyone_revseg.prefetch import prefetch
-from fiftyone_revseg.video.browser import browser_objections
-from fiftyone_revseg.video.errors import VideoError
-from fiftyone_revseg.video.open import VideoExtent, open_video, video_extent
-from fiftyone_revseg.video.playable import PlayableCopy, check_playable, write_playable
-from fiftyone_revseg.video.sampling import uniform_indices
-from fiftyone_revseg.video.video import Video
+from __future__ import annotations
 
-__all__ = [
-    "PlayableCopy",
-    "Video",
-    "VideoError",
-    "VideoExtent",
-    "browser_objections",
-    "check_playable",
-    "open_video",
-    "prefetch",
-    "uniform_indices",
-    "video_extent",
-    "write_playable",
-]
+from typing import TYPE_CHECKING
+
+from fiftyone_revseg.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from fiftyone_revseg.prefetch import prefetch
+    from fiftyone_revseg.video.browser import browser_objections
+    from fiftyone_revseg.video.errors import VideoError
+    from fiftyone_revseg.video.open import VideoExtent, open_video, video_extent
+    from fiftyone_revseg.video.playable import PlayableCopy, check_playable, write_playable
+    from fiftyone_revseg.video.sampling import uniform_indices
+    from fiftyone_revseg.video.video import Video
+
+__getattr__, __dir__, __all__ = lazy_names(__name__)
