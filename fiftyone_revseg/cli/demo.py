@@ -11,8 +11,9 @@ import click
 
 from fiftyone_revseg.cli import options
 from fiftyone_revseg.cli.errors import in_one_sentence
-from fiftyone_revseg.cli.output import echo, in_columns
+from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.models import presets
+from fiftyone_revseg.text.columns import in_columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,7 +155,7 @@ def _sample_dataset(out: Path, count: int, fresh: bool, echo: Callable[[str], An
                 f"The dataset {DATASET!r} is not the demo's: rename it, or delete it with "
                 f"`fiftyone datasets delete {DATASET}`"
             )
-        from fiftyone_revseg.dataset.counting import count_samples
+        from fiftyone_revseg.dataset.collection import count_samples
 
         whole = all(Path(path).is_file() for path in dataset.values("filepath"))
         if not fresh and whole and count_samples(dataset) == count and mark == made_from:

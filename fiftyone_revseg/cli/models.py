@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from fiftyone_revseg.cli.errors import in_one_sentence
-from fiftyone_revseg.cli.output import echo, in_columns
+from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.files import to_json
 from fiftyone_revseg.models.builtin import PRESETS, Preset
+from fiftyone_revseg.text.columns import in_columns
 
 
 @click.command(short_help="List the models: size, licence, memory, what is on disk.")

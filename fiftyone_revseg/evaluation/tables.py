@@ -11,6 +11,7 @@ from typing import Any
 from fiftyone_revseg.evaluation.results import Evaluation
 from fiftyone_revseg.evaluation.summary import COLUMNS
 from fiftyone_revseg.files import check_writable, write_text
+from fiftyone_revseg.text.columns import in_columns
 from fiftyone_revseg.text.escape import cell, markdown_line, one_line
 
 _COUNTS = {"videos": "videos", "expressions": "expressions", "missing": "missing"}
@@ -45,15 +46,8 @@ def to_markdown(evaluation: Evaluation) -> str:
 def to_text(evaluation: Evaluation) -> str:
     """Writes an evaluation for a terminal: the table, its notes and its protocol."""
     head, rows = table_cells(evaluation.table)
-    rows = [[one_line(text) for text in row] for row in rows]
-    widths = [max(len(text) for text in column) for column in zip(head, *rows, strict=True)]
-    lines = [
-        "  ".join(
-            text.rjust(width) if i else text.ljust(width)
-            for i, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (head, *rows)
-    ]
+    shown = [head, *([one_line(text) for text in row] for row in rows)]
+    lines, _ = in_columns(shown, right=range(1, len(head)))
     return "\n".join([*lines, "", *map(one_line, about(evaluation))])
 
 
