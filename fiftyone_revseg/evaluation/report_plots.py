@@ -31,7 +31,7 @@ def make_plots(scores: Sequence[ExpressionScore]) -> dict[str, bytes]:
         ImportError: if matplotlib is missing; the message says how to install it
     """
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise ImportError(
             f"There are no plots, as matplotlib is missing ({error}): pip install matplotlib"
@@ -40,17 +40,17 @@ def make_plots(scores: Sequence[ExpressionScore]) -> dict[str, bytes]:
     groups = _by_kind(scores)
     plots = {}
     if groups:
-        plots["J&F of the expressions"] = _histogram(Figure, groups)
+        plots["J&F of the expressions"] = _histogram(groups)
     known = {kind: [s for s in own if s.key_frame_quality is not None] for kind, own in groups}
     if any(known.values()):
         title = "J&F against the quality of the key frame"
         pairs = [
             (kind, [(s.key_frame_quality, s.jf) for s in own]) for kind, own in known.items() if own
         ]
-        plots[title] = _scatter(Figure, pairs, "quality of the key frame", "J&F")
+        plots[title] = _scatter(pairs, "quality of the key frame", "J&F")
     if groups:
         pairs = [(kind, [(s.j, s.f) for s in own]) for kind, own in groups]
-        plots["F against J"] = _scatter(Figure, pairs, "J", "F")
+        plots["F against J"] = _scatter(pairs, "J", "F")
     return plots
 
 
@@ -66,10 +66,8 @@ def _by_kind(scores: Sequence[ExpressionScore]) -> list[tuple[str, list[Expressi
     return [(kind, [s for s in scores if s.kind == kind]) for kind in kinds]
 
 
-def _histogram(
-    figure_type: type[Figure], groups: Sequence[tuple[str, list[ExpressionScore]]]
-) -> bytes:
-    figure, axes = _axes(figure_type, "J&F", "expressions")
+def _histogram(groups: Sequence[tuple[str, list[ExpressionScore]]]) -> bytes:
+    figure, axes = _axes("J&F", "expressions")
     values = [[100 * score.jf for score in own] for _, own in groups]
     axes.hist(values, _BINS, stacked=True, label=[_label(kind) for kind, _ in groups])
     axes.set_xlim(0, 100)
@@ -77,12 +75,11 @@ def _histogram(
 
 
 def _scatter(
-    figure_type: type[Figure],
     groups: Sequence[tuple[str, Sequence[tuple[Any, float]]]],
     x_label: str,
     y_label: str,
 ) -> bytes:
-    figure, axes = _axes(figure_type, x_label, y_label)
+    figure, axes = _axes(x_label, y_label)
     for kind, pairs in groups:
         x, y = 100 * np.array(pairs, float).T
         axes.scatter(x, y, s=12, alpha=0.5, label=_label(kind))
@@ -91,8 +88,10 @@ def _scatter(
     return _png(figure, axes, len(groups))
 
 
-def _axes(figure_type: type[Figure], x_label: str, y_label: str) -> tuple[Figure, Any]:
-    figure = figure_type(figsize=(4.8, 3.4), layout="constrained")
+def _axes(x_label: str, y_label: str) -> tuple[Figure, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8, 3.4), layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
