@@ -15,6 +15,7 @@ exec((HERE / "fiftyone_revseg" / "version.py").read_text(encoding="utf-8"), vers
 # so whoever has one already should have installed the other.
 REQUIRES = [
     "av>=14",
+    "cachetools>=5",
     "click>=8.1",
     "decord2>=3.0; platform_system != 'Windows'",  # never beside the original decord
     "filelock>=3.12",

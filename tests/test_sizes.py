@@ -166,7 +166,7 @@ def test_labels_are_written_in_stretches_as_they_are_in_one(make_dataset, tmp_pa
     stored, stretches = [], []
     real = writer.write_frames
     monkeypatch.setattr(
-        writer, "write_frames", lambda *args: stretches.append(len(args[3])) or real(*args)
+        writer, "write_frames", lambda *args: stretches.append(len(args[2])) or real(*args)
     )
     for held in (writer._HELD_BYTES, 1, 3 * (writer._FRAME_BYTES + 2 * writer._LABEL_BYTES)):
         monkeypatch.setattr(writer, "_HELD_BYTES", held)

@@ -17,7 +17,7 @@ import fiftyone.operators.types as types
 
 from fiftyone_revseg.dataset.collection import list_videos
 from fiftyone_revseg.dataset.ownership import ForeignLabelsError, check_label_field, check_videos
-from fiftyone_revseg.dataset.schema import valid_label_field
+from fiftyone_revseg.dataset.schema import fields_with_text, valid_label_field
 from fiftyone_revseg.models.hub import is_on_disk
 from fiftyone_revseg.models.presets import preset_names, resolve
 from fiftyone_revseg.pipeline import Loading
@@ -249,12 +249,7 @@ def text_fields(dataset: fo.Dataset) -> list[str]:
         a list of names; those that results are written to are left out
     """
     results = {f"{name}_{suffix}" for name in label_fields(dataset) for suffix in _OWN_TEXTS}
-    names = []
-    for name, field in dataset.get_field_schema().items():
-        content = field.field if isinstance(field, fo.ListField) else field
-        if isinstance(content, fo.StringField) and name not in {"filepath", "tags", *results}:
-            names.append(name)
-    return names
+    return [name for name in fields_with_text(dataset) if name not in results]
 
 
 def offer(

@@ -15,17 +15,16 @@ from fiftyone_revseg.app import forms
 from fiftyone_revseg.app.forms import Form
 from fiftyone_revseg.app.operator import Operator, Run, Settings
 from fiftyone_revseg.dataset import RunProgress
-from fiftyone_revseg.dataset.collection import group_of, is_clips
+from fiftyone_revseg.dataset.collection import count_samples, group_of, is_clips
 from fiftyone_revseg.dataset.correct import Correction, made_with
-from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.frame_numbers import index_of
 from fiftyone_revseg.dataset.objects import (
-    Place,
     StoredObject,
     find_object,
     find_place,
     list_objects,
 )
+from fiftyone_revseg.dataset.place import Place
 from fiftyone_revseg.dataset.playback import ADVICE
 from fiftyone_revseg.masks import pictures
 from fiftyone_revseg.pipeline import Loading

@@ -18,8 +18,7 @@ from fiftyone_revseg.app.running import duration, list_active, stop_runs
 from fiftyone_revseg.app.targets import VideosOperator, playback_notice
 from fiftyone_revseg.dataset import list_runs, segment_view
 from fiftyone_revseg.dataset.changes import count_corrected
-from fiftyone_revseg.dataset.collection import is_clips, is_image_groups
-from fiftyone_revseg.dataset.counting import count_samples
+from fiftyone_revseg.dataset.collection import count_samples, is_clips, is_image_groups
 from fiftyone_revseg.dataset.jobs import make_jobs
 from fiftyone_revseg.dataset.resume import RETRIED
 from fiftyone_revseg.dataset.runs import list_at_work

@@ -11,8 +11,12 @@ from fiftyone import ViewField as F
 
 from fiftyone_revseg.app.forms import Form, label_fields
 from fiftyone_revseg.app.operator import Operator
-from fiftyone_revseg.dataset.collection import check_collection, is_clips, is_image_groups
-from fiftyone_revseg.dataset.counting import count_samples
+from fiftyone_revseg.dataset.collection import (
+    check_collection,
+    count_samples,
+    is_clips,
+    is_image_groups,
+)
 from fiftyone_revseg.dataset.labelled_videos import detection_fields
 from fiftyone_revseg.dataset.playback import ADVICE, playback_of
 from fiftyone_revseg.dataset.playback_fields import PROBLEM

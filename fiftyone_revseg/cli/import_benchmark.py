@@ -91,7 +91,7 @@ def import_benchmark(
         else:
             opened = open_benchmark(benchmark, directory, split, not no_masks)
         list_datasets()  # says in one sentence if there is no database
-        from fiftyone_revseg.dataset.counting import count_samples
+        from fiftyone_revseg.dataset.collection import count_samples
         from fiftyone_revseg.evaluation.benchmarks.importer import import_opened
 
         with RunBars("Importing") as bars:

@@ -40,7 +40,7 @@ def status(dataset_name, label_field, as_json) -> None:
     dataset = open_dataset(dataset_name)  # before anything else imports FiftyOne, see there
 
     from fiftyone_revseg.dataset import list_runs
-    from fiftyone_revseg.dataset.counting import count_samples
+    from fiftyone_revseg.dataset.collection import count_samples
     from fiftyone_revseg.dataset.explain import label_fields
 
     names = label_fields(dataset)

@@ -9,12 +9,10 @@ from datetime import datetime
 from typing import Any
 
 import fiftyone as fo
-from fiftyone.core.odm import get_db_conn
 
-from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import VideoRef
 from fiftyone_revseg.dataset.frame_numbers import overlap
-from fiftyone_revseg.dataset.heartbeat import is_alive, server_now, silence
+from fiftyone_revseg.dataset.heartbeat import stored_runs
 
 #: In a run's record: what it has to do
 WORK = "work"
@@ -38,15 +36,8 @@ def runs_at_work(dataset: fo.Dataset, method: str, label_field: str) -> list[dic
         what is remembered of each, with "run_key" and "silence", the seconds since its last sign
         of life
     """
-    this = {"_dataset_id": store.dataset_id(dataset), "config.label_field": label_field}
-    running = {**this, "config.method": method, "config.state": "running"}
-    found = list(get_db_conn().runs.find(running))
-    now = server_now() if found else None
-    return [
-        {**run["config"], "run_key": run["key"], "silence": silence(run["config"], now)}
-        for run in found
-        if now is not None and is_alive(run["config"], now)
-    ]
+    running = stored_runs(dataset, method, label_field=label_field, state="running")
+    return [run for run in running if run["alive"]]
 
 
 def twice(run: dict[str, Any], videos: Sequence[VideoRef]) -> int:

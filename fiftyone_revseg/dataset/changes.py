@@ -17,11 +17,11 @@ import fiftyone as fo
 from bson import ObjectId
 
 from fiftyone_revseg.dataset import store
+from fiftyone_revseg.dataset.collection import VideoRef, members_of
 from fiftyone_revseg.dataset.frame_numbers import Support, frame_range_of, is_within
 from fiftyone_revseg.dataset.prompt_boxes import is_off_mask
 from fiftyone_revseg.dataset.record import Record, records_of
-
-Document = dict[str, Any]  # as it is in the database
+from fiftyone_revseg.dataset.store import Document
 
 #: A tag that asks for another result, so it keeps none from being replaced
 REJECTED = "rejected"
@@ -79,8 +79,7 @@ def keep_sums(records: Sequence[Record], detections: LabelSum, answers: Sequence
 def find_changed(
     dataset: fo.Dataset,
     label_field: str,
-    ids: Sequence[str],
-    images: Mapping[str, Sequence[str]] | None = None,
+    videos: Sequence[VideoRef],
     frames: bool = True,
 ) -> dict[str, list[Support | None]]:
     """Finds the results that a person corrected, accepted or changed.
@@ -90,25 +89,26 @@ def find_changed(
     Args:
         dataset: the :class:`fiftyone.core.dataset.Dataset`
         label_field: the label field, without "frames."
-        ids: the ids of samples with records
-        images (None): of groups of images, id of the first image -> those of all, in order
+        videos: where to look; of clips, at all of the video that they are a part of
         frames (True): whether to look at the detections, too, or only at what samples have
 
     Returns:
         id of a sample -> the frames of each such result: (first, last) of a clip, or None for
         the whole video
     """
+    if not videos:
+        return {}
     ignored = _of_evaluations(dataset)
     # The first image of a group has its record, unless the group had another order then
-    owners = {image: i for i in ids for image in images[i]} if images else {i: i for i in ids}
+    members = members_of(videos)
     results = [
         result
-        for document in _read_samples(dataset, label_field, list(owners))
-        for result in _results_of(document, owners, label_field, ignored)
+        for document in _read_samples(dataset, label_field, list(members))
+        for result in _results_of(document, members[document["_id"]][0], label_field, ignored)
     ]
     left = [result for result in results if not result.changed]
     if frames and left:
-        _look_at_frames(dataset, label_field, left, images, ignored)
+        _look_at_frames(dataset, label_field, left, members, ignored)
     found: dict[str, list[Support | None]] = {}
     for result in results:
         if result.changed:
@@ -195,18 +195,20 @@ class _Result:
             self.changed |= self.looks_changed
 
 
-def _read_samples(dataset: fo.Dataset, label_field: str, ids: Sequence[str]) -> Iterator[Document]:
+def _read_samples(
+    dataset: fo.Dataset, label_field: str, ids: Sequence[ObjectId]
+) -> Iterator[Document]:
     root = f"{label_field}_trajectory.segmentations"
     names = ["status", "support", "first_frame", "corrections.index", "written"]
     names += ["trajectory.frame_table.frame_count", "trajectory.source_size"]
     fields = dict.fromkeys([f"{root}.{name}" for name in names], True)
     fields[f"{label_field}_answers"] = True
-    query = {"_id": {"$in": [ObjectId(i) for i in ids]}, f"{root}.0": {"$exists": True}}
+    query = {"_id": {"$in": ids}, f"{root}.0": {"$exists": True}}
     return store.sample_documents(dataset).find(query, fields)
 
 
 def _results_of(
-    document: Document, owners: dict[str, str], label_field: str, ignored: set[str]
+    document: Document, sample_id: str, label_field: str, ignored: set[str]
 ) -> Iterator[_Result]:
     answers = _answers_of(document, label_field)
     by_support: dict[Support | None, list[Record]] = {}
@@ -218,7 +220,7 @@ def _results_of(
         except (KeyError, TypeError):
             continue  # no record of ours
         own = [a for a in answers if (a.get("support") or about) == about]  # old ones have none
-        result = _Result(owners[str(document["_id"])], records, own)
+        result = _Result(sample_id, records, own)
         if not result.changed:
             result.look_at_answers(ignored)
         yield result
@@ -228,13 +230,14 @@ def _look_at_frames(
     dataset: fo.Dataset,
     label_field: str,
     results: Sequence[_Result],
-    images: Mapping[str, Sequence[str]] | None,
+    members: Mapping[ObjectId, tuple[str, int]],
     ignored: set[str],
 ) -> None:
     by_sample: dict[str, list[_Result]] = {}
     for result in results:
         by_sample.setdefault(result.sample_id, []).append(result)
-    for sample_id, number, document in _read_frames(dataset, label_field, by_sample, images):
+    looked_at = {member: place for member, place in members.items() if place[0] in by_sample}
+    for sample_id, number, document in _read_frames(dataset, label_field, looked_at):
         value = document.get(label_field)
         if not isinstance(value, dict):
             continue
@@ -242,7 +245,7 @@ def _look_at_frames(
         for result in by_sample[sample_id]:
             if result.frames and is_within(number, result.frames):
                 result.look_at(detections, ignored)
-                if images is not None:
+                if dataset.media_type == "image":
                     result.answers = _answers_of(document, label_field)
                     result.look_at_answers(ignored)
     for result in results:
@@ -250,23 +253,14 @@ def _look_at_frames(
 
 
 def _read_frames(
-    dataset: fo.Dataset,
-    label_field: str,
-    ids: Iterable[str],
-    images: Mapping[str, Sequence[str]] | None,
+    dataset: fo.Dataset, label_field: str, members: Mapping[ObjectId, tuple[str, int]]
 ) -> Iterator[tuple[str, int, Document]]:
     """Yields the id of the sample, the frame number, and the document with the detections."""
-    if images is None:
-        query: Document = {"_sample_id": {"$in": [ObjectId(i) for i in ids]}}
-        fields = {"_sample_id": True, "frame_number": True, label_field: True}
-        for document in store.frame_documents(dataset).find(query, fields):
-            yield str(document["_sample_id"]), document["frame_number"], document
-        return
-    places = {image: (i, number) for i in ids for number, image in enumerate(images[i], start=1)}
-    query = {"_id": {"$in": [ObjectId(image) for image in places]}}
-    fields = {label_field: True, f"{label_field}_answers": True}
-    for document in store.sample_documents(dataset).find(query, fields):
-        yield *places[str(document["_id"])], document
+    key = store.owner_key(dataset)
+    names = [key, "frame_number", label_field, f"{label_field}_answers"]
+    for document in store.label_documents(dataset).find({key: {"$in": list(members)}}, names):
+        sample_id, number = members[document[key]]
+        yield sample_id, number if key == "_id" else document["frame_number"], document
 
 
 def _answers_of(document: Document, label_field: str) -> list[Document]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
+from bson import ObjectId
 
 from fiftyone_revseg.dataset import store
-from fiftyone_revseg.dataset.counting import count_samples
-from fiftyone_revseg.dataset.frame_numbers import Support, frame_range_of
+from fiftyone_revseg.dataset.frame_numbers import Support, frame_range_of, index_of, number_of
 from fiftyone_revseg.video import Video, open_video
 
 
@@ -74,6 +74,38 @@ class VideoRef:
             name += ", frames {}-{}".format(*self.support)
         return name
 
+    @property
+    def by_number(self) -> dict[int, str]:
+        """Frame number -> the id of the image, of a group."""
+        return {number_of(k): i for k, (i, _) in enumerate(self.images)}
+
+    @property
+    def documents(self) -> Any:
+        """The database's collection of what has the detections: frames, or images."""
+        return store.label_documents(self.dataset)
+
+    def frame(self, number: int) -> store.Document:
+        """Returns what names the document of a frame."""
+        if self.images:
+            return {"_id": ObjectId(self.sample_ids[index_of(number)])}
+        return {"_sample_id": ObjectId(self.sample_id), "frame_number": number}
+
+    def frames_within(self, support: Sequence[int] | None) -> store.Document:
+        """Returns what names the documents of the frames from the first to the last; or of all."""
+        if self.images:
+            ids = self.sample_ids[slice(*frame_range_of(support))] if support else self.sample_ids
+            return {"_id": {"$in": [ObjectId(i) for i in ids]}}
+        this = {"_sample_id": ObjectId(self.sample_id)}
+        if support is None:
+            return this
+        return {**this, "frame_number": {"$gte": support[0], "$lte": support[1]}}
+
+    def number_of(self, document: store.Document) -> int:
+        """Returns the frame number of one of :attr:`documents`."""
+        if not self.images:
+            return document["frame_number"]
+        return number_of(self.sample_ids.index(str(document["_id"])))
+
     def open(self) -> Video:
         """Opens the video, see :func:`fiftyone_revseg.video.open_video`; of a clip, its part."""
         return open_video(self.source, self.frame_range)
@@ -126,6 +158,18 @@ def check_collection(samples: Any, group_slice: str | None = None) -> Any:
     return samples
 
 
+def count_samples(samples: Any) -> int:
+    """Counts the samples of a collection; of dynamic groups, the groups.
+
+    ``len(dataset)``, ``dataset.count()`` and the truth of a dataset or of a view of all of it are
+    the database server's estimate, which is wrong after the server was killed: often 0.
+
+    Args:
+        samples: a :class:`fiftyone.core.collections.SampleCollection`
+    """
+    return int(samples.count("id"))
+
+
 def source_dataset(samples: Any) -> fo.Dataset:
     """Returns the dataset that a collection is of; of clips, the one with the whole videos."""
     if isinstance(samples, fo.Dataset):
@@ -138,6 +182,29 @@ def select_by_id(dataset: fo.Dataset, ids: Sequence[str]) -> Any:
     if dataset.media_type == "group":
         return dataset.select_group_slices(media_type="video").select(ids)
     return dataset.select(ids)
+
+
+def field_values(samples: Any, name: str) -> dict[str, Any]:
+    """Returns the values of a sample-level field by the ids of samples, or of clips.
+
+    Clips have the fields of their samples only if they were asked for: this has them always. Of
+    groups of images, it has those of all images; empty if there is no such field.
+    """
+    if is_clips(samples) and not samples.has_field(name):
+        ids, sources = samples.values(["id", "sample_id"])
+        whole = select_by_id(source_dataset(samples), list(dict.fromkeys(sources)))
+        by_source = field_values(whole, name)
+        return {i: by_source[s] for i, s in zip(ids, sources, strict=True) if s in by_source}
+    if is_image_groups(samples):
+        samples = source_dataset(samples)
+    if not samples.has_field(name):
+        return {}
+    return dict(zip(*samples.values(["id", name]), strict=True))
+
+
+def first_value(values: dict[str, Any], ids: Iterable[str]) -> Any:
+    """Returns the first value of the images of a video that says something; None if none does."""
+    return next((values[i] for i in ids if values.get(i)), None)
 
 
 def is_clips(samples: Any) -> bool:
@@ -205,6 +272,19 @@ def video_of(sample: Any, dataset: fo.Dataset = None) -> VideoRef:
         sample.id,
         sample.dataset,
     )
+
+
+def members_of(videos: Iterable[VideoRef]) -> dict[ObjectId, tuple[str, int]]:
+    """Maps samples to the videos that they are of, or a part of.
+
+    Returns:
+        id of a sample -> the ``sample_id`` of its video, and of an image its frame number
+    """
+    return {
+        ObjectId(member): (video.sample_id, number_of(k))
+        for video in videos
+        for k, member in enumerate(video.sample_ids)
+    }
 
 
 def group_of(samples: Any, sample: Any) -> Any | None:

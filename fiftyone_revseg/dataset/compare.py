@@ -8,16 +8,13 @@ from typing import Any
 import fiftyone as fo
 import numpy as np
 
-from fiftyone_revseg.dataset.collection import check_collection
-from fiftyone_revseg.dataset.counting import count_samples
+from fiftyone_revseg.dataset.collection import check_collection, count_samples
 from fiftyone_revseg.dataset.labelled_videos import (
     LabelledVideo,
     group_by_text,
-    iter_videos,
-    masks_path,
     reason_of,
     union,
-    with_progress,
+    walk_videos,
 )
 from fiftyone_revseg.dataset.numbers import check_number_field, write_numbers
 from fiftyone_revseg.dataset.schema import valid_label_field
@@ -125,8 +122,7 @@ def compare_fields(
     own_name = f"{field_a}_vs_{field_b}"
     name = own_name if name is None else name
     samples = check_collection(samples, group_slice)
-    for label_field in (field_a, field_b):
-        masks_path(samples, label_field)
+    videos = walk_videos(samples, [field_a, field_b], progress, "Comparing")
     check_number_field(samples, name, name == own_name)
     result = Comparison(field_a, field_b, name, total=count_samples(samples))
     if not result.total:
@@ -134,8 +130,7 @@ def compare_fields(
         return result
 
     values: dict[str, float | None] = {}
-    videos = iter_videos(samples, [field_a, field_b])
-    for video in with_progress(videos, result.total, progress, "Comparing"):
+    for video in videos:
         agreement = _compare(video, result)
         values.update(dict.fromkeys(video.ids, agreement))
     write_numbers(samples, name, values)

@@ -18,12 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from fiftyone_revseg.dataset.correction_writer import make_entry, write_correction
+from fiftyone_revseg.dataset.correction_writer import CorrectionWriter, make_entry
 from fiftyone_revseg.dataset.frame_numbers import index_of
 from fiftyone_revseg.dataset.load import load_model
 from fiftyone_revseg.dataset.model import RevSegModel
 from fiftyone_revseg.dataset.objects import (
-    Document,
     StoredObject,
     find_object,
     find_place,
@@ -31,6 +30,8 @@ from fiftyone_revseg.dataset.objects import (
     record_of,
 )
 from fiftyone_revseg.dataset.prompt_boxes import check_frame, resolve_prompts
+from fiftyone_revseg.dataset.store import Document
+from fiftyone_revseg.masks.boxes import corners_px, relative_xywh
 from fiftyone_revseg.pipeline import Progress, RevSeg
 from fiftyone_revseg.reasoning import ChainRequest, KeyframeChoice
 from fiftyone_revseg.reasoning.rolling import ground_again
@@ -140,7 +141,7 @@ def propagate(
     entries = [make_entry(stored, kinds[n], n, box, by) for n, box in prompts.items()]
     with _open(stored) as video:
         track = _track(stored, video, _tracker_of(model), prompts, progress)
-    write_correction(stored, detections, track, prompts, entries, None, drawn)
+    CorrectionWriter(stored, detections, track, prompts, entries, drawn=drawn).write()
     return _summary(stored, track, prompts, started)
 
 
@@ -187,14 +188,13 @@ def reground(
         report("reason", 0, 1)
         box_px, confidence, turns = _ground(stored, video, pipeline, frame_number)
         report("reason", 1, 1)
-        width, height = video.size
-        x1, y1, x2, y2 = box_px
-        box = [x1 / width, y1 / height, (x2 - x1) / width, (y2 - y1) / height]
+        box = list(relative_xywh(box_px, video.size))
         prompts = {frame_number: box}
         track = _track(stored, video, pipeline.tracker, prompts, progress)
     entry = make_entry(stored, "reground", frame_number, box, by)
     entry.update(confidence=confidence, model=pipeline.name, turns=turns)
-    write_correction(stored, read_detections(stored), track, prompts, [entry], confidence)
+    detections = read_detections(stored)
+    CorrectionWriter(stored, detections, track, prompts, [entry], confidence).write()
     return _summary(stored, track, prompts, started)
 
 
@@ -226,13 +226,11 @@ def _track(
     prompts: Mapping[int, list[float]],
     progress: Progress | None,
 ) -> MaskTrack:
-    width, height = video.size
     boxes = {}
-    for number, (x, y, w, h) in prompts.items():
+    for number, box in prompts.items():
         if index_of(number, video.first_frame) >= len(video):
             raise ValueError(f"There is no frame {number}: the video ends before it")
-        box = [x * width, y * height, (x + w) * width, (y + h) * height]
-        boxes[index_of(number, video.first_frame)] = box
+        boxes[index_of(number, video.first_frame)] = list(corners_px(box, video.size))
     if progress is not None:
         # The frame with a box is walked in both directions, unless it is the first
         tracker = _Reporting(tracker, progress, len(video) + sum(k > 0 for k in boxes))

@@ -13,21 +13,21 @@ import fiftyone as fo
 
 from fiftyone_revseg.dataset.collection import (
     check_collection,
+    count_samples,
     is_clips,
     is_image_groups,
     select_by_id,
     source_dataset,
 )
-from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.labelled_videos import (
     LabelledVideo,
     group_by_text,
-    iter_videos,
     masks_path,
     reason_of,
     union,
-    with_progress,
+    walk_videos,
 )
+from fiftyone_revseg.dataset.playback_fields import declare
 from fiftyone_revseg.dataset.schema import count_values, describe_field, valid_label_field
 from fiftyone_revseg.progress import OnProgress, VideoProgress
 from fiftyone_revseg.tracking import Tracker, encode_masks, load_tracker
@@ -149,9 +149,7 @@ def filter_view(
     if not isinstance(tracker, Tracker):
         tracker = load_tracker(tracker)
     dataset = source_dataset(samples)
-    for name, kind in _FIELDS.items():
-        if dataset.get_field(name) is None:
-            dataset.add_sample_field(name, kind)
+    declare(dataset, _FIELDS)
     before = {} if overwrite else _measured_before(samples)
     decided = _Decisions(dataset, threshold, summary)
     todo = samples
@@ -161,8 +159,7 @@ def filter_view(
         todo = samples.select([i for i in samples.values("id") if i not in before])
     left = count_samples(todo)
     report = VideoProgress(progress, left, "track", started)
-    videos = iter_videos(todo, [gt_field]) if left else iter(())
-    for video in with_progress(videos, left, progress, "Filtering"):
+    for video in walk_videos(todo, [gt_field], progress, "Filtering"):
         if video.id in before:  # a group of images
             decided.again(video.ids, *before[video.id])
         else:

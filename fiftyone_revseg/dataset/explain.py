@@ -10,25 +10,28 @@ import contextlib
 import os
 import threading
 import zlib
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import fiftyone.core.collections as foc
 import numpy as np
+from cachetools import LRUCache, cached
 from PIL import Image
 
 from fiftyone_revseg.dataset.collection import video_of
 from fiftyone_revseg.dataset.drift import drift_score, suspected_frames
+from fiftyone_revseg.dataset.expressions import value_of
 from fiftyone_revseg.dataset.frame_numbers import index_of, is_within, numbers_of
 from fiftyone_revseg.dataset.record import Record, records_of
 from fiftyone_revseg.dataset.schema import field_names
 from fiftyone_revseg.dataset.stored_detection import is_relative_box
 from fiftyone_revseg.masks import pictures
+from fiftyone_revseg.masks.boxes import corners_px, relative_xywh
 from fiftyone_revseg.video import VideoError, open_video
 
 Box = tuple[float, float, float, float]
+_Row = tuple[float, float | None, float | None, list[float]]  # areas of box and mask, score, box
 
 #: Areas are of masks where all masks together have at most so many pixels, else of boxes
 MASK_PIXELS = 20_000_000
@@ -37,6 +40,15 @@ MASK_PIXELS = 20_000_000
 KEY_FRAME_SIZE, STRIP_SIZE = 640, 160
 
 _CACHE_BYTES = 64 * 2**20
+
+
+def _bytes(frames: list[np.ndarray] | VideoError) -> int:
+    held = sum(frame.nbytes for frame in frames) if isinstance(frames, list) else 0
+    return min(held, _CACHE_BYTES)  # those that were shown last are kept, however many
+
+
+# The frames that were shown last; those that were not for the longest time go first
+_cache: LRUCache[tuple, list[np.ndarray] | VideoError] = LRUCache(_CACHE_BYTES, _bytes)
 
 
 @dataclass(frozen=True)
@@ -111,6 +123,18 @@ class TrackSeries:
     area_of: str = "box"
     unusable: int = 0
 
+    @classmethod
+    def of(cls, rows: Mapping[int, _Row | None], unusable: int = 0) -> TrackSeries:
+        """Makes the series of what there is in each frame, by their numbers.
+
+        Areas are those of the masks, or of the boxes where one of the masks is not there.
+        """
+        by_box = any(row[1] is None for row in rows.values() if row is not None)
+        columns = (0 if by_box else 1, 2, 3)
+        found: list[Any] = [tuple(row and row[k] for row in rows.values()) for k in columns]
+        areas, scores, boxes = found
+        return cls(tuple(rows), areas, scores, boxes, "box" if by_box else "mask", unusable)
+
     @property
     def visible(self) -> int:
         """In how many frames the object is visible."""
@@ -169,10 +193,10 @@ def explain(sample: Any, label_field: str = "revseg") -> list[Explanation]:
     """
     if isinstance(sample, foc.SampleCollection):
         sample = sample.first()  # which has what is said about all images
-    answers = _value(sample, f"{label_field}_answers")
+    answers = value_of(sample, f"{label_field}_answers")
     slots = [
         (record, i)
-        for record in records_of(_value(sample, f"{label_field}_trajectory"))
+        for record in records_of(value_of(sample, f"{label_field}_trajectory"))
         for i in range(max(1, len(record.choices)))
     ]
     explanations = []
@@ -210,11 +234,12 @@ def track_series(sample: Any, explanation: Explanation, label_field: str = "revs
         with contextlib.suppress(ValueError, zlib.error):  # one is damaged
             masks = _one_list(view.values(f"{labels}.mask"), path)
 
-    rows, missing, unusable = {}, False, 0
+    rows: dict[int, _Row | None] = {}
+    unusable = 0
     for k, number in enumerate(numbers):
         if not is_within(number, explanation.support):
             continue
-        rows[number] = (None, None, None, None)
+        rows[number] = None
         if explanation.index not in (indices[k] or ()):
             continue
         i = indices[k].index(explanation.index)
@@ -222,21 +247,14 @@ def track_series(sample: Any, explanation: Explanation, label_field: str = "revs
         if not is_relative_box(box):
             unusable += 1
             continue
-        missing = missing or mask is None or not mask.size
-        area = box[2] * box[3]
-        of_mask = None if missing or mask is None else area * mask.mean()
-        rows[number] = (area, of_mask, scores[k][i], box)
-    if not rows:
-        return TrackSeries()
-    box_areas, mask_areas, scores, boxes = zip(*rows.values(), strict=True)
-    return TrackSeries(
-        numbers=tuple(rows),
-        areas=box_areas if missing else mask_areas,
-        scores=scores,
-        boxes=boxes,
-        area_of="box" if missing else "mask",
-        unusable=unusable,
-    )
+        rows[number] = (*areas_of(box, mask), scores[k][i], box)
+    return TrackSeries.of(rows, unusable) if rows else TrackSeries()
+
+
+def areas_of(box: Sequence[float], mask: np.ndarray | None) -> tuple[float, float | None]:
+    """Returns the area of a box and of the mask in it, None if there is none."""
+    area = box[2] * box[3]
+    return area, None if mask is None or not mask.size else area * float(mask.mean())
 
 
 def index_of_label(sample: Any, label_id: str, label_field: str = "revseg") -> int | None:
@@ -310,13 +328,7 @@ def make_pictures(
     """
     if key is None:
         return Pictures()
-    frames = _cache.get(key)
-    if frames is None:
-        try:
-            frames = _decode(explanation, key)
-        except VideoError as error:
-            frames = error  # until the file changes, there is no use in trying again
-        _cache.put(key, frames)
+    frames = _decoded(explanation, key)
     if isinstance(frames, VideoError):
         raise frames
     numbers = key[1]
@@ -330,26 +342,24 @@ def make_pictures(
         key_frame = frames[numbers.index(explanation.key_frame)]
         box = explanation.box_xywh_rel or box_xywh_rel
         if box is not None:
-            height, width = key_frame.shape[:2]
-            x, y, w, h = box
-            box = (x * width, y * height, (x + w) * width, (y + h) * height)
-            key_frame = pictures.draw_boxes(key_frame, [box], [explanation.description])
+            corners = corners_px(box, key_frame.shape[1::-1])
+            key_frame = pictures.draw_boxes(key_frame, [corners], [explanation.description])
     return Pictures(key_frame, strip)
 
 
 def _explanation(answer: Any, record: Record | None, i: int) -> Explanation:
     own = {
-        "query": _attribute(answer, "query") or "",
-        "thought": _attribute(answer, "reasoning") or "",
-        "status": _attribute(answer, "status") or "",
-        "reason": _attribute(answer, "reason") or "",
+        "query": value_of(answer, "query") or "",
+        "thought": value_of(answer, "reasoning") or "",
+        "status": value_of(answer, "status") or "",
+        "reason": value_of(answer, "reason") or "",
         "confidence": answer.confidence,
-        "index": _attribute(answer, "index"),
-        "model": _attribute(answer, "model") or "",
+        "index": value_of(answer, "index"),
+        "model": value_of(answer, "model") or "",
         "tags": tuple(answer.tags or ()),
-        "key_frame": _attribute(answer, "keyframe"),
+        "key_frame": value_of(answer, "keyframe"),
     }
-    support = _attribute(answer, "support")
+    support = value_of(answer, "support")
     if own["key_frame"] is not None:
         own["description"] = answer.label or ""
     if support:
@@ -381,19 +391,17 @@ def _key_frame_box(
     for correction in reversed(corrections):
         if correction.get("frame_number") == key_frame and correction.get("box"):
             return tuple(correction["box"])
-    width, height = record.source_size
-    if key_frame is None or i >= len(record.choices) or not (width and height):
+    if key_frame is None or i >= len(record.choices) or not all(record.source_size):
         return None
     grounding = record.trajectory["groundings"][i]
     if grounding is None or record.sampled[record.choices[i]["frame"]] != key_frame:
         return None  # another key frame was chosen since
-    x1, y1, x2, y2 = grounding["box_xyxy_px"]
-    return x1 / width, y1 / height, (x2 - x1) / width, (y2 - y1) / height
+    return relative_xywh(grounding["box_xyxy_px"], record.source_size)
 
 
 def _take(slots: list[tuple[Record, int]], answer: Any) -> tuple[Record | None, int]:
     """Takes the record of an answer from those that are left; answers may have been deleted."""
-    query, support = _attribute(answer, "query"), tuple(_attribute(answer, "support") or ())
+    query, support = value_of(answer, "query"), tuple(value_of(answer, "support") or ())
     own = [
         (record, i)
         for record, i in slots
@@ -436,14 +444,6 @@ def _pixels(boxes: Iterable[Any], size: tuple[int, int]) -> float:
     return sum(box[2] * box[3] for box in usable) * width * height
 
 
-def _value(sample: Any, name: str) -> Any:
-    return sample[name] if sample.has_field(name) else None
-
-
-def _attribute(label: Any, name: str) -> Any:
-    return label[name] if label.has_field(name) else None
-
-
 def _state_of(path: str) -> tuple[str, int, int]:
     """Changes with the file. Of a pattern or folder of images, the folder stands for them."""
     found = os.path.dirname(path) if "%" in os.path.basename(path) else path
@@ -483,33 +483,10 @@ def _fit(frame: np.ndarray, longer_side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR))
 
 
-class _FrameCache:
-    """The frames that were shown last; those that were not for the longest time go first."""
-
-    def __init__(self, limit_bytes: int):
-        self._limit = limit_bytes
-        self._frames: OrderedDict[tuple, list[np.ndarray] | VideoError] = OrderedDict()
-        self._lock = threading.Lock()  # the App's server answers in several threads
-
-    def __contains__(self, key: tuple) -> bool:
-        return key in self._frames
-
-    def get(self, key: tuple) -> list[np.ndarray] | VideoError | None:
-        with self._lock:
-            if key in self._frames:
-                self._frames.move_to_end(key)
-            return self._frames.get(key)
-
-    def put(self, key: tuple, frames: list[np.ndarray] | VideoError) -> None:
-        with self._lock:
-            self._frames[key] = frames
-            self._frames.move_to_end(key)
-            while len(self._frames) > 1 and self._bytes() > self._limit:
-                self._frames.popitem(last=False)
-
-    def _bytes(self) -> int:
-        held = [frames for frames in self._frames.values() if isinstance(frames, list)]
-        return sum(frame.nbytes for frames in held for frame in frames)
-
-
-_cache = _FrameCache(_CACHE_BYTES)
+@cached(_cache, key=lambda explanation, key: key, lock=threading.Lock())
+def _decoded(explanation: Explanation, key: tuple) -> list[np.ndarray] | VideoError:
+    """Those frames, or why there are none: until the file changes, another try is of no use."""
+    try:
+        return _decode(explanation, key)
+    except VideoError as error:
+        return error

@@ -12,23 +12,20 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import fiftyone.core.labels as fol
 import numpy as np
 from PIL import Image
 
-from fiftyone_revseg.dataset.collection import check_collection
-from fiftyone_revseg.dataset.counting import count_samples
+from fiftyone_revseg.dataset.collection import check_collection, count_samples
 from fiftyone_revseg.dataset.frame_numbers import index_of
 from fiftyone_revseg.dataset.labelled_videos import (
     LabelledVideo,
     group_by_text,
-    iter_videos,
-    masks_path,
     reason_of,
     union,
-    with_progress,
+    walk_videos,
 )
 from fiftyone_revseg.dataset.record import records_of
 from fiftyone_revseg.dataset.schema import valid_label_field
@@ -122,7 +119,7 @@ def export_results(
     samples = check_collection(samples, group_slice)
     if not count_samples(samples):
         raise ValueError("There is nothing to export: there are no videos in this view")
-    masks_path(samples, label_field)
+    videos = walk_videos(samples, [label_field], progress, "Exporting")
     directory = check_directory(directory, overwrite)
     check_writable(directory)
 
@@ -132,8 +129,7 @@ def export_results(
     try:
         with ExitStack() as stack:
             exporter = make(directory, label_field, images, stack)
-            videos = iter_videos(samples, [label_field])
-            for video in with_progress(videos, summary.total, progress, "Exporting"):
+            for video in videos:
                 try:
                     exporter.add(video)
                 except OSError:  # nothing can be written
@@ -204,30 +200,29 @@ def _create(directory: Path) -> bool:
     return True
 
 
+@dataclass
 class _Exporter:
     """Writes one video after the other.
 
-    Args:
+    Attributes:
         directory: where to
         label_field: the label field
         images: whether to write the frames, too
         stack: puts files of all videos in their places when it is left, unless by an error
-
-    Attributes:
         has_pictures: whether the frames can be written, too
 
     Raises:
         NotOursError: if a file that would be replaced was not written by an export
     """
 
-    has_pictures = False
+    directory: Path
+    label_field: str
+    images: bool
+    stack: ExitStack
+    has_pictures: ClassVar[bool] = False
 
-    def __init__(self, directory: Path, label_field: str, images: bool, stack: ExitStack):
-        self.directory = directory
-        self.label_field = label_field
-        self.images = images
-        self.written = Written(directory)
-        self._stack = stack
+    def __post_init__(self) -> None:
+        self.written = Written(self.directory)
 
     def add(self, video: LabelledVideo) -> None:
         """Exports a video; raises a ``ValueError`` if it has nothing to export."""
@@ -242,8 +237,8 @@ class _Exporter:
 
     def open(self, name: str) -> IO[str]:
         """Opens a file for what is about all videos."""
-        partial = self._stack.enter_context(self.written.replacing(self.directory / name))
-        return self._stack.enter_context(open(partial, "w", encoding="utf-8"))
+        partial = self.stack.enter_context(self.written.replacing(self.directory / name))
+        return self.stack.enter_context(open(partial, "w", encoding="utf-8"))
 
     def _write_images(self, video: LabelledVideo, folder: Path) -> None:
         with video.open() as opened:
@@ -272,11 +267,12 @@ class _Exporter:
             raise ValueError(f"There are no labels in '{self.label_field}'")
 
 
+@dataclass
 class _Coco(_Exporter):
     """One JSON file for all videos. Its annotations are written as they come: they need not fit."""
 
-    def __init__(self, directory: Path, label_field: str, images: bool, stack: ExitStack):
-        super().__init__(directory, label_field, images, stack)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._categories: dict[str, int] = {}
         self._count = 0
         self._file = self.open("instances.json")
@@ -297,12 +293,11 @@ class _Coco(_Exporter):
         self._file.write(f',\n"categories": {_json(names)}}}\n')
 
 
+@dataclass
 class _CocoTracks(_Coco):
     """YouTube-VIS's form of COCO: one annotation per object and video, one RLE per frame."""
 
-    def __init__(self, directory: Path, label_field: str, images: bool, stack: ExitStack):
-        super().__init__(directory, label_field, images, stack)
-        self._videos: list[dict[str, Any]] = []
+    _videos: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, video: LabelledVideo) -> None:
         tracks: dict[int, _Track] = {}
@@ -311,7 +306,6 @@ class _CocoTracks(_Coco):
                 if index not in tracks:
                     tracks[index] = _Track(detections[0], len(video.numbers))
                 tracks[index].add(number - video.numbers.start, detections, video.size)
-        annotations = {index: track.to_dict() for index, track in sorted(tracks.items())}
         width, height = video.size
         size = {"width": width, "height": height, "length": len(video.numbers)}
         video_id = len(self._videos) + 1
@@ -326,9 +320,12 @@ class _CocoTracks(_Coco):
                 "sample_id": video.id,
             }
         )
-        for index, found in annotations.items():
-            values = {"iscrowd": 0, **size, **found, "index": index}
-            self._annotate(tracks[index].label, {"video_id": video_id}, values)
+        for index, track in sorted(tracks.items()):
+            names = ("segmentations", "bboxes", "areas")
+            masks = dict(zip(names, track.columns(), strict=True))
+            about = {"score": track.score, "query": track.query, "index": index}
+            values = {"iscrowd": 0, **size, **masks, **about}
+            self._annotate(track.label, {"video_id": video_id}, values)
 
     def finish(self) -> None:
         self._file.write(f'],\n"videos": {_json(self._videos)}')
@@ -340,7 +337,7 @@ class _Track:
 
     def __init__(self, first: fol.Detection, length: int):
         self.label = first.label or ""
-        self._query = getattr(first, "query", None)
+        self.query = getattr(first, "query", None)
         self._scores: list[float] = []
         self._rles: list[RLE | None] = [None] * length
 
@@ -348,20 +345,19 @@ class _Track:
         self._scores += [float(d.confidence) for d in detections if d.confidence is not None]
         (self._rles[position],) = encode_masks(union(detections, size)[None])
 
-    def to_dict(self) -> dict[str, Any]:
+    @property
+    def score(self) -> float | None:
+        return float(np.mean(self._scores)) if self._scores else None
+
+    def columns(self) -> tuple[list[Any], list[Any], list[Any]]:
+        """The masks, their boxes and their areas."""
         boxes = [None if rle is None else _xywh(rle_box(rle)) for rle in self._rles]
         counts = rle_areas(self._rles).tolist()
         areas = [rle and count for rle, count in zip(self._rles, counts, strict=True)]
-        score = float(np.mean(self._scores)) if self._scores else None
-        return {
-            "segmentations": self._rles,
-            "bboxes": boxes,
-            "areas": areas,
-            "score": score,
-            "query": self._query,
-        }
+        return self._rles, boxes, areas
 
 
+@dataclass
 class _CocoFrames(_Coco):
     """COCO as it is for images: every frame is one, and every object on it has one annotation.
 
@@ -369,24 +365,18 @@ class _CocoFrames(_Coco):
     """
 
     has_pictures = True
-
-    def __init__(self, directory: Path, label_field: str, images: bool, stack: ExitStack):
-        super().__init__(directory, label_field, images, stack)
-        self._videos: list[tuple[str, tuple[int, int], range, int]] = []
-        self._images = 0
+    _videos: list[tuple[str, tuple[int, int], range, int]] = field(default_factory=list)
+    _images: int = 0
 
     def add(self, video: LabelledVideo) -> None:
         # All of a video, or nothing: what is written to the file stays there
         rows = [
             row for number, found in self.frames(video) for row in self._rows(video, number, found)
         ]
-        with ExitStack() as stack:
-            if self.images:
-                target = self.directory / "JPEGImages" / video.name
-                self.written.check(target)
-                self._write_images(
-                    video, stack.enter_context(self.written.replacing_folder(target))
-                )
+        if self.images:
+            target = self.directory / _FOLDERS[1] / video.name
+            with self.written.replacing_folder(target) as folder:
+                self._write_images(video, folder)
         first = self._images + 1
         for number, label, row in rows:
             self._annotate(label, {"image_id": first + number - video.numbers.start}, row)
@@ -399,18 +389,11 @@ class _CocoFrames(_Coco):
         for index, detections in sorted(found.items()):
             track = _Track(detections[0], 1)
             track.add(0, detections, video.size)
-            values = track.to_dict()
-            if values["areas"][0]:
-                row = {
-                    "segmentation": values["segmentations"][0],
-                    "bbox": values["bboxes"][0],
-                    "area": values["areas"][0],
-                    "iscrowd": 0,
-                    "index": index,
-                    "query": values["query"],
-                    "score": values["score"],
-                }
-                yield number, track.label, row
+            (rle,), (box,), (area,) = track.columns()
+            if area:
+                found_by = {"query": track.query, "score": track.score}
+                about = {"area": area, "iscrowd": 0, "index": index, **found_by}
+                yield number, track.label, {"segmentation": rle, "bbox": box, **about}
 
     def finish(self) -> None:
         self._file.write('],\n"images": [')
@@ -429,17 +412,18 @@ class _CocoFrames(_Coco):
         super().finish()
 
 
+@dataclass
 class _YouTubeVOS(_Exporter):
     """A folder of palette PNGs for each video, in which an object has its index as a colour."""
 
     has_pictures = True
+    _meta: dict[str, Any] = field(default_factory=dict)
+    _expressions: dict[str, Any] = field(default_factory=dict)
+    _overlapping: int = 0
 
-    def __init__(self, directory: Path, label_field: str, images: bool, stack: ExitStack):
-        super().__init__(directory, label_field, images, stack)
-        self._meta: dict[str, Any] = {}
-        self._expressions: dict[str, Any] = {}
-        self._overlapping = 0
-        self._lists = [directory / f"{name}.json" for name in ("meta", "meta_expressions")]
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._lists = [self.directory / f"{name}.json" for name in ("meta", "meta_expressions")]
         self.written.check(*self._lists)
 
     def add(self, video: LabelledVideo) -> None:
@@ -519,11 +503,12 @@ class _MOT(_Exporter):
             partial.write_text("".join(lines), encoding="utf-8")
 
 
+@dataclass
 class _JSONLines(_Exporter):
     """One line for each video and query, with all that was asked and replied; it has no masks."""
 
-    def __init__(self, directory: Path, label_field: str, images: bool, stack: ExitStack):
-        super().__init__(directory, label_field, images, stack)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._file = self.open("trajectories.jsonl")
 
     def add(self, video: LabelledVideo) -> None:

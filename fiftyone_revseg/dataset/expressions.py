@@ -54,13 +54,13 @@ class Expression:
     @classmethod
     def from_label(cls, label: Any) -> Expression:
         """Loads an expression from :meth:`to_label`'s output."""
-        objects = _value(label, "objects")
+        objects = value_of(label, "objects")
         return cls(
             id=label["expression_id"],
             text=label.label,
             objects=None if objects is None else tuple(objects),
-            kind=_value(label, "kind") or "",
-            annotator=_value(label, "annotator") or "",
+            kind=value_of(label, "kind") or "",
+            annotator=value_of(label, "annotator") or "",
         )
 
 
@@ -79,7 +79,7 @@ def expression_values(expressions: Sequence[Expression]) -> dict[str, Any]:
 
 def expressions_of(sample: Any) -> list[Expression]:
     """Returns the expressions of a sample; [] if it has none."""
-    value = sample[EXPRESSIONS] if sample.has_field(EXPRESSIONS) else None
+    value = value_of(sample, EXPRESSIONS)
     return [] if value is None else [Expression.from_label(c) for c in value.classifications]
 
 
@@ -90,7 +90,7 @@ def distinct_texts(expressions: Iterable[Expression]) -> list[str]:
 
 def answered_by(label: Any) -> Answered:
     """Returns what a predicted detection, or an answer, is about."""
-    return _value(label, "query"), _value(label, "expression_id")
+    return value_of(label, "query"), value_of(label, "expression_id")
 
 
 def answer_in(known: Mapping[Answered, _T], expression: Expression) -> _T | None:
@@ -99,5 +99,6 @@ def answer_in(known: Mapping[Answered, _T], expression: Expression) -> _T | None
     return known.get(own, known.get(by_text))
 
 
-def _value(label: Any, name: str) -> Any:
+def value_of(label: Any, name: str) -> Any:
+    """Returns the value of a field of a label or sample; None if it has no such field."""
     return label[name] if label.has_field(name) else None

@@ -66,6 +66,28 @@ class Heartbeat:
                 logger.debug("No sign of life could be written", exc_info=error)
 
 
+def stored_runs(dataset: fo.Dataset, method: str, **match: Any) -> list[dict[str, Any]]:
+    """Reads what is remembered of runs of a kind, of whichever process.
+
+    Args:
+        dataset: the :class:`fiftyone.core.dataset.Dataset`
+        method: the kind of run
+        **match: what else must be remembered of them
+
+    Returns:
+        a list of dicts: "run_key", "alive" (whether somebody is at work on it), "silence" (see
+        :func:`silence`), and what is remembered
+    """
+    wanted = {f"config.{name}": value for name, value in {"method": method, **match}.items()}
+    found = list(get_db_conn().runs.find({"_dataset_id": store.dataset_id(dataset), **wanted}))
+    now = server_now()
+    about = [(run["key"], is_alive(run["config"], now), run["config"]) for run in found]
+    return [
+        {"run_key": key, "alive": alive, "silence": silence(config, now), **config}
+        for key, alive, config in about
+    ]
+
+
 def who() -> dict[str, Any]:
     """Says who is at work: the "host", "pid", "user", and what tells whether they still are."""
     try:

@@ -9,11 +9,12 @@ import fiftyone as fo
 
 from fiftyone_revseg.dataset.collection import (
     VideoRef,
+    field_values,
+    first_value,
     is_clips,
-    is_image_groups,
     list_videos,
-    select_by_id,
 )
+from fiftyone_revseg.dataset.schema import fields_with_text
 from fiftyone_revseg.engine import EngineJob
 from fiftyone_revseg.reasoning.queries import refusal
 
@@ -98,13 +99,9 @@ def _asked(samples: Any, videos: Sequence[VideoRef], field_name: str | None) -> 
     # Clips have the fields of their samples only if they were asked for
     lacking = is_clips(samples) and not samples.has_field(field_name)
     _check_prompt_field(videos[0].dataset if lacking else samples, field_name)
-    if not lacking and not is_image_groups(samples):
-        return list(samples.values(field_name))
-    ids = list(dict.fromkeys(i for video in videos for i in video.sample_ids))
-    own = select_by_id(videos[0].dataset, ids).values(["id", field_name])
-    said = dict(zip(*own, strict=True))
+    said = field_values(samples, field_name)
     # All images of a group may repeat the query; the first that has one decides
-    return [next(filter(None, map(said.get, video.sample_ids)), None) for video in videos]
+    return [first_value(said, video.ids) for video in videos]
 
 
 def _check_prompt_field(samples: Any, field_name: str) -> None:
@@ -116,23 +113,12 @@ def _check_prompt_field(samples: Any, field_name: str) -> None:
     kind = samples.get_field(field_name)
     texts = kind.field if isinstance(kind, fo.ListField) else kind
     if kind is None:
+        known = ", ".join(fields_with_text(samples)) or "none"
         raise ValueError(
-            f"There is no field '{field_name}' with queries. Fields with text are: "
-            f"{', '.join(_text_fields(samples)) or 'none'}. To ask the same of all samples, give "
-            "the query itself"
+            f"There is no field '{field_name}' with queries. Fields with text are: {known}. To ask "
+            "the same of all samples, give the query itself"
         )
     if texts is not None and not isinstance(texts, fo.StringField):
         raise ValueError(
             f"Field '{field_name}' holds no queries: it must hold text or lists of text, not {kind}"
         )
-
-
-def _text_fields(samples: Any) -> list[str]:
-    schema = samples.get_field_schema()
-    return [
-        name
-        for name, kind in schema.items()
-        if name != "filepath"
-        and isinstance(kind.field if isinstance(kind, fo.ListField) else kind, fo.StringField)
-        and name != "tags"
-    ]

@@ -24,13 +24,14 @@ from pymongo.errors import PyMongoError
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import (
     VideoRef,
+    count_samples,
     is_clips,
     is_image_groups,
     source_dataset,
     video_of,
 )
 from fiftyone_revseg.dataset.extent import Extents
-from fiftyone_revseg.dataset.frame_numbers import index_of, numbers_of
+from fiftyone_revseg.dataset.frame_numbers import index_of, number_of, numbers_of
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.dataset.stored_detection import StoredDetection, check_detection
 from fiftyone_revseg.files.names import safe_name, safe_names
@@ -239,6 +240,21 @@ def with_progress(
         progress(RunProgress(done, total, name, seconds=time.perf_counter() - started))
 
 
+def walk_videos(
+    samples: Any, label_fields: Sequence[str], progress: bool | OnProgress | None, title: str
+) -> Iterator[LabelledVideo]:
+    """Walks over the videos of a collection while saying how far that is.
+
+    What :func:`iter_videos` and :func:`with_progress` say holds, but the fields are checked at
+    once: before the first video is asked for.
+    """
+    for name in label_fields:
+        masks_path(samples, name)
+    count = count_samples(samples)
+    videos = iter_videos(samples, label_fields) if count else ()
+    return with_progress(videos, count, progress, title)
+
+
 def object_masks(sample: Any, label_field: str, size: tuple[int, int, int]) -> np.ndarray:
     """Collects the masks of a sample's objects on all frames.
 
@@ -341,8 +357,8 @@ def _stored_frames(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Frame numbers, and the values of fields as they are stored."""
     if images:
-        for number, sample in enumerate(source.iter_samples(), start=1):
-            yield number, {name: sample[name] for name in names}
+        for k, sample in enumerate(source.iter_samples()):
+            yield number_of(k), {name: sample[name] for name in names}
         return
     # FiftyOne's own iterators keep every frame that they have passed, with its masks decoded.
     # These documents are those of the view, too: what it filters out is not there

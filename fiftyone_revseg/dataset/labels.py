@@ -17,6 +17,7 @@ from fiftyone_revseg.dataset.record import (
     status_of,
     trajectory_of,
 )
+from fiftyone_revseg.masks.boxes import box_around, relative_xywh
 from fiftyone_revseg.pipeline import Segmentation
 from fiftyone_revseg.tracking import MaskTrack
 
@@ -52,13 +53,8 @@ class SampleLabels:
 
     def sample_values(self, label_field: str) -> dict[str, Any]:
         """Returns a dict mapping the names of the sample-level fields to their values."""
-        return {
-            f"{label_field}_answers": self.answers,
-            f"{label_field}_keyframes": self.keyframes,
-            f"{label_field}_reasoning": self.reasoning,
-            f"{label_field}_status": self.status,
-            f"{label_field}_trajectory": self.trajectory,
-        }
+        names = ("answers", "keyframes", "reasoning", "status", "trajectory")
+        return {f"{label_field}_{name}": getattr(self, name) for name in names}
 
 
 def make_labels(
@@ -88,10 +84,10 @@ def make_labels(
     answers, keyframes, index = [], [], 0
     for segmentation in segmentations:
         if not segmentation.trajectory.choices:
-            answers.append(_answer_without_object(segmentation, asked))
+            answers.append(_answer(segmentation, asked, None, None))
         for i in range(len(segmentation.trajectory.choices)):
             index += 1
-            answers.append(_answer(segmentation, i, index, asked))
+            answers.append(_answer(segmentation, asked, i, index))
             keyframes.append(_keyframe(segmentation, i, index))
             frames.add(segmentation, i, index)
     records = [Record.of(s, settings or {}, support) for s in segmentations]
@@ -170,17 +166,15 @@ def track_detection(
     """
     if track.rles[k] is None:
         return None
-    width, height = track.size
     mask = track.mask(k)
-    rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
-    if not len(rows):
+    box = box_around(mask)
+    if box is None:
         return None
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
-    left, right = int(columns[0]), int(columns[-1]) + 1
+    left, top, right, bottom = box
     score = track.scores[k]
     return fol.Detection(
         label=label,
-        bounding_box=[left / width, top / height, (right - left) / width, (bottom - top) / height],
+        bounding_box=list(relative_xywh(box, track.size)),
         mask=mask[top:bottom, left:right],
         confidence=None if score is None else float(score),
         **attributes,
@@ -188,37 +182,26 @@ def track_detection(
 
 
 def _answer(
-    segmentation: Segmentation, i: int, index: int, asked: list[int] | None
+    segmentation: Segmentation, asked: list[int] | None, i: int | None, index: int | None
 ) -> fol.Classification:
+    """The answer about an object; or, where ``i`` is None, about a query without any."""
     trajectory = segmentation.trajectory
-    status = segmentation.object_status(i)
+    label, status, reason = str(segmentation.status), segmentation.status, segmentation.reason
+    confidence = keyframe = None
+    if i is not None:
+        label, confidence = trajectory.choices[i].description, _confidence(segmentation, i)
+        keyframe = number_of(trajectory.key_frames[i], segmentation.first_frame)
+        status, reason = segmentation.object_status(i), segmentation.object_reason(i)
     return fol.Classification(
-        label=trajectory.choices[i].description,
-        confidence=_confidence(segmentation, i),
+        label=label,
+        confidence=confidence,
         query=segmentation.query,
         reasoning=trajectory.think,
         index=index,
-        keyframe=number_of(trajectory.key_frames[i], segmentation.first_frame),
+        keyframe=keyframe,
         support=asked,
         status=str(status),
-        reason=segmentation.object_reason(i),
-        model=segmentation.model,
-        corrected=False,
-    )
-
-
-def _answer_without_object(
-    segmentation: Segmentation, asked: list[int] | None
-) -> fol.Classification:
-    return fol.Classification(
-        label=str(segmentation.status),
-        query=segmentation.query,
-        reasoning=segmentation.trajectory.think,
-        index=None,
-        keyframe=None,
-        support=asked,
-        status=str(segmentation.status),
-        reason=segmentation.reason,
+        reason=reason,
         model=segmentation.model,
         corrected=False,
     )

@@ -12,12 +12,10 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.labels as fol
 import numpy as np
-from bson import ObjectId
 from fiftyone.core.odm import get_db_conn
 from PIL import Image
 
@@ -120,15 +118,11 @@ class ReplacedMaskFiles:
 
     def _paths_in_labels(self, video: VideoRef) -> Iterator[str]:
         """The files that labels of the video's samples refer to, in whatever field."""
-        if video.images:
-            schema = self._dataset.get_field_schema()
-            query: dict[str, Any] = {"_id": {"$in": [ObjectId(i) for i in video.sample_ids]}}
-        else:
-            schema = self._dataset.get_frame_field_schema() or {}
-            query = {"_sample_id": ObjectId(video.sample_id)}
+        of_frames = self._dataset.get_frame_field_schema() or {}
+        schema = self._dataset.get_field_schema() if video.images else of_frames
         names = [k for k, v in schema.items() if getattr(v, "document_type", None) is fo.Detections]
         paths = [f"{name}.detections.mask_path" for name in names]
-        for stored in store.label_documents(self._dataset).find(query, paths):
+        for stored in video.documents.find(video.frames_within(None), paths):
             for name in names:
                 for detection in (stored.get(name) or {}).get("detections", ()):
                     if detection.get("mask_path"):

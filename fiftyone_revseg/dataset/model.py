@@ -16,14 +16,17 @@ from fiftyone_revseg.dataset.frame_numbers import numbers_within
 from fiftyone_revseg.dataset.jobs import check_queries, make_job, resolve_queries
 from fiftyone_revseg.dataset.labels import make_labels
 from fiftyone_revseg.dataset.ownership import check_label_field, check_videos
+from fiftyone_revseg.dataset.place import Place
 from fiftyone_revseg.dataset.record import settings_of
 from fiftyone_revseg.dataset.resume import is_changed
+from fiftyone_revseg.dataset.room import make_fit
 from fiftyone_revseg.dataset.schema import declare_fields, valid_label_field
 from fiftyone_revseg.dataset.writer import (
-    SourceFields,
     clear_frames,
+    commit,
     known_frames,
     note_written,
+    withdraw,
     write_frames,
 )
 from fiftyone_revseg.engine import EngineJob
@@ -223,20 +226,20 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
         )
         labels = replace(labels, frames=dict(labels.frames))  # FiftyOne takes them all at once
         if dataset is not None:
-            labels = SourceFields(dataset[video.sample_id], name).make_fit(labels, video.support)
+            place = Place.of(video, name)
+            labels = make_fit(labels, place.stored(), name, video.support)
         note_written(labels)
         for field_name, value in labels.sample_values(name).items():
             sample[field_name] = value
         if dataset is not None:
             # FiftyOne saves a sample before its frames: between the two, old masks must not pass
             # for those of the new result
-            clear_frames(dataset, video, name)
+            clear_frames(video, name)
         if video.clip_id is not None:
             # FiftyOne keeps the fields of clips no longer than the view
             declare_fields(dataset, name)
-            source = SourceFields(dataset[video.sample_id], name)
-            source.withdraw(video.support)
-            source.commit(labels, video.support)
+            withdraw(place)
+            commit(place, labels)
 
         # FiftyOne merges the lists of labels in frames that it knows, so without this a rerun would
         # add to the labels of the run before, and keep those of frames that it leaves out
@@ -247,9 +250,9 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
         if dataset is not None:
             # A frame that the view hides is a new one for FiftyOne, which would replace the whole
             # of it, with the labels of others that are on it
-            hidden = set(known_frames(dataset, video)) - shown
+            hidden = set(known_frames(video)) - shown
             of_hidden = {number: frames.pop(number, fol.Detections()) for number in hidden}
-            write_frames(dataset, video, name, of_hidden)
+            write_frames(video, name, of_hidden)
         return frames or None
 
     def segment(self, sample: Any) -> list[Segmentation]:

@@ -15,7 +15,7 @@ import fiftyone as fo
 from bson import ObjectId
 
 from fiftyone_revseg.dataset import store
-from fiftyone_revseg.dataset.collection import VideoRef
+from fiftyone_revseg.dataset.collection import VideoRef, members_of
 from fiftyone_revseg.dataset.frame_numbers import is_within
 from fiftyone_revseg.dataset.record import Record
 from fiftyone_revseg.dataset.schema import (
@@ -24,8 +24,7 @@ from fiftyone_revseg.dataset.schema import (
     describe_field,
     field_names,
 )
-
-Document = dict[str, Any]
+from fiftyone_revseg.dataset.store import Document
 
 _CHUNK = 1000  # samples per request to the database
 
@@ -173,12 +172,7 @@ class _Scan:
         return self._found
 
     def _look_at(self, videos: dict[str, list[VideoRef]], with_results: bool) -> None:
-        # Document of a sample or image -> the id that its video has, and its number in the group
-        places = {
-            ObjectId(member): (i, number)
-            for i, (video, *_) in videos.items()
-            for number, member in enumerate(video.sample_ids, start=1)
-        }
+        places = members_of(video for video, *_ in videos.values())
         ranges: dict[str, list[list[int]]] = {}
         without = []
         for document in self._samples(list(places)):
@@ -242,7 +236,7 @@ class _Scan:
         if not self._has_masks:
             return
         root = f"{self._label_field}.detections"
-        key = "_id" if self._images else "_sample_id"
+        key = store.owner_key(self._dataset)
         match: Document = {f"{root}.0": {"$exists": True}}
         if ids is not None:
             match[key] = {"$in": ids}

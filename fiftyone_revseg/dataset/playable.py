@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -260,10 +259,9 @@ def _write(dataset: fo.Dataset, sample: VideoFile, values: dict[str, Any]) -> No
         for name, value in values.items()
     }
     fields.update({PROBLEM: None, FRAMES_OFF: None})
-    now = datetime.now(timezone.utc)
     found = store.sample_documents(dataset).update_one(
         {"_id": ObjectId(sample.id), "filepath": sample.filepath},
-        {"$set": {**fields, "last_modified_at": now}},
+        store.setting(fields),
     )
     if not found.matched_count:
         raise ValueError(

@@ -8,14 +8,9 @@ from typing import Any
 import fiftyone.core.labels as fol
 import numpy as np
 
-from fiftyone_revseg.dataset.objects import (
-    Document,
-    StoredObject,
-    read_detections,
-    read_values,
-    record_of,
-)
+from fiftyone_revseg.dataset.objects import StoredObject, read_detections, record_of
 from fiftyone_revseg.dataset.playback import ADVICE
+from fiftyone_revseg.dataset.store import Document
 
 _OFF_GRID = 0.01  # pixels; boxes around masks have whole ones
 
@@ -198,7 +193,7 @@ def _is_drawn(stored: StoredObject, detection: Document) -> bool:
         return stored.owns(detection)
     if detection.get("label") == stored.label:
         return True
-    answers = read_values(stored.place).answers
+    answers = stored.place.read().answers
     return sum(answer.get("index") is not None for answer in answers) == 1
 
 

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from fiftyone_revseg.dataset.frame_numbers import Support, number_of
+from fiftyone_revseg.dataset.store import Document
 from fiftyone_revseg.pipeline import RevSeg, Segmentation
 from fiftyone_revseg.reasoning.trajectory import thought_of
 from fiftyone_revseg.types import Status
-
-Document = dict[str, Any]  # as it is in the database
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import fiftyone as fo
 
 from fiftyone_revseg.dataset.at_work import WORK
-from fiftyone_revseg.dataset.heartbeat import Heartbeat, is_alive, server_now, who
+from fiftyone_revseg.dataset.heartbeat import Heartbeat, server_now, stored_runs, who
 
 logger = logging.getLogger(__name__)
 
@@ -97,11 +97,8 @@ def list_registered(dataset: fo.Dataset, method: str) -> list[dict[str, Any]]:
         a list of dicts, the oldest first: "run_key", "alive" (whether somebody is at work on it)
         and what is remembered
     """
-    dataset.reload()  # other processes may have registered some
-    runs = []
-    now = server_now()
-    for key in dataset.list_runs(method=method):
-        config = dataset.get_run_info(key).config.serialize()
-        config.pop(WORK, None)
-        runs.append({"run_key": key, "alive": is_alive(config, now), **config})
+    runs = stored_runs(dataset, method)
+    for run in runs:
+        del run["silence"]
+        run.pop(WORK, None)
     return sorted(runs, key=lambda run: str(run.get("started")))

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import fiftyone as fo
-from bson import ObjectId
 
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.changes import find_changed
-from fiftyone_revseg.dataset.collection import VideoRef, select_by_id
+from fiftyone_revseg.dataset.collection import VideoRef, members_of, select_by_id
 from fiftyone_revseg.dataset.frame_numbers import Support, numbers_within, overlap
 from fiftyone_revseg.dataset.record import Record, differences, fingerprint
 from fiftyone_revseg.engine import EngineJob
@@ -93,17 +92,15 @@ def plan(
             written = _written(dataset, label_field, answered)
             pairs = zip(chunk, owned, strict=True)
             states = [_state(job, own, settings, written) for job, own in pairs]
+        keys = [job.key for job in chunk]
         redone = ("open", "other") if overwrite else ("open",)
         by_person: dict[str, list[Support | None]] = {}
         if not replace_corrections:
-            by_state: dict[str, list[VideoRef]] = {state: [] for state in ("open", "same", "other")}
-            for job, state in zip(chunk, states, strict=True):
-                by_state[state].append(job.key)
-            by_person = changed_results(
-                dataset, label_field, [video for state in redone for video in by_state[state]]
-            )
+            again = [key for key, state in zip(keys, states, strict=True) if state in redone]
+            by_person = find_changed(dataset, label_field, again)
             if not overwrite:  # only to say how many would be redone, so without their frames
-                more = changed_results(dataset, label_field, by_state["other"], frames=False)
+                other = [key for key, state in zip(keys, states, strict=True) if state == "other"]
+                more = find_changed(dataset, label_field, other, frames=False)
                 by_person = {**more, **by_person}
         for job, own, state in zip(chunk, owned, states, strict=True):
             keep = is_kept(job.key, by_person)
@@ -118,22 +115,11 @@ def plan(
     return Plan(todo, skipped, dict(changed), corrected)
 
 
-def changed_results(
-    dataset: fo.Dataset, label_field: str, videos: Sequence[VideoRef], frames: bool = True
-) -> dict[str, list[Support | None]]:
-    """Finds the results on videos that a person changed, see :func:`find_changed`."""
-    if not videos:
-        return {}
-    images = {video.sample_id: video.sample_ids for video in videos if video.images}
-    ids = list(dict.fromkeys(video.sample_id for video in videos))
-    return find_changed(dataset, label_field, ids, images or None, frames)
-
-
 def is_changed(dataset: fo.Dataset, label_field: str, video: VideoRef) -> bool:
     """Returns whether a result on a video would replace what a person changed."""
     if not dataset.has_field(f"{label_field}_trajectory"):
         return False
-    return is_kept(video, changed_results(dataset, label_field, [video]))
+    return is_kept(video, find_changed(dataset, label_field, [video]))
 
 
 def is_kept(video: VideoRef, by_person: dict[str, list[Support | None]]) -> bool:
@@ -189,29 +175,27 @@ def _stored_records(
 def _written(
     dataset: fo.Dataset, label_field: str, videos: Sequence[VideoRef]
 ) -> dict[str, set[int]]:
-    """The frame numbers that have labels, by sample; of images, 1 for each that has.
+    """The frame numbers that have labels, by sample.
 
     ``apply_model`` saves a sample before its frames, so one that looks done may lack some.
     """
     if not videos:
         return {}
-    if videos[0].images:
-        every = [i for video in videos for i in video.sample_ids]
-        have = set(select_by_id(dataset, every).exists(label_field).values("id"))
-        return {
-            video.sample_id: {n for n, i in enumerate(video.sample_ids, start=1) if i in have}
-            for video in videos
-        }
-    ids = [ObjectId(sample_id) for sample_id in {video.sample_id for video in videos}]
+    members, key = members_of(videos), store.owner_key(dataset)
     # FiftyOne's own aggregations would read every mask for this
-    found = store.frame_documents(dataset).aggregate(
+    found = store.label_documents(dataset).aggregate(
         [
-            {"$match": {"_sample_id": {"$in": ids}, label_field: {"$ne": None}}},
-            {"$group": {"_id": "$_sample_id", "numbers": {"$push": "$frame_number"}}},
+            {"$match": {key: {"$in": list(members)}, label_field: {"$ne": None}}},
+            {"$group": {"_id": f"${key}", "numbers": {"$push": "$frame_number"}}},
         ],
         allowDiskUse=True,
     )
-    return {str(document["_id"]): set(document["numbers"]) for document in found}
+    written: dict[str, set[int]] = {}
+    for document in found:
+        sample_id, number = members[document["_id"]]
+        numbers = [number] if key == "_id" else document["numbers"]
+        written.setdefault(sample_id, set()).update(numbers)
+    return written
 
 
 def _is_whole(video: VideoRef, own: list[Record], written: dict[str, set[int]]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timezone
 from typing import Any
 
 import fiftyone.core.collections as foc
@@ -18,14 +17,14 @@ from fiftyone_revseg.dataset.collection import (
     video_of,
 )
 from fiftyone_revseg.dataset.objects import (
-    Place,
     StoredObject,
     find_object,
     find_place,
     list_objects,
-    read_values,
 )
+from fiftyone_revseg.dataset.place import Place
 from fiftyone_revseg.dataset.schema import valid_label_field
+from fiftyone_revseg.dataset.store import Document
 
 ACCEPTED, REJECTED = "accepted", "rejected"
 
@@ -119,9 +118,9 @@ def _places(samples: Any, label_field: str) -> list[Place]:
         samples = samples.select_group_slices(media_type="video")
     alone = samples.media_type == "image" and not is_image_groups(samples)
     videos = [video_of(samples)] if alone else list_videos(samples)
-    places = [Place(**vars(video), label_field=label_field) for video in videos]
+    places = [Place.of(video, label_field) for video in videos]
     # Those that have no result have nothing to review
-    return [place for place in places if place.sample_id and read_values(place).records]
+    return [place for place in places if place.sample_id and place.read().records]
 
 
 def _objects_of_labels(places: Sequence[Place], ids: Sequence[str]) -> Iterator[StoredObject]:
@@ -141,55 +140,41 @@ def _ids_at(place: Place, wanted: Sequence[ObjectId]) -> list[ObjectId]:
     """Those label ids that are in the documents of one video."""
     name = place.label_field
     root = f"{name}.detections"
-    frames: dict[str, Any] = {"_sample_id": ObjectId(place.sample_id)}
-    if place.images:
-        frames = {"_id": {"$in": [ObjectId(i) for i in place.sample_ids]}}
-    query = {**frames, f"{root}._id": {"$in": wanted}}
+    query = {**place.frames_within(None), f"{root}._id": {"$in": wanted}}
     found = [
         detection["_id"]
-        for document in place.frames.find(query, {f"{root}._id": True, f"{root}.index": True})
+        for document in place.documents.find(query, {f"{root}._id": True, f"{root}.index": True})
         for detection in document[name]["detections"]
         if detection.get("index") is not None  # others belong to no object
     ]
-    for dataset, sample_id in place.owners:
-        fields = {f"{name}_answers": True, f"{name}_keyframes": True}
-        document = store.sample_documents(dataset).find_one({"_id": sample_id}, fields) or {}
-        for value in (document.get(f"{name}_answers"), document.get(f"{name}_keyframes")):
-            value = value or {}
-            for label in value.get("classifications") or value.get("detections") or ():
-                if label.get("index") is not None:
-                    found.append(label["_id"])
+    for owner in place.owners:
+        values = place.read(owner)
+        labels = values.answers + values.keyframes
+        found += [label["_id"] for label in labels if label.get("index") is not None]
     return [label_id for label_id in found if label_id in set(wanted)]
 
 
 def _tag_object(stored: StoredObject, tag: str, other: str) -> None:
     """Changes the tags of one object's labels and nothing else."""
-    place, now = stored.place, datetime.now(timezone.utc)
+    place = stored.place
     root = f"{place.label_field}.detections"
     own: dict[str, Any] = {"own.index": stored.index}
     if stored.instance:  # clips that overlap may share frames and indices
         instances = [stored.instance["_id"], None]
         own["own.instance._id"] = {"$in": instances}
     frames = {**place.frames_within(stored.support), f"{root}.index": stored.index}
-    writes = _swap(frames, f"{root}.$[own].tags", own, tag, other, now)
+    writes = _swap(frames, f"{root}.$[own].tags", own, tag, other)
     store.write_documents(place.dataset, writes, frames=not place.images)
 
     answers = f"{place.label_field}_answers.classifications"
     own = {"own.index": stored.index, "own.support": stored.support}
     for dataset, sample_id in place.owners:
         this = {"_id": sample_id, f"{answers}.index": stored.index}
-        writes = _swap(this, f"{answers}.$[own].tags", own, tag, other, now)
+        writes = _swap(this, f"{answers}.$[own].tags", own, tag, other)
         store.write_documents(dataset, writes, ids=[str(sample_id)])
 
 
-def _swap(
-    documents: dict[str, Any],
-    path: str,
-    own: dict[str, Any],
-    tag: str,
-    other: str,
-    now: datetime,
-) -> list[UpdateMany]:
+def _swap(documents: Document, path: str, own: Document, tag: str, other: str) -> list[UpdateMany]:
     remove = {"$pull": {path: other}}
-    add = {"$addToSet": {path: tag}, "$set": {"last_modified_at": now}}
+    add = {"$addToSet": {path: tag}, **store.setting({})}
     return [UpdateMany(documents, update, array_filters=[own]) for update in (remove, add)]

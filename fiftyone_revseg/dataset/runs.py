@@ -13,8 +13,7 @@ from typing import Any
 import fiftyone as fo
 
 from fiftyone_revseg.dataset.at_work import WORK, pack, runs_at_work, say, twice
-from fiftyone_revseg.dataset.collection import VideoRef
-from fiftyone_revseg.dataset.counting import count_samples
+from fiftyone_revseg.dataset.collection import VideoRef, count_samples
 from fiftyone_revseg.dataset.mask_files import (
     MASKS_FOLDER,
     MaskFiles,

@@ -127,6 +127,16 @@ def check_fields(dataset: fo.Dataset, label_field: str) -> None:
             )
 
 
+def fields_with_text(samples: Any) -> list[str]:
+    """Lists the sample fields that can hold a query, or a list of queries."""
+    contents = {
+        name: kind.field if isinstance(kind, fo.ListField) else kind
+        for name, kind in samples.get_field_schema().items()
+    }
+    texts = [name for name, content in contents.items() if isinstance(content, _STRING)]
+    return [name for name in texts if name not in ("filepath", "tags")]
+
+
 def describe_field(field: fo.Field) -> str:
     """Says in a word or two what a field holds, such as "Detections" or "StringField"."""
     document = getattr(field, "document_type", None)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.models as fom
 from bson import ObjectId
 from fiftyone.core.odm import SampleFieldDocument
+from pymongo import UpdateOne
 
 Document = dict[str, Any]  # as it is in the database
 
@@ -37,6 +38,11 @@ def label_documents(dataset: fo.Dataset) -> Any:
     """The collection whose documents have the detections: of images, the samples do."""
     images = dataset.media_type == "image"
     return sample_documents(dataset) if images else frame_documents(dataset)
+
+
+def owner_key(dataset: fo.Dataset) -> str:
+    """The field of :func:`label_documents` that says whose they are."""
+    return "_id" if dataset.media_type == "image" else "_sample_id"
 
 
 def write_documents(
@@ -67,7 +73,9 @@ def reload_sample(dataset: fo.Dataset, sample_id: Any) -> None:
     ``sample.reload()`` needs the sample, which only its holder has. A public
     ``dataset.reload_samples(ids)`` would replace it.
     """
-    fo.Sample._reload_docs(dataset._sample_collection_name, sample_ids=[str(sample_id)])
+    fo.Sample._reload_docs(
+        dataset._sample_collection_name, sample_ids=[str(sample_id)], include_frames=True
+    )
 
 
 def dataset_id(dataset: fo.Dataset) -> ObjectId:
@@ -81,6 +89,19 @@ def dataset_id(dataset: fo.Dataset) -> ObjectId:
 def created(dataset: fo.Dataset, now: datetime) -> Document:
     """What FiftyOne expects in a document that somebody else creates."""
     return {"_dataset_id": dataset_id(dataset), "created_at": now}
+
+
+def setting(values: Document, now: datetime | None = None) -> Document:
+    """An update that sets values, and when they were: FiftyOne looks for that."""
+    return {"$set": {**values, "last_modified_at": now or datetime.now(timezone.utc)}}
+
+
+def setting_frame(dataset: fo.Dataset, sample_id: Any, number: int, values: Document) -> UpdateOne:
+    """A write that sets values of a frame, which is made if it is not there."""
+    now = datetime.now(timezone.utc)
+    this = {"_sample_id": ObjectId(sample_id), "frame_number": number}
+    update = {**setting(values, now), "$setOnInsert": created(dataset, now)}
+    return UpdateOne(this, update, upsert=True)
 
 
 def declaration(field: fo.Field, now: datetime) -> Document:

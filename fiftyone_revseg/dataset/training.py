@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiftyone_revseg.dataset.collection import check_collection, source_dataset
-from fiftyone_revseg.dataset.training_runs import TrainingRun
+from fiftyone_revseg.dataset.registered_runs import RegisteredRun
+from fiftyone_revseg.dataset.runs import versions
+from fiftyone_revseg.dataset.training_runs import TRAINING
 from fiftyone_revseg.files import check_writable
 from fiftyone_revseg.models.presets import check_free, register_preset
 from fiftyone_revseg.progress import OnProgress
@@ -108,6 +110,7 @@ def train_view(
 
     from fiftyone_revseg.dataset.training_rows import view_rows
     from fiftyone_revseg.training.grpo import GrpoConfig, train_grpo
+    from fiftyone_revseg.training.model_card import summarize_curves
     from fiftyone_revseg.training.run_folder import RunFolder
     from fiftyone_revseg.training.step_progress import StepProgress
 
@@ -124,13 +127,25 @@ def train_view(
         raise ValueError(f"There is nothing to learn from in '{gt_field}': {why or 'no videos'}")
     watch = StepProgress(progress or (lambda _: None))
     settings = {"gt_field": gt_field, "query_field": query_field, **asdict(config)}
-    run = TrainingRun(source_dataset(videos), name, settings, len(rows), len(skipped))
+    run = RegisteredRun(
+        source_dataset(videos),
+        TRAINING,
+        "train",
+        name=name,
+        settings=settings,
+        rows=len(rows),
+        skipped=len(skipped),
+        versions=versions(),
+        checkpoint=None,
+        curves={},
+    )
     result.run_key = run.run_key
     threads = torch.get_num_threads()
     try:
         with run:
             path = train_grpo(rows, folder, config, callbacks=[watch])
-            result.curves = run.finish(str(path), RunFolder(folder, config.steps).curves())
+            result.curves = summarize_curves(RunFolder(folder, config.steps).curves())
+            run.remember(checkpoint=str(path), curves=result.curves)
             if watch.stopped:
                 raise KeyboardInterrupt  # so that the dataset remembers it as interrupted
             if name:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fiftyone_revseg.dataset.collection import check_collection
-from fiftyone_revseg.dataset.expressions import EXPRESSIONS, Expression, expressions_of
+from fiftyone_revseg.dataset.expressions import EXPRESSIONS, Expression, expressions_of, value_of
 from fiftyone_revseg.dataset.labelled_videos import iter_videos, reason_of
 from fiftyone_revseg.training.data import VideoRow
 
@@ -139,7 +139,7 @@ def _objects(
 
 def _answers(detections: Sequence[Any], question: str | Expression) -> Iterator[Any]:
     for detection in detections:
-        of = detection["query"] if detection.has_field("query") else None
+        of = value_of(detection, "query")
         if of is None or not isinstance(question, str) or of == question:
             yield detection
 
@@ -148,7 +148,7 @@ def _identity(detection: Any) -> Any:
     """What tells the objects of a video apart: their index, else their instance, else label."""
     if detection.index is not None:
         return int(detection.index)
-    instance = detection["instance"] if detection.has_field("instance") else None
+    instance = value_of(detection, "instance")
     if instance is not None:
         return str(instance.id)
     return str(detection.label)

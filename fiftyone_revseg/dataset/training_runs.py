@@ -2,58 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import fiftyone as fo
 
-from fiftyone_revseg.dataset.registered_runs import RegisteredRun, list_registered
-from fiftyone_revseg.dataset.runs import versions
-from fiftyone_revseg.training.model_card import summarize_curves
+from fiftyone_revseg.dataset.registered_runs import list_registered
 
-_METHOD = "revseg_train"
-
-
-class TrainingRun(RegisteredRun):
-    """One training run, see :class:`RegisteredRun`.
-
-    Args:
-        dataset: the :class:`fiftyone.core.dataset.Dataset`
-        name: of the new checkpoint
-        settings: a JSON-serializable dict of what the run depends on
-        rows: how many (video, query) pairs there are to learn from
-        skipped: how many were left out
-    """
-
-    def __init__(
-        self, dataset: fo.Dataset, name: str, settings: dict[str, Any], rows: int, skipped: int
-    ) -> None:
-        super().__init__(
-            dataset,
-            _METHOD,
-            "train",
-            name=name,
-            settings=settings,
-            rows=rows,
-            skipped=skipped,
-            versions=versions(),
-            checkpoint=None,
-            curves={},
-        )
-
-    def finish(self, checkpoint: str, curves: Sequence[dict[str, float]]) -> dict[str, list[float]]:
-        """Notes what came out.
-
-        Args:
-            checkpoint: the path of the new checkpoint
-            curves: what :meth:`fiftyone_revseg.training.run_folder.RunFolder.curves` returns
-
-        Returns:
-            what is remembered of the curves
-        """
-        kept = summarize_curves(curves)
-        self.remember(checkpoint=checkpoint, curves=kept)
-        return kept
+#: The kind of run
+TRAINING = "revseg_train"
 
 
 def list_training_runs(dataset: fo.Dataset) -> list[dict[str, Any]]:
@@ -69,4 +25,4 @@ def list_training_runs(dataset: fo.Dataset) -> list[dict[str, Any]]:
         :func:`fiftyone_revseg.training.model_card.summarize_curves`), "started", "seconds" and
         "versions"
     """
-    return list_registered(dataset, _METHOD)
+    return list_registered(dataset, TRAINING)

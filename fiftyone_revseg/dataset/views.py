@@ -16,15 +16,9 @@ from fiftyone_revseg.dataset.collection import (
     is_image_groups,
     source_dataset,
 )
-from fiftyone_revseg.dataset.counting import count_samples
-from fiftyone_revseg.dataset.drift import SUSPECTED, drift_score
-from fiftyone_revseg.dataset.labelled_videos import (
-    LabelledVideo,
-    iter_videos,
-    masks_path,
-    reason_of,
-    with_progress,
-)
+from fiftyone_revseg.dataset.drift import SUSPECTED
+from fiftyone_revseg.dataset.explain import TrackSeries, areas_of
+from fiftyone_revseg.dataset.labelled_videos import LabelledVideo, reason_of, walk_videos
 from fiftyone_revseg.dataset.numbers import check_number_field, write_numbers
 from fiftyone_revseg.dataset.playback_fields import mark_playback
 from fiftyone_revseg.dataset.schema import valid_label_field
@@ -203,13 +197,11 @@ def measure_drift(
     """
     label_field = valid_label_field(label_field)
     samples = check_collection(samples)
-    masks_path(samples, label_field)
+    videos = walk_videos(samples, [label_field], progress, "Measuring drift")
     name = f"{label_field}_drift"
     check_number_field(samples, name, own_name=True)
     values: dict[str, float | None] = {}
-    count = count_samples(samples)
-    videos = iter_videos(samples, [label_field]) if count else ()
-    for video in with_progress(videos, count, progress, "Measuring drift"):
+    for video in videos:
         values.update(dict.fromkeys(video.ids, _worst_drift(video, label_field)))
     write_numbers(samples, name, values)
     return name
@@ -224,21 +216,14 @@ def _worst_drift(video: LabelledVideo, label_field: str) -> float | None:
 
 
 def _worst_of(video: LabelledVideo, label_field: str) -> float | None:
-    # index -> frame number -> area of the box, area of the mask, score
-    objects: dict[Any, dict[int, tuple[float, float | None, float | None]]] = {}
+    objects: dict[Any, dict[int, Any]] = {}  # index -> frame number -> see TrackSeries.of
     for number, found in video.frames([label_field]):
         for detection in found[label_field] or ():
-            area = detection.bounding_box[2] * detection.bounding_box[3]
-            mask = None if detection.mask is None else area * float(detection.mask.mean())
-            rows = objects.setdefault(detection.index, {})
-            rows[number] = (area, mask, detection.confidence)
-    scores = []
-    for rows in objects.values():
-        # As the reasoning panel: masks in files are not read for this
-        column = 0 if any(mask is None for _, mask, _ in rows.values()) else 1
-        seen = [rows.get(number, (None, None, None)) for number in video.numbers]
-        scores.append(drift_score([row[column] for row in seen], [row[2] for row in seen]))
-    return max(scores, default=None)
+            # As the reasoning panel: masks in files are not read for this
+            areas, box = areas_of(detection.bounding_box, detection.mask), detection.bounding_box
+            rows = objects.setdefault(detection.index, dict.fromkeys(video.numbers))
+            rows[number] = (*areas, detection.confidence, box)
+    return max((TrackSeries.of(rows).drift for rows in objects.values()), default=None)
 
 
 def _check_answers(samples: Any, label_field: str) -> None:

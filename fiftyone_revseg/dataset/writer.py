@@ -9,25 +9,24 @@ have theirs for as long as they are there; then those go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.labels as fol
 from bson import ObjectId
 from fiftyone.core.odm import get_db_conn
-from pymongo import UpdateOne
 
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.changes import LabelSum, keep_sums
 from fiftyone_revseg.dataset.collection import VideoRef, select_by_id
-from fiftyone_revseg.dataset.frame_numbers import numbers_within, overlap
+from fiftyone_revseg.dataset.frame_numbers import overlap
 from fiftyone_revseg.dataset.labels import SampleLabels
 from fiftyone_revseg.dataset.mask_files import MaskFiles, ReplacedMaskFiles
+from fiftyone_revseg.dataset.place import Place
 from fiftyone_revseg.dataset.record import Results
 from fiftyone_revseg.dataset.room import make_fit
-
-Document = dict[str, Any]  # as it is in the database
+from fiftyone_revseg.dataset.store import Document
 
 # Labels that wait to be written take so much memory, of which FiftyOne's objects are the most
 _HELD_BYTES, _FRAME_BYTES, _LABEL_BYTES = 8 * 2**20, 4_000, 11_000
@@ -74,15 +73,16 @@ class LabelWriter:
     def _write_video(self, video: VideoRef, labels: SampleLabels) -> None:
         if not self.is_there(video):
             raise ValueError("The sample was deleted meanwhile")
-        source = SourceFields(self._dataset[video.sample_id], self._label_field)
-        labels = source.make_fit(labels, video.support)
-        source.withdraw(video.support)
+        place = Place.of(video, self._label_field)
+        labels = make_fit(labels, place.stored(), self._label_field, video.support)
+        withdraw(place)
         note_written(labels, self._write_frames(video, labels))
         if video.clip_id is not None:
             clip = self._clips[video.clip_id]
-            _set_fields(clip, labels.sample_values(self._label_field))
+            for name, value in labels.sample_values(self._label_field).items():
+                clip[name] = value
             clip.save()
-        source.commit(labels, video.support)
+        commit(place, labels)
 
     def check_dataset(self) -> None:
         """Raises a ``RuntimeError`` if the dataset was deleted: nothing can be written any more."""
@@ -98,8 +98,8 @@ class LabelWriter:
     def _write_frames(self, video: VideoRef, labels: SampleLabels) -> LabelSum:
         """Writes the frames, and returns the sum of their labels."""
         written = LabelSum()
-        for part in self._in_stretches(video, labels, known_frames(self._dataset, video)):
-            write_frames(self._dataset, video, self._label_field, part, written)
+        for part in self._in_stretches(video, labels, known_frames(video)):
+            write_frames(video, self._label_field, part, written)
         return written
 
     def _largest(self, ids: Sequence[str]) -> Document:
@@ -144,7 +144,7 @@ class LabelWriter:
         view = select_by_id(self._dataset, ids)
         labels = make_fit(labels, self._largest(ids), name, None)
         view.set_values(f"{name}_trajectory", {video.sample_id: None}, key_field="id")
-        by_number = {number: sample_id for number, sample_id in enumerate(ids, start=1)}
+        by_number = video.by_number
         written = LabelSum()
         for part in self._in_stretches(video, labels, by_number):
             for detections in part.values():
@@ -166,15 +166,13 @@ class LabelWriter:
         view.set_values(f"{name}_trajectory", {video.sample_id: trajectory}, key_field="id")
 
 
-def known_frames(dataset: fo.Dataset, video: VideoRef) -> list[int]:
+def known_frames(video: VideoRef) -> list[int]:
     """Returns the numbers of a video's frames that are in the database, whatever a view hides."""
-    sample_id = {"_sample_id": ObjectId(video.sample_id)}
-    known = store.frame_documents(dataset).find(sample_id, {"frame_number": True})
-    return numbers_within([frame["frame_number"] for frame in known], video.support)
+    known = video.documents.find(video.frames_within(video.support), {"frame_number": True})
+    return [frame["frame_number"] for frame in known]
 
 
 def write_frames(
-    dataset: fo.Dataset,
     video: VideoRef,
     label_field: str,
     frames: Mapping[int, fol.Detections],
@@ -183,25 +181,17 @@ def write_frames(
     """Writes the labels of frames, and no other field of theirs.
 
     Args:
-        dataset: the :class:`fiftyone.core.dataset.Dataset`
         video: whose frames they are
         label_field: the label field
         frames: frame number -> :class:`fiftyone.core.labels.Detections`
         written (None): what the labels are added to
     """
-    sample_id = {"_sample_id": ObjectId(video.sample_id)}
-    now = datetime.now(timezone.utc)
-    created = store.created(dataset, now)
-    writes = []
+    dataset, sample_id, writes = video.dataset, video.sample_id, []
     for number, detections in frames.items():
         value = detections.to_dict()
         if written is not None:
             written.add(value["detections"])
-        update = {
-            "$set": {label_field: value, "last_modified_at": now},
-            "$setOnInsert": created,
-        }
-        writes.append(UpdateOne({**sample_id, "frame_number": number}, update, upsert=True))
+        writes.append(store.setting_frame(dataset, sample_id, number, {label_field: value}))
     store.write_documents(dataset, writes, frames=True)
 
 
@@ -220,94 +210,48 @@ def note_written(labels: SampleLabels, detections: LabelSum | None = None) -> No
     keep_sums(labels.records, detections, answers)
 
 
-class SourceFields:
-    """The sample-level fields of a whole video, of which a clip's result replaces only its part.
+def withdraw(place: Place) -> None:
+    """Removes what the next result will replace, so that nobody takes it for done."""
+    place.change(partial(_replaced, place, None))
 
-    Other processes may be at work on other clips of the same video. So what is saved is made of
-    what is stored, and saved on the condition that this has not changed meanwhile.
 
-    Args:
-        sample: the :class:`fiftyone.core.sample.Sample`
-        label_field: the label field
+def commit(place: Place, labels: SampleLabels) -> None:
+    """Saves a result, together with those that it does not replace, in one write.
+
+    The result of a clip replaces only its part of the fields of the whole video.
     """
-
-    def __init__(self, sample: fo.Sample, label_field: str):
-        self._sample = sample
-        self._label_field = label_field
-
-    def make_fit(self, labels: SampleLabels, support: Sequence[int] | None) -> SampleLabels:
-        """Shortens labels that are to go beside what is stored, see :func:`make_fit`."""
-        return make_fit(labels, self._stored(), self._label_field, support)
-
-    def withdraw(self, support: Sequence[int] | None) -> None:
-        """Removes what the next result will replace, so that nobody takes it for done."""
-        self._replace(support, None)
-
-    def commit(self, labels: SampleLabels, support: Sequence[int] | None) -> None:
-        """Saves a result, together with those that it does not replace, in one write."""
-        self._replace(support, labels)
-
-    def _replace(self, support: Sequence[int] | None, labels: SampleLabels | None) -> None:
-        saved = False
-        while not saved:
-            before = self._stored()
-            stored = Results.from_document(before, self._label_field)
-            left = _without(support, stored)
-            stale = [
-                record.document
-                for record in left.records
-                if "written" in record.document and _share_frames(support, record.frames)
-            ]
-            for document in stale:
-                del document["written"]  # a part of its frames gets other labels
-            if labels is not None:
-                left.answers += labels.answers.to_dict()["classifications"]
-                left.keyframes += labels.keyframes.to_dict()["detections"]
-                left.records += labels.records
-            elif len(left.records) == len(stored.records) and not stale:
-                return
-            if support is not None:
-                left.answers.sort(key=lambda answer: answer.get("support") or [])
-                left.keyframes.sort(key=lambda keyframe: keyframe["support"])
-                left.records.sort(key=lambda record: record.frames or [])
-            saved = self._save(left, before)
-        self._sample.reload()  # someone may hold it
-
-    def _stored(self) -> Document:
-        """The sample as it is in the database."""
-        found = self._samples.find_one({"_id": ObjectId(self._sample.id)})
-        if found is None:
-            raise ValueError(f"Sample {self._sample.id} is not in the dataset any more")
-        return found
-
-    def _save(self, results: Results, before: Document) -> bool:
-        """Saves all fields in one write, unless the sample is not as it was before any more."""
-        name = self._label_field
-        values = results.to_fields(name)
-        if not results.records:  # an answer of no record says nothing, so there is no result
-            values = dict.fromkeys(values)
-        values["last_modified_at"] = datetime.now(timezone.utc)
-        # Dates are no finer than milliseconds, but every answer has an id of its own
-        names = ("_id", "last_modified_at", f"{name}_answers")
-        unchanged = {name: before.get(name) for name in names}
-        return bool(self._samples.update_one(unchanged, {"$set": values}).matched_count)
-
-    @property
-    def _samples(self) -> Any:
-        return store.sample_documents(self._sample.dataset)
+    place.change(partial(_replaced, place, labels))
 
 
-def clear_frames(dataset: fo.Dataset, video: VideoRef, label_field: str) -> None:
+def _replaced(place: Place, labels: SampleLabels | None, stored: Results) -> Document | None:
+    support = place.support
+    left = _without(support, stored)
+    stale = [
+        record.document
+        for record in left.records
+        if "written" in record.document and _share_frames(support, record.frames)
+    ]
+    for document in stale:
+        del document["written"]  # a part of its frames gets other labels
+    if labels is not None:
+        left.answers += labels.answers.to_dict()["classifications"]
+        left.keyframes += labels.keyframes.to_dict()["detections"]
+        left.records += labels.records
+    elif len(left.records) == len(stored.records) and not stale:
+        return None
+    if support is not None:
+        left.answers.sort(key=lambda answer: answer.get("support") or [])
+        left.keyframes.sort(key=lambda keyframe: keyframe["support"])
+        left.records.sort(key=lambda record: record.frames or [])
+    values = left.to_fields(place.label_field)
+    # An answer of no record says nothing, so there is no result
+    return values if left.records else dict.fromkeys(values)
+
+
+def clear_frames(video: VideoRef, label_field: str) -> None:
     """Takes the masks of an earlier result off the frames of a video or clip, in the database."""
-    first, last = video.support or (1, float("inf"))
-    store.frame_documents(dataset).update_many(
-        {
-            "_sample_id": ObjectId(video.sample_id),
-            "frame_number": {"$gte": first, "$lte": last},
-            label_field: {"$exists": True},
-        },
-        {"$set": {label_field: None}},
-    )
+    labelled = {**video.frames_within(video.support), label_field: {"$exists": True}}
+    video.documents.update_many(labelled, {"$set": {label_field: None}})
 
 
 def _replaces(new: Iterable[int] | None, old: Iterable[int] | None) -> bool:
@@ -341,11 +285,6 @@ def _without(support: Sequence[int] | None, results: Results) -> Results:
                 left.keyframes.remove(keyframe)
                 break
     return left
-
-
-def _set_fields(sample: Any, values: dict[str, Any]) -> None:
-    for name, value in values.items():
-        sample[name] = value
 
 
 def _keyframes_of_images(

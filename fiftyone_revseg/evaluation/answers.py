@@ -7,13 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fiftyone_revseg.dataset.expressions import Expression, answered_by
+from fiftyone_revseg.dataset.expressions import Expression, answered_by, value_of
 from fiftyone_revseg.dataset.record import records_of
 from fiftyone_revseg.measures.rewards import temporal_reward
 from fiftyone_revseg.types import Status
-
-#: A video that ended like that was not answered, whatever there may be on its frames
-FAILED = (str(Status.UNREADABLE), str(Status.ERROR))
 
 
 def answers_to(
@@ -29,14 +26,14 @@ def answers_to(
 
 def status_and_reason(answers: Sequence[Any]) -> tuple[str, str]:
     """Returns how the answers to one query ended: "ok" if one of them did."""
-    said = [(str(_value(c, "status") or ""), str(_value(c, "reason") or "")) for c in answers]
+    said = [(str(value_of(c, "status") or ""), str(value_of(c, "reason") or "")) for c in answers]
     good = [pair for pair in said if pair[0] == str(Status.OK)]
     return (good or said or [("", "")])[0]
 
 
 def models_of(answers: Sequence[Any]) -> set[str]:
     """Returns the names of the models that gave the answers."""
-    return {str(_value(c, "model")) for c in answers if _value(c, "model")}
+    return {str(value_of(c, "model")) for c in answers if value_of(c, "model")}
 
 
 def key_frame(
@@ -78,7 +75,3 @@ def key_frame(
     ]
     rewards = [max(temporal_reward(areas, k) for areas in shown) for k in chosen]
     return number, float(np.mean(rewards)) if rewards else temporal_reward(shown[0], None)
-
-
-def _value(label: Any, name: str) -> Any:
-    return label[name] if label.has_field(name) else None

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from typing import Any
 
 import fiftyone as fo
 import numpy as np
-from bson import ObjectId
-from pymongo import UpdateOne
 
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import (
@@ -179,21 +176,11 @@ class EvaluationRun:
         view.set_values(f"{EXPRESSIONS}.{LABELS}.{self._key}_jf", values, key_field="id")
 
     def _write_frames(self, videos: Sequence[ScoredVideo]) -> None:
-        now = datetime.now(timezone.utc)
-        created = store.created(self._dataset, now)
         for video in videos:
             columns = {f"{self._key}_{name}": _per_frame(video, name) for name in FIGURES}
             writes = [
-                UpdateOne(
-                    {"_sample_id": ObjectId(video.id), "frame_number": number},
-                    {
-                        "$set": {
-                            **{name: values[k] for name, values in columns.items()},
-                            "last_modified_at": now,
-                        },
-                        "$setOnInsert": created,
-                    },
-                    upsert=True,
+                store.setting_frame(
+                    self._dataset, video.id, number, {name: v[k] for name, v in columns.items()}
                 )
                 for k, number in enumerate(video.numbers)
             ]

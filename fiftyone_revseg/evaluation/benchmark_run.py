@@ -100,7 +100,7 @@ def run_benchmark(
         ValueError: if the benchmark cannot be read, or the label field holds the answers of
             another model; the message says what to do
     """
-    from fiftyone_revseg.dataset.counting import count_samples
+    from fiftyone_revseg.dataset.collection import count_samples
     from fiftyone_revseg.dataset.segment import segment_view
     from fiftyone_revseg.evaluation.benchmarks.importer import import_opened
     from fiftyone_revseg.evaluation.report import PAGES

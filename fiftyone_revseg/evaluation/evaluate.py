@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from fiftyone_revseg.dataset.collection import check_collection, source_dataset
-from fiftyone_revseg.dataset.counting import count_samples
-from fiftyone_revseg.dataset.labelled_videos import iter_videos, masks_path, with_progress
+from fiftyone_revseg.dataset.collection import check_collection, count_samples, source_dataset
+from fiftyone_revseg.dataset.labelled_videos import masks_path, walk_videos
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.evaluation.backend_writer import EvaluationRun
 from fiftyone_revseg.evaluation.benchmarks import BENCHMARKS
@@ -114,8 +113,7 @@ def evaluate_view(
         )
     more = beside_truth(samples)
     scorer = Scorer(samples, pred_field, gt_field, queries, more, benchmark == REF_DAVIS)
-    found = iter_videos(samples, [pred_field, gt_field, *more])
-    videos = with_progress(found, count_samples(samples), progress, "Evaluating")
+    videos = walk_videos(samples, [pred_field, gt_field, *more], progress, "Evaluating")
     for job, frames in score_many(scorer.pairs(videos), workers):
         scorer.add(job, frames)
     scored = scorer.finish()

@@ -7,6 +7,7 @@ from typing import Any
 
 from fiftyone_revseg.dataset.collection import source_dataset
 from fiftyone_revseg.dataset.expressions import EXPRESSIONS, Expression
+from fiftyone_revseg.dataset.frame_numbers import number_of
 
 _FIELDS = ("video_name", "frame_names", EXPRESSIONS)
 
@@ -24,6 +25,11 @@ class ImportedVideo:
     name: str
     frame_names: tuple[str, ...]
     expressions: tuple[Expression, ...]
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The names of the frames -> their numbers."""
+        return {name: number_of(k) for k, name in enumerate(self.frame_names)}
 
 
 def imported_videos(samples: Any, consequence: str) -> dict[str, ImportedVideo]:

@@ -15,20 +15,18 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.core.labels as fol
 
+from fiftyone_revseg.dataset.changes import find_changed
 from fiftyone_revseg.dataset.collection import check_collection, list_videos, source_dataset
-from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.expressions import Expression
 from fiftyone_revseg.dataset.labelled_videos import (
     LabelledVideo,
     group_by_text,
-    iter_videos,
     reason_of,
-    with_progress,
+    walk_videos,
 )
 from fiftyone_revseg.dataset.labels import SampleLabels
 from fiftyone_revseg.dataset.ownership import check_label_field, check_videos
 from fiftyone_revseg.dataset.record import Record, status_of, trajectory_of
-from fiftyone_revseg.dataset.resume import changed_results
 from fiftyone_revseg.dataset.schema import declare_fields, field_names, valid_label_field
 from fiftyone_revseg.dataset.writer import LabelWriter
 from fiftyone_revseg.evaluation.imported import ImportedVideo, imported_videos
@@ -158,13 +156,11 @@ def load_predictions(
     with MaskSource(source) as files:
         found = _Files(files, known)
         loaded = LoadedPredictions(label_field, str(files.path))
-        by_person = {} if replace_corrections else changed_results(dataset, label_field, videos)
+        by_person = {} if replace_corrections else find_changed(dataset, label_field, videos)
         _declare(dataset, label_field, any(map(found.shared, known)))
         writer = LabelWriter(dataset, label_field)
         # No field of masks: only the size and the frames of the videos are of interest
-        for video in with_progress(
-            iter_videos(samples, []), count_samples(samples), progress, "Loading"
-        ):
+        for video in walk_videos(samples, [], progress, "Loading"):
             name = known[video.id].name
             if video.id in by_person:
                 loaded.skipped[name] = _KEPT
@@ -219,8 +215,8 @@ class _Files:
         files = self._by_expression.get((self.videos[sample_id].name, expression.id))
         if files is None:
             return None
-        numbered = enumerate(self.videos[sample_id].frame_names, start=1)
-        found = {number: files[frame] for number, frame in numbered if frame in files}
+        numbers = self.videos[sample_id].numbers
+        found = {number: files[frame] for frame, number in numbers.items() if frame in files}
         self.used += len(found)
         return found
 

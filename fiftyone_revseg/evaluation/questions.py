@@ -6,12 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fiftyone_revseg.dataset.collection import (
-    is_clips,
-    is_image_groups,
-    select_by_id,
-    source_dataset,
-)
+from fiftyone_revseg.dataset.collection import field_values, first_value
 from fiftyone_revseg.dataset.expressions import EXPRESSIONS, QUERIES, Expression
 
 _OWN_FIELDS = ("query", QUERIES)  # where samples without expressions may say what they are asked
@@ -50,15 +45,15 @@ class Questions:
         texts, field = _chosen(samples, queries)
         self._texts = texts
         self._only = queries is not None
-        self._expressions = _values(samples, EXPRESSIONS)
+        self._expressions = field_values(samples, EXPRESSIONS)
         fields = [field] if field else [] if self._only else _OWN_FIELDS
-        self._queries = [_values(samples, name) for name in fields]
-        self._kinds = _values(samples, "kind")
-        self._names = _values(samples, "video_name")
+        self._queries = [field_values(samples, name) for name in fields]
+        self._kinds = field_values(samples, "kind")
+        self._names = field_values(samples, "video_name")
 
     def name_of(self, ids: Iterable[str]) -> str | None:
         """Returns the benchmark's own name of a video; None if it has none."""
-        name = _first(self._names, ids)
+        name = first_value(self._names, ids)
         return name if isinstance(name, str) else None
 
     def of(self, ids: Sequence[str], answered: Iterable[str | None]) -> list[Question]:
@@ -72,17 +67,17 @@ class Questions:
         Returns:
             a list of :class:`Question`
         """
-        stored = _first(self._expressions, ids)
+        stored = first_value(self._expressions, ids)
         labels = stored.classifications if stored is not None else []
         own = [Question(Expression.from_label(c), label_id=c.id) for c in labels]
         if own and not self._only:
             return own
         texts = list(self._texts)
         for values in self._queries:
-            texts += [] if texts else _texts_in(_first(values, ids))
+            texts += [] if texts else _texts_in(first_value(values, ids))
         if not texts and not self._only:
             texts = [text for text in answered if text is not None] or [""]
-        kind = _first(self._kinds, ids)
+        kind = first_value(self._kinds, ids)
         found: list[Question] = []
         for number, text in enumerate(dict.fromkeys(texts)):
             same = [q for q in own if q.expression.text == text]
@@ -107,25 +102,6 @@ def _chosen(samples: Any, queries: str | Sequence[str] | None) -> tuple[list[str
             "themselves as a list"
         )
     return [], queries
-
-
-def _values(samples: Any, name: str) -> dict[str, Any]:
-    """The values of a sample-level field by the ids of samples, or of clips."""
-    if is_clips(samples) and not samples.has_field(name):
-        # Clips have the fields of their samples only if they were asked for
-        ids, sources = samples.values(["id", "sample_id"])
-        whole = select_by_id(source_dataset(samples), list(dict.fromkeys(sources)))
-        by_source = _values(whole, name)
-        return {i: by_source[s] for i, s in zip(ids, sources, strict=True) if s in by_source}
-    if is_image_groups(samples):
-        samples = source_dataset(samples)
-    if not samples.has_field(name):
-        return {}
-    return dict(zip(*samples.values(["id", name]), strict=True))
-
-
-def _first(values: dict[str, Any], ids: Iterable[str]) -> Any:
-    return next((values[i] for i in ids if values.get(i)), None)
 
 
 def _texts_in(value: Any) -> list[str]:

@@ -18,6 +18,7 @@ from fiftyone_revseg.evaluation.questions import Question, Questions
 from fiftyone_revseg.evaluation.results import Evaluation, ExpressionScore
 from fiftyone_revseg.evaluation.video_masks import Track, VideoMasks, beside_truth, read_masks
 from fiftyone_revseg.masks import pictures
+from fiftyone_revseg.masks.boxes import corners_px
 from fiftyone_revseg.masks.rle import decode_masks
 from fiftyone_revseg.measures.metrics import region_similarity
 from fiftyone_revseg.video import VideoError
@@ -205,8 +206,7 @@ def _overlay(cell: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.nd
 
 
 def _with_boxes(cell: np.ndarray, boxes_xywh_rel: Sequence[Sequence[float]]) -> np.ndarray:
-    height, width = cell.shape[:2]
-    for x, y, w, h in boxes_xywh_rel:
-        box = (x * width, y * height, (x + w) * width, (y + h) * height)
+    for rel in boxes_xywh_rel:
+        box = corners_px(rel, cell.shape[1::-1])
         cell = pictures.draw_boxes(cell, [*[None] * COLOURS["the model's box"], box])
     return cell

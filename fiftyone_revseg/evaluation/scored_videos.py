@@ -14,8 +14,8 @@ from fiftyone_revseg.dataset.labelled_videos import (
     group_by_text,
     reason_of,
 )
+from fiftyone_revseg.dataset.resume import RETRIED
 from fiftyone_revseg.evaluation.answers import (
-    FAILED,
     answers_to,
     key_frame,
     models_of,
@@ -232,7 +232,7 @@ class Scorer:
         elif unnamed is not None and track is None and not answers:
             reason = "the detections do not say which of several queries they answer"
         else:
-            missing = status in FAILED
+            missing = status in RETRIED
         about = {"status": status, "reason": reason, "missing": missing}
         return masks.nothing() if missing or track is None else track, about
 

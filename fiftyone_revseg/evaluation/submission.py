@@ -18,16 +18,10 @@ from typing import Any
 import numpy as np
 
 from fiftyone_revseg.dataset.collection import check_collection, source_dataset
-from fiftyone_revseg.dataset.counting import count_samples
 from fiftyone_revseg.dataset.expressions import Answered, answer_in, answered_by
-from fiftyone_revseg.dataset.labelled_videos import (
-    LabelledVideo,
-    iter_videos,
-    union,
-    with_progress,
-)
+from fiftyone_revseg.dataset.labelled_videos import LabelledVideo, union, walk_videos
+from fiftyone_revseg.dataset.resume import RETRIED
 from fiftyone_revseg.dataset.schema import valid_label_field
-from fiftyone_revseg.evaluation.answers import FAILED
 from fiftyone_revseg.evaluation.imported import ImportedVideo, imported_videos
 from fiftyone_revseg.evaluation.submission_check import validate_submission
 from fiftyone_revseg.evaluation.submission_files import (
@@ -138,8 +132,7 @@ def write_submission(
 
     with ArchiveWriter(path) as archive:
         summary = Submission(str(archive.path), benchmark)
-        videos = iter_videos(samples, [pred_field])
-        for video in with_progress(videos, count_samples(samples), progress, "Writing"):
+        for video in walk_videos(samples, [pred_field], progress, "Writing"):
             about = abouts[video.id]
             if listed is not None and about.name not in listed:
                 summary.skipped += 1
@@ -160,7 +153,7 @@ def write_submission(
 
 def _frame_numbers(video: ImportedVideo, listed: VideoMeta | None) -> dict[int, str]:
     """Maps the numbers of the frames that are asked for to their names."""
-    numbers = {name: number for number, name in enumerate(video.frame_names, start=1)}
+    numbers = video.numbers
     wanted = video.frame_names if listed is None else listed.frames
     absent = [name for name in wanted if name not in numbers]
     if absent:
@@ -176,7 +169,7 @@ def _answered(samples: Any, pred_field: str) -> dict[str, set[Answered]]:
     if not samples.has_field(f"{pred_field}_answers"):
         return {}
     return {
-        sample_id: {answered_by(a) for a in found.classifications if a["status"] not in FAILED}
+        sample_id: {answered_by(a) for a in found.classifications if a["status"] not in RETRIED}
         for sample_id, found in zip(*samples.values(["id", f"{pred_field}_answers"]), strict=True)
         if found
     }

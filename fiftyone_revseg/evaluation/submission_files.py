@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from fiftyone_revseg.evaluation.benchmarks.layout import IMAGES, META
+from fiftyone_revseg.evaluation.benchmarks.registry import BENCHMARKS
 from fiftyone_revseg.files import from_json, replacing
 from fiftyone_revseg.files.names import inside, is_junk
 from fiftyone_revseg.video.diagnosis import check_frame_size
@@ -23,8 +25,6 @@ from fiftyone_revseg.video.diagnosis import check_frame_size
 #: Name of a benchmark -> the folder in the archive that everything is in
 ROOTS = {"mevis": "", "ref-youtube-vos": "Annotations/"}
 
-_META = "meta_expressions.json"
-_IMAGES = "JPEGImages"
 _TIME = (1980, 1, 1, 0, 0, 0)  # the first one that a zip file can hold
 
 
@@ -72,8 +72,8 @@ def find_meta(benchmark: str, directory: str | Path, split: str = "valid") -> Pa
     directory = Path(directory).expanduser()
     if directory.is_file():
         return directory
-    inside = f"{split}/{_META}" if benchmark == "mevis" else f"meta_expressions/{split}/{_META}"
-    for path in (directory / inside, directory / _META):
+    inside = BENCHMARKS[benchmark].meta.format(split=split)
+    for path in (directory / inside, directory / META):
         if path.is_file():
             return path
     raise ValueError(f"{directory} holds no {inside}: give the folder of {benchmark}")
@@ -84,7 +84,7 @@ def find_images(benchmark: str, meta: str | Path) -> Path | None:
     folder = Path(meta).parent
     if benchmark == "ref-youtube-vos":
         folder = folder.parents[1] / folder.name
-    return folder / _IMAGES if (folder / _IMAGES).is_dir() else None
+    return folder / IMAGES if (folder / IMAGES).is_dir() else None
 
 
 def read_meta(path: str | Path) -> dict[str, VideoMeta]:
@@ -104,7 +104,7 @@ def read_meta(path: str | Path) -> dict[str, VideoMeta]:
     """
     path = Path(path)
     videos = _videos(path)
-    test = path.parents[1] / "test" / _META
+    test = path.parents[1] / "test" / META
     # The list of a test split itself is beside itself
     others = _videos(test) if test.is_file() and path.parent.name != "test" else {}
     try:

@@ -7,9 +7,9 @@ from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 from PIL import Image
 
 import fiftyone_revseg as revseg
+from fiftyone_revseg.dataset import writer
 from fiftyone_revseg.dataset.changes import count_corrected
 from fiftyone_revseg.dataset.correct import propagate
-from fiftyone_revseg.dataset.writer import LabelWriter, SourceFields
 from fiftyone_revseg.pipeline import RevSeg
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 10
@@ -194,9 +194,9 @@ def test_a_run_that_was_killed_leaves_nothing_that_looks_like_a_persons(
         raise KeyboardInterrupt
 
     target = {
-        "withdraw": (SourceFields, "withdraw"),
-        "write frames": (LabelWriter, "_write_frames"),
-        "commit": (SourceFields, "commit"),
+        "withdraw": (writer, "withdraw"),
+        "write frames": (writer.LabelWriter, "_write_frames"),
+        "commit": (writer, "commit"),
     }[at]
     for samples in (dataset, dataset.to_clips("events")):
         for query in ("the cat", "both"):

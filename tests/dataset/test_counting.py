@@ -12,7 +12,7 @@ import pymongo
 import pytest
 
 from fiftyone_revseg.cli.doctor import find_mongod
-from fiftyone_revseg.dataset.counting import count_samples
+from fiftyone_revseg.dataset.collection import count_samples
 from fiftyone_revseg.masks.pictures import write_video
 
 

@@ -6,6 +6,7 @@ import shutil
 import fiftyone as fo
 import numpy as np
 import pytest
+from cachetools import LRUCache
 from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 from PIL import Image
 
@@ -271,14 +272,16 @@ def test_pictures_are_decoded_once_and_again_when_the_file_changes(segmented, vi
     assert len(opened) == 2
 
 
-def test_the_cache_is_bounded():
-    cache = module._FrameCache(250)
+def test_the_cache_is_bounded(monkeypatch):
+    monkeypatch.setattr(module, "_CACHE_BYTES", 250)
+    cache = LRUCache(250, module._bytes)
     for name in "abc":
-        cache.put((name,), [np.zeros(100, np.uint8)])
-        cache.get(("a",))
-    assert [(name,) in cache for name in "abc"] == [True, False, True]
-    cache.put(("d",), [np.zeros(1000, np.uint8)])  # the last one always stays
-    assert [(name,) in cache for name in "acd"] == [False, False, True]
+        cache[name] = [np.zeros(100, np.uint8)]
+        cache.get("a")
+    assert [name in cache for name in "abc"] == [True, False, True]
+    cache["d"] = [np.zeros(1000, np.uint8)]  # the last one always stays
+    assert [name in cache for name in "acd"] == [False, False, True]
+    assert module._cache.getsizeof is module._bytes
 
 
 def test_a_video_that_is_gone(segmented, video):

@@ -5,10 +5,9 @@ import pytest
 from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 
 import fiftyone_revseg as revseg
-from fiftyone_revseg.dataset import list_runs
+from fiftyone_revseg.dataset import list_runs, writer
 from fiftyone_revseg.dataset.correct import propagate
 from fiftyone_revseg.dataset.ownership import ForeignLabelsError
-from fiftyone_revseg.dataset.writer import SourceFields
 from fiftyone_revseg.pipeline import RevSeg
 
 FRAMES = 10
@@ -138,7 +137,7 @@ def test_what_a_first_run_that_was_killed_left_is_ours(dataset, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(SourceFields, "commit", kill)
+        patch.setattr(writer, "commit", kill)
         with pytest.raises(KeyboardInterrupt):
             segment(dataset)
     assert dataset.count("frames.revseg.detections") == FRAMES

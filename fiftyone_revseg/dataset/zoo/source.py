@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
 import fiftyone.operators.types as types
 
+from fiftyone_revseg.dataset.schema import fields_with_text
 from fiftyone_revseg.files import write_json
 from fiftyone_revseg.models.builtin import PRESETS, Preset
 from fiftyone_revseg.models.hub import download, is_on_disk
@@ -83,7 +85,7 @@ def resolve_input(model_name: str, ctx: Any) -> types.Property:
     inputs = types.Object()
     _warn(inputs, preset, ctx)
 
-    fields = _text_fields(ctx)
+    fields = fields_with_text(ctx.dataset) if ctx.dataset is not None else []
     default = DEFAULT_PROMPT_FIELD if DEFAULT_PROMPT_FIELD in fields else None
     chosen = (ctx.params.get(_FORM) or {}).get("prompt_field", default)
     inputs.str(
@@ -108,7 +110,7 @@ def resolve_input(model_name: str, ctx: Any) -> types.Property:
         "tracker",
         label="Tracker",
         description=f"A SAM 2 checkpoint: a name, a hub id or a path. By default {preset.tracker}",
-        view=_suggest(_trackers()),
+        view=suggest(known_trackers()),
     )
     inputs.int(
         "frames",
@@ -121,13 +123,13 @@ def resolve_input(model_name: str, ctx: Any) -> types.Property:
         "device",
         label="Device",
         description="For example cuda:1. By default, a GPU if there is one",
-        view=_suggest(["cpu", "cuda:0", "cuda:1"]),
+        view=suggest(["cpu", "cuda:0", "cuda:1"]),
     )
     inputs.str(
         "dtype",
         label="Precision",
         description="By default bfloat16 on a GPU and float32 elsewhere",
-        view=_suggest(["bfloat16", "float16", "float32"]),
+        view=suggest(["bfloat16", "float16", "float32"]),
     )
     return types.Property(inputs, view=types.View(label="ReVSeg"))
 
@@ -171,26 +173,15 @@ def _warn(inputs: types.Object, preset: Preset, ctx: Any) -> None:
         inputs.view("license_warning", warning)
 
 
-def _text_fields(ctx: Any) -> list[str]:
-    """The sample fields that can hold a query or a list of queries."""
-    if ctx.dataset is None:
-        return []
-    names = []
-    for name, field in ctx.dataset.get_field_schema().items():
-        content = field.field if isinstance(field, fo.ListField) else field
-        if isinstance(content, fo.StringField) and name not in ("filepath", "tags"):
-            names.append(name)
-    return names
-
-
-def _trackers() -> list[str]:
+def known_trackers() -> list[str]:
+    """Lists the trackers that a form offers."""
     from fiftyone_revseg.tracking.checkpoints import OFFICIAL_PRESETS
 
     return ["sam2-nano", *OFFICIAL_PRESETS]
 
 
-def _suggest(values: list[str]) -> types.AutocompleteView:
-    """A text field that offers values and takes others too."""
+def suggest(values: Sequence[str]) -> types.AutocompleteView:
+    """Makes a text field that offers values and takes others too."""
     view = types.AutocompleteView()
     for value in values:
         view.add_choice(value, label=value)

@@ -12,7 +12,7 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.utils.data as foud
 
-from fiftyone_revseg.dataset.counting import count_samples
+from fiftyone_revseg.dataset.collection import count_samples
 from fiftyone_revseg.dataset.labelled_videos import reason_of, with_progress
 from fiftyone_revseg.evaluation.benchmarks.layout import (
     Benchmark,

@@ -7,24 +7,22 @@ benchmark has hundreds of thousands. So the frames are written as they are store
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.utils as fou
 import numpy as np
 from bson import Binary, ObjectId
-from pymongo import UpdateOne
 
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.expressions import EXPRESSIONS, QUERIES, expression_values
+from fiftyone_revseg.dataset.frame_numbers import number_of
+from fiftyone_revseg.dataset.store import Document
 from fiftyone_revseg.evaluation.benchmarks.layout import Benchmark, BenchmarkVideo, FrameTruth
 from fiftyone_revseg.masks.rle import RLE
 from fiftyone_revseg.video.images import DEFAULT_FPS
 
 GROUND_TRUTH = "ground_truth"
 _FRAMES, _VIDEOS = 2000, 100  # so many are written at once
-
-Document = dict[str, Any]  # as it is in the database
 
 
 def declare_benchmark_fields(dataset: fo.Dataset, benchmark: Benchmark) -> None:
@@ -113,14 +111,13 @@ class BenchmarkWriter:
         for name, frames in self._frames:
             sample_id = self._ids[name]
             for frame in frames:
-                own = {"_sample_id": sample_id, "frame_number": frame.pop("frame_number")}
-                frame["last_modified_at"] = now
+                number = frame.pop("frame_number")
                 if name in new:
-                    documents.append({**self._fields, **own, **created, **frame})
+                    own = {"_sample_id": sample_id, "frame_number": number}
+                    times = {**created, "last_modified_at": now}
+                    documents.append({**self._fields, **own, **times, **frame})
                 else:  # a sample that was there may have frames already, with predictions
-                    updates.append(
-                        UpdateOne(own, {"$set": frame, "$setOnInsert": created}, upsert=True)
-                    )
+                    updates.append(store.setting_frame(dataset, sample_id, number, frame))
         if documents:
             store.frame_documents(dataset).insert_many(documents, ordered=False)
         store.write_documents(dataset, updates, frames=True)
@@ -139,8 +136,8 @@ class BenchmarkWriter:
     def _frame_documents(self, video: BenchmarkVideo) -> list[Document]:
         instances = {number: fo.Instance().to_dict() for number in video.labels}
         documents = []
-        for frame_number, truth in enumerate(video.truth(), start=1):
-            document: Document = {"frame_number": frame_number}
+        for k, truth in enumerate(video.truth()):
+            document: Document = {"frame_number": number_of(k)}
             if truth is None:
                 document[GROUND_TRUTH] = None  # it is not known what is there
             else:
