@@ -264,7 +264,8 @@ def test_an_interrupted_correction_goes_on_from_its_boxes(dataset, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(correction_writer, "_done", stop)  # the frames are written, the sample is not
+        # The frames are written, the sample is not
+        patch.setattr(correction_writer.CorrectionWriter, "_done", stop)
         with pytest.raises(KeyboardInterrupt):
             propagate(sample, 1, {5: BOX}, pipeline())
     assert sample.revseg_status == answer(sample, 1)["status"] == "error"
