@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -91,3 +93,45 @@ class VideoProgress:
         if self._call is not None:
             about = self.done, self._total, self.video, self._stage, done, total
             self._call(RunProgress(*about, time.perf_counter() - self._started))
+
+
+def _name_of(item: Any) -> str:
+    return str(getattr(item, "name", item))
+
+
+def walked(
+    items: Iterable[_T],
+    total: int,
+    progress: bool | OnProgress | None,
+    title: str,
+    unit: str = "video",
+    every: int = 1,
+    name_of: Callable[[_T], str] = _name_of,
+) -> Iterator[_T]:
+    """Walks over what there is to do while saying how far that is.
+
+    Args:
+        items: what there is to do
+        total: how many there are
+        progress: whether to show a bar; or a function that is called with a :class:`RunProgress`,
+            and raises ``KeyboardInterrupt`` to stop
+        title: what is done to them, for people
+        unit ("video"): what they are, for people
+        every (1): how many are done between two calls of the function
+        name_of: says which one it is. By default, its name, or itself
+
+    Yields:
+        the items
+    """
+    if not callable(progress):
+        from tqdm.auto import tqdm
+
+        yield from tqdm(items, title, total, disable=not progress, unit=unit)
+        return
+    started = time.perf_counter()
+    progress(RunProgress(0, total))
+    for done, item in enumerate(items, start=1):
+        yield item
+        if done % every == 0 or done == total:
+            name = "" if done == total else name_of(item)
+            progress(RunProgress(done, total, name, seconds=time.perf_counter() - started))

@@ -8,7 +8,6 @@ does not matter.
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,7 +34,7 @@ from fiftyone_revseg.dataset.frame_numbers import index_of, number_of, numbers_o
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.dataset.stored_detection import StoredDetection, check_detection
 from fiftyone_revseg.files.names import safe_name, safe_names
-from fiftyone_revseg.progress import OnProgress, RunProgress
+from fiftyone_revseg.progress import OnProgress, walked
 from fiftyone_revseg.video.diagnosis import check_frame_size
 from fiftyone_revseg.video.images import is_pattern
 
@@ -213,31 +212,16 @@ def with_progress(
     progress: bool | OnProgress | None,
     title: str,
 ) -> Iterator[_T]:
-    """Walks over videos while saying how far that is.
+    """Walks over videos while saying how far that is, see :func:`fiftyone_revseg.progress.walked`.
 
     Args:
         videos: see :func:`iter_videos`; or their names, or what else has one
         total: how many there are
-        progress: whether to show a bar; None for what FiftyOne is configured to do; or a function
-            that is called with a :class:`fiftyone_revseg.progress.RunProgress`, and raises
-            ``KeyboardInterrupt`` to stop
+        progress: as there; None for what FiftyOne is configured to do
         title: what is done to them, for people
-
-    Yields:
-        the videos
     """
-    if not callable(progress):
-        from tqdm.auto import tqdm
-
-        show = fo.config.show_progress_bars if progress is None else progress
-        yield from tqdm(videos, title, total, disable=not show, unit="video")
-        return
-    started = time.perf_counter()
-    progress(RunProgress(0, total))
-    for done, video in enumerate(videos, start=1):
-        yield video
-        name = "" if done == total else str(getattr(video, "name", video))
-        progress(RunProgress(done, total, name, seconds=time.perf_counter() - started))
+    show = fo.config.show_progress_bars if progress is None else progress
+    return walked(videos, total, show, title)
 
 
 def walk_videos(

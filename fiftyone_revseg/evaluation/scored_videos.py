@@ -30,6 +30,10 @@ from fiftyone_revseg.measures.scoring import FrameScores, Pair
 
 _SHOWN = 3  # reasons of each sort that a note tells
 
+_UNTRUE = "expressions have no known truth"
+_UNANNOTATED = "videos have no labels in '{}'"
+_UNLABELLED = "frames have no labels in '{}', not even empty ones"
+
 
 @dataclass(frozen=True)
 class ScoredExpression:
@@ -57,12 +61,14 @@ class ScoredVideo:
     """What was found out about one video, with its figures frame by frame.
 
     Attributes:
+        name: what it is called, as no other one is
         id: the id of the sample, of the clip, or of the first image
         ids: the ids of all samples that it consists of
         numbers: the frame numbers, 1-based, that count; empty if it cannot be read
         expressions: what it was scored on
     """
 
+    name: str
     id: str
     ids: tuple[str, ...]
     numbers: list[int]
@@ -73,7 +79,6 @@ class ScoredVideo:
 class _Job:
     """One pair of masks that is being measured, and what its figures are for."""
 
-    name: str
     video: ScoredVideo
     question: Question
     score: dict[str, Any] = field(default_factory=dict)
@@ -83,7 +88,7 @@ class _Job:
     cell: tuple[int, int] = (0, 0)
 
     def __str__(self) -> str:
-        return f"{self.name}, {self.question.expression.text!r}"
+        return f"{self.video.name}, {self.question.expression.text!r}"
 
 
 class Scorer:
@@ -118,9 +123,7 @@ class Scorer:
         self._per_annotator = per_annotator
         self._videos: list[ScoredVideo] = []
         self._names: Counter[str] = Counter()
-        self._untrue = 0
-        self._unannotated = 0
-        self._frames_left_out = 0
+        self._left_out: Counter[str] = Counter()  # what is said of them -> how many
         self._remarks: dict[str, list[str]] = {}
         self.models: set[str] = set()
         self.shared: list[SharedMasks] = []
@@ -153,7 +156,7 @@ class Scorer:
             unannotated = any(q.by_query or q.expression.objects for q in questions)
             questions = [q for q in questions if q.expression.objects == ()]
             counted = np.arange(len(video.numbers))
-        scored = ScoredVideo(video.id, video.ids, [video.numbers[int(k)] for k in counted])
+        scored = ScoredVideo(name, video.id, video.ids, [video.numbers[int(k)] for k in counted])
         single = len({question.expression.text for question in questions}) == 1
         foreground = rle_areas(masks.foreground or masks.union(masks.truth))[counted]
         pairs = []
@@ -168,15 +171,15 @@ class Scorer:
             )
             about["no_target"] = not any(rle is not None for rle in truth)
             confidence = masks.confidence(question.expression)
-            job = _Job(name, scored, question, about, foreground, confidence)
+            job = _Job(scored, question, about, foreground, confidence)
             pairs.append(Pair(job, [predicted[k] for k in counted], truth, masks.size))
         shared = [
-            self._shared_pairs(name, scored, masks, annotator, own, counted)
+            self._shared_pairs(scored, masks, annotator, own, counted)
             for annotator, own in annotators.items()
         ]
-        self._untrue += len(asked) - len(_known(asked))
-        self._unannotated += unannotated
-        self._frames_left_out += len(video.numbers) - len(counted)
+        self._left_out[_UNTRUE] += len(asked) - len(_known(asked))
+        self._left_out[_UNANNOTATED] += unannotated
+        self._left_out[_UNLABELLED] += len(video.numbers) - len(counted)
         self._videos.append(scored)
         for found, more in shared:
             self.shared.append(found)
@@ -185,7 +188,6 @@ class Scorer:
 
     def _shared_pairs(
         self,
-        name: str,
         video: ScoredVideo,
         masks: VideoMasks,
         annotator: str,
@@ -196,11 +198,11 @@ class Scorer:
         objects = objects_of(own)
         ids = tuple(question.expression.id for question in own)
         j, f = np.zeros((2, len(own), len(objects)))
-        shared, size = SharedMasks(name, annotator, ids, j, f), masks.size
+        shared, size = SharedMasks(video.name, annotator, ids, j, f), masks.size
         pairs = []
         for row, track in enumerate(masks.exclusive[annotator]):
             for column, question in enumerate(objects):
-                job = _Job(name, video, own[row], shared=shared, cell=(row, column))
+                job = _Job(video, own[row], shared=shared, cell=(row, column))
                 truth = masks.union(masks.targets(question))
                 pairs.append(
                     Pair(job, [track[k] for k in counted], [truth[k] for k in counted], size)
@@ -249,7 +251,7 @@ class Scorer:
         j, f = (np.zeros(len(frames.j)),) * 2 if missing else (frames.j, frames.f)
         score = ExpressionScore(
             sample_id=job.video.id,
-            video=job.name,
+            video=job.video.name,
             expression_id=expression.id,
             query=expression.text,
             kind=expression.kind,
@@ -277,11 +279,11 @@ class Scorer:
     def _fail(self, video: LabelledVideo, name: str, reason: str) -> None:
         """Counts all expressions of a video that cannot be read as missing."""
         questions = _known(self._questions.of(video.ids, ()))
-        scored = ScoredVideo(video.id, video.ids, [])
+        scored = ScoredVideo(name, video.id, video.ids, [])
         self._videos.append(scored)
         for question in questions:
             about = {"no_target": question.expression.objects == (), "reason": reason}
-            job = _Job(name, scored, question, {**about, "missing": True})
+            job = _Job(scored, question, {**about, "missing": True})
             self.add(job, FrameScores.of_nothing(0))
 
     def _name(self, video: LabelledVideo) -> str:
@@ -302,18 +304,9 @@ class Scorer:
                 f"{sum(reasons.values())} of {len(scores)} predictions are missing and count as "
                 f"zero: {'; '.join(told)}"
             )
-        if self._untrue:
-            notes.append(f"{self._untrue} expressions have no known truth, and were left out")
-        if self._unannotated:
-            notes.append(
-                f"{self._unannotated} videos have no labels in '{self._gt_field}', and were left "
-                "out"
-            )
-        if self._frames_left_out:
-            notes.append(
-                f"{self._frames_left_out} frames have no labels in '{self._gt_field}', not even "
-                "empty ones, and were left out"
-            )
+        for what in (_UNTRUE, _UNANNOTATED, _UNLABELLED):
+            if count := self._left_out[what]:
+                notes.append(f"{count} {what.format(self._gt_field)}, and were left out")
         return notes + group_by_text(self._remarks)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fiftyone_revseg.evaluation.submission_files import (
     ROOTS,
@@ -18,9 +18,7 @@ from fiftyone_revseg.evaluation.submission_files import (
     find_meta,
     read_meta,
 )
-
-if TYPE_CHECKING:
-    from fiftyone_revseg.progress import OnProgress
+from fiftyone_revseg.progress import OnProgress, walked
 
 _SHOWN = 3  # examples of each problem
 _EVERY = 500  # masks, between two words on progress
@@ -74,7 +72,8 @@ def validate_submission(
         names, problems = _check_names(source, listed, ROOTS[benchmark])
         found = _Problems()
         sizes = _Sizes(folder, listed)
-        for name, video in _with_progress(names, progress):
+        masks = names.items(), len(names), progress, "Checking", "mask", _EVERY
+        for name, video in walked(*masks, name_of=itemgetter(1)):
             try:
                 _check_mask(source.read(name), sizes.of(video, name), found, name)
             except ValueError as error:
@@ -262,21 +261,3 @@ def _wrong_values(image: Any) -> list[int]:
     # Some readers turn the colours into grey, so what is not black is the object
     black = {value for value in values if not any(palette[3 * value : 3 * value + 3])}
     return [value for value in values if (value == 0) != (value in black)]
-
-
-def _with_progress(
-    names: Mapping[str, str], progress: bool | OnProgress | None
-) -> Iterator[tuple[str, str]]:
-    if not callable(progress):
-        from tqdm.auto import tqdm
-
-        yield from tqdm(names.items(), "Checking", disable=not progress, unit="mask")
-        return
-    from fiftyone_revseg.progress import RunProgress
-
-    started, total = time.perf_counter(), len(names)
-    for done, (name, video) in enumerate(names.items()):
-        if done % _EVERY == 0:
-            progress(RunProgress(done, total, video, seconds=time.perf_counter() - started))
-        yield name, video
-    progress(RunProgress(total, total, seconds=time.perf_counter() - started))

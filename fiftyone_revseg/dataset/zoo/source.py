@@ -106,12 +106,9 @@ def resolve_input(model_name: str, ctx: Any) -> types.Property:
         "is asked where it is empty",
         view=choices,
     )
-    inputs.str(
-        "tracker",
-        label="Tracker",
-        description=f"A SAM 2 checkpoint: a name, a hub id or a path. By default {preset.tracker}",
-        view=suggest(known_trackers()),
-    )
+    tracker = f"A SAM 2 checkpoint: a name, a hub id or a path. By default {preset.tracker}"
+    view = suggest(known_trackers())
+    inputs.str("tracker", label="Tracker", description=tracker, view=view)
     inputs.int(
         "frames",
         min=1,
@@ -119,18 +116,12 @@ def resolve_input(model_name: str, ctx: Any) -> types.Property:
         label="Frames",
         description="How many frames of a video the model is shown. By default, what it expects",
     )
-    inputs.str(
-        "device",
-        label="Device",
-        description="For example cuda:1. By default, a GPU if there is one",
-        view=suggest(["cpu", "cuda:0", "cuda:1"]),
-    )
-    inputs.str(
-        "dtype",
-        label="Precision",
-        description="By default bfloat16 on a GPU and float32 elsewhere",
-        view=suggest(["bfloat16", "float16", "float32"]),
-    )
+    device = "For example cuda:1. By default, a GPU if there is one"
+    view = suggest(["cpu", "cuda:0", "cuda:1"])
+    inputs.str("device", label="Device", description=device, view=view)
+    dtype = "By default bfloat16 on a GPU and float32 elsewhere"
+    view = suggest(["bfloat16", "float16", "float32"])
+    inputs.str("dtype", label="Precision", description=dtype, view=view)
     return types.Property(inputs, view=types.View(label="ReVSeg"))
 
 
