@@ -8,7 +8,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from fiftyone_revseg.app.forms import Form, problem, text
-from fiftyone_revseg.app.operator import Run, Settings, from_script
+from fiftyone_revseg.app.operator import Run, Settings, figures, from_script
 from fiftyone_revseg.app.targets import VideosOperator, detections_to_choose
 from fiftyone_revseg.dataset.export import FORMATS, check_directory, export_results
 
@@ -66,14 +66,7 @@ class Export(VideosOperator):
 
     def work(self, run: Run[Any], **settings: Any) -> dict[str, Any]:
         summary = export_results(run.subject, progress=run.report, **settings)
-        return {
-            "directory": summary.directory,
-            "format": summary.format,
-            "total": summary.total,
-            "exported": summary.exported,
-            "skipped": len(summary.skipped),
-            "summary": str(summary),
-        }
+        return figures(summary, "directory", "format", "total", "exported", "skipped")
 
     def resolve_run_name(self, ctx: foo.ExecutionContext) -> str:
         return f"ReVSeg: export to {text(ctx, 'directory')}"

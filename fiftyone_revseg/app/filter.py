@@ -9,7 +9,7 @@ import fiftyone.operators.types as types
 
 from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.forms import Form, tracker_input
-from fiftyone_revseg.app.operator import Run, Settings, from_script
+from fiftyone_revseg.app.operator import Run, Settings, figures, from_script
 from fiftyone_revseg.app.targets import GT_FIELD, VideosOperator, truth_to_choose
 from fiftyone_revseg.dataset.data_filter import DROPPED, check_filter, filter_view
 from fiftyone_revseg.pipeline import Loading
@@ -75,16 +75,8 @@ class Filter(VideosOperator):
     def work(self, run: Run[Any], tracker: str, **settings: Any) -> dict[str, Any]:
         loaded = models.get_tracker(Loading(tracker=tracker))
         summary = filter_view(run.subject, tracker=loaded, progress=run.report, **settings)
-        return {
-            "total": summary.total,
-            "measured": summary.measured,
-            "skipped": summary.skipped,
-            "kept": len(summary.kept),
-            "dropped": len(summary.dropped),
-            "shifted": len(summary.shifted),
-            "failures": [[reason, len(ids)] for reason, ids in summary.failures.items()],
-            "summary": str(summary),
-        }
+        counted = ("total", "measured", "skipped", "kept", "dropped", "shifted", "failures")
+        return figures(summary, *counted)
 
     def words(self, result: dict[str, Any]) -> dict[str, str]:
         words = super().words(result)

@@ -217,6 +217,23 @@ class Operator(foo.Operator, Generic[Subject]):
         return None, None
 
 
+def figures(summary: Any, *names: str) -> dict[str, Any]:
+    """What a summary says, as JSON for scripts, and in words as "summary".
+
+    Args:
+        summary: the summary
+        *names: of its attributes: numbers and texts are kept as they are; of all else it is told
+            how many there are, for "failures" by reason
+    """
+    values = {name: getattr(summary, name) for name in names}
+    told: dict[str, Any] = {
+        k: v if isinstance(v, (int, str)) else len(v) for k, v in values.items()
+    }
+    if "failures" in told:
+        told["failures"] = [[reason, len(ids)] for reason, ids in values["failures"].items()]
+    return {**told, "summary": str(summary)}
+
+
 def from_script(method: Callable[..., Any]) -> Callable[..., Any]:
     """Makes a method execute its operator with its arguments as params.
 

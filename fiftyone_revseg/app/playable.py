@@ -9,7 +9,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from fiftyone_revseg.app.forms import Form, text
-from fiftyone_revseg.app.operator import Operator, Run, Settings, from_script
+from fiftyone_revseg.app.operator import Operator, Run, Settings, figures, from_script
 from fiftyone_revseg.dataset.playable import (
     default_directory,
     make_playable,
@@ -64,13 +64,8 @@ class Playable(Operator[Any]):
             summary = restore_originals(run.subject, run.report)
         else:
             summary = make_playable(run.subject, directory, way == "copy all", run.report)
-        return {
-            "total": summary.total,
-            "changed": summary.changed,
-            "sound_left_out": summary.sound_left_out,
-            "failures": [[reason, len(ids)] for reason, ids in summary.failures.items()],
-            "summary": str(summary),
-        }
+        whole = {"changed": summary.changed, "sound_left_out": summary.sound_left_out}
+        return {**figures(summary, "total", *whole, "failures"), **whole}
 
     def words(self, result: dict[str, Any]) -> dict[str, str]:
         words = super().words(result)

@@ -55,6 +55,7 @@ _OVERWRITE: dict[str, bool | str] = {"none": False, "changed": "changed", "all":
 @options.replace_corrections
 @click.option(
     "--confidence",
+    "confidence_thresh",
     type=click.FloatRange(0, 1),
     metavar="X",
     help="Leave out masks with a lower confidence.",
@@ -103,12 +104,9 @@ def apply(
     view,
     queries,
     query_field,
-    model,
     label_field,
     overwrite,
     replace_foreign_labels,
-    replace_corrections,
-    confidence,
     group_slice,
     group_by,
     order_by,
@@ -119,7 +117,6 @@ def apply(
     gpus_per_worker,
     address,
     shard,
-    anyway,
     **how,
 ) -> None:
     """Segments the videos of the FiftyOne dataset DATASET, and writes the answers into it.
@@ -171,7 +168,7 @@ def apply(
     # Before anything else imports FiftyOne, see there
     samples = open_collection(dataset_name, view, group_by, order_by, group_slice)
 
-    from fiftyone_revseg.dataset import load_model, segment_view
+    from fiftyone_revseg.dataset import segment_view
     from fiftyone_revseg.dataset.collection import check_collection, source_dataset
     from fiftyone_revseg.dataset.jobs import make_jobs
     from fiftyone_revseg.dataset.ownership import check_label_field
@@ -189,7 +186,7 @@ def apply(
         if not make_jobs(videos.limit(1), None, query_field):
             echo("There are no videos, so there is nothing to do")
             return
-        loading = options.loading(model, **how)
+        loading = options.loading(how)
         with ExitStack() as stack:
             ray_engine = None
             if on_ray:
@@ -200,27 +197,21 @@ def apply(
                 )
                 stack.enter_context(ray_engine)
             # Where workers have the models, this process only knows of them
-            loaded = load_model(
-                ray_engine.pipeline if ray_engine else loading.load(),
+            pipeline = ray_engine.pipeline if ray_engine else loading.load()
+            summary = segment_view(
+                samples,
+                pipeline,
                 list(queries) or None,
                 query_field,
                 label_field,
-            )
-            bars = stack.enter_context(RunBars())
-            summary = segment_view(
-                samples,
-                loaded,
-                label_field=label_field,
                 overwrite=_OVERWRITE[overwrite],
-                confidence_thresh=confidence,
                 group_slice=group_slice,
                 masks_dir=masks_dir,
-                progress=bars,
+                progress=stack.enter_context(RunBars()),
                 engine=ray_engine,
                 shard=shard,
-                anyway=anyway,
                 replace_foreign_labels=replace_foreign_labels,
-                replace_corrections=replace_corrections,
+                **how,
             )
     _report(summary, dataset_name)
 

@@ -40,18 +40,7 @@ from fiftyone_revseg.text.escape import one_line
 )
 @options.device
 @options.dtype
-def benchmark(
-    name,
-    directory,
-    model,
-    split,
-    label_field,
-    out,
-    max_videos,
-    dataset_name,
-    overwrite,
-    **how,
-) -> None:
+def benchmark(name, directory, split, label_field, **how) -> None:
     """Measures a model on the benchmark NAME, whose official folder is DIR.
 
     Imports it, asks all expressions, scores the masks and writes results.md, results.csv,
@@ -69,7 +58,6 @@ def benchmark(
 
     list_datasets()  # before anything else imports FiftyOne, see there
 
-    from fiftyone_revseg.dataset import load_model
     from fiftyone_revseg.dataset.schema import valid_label_field
     from fiftyone_revseg.evaluation.benchmark_run import SYNTHETIC, run_benchmark
     from fiftyone_revseg.evaluation.benchmarks import BENCHMARKS, open_benchmark
@@ -85,19 +73,8 @@ def benchmark(
         if name != SYNTHETIC:
             open_benchmark(name, directory, split)
         label_field = valid_label_field(label_field)
-        loaded = load_model(options.loading(model, **how).load(), label_field=label_field)
-        run = run_benchmark(
-            name,
-            directory,
-            loaded,
-            split,
-            label_field,
-            out,
-            max_videos,
-            dataset_name,
-            overwrite,
-            _titled_bars,
-        )
+        pipeline = options.loading(how).load()
+        run = run_benchmark(name, directory, pipeline, split, label_field, bars=_titled_bars, **how)
     if run.evaluation is not None:
         echo(to_text(run.evaluation))
     if run.submission is not None:

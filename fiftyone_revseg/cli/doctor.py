@@ -19,6 +19,7 @@ from fiftyone_revseg.cli import options
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.cli.playable import say_how_it_plays
 from fiftyone_revseg.models.builtin import CHECKPOINTS
+from fiftyone_revseg.text.escape import first_line
 
 _EMBEDDED = {
     "revseg-nano": ("config.json", "model.safetensors", "tokenizer.json", "revseg.json"),
@@ -130,7 +131,7 @@ def _safely(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
     except Exception as error:
-        return Check(name, False, _first_line(error), "reinstall it, or report this as a bug")
+        return Check(name, False, first_line(error)[:120], "reinstall it, or report this as a bug")
 
 
 def _python() -> Check:
@@ -175,7 +176,7 @@ def _torchvision() -> Check:
     try:
         importlib.import_module("torchvision.ops")
     except Exception as error:
-        found = f"{check.found} does not fit torch {_version('torch')} ({_first_line(error)})"
+        found = f"{check.found} does not fit torch {_version('torch')} ({first_line(error)[:120]})"
         return Check("torchvision", False, found, advice)
     return check
 
@@ -225,7 +226,7 @@ def _database() -> Check:
         return Check("mongod", False, "none came with fiftyone", advice)
     process = subprocess.run([mongod, "--version"], capture_output=True, text=True, timeout=20)
     if process.returncode:
-        found = f"does not start ({_first_line(process.stderr)})"
+        found = f"does not start ({first_line(process.stderr)[:120]})"
         return Check("mongod", False, found, "install libcurl4, or set FIFTYONE_DATABASE_URI")
     return Check("mongod", True, process.stdout.split("\n")[0].removeprefix("db version v"))
 
@@ -266,8 +267,3 @@ def _numbers(version: str) -> tuple[int, ...]:
             break
         numbers.append(int(part))
     return tuple(numbers)
-
-
-def _first_line(error: object) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:120] if text else type(error).__name__

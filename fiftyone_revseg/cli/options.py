@@ -98,16 +98,14 @@ replace_corrections = flag(
 )
 
 
-def loading(
-    model: str, spec: Path | None = None, frames: int | None = None, **given: str | None
-) -> Loading:
-    """Returns how to load a model.
+def loading(given: dict[str, Any]) -> Loading:
+    """Takes the options that choose models out of those that a command was given.
 
     Args:
-        model: the name of ``--model``
-        spec (None): the folder that ``--spec`` names
-        frames (None): the number of ``--frames``
-        **given: what the other options here name, by their names
+        given: name -> value; what is left in it is for somebody else
+
+    Returns:
+        which models to load
 
     Raises:
         ValueError: if there is no ``revseg.json``, or it is not valid
@@ -116,6 +114,7 @@ def loading(
     from fiftyone_revseg.reasoning.spec import read_settings
 
     settings: dict[str, Any] = {}
+    spec, frames = given.pop("spec", None), given.pop("frames", None)
     if spec is not None:
         try:
             settings = read_settings(spec)
@@ -123,4 +122,6 @@ def loading(
             raise ValueError(f"There is no revseg.json in '{spec}'") from error
     if frames is not None:
         settings["frames"] = frames
-    return Loading(model, spec=settings or None, **given)
+    names = [name for name in ("tracker", "device", "dtype", "server") if name in given]
+    models = {name: given.pop(name) for name in names}
+    return Loading(given.pop("model"), spec=settings or None, **models)

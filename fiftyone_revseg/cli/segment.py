@@ -56,7 +56,7 @@ class _FrameRange(click.ParamType):
     show_default=True,
     help="Whether to write the masks as pictures, besides masks.json.",
 )
-def segment(video, queries, out, model, frame_range, png, **how) -> None:
+def segment(video, queries, out, frame_range, png, **how) -> None:
     """Segments what each QUERY describes in VIDEO, without any database.
 
     VIDEO is a video file, a folder of images, or a pattern such as frames/%05d.jpg. What is
@@ -98,7 +98,7 @@ def segment(video, queries, out, model, frame_range, png, **how) -> None:
             for folder in _folders(out, queries):
                 check_answer(folder)
         with in_one_sentence(RuntimeError):
-            pipeline = options.loading(model, **how).load()
+            pipeline = options.loading(how).load()
         with StageBars() as bars:
             answers = pipeline.segment(source, list(queries), progress=bars)
 

@@ -6,6 +6,8 @@ import logging
 import os
 from typing import Any
 
+from fiftyone_revseg.text.escape import first_line
+
 logger = logging.getLogger(__name__)
 
 _STORE_BYTES = 512 * 2**20  # for answers on their way; Ray would take 30 % of the memory
@@ -54,7 +56,7 @@ class Cluster:
                 raise RuntimeError(f"Ray does not start on this machine: {error}") from error
             raise ValueError(
                 f"There is no Ray cluster at {address!r}: check the address, and that 'ray start' "
-                f"runs there with the same versions of Ray and Python ({_first_line(error)})"
+                f"runs there with the same versions of Ray and Python ({first_line(error)})"
             ) from None
         self._connected_here = True
 
@@ -89,7 +91,7 @@ def reason_of(error: BaseException) -> str:
     from ray import exceptions
 
     if isinstance(error, exceptions.RayTaskError) and error.cause is not None:
-        return f"{type(error.cause).__name__}: {_first_line(error.cause)}"
+        return f"{type(error.cause).__name__}: {first_line(error.cause)}"
     if isinstance(error, exceptions.OutOfMemoryError):
         return "Ray ended it, as its machine ran out of memory"
     if isinstance(error, exceptions.RayActorError):
@@ -99,9 +101,4 @@ def reason_of(error: BaseException) -> str:
             kind = text.split("Worker exit type: ", 1)[1].split(maxsplit=1)[0]
             return f"the process of its worker died ({kind})"
         return "the process of its worker died"
-    return f"{type(error).__name__}: {_first_line(error)}"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip() if lines else type(error).__name__
+    return f"{type(error).__name__}: {first_line(error)}"

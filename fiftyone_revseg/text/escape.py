@@ -38,6 +38,11 @@ def printable(text: Any) -> str:
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text))
 
 
+def first_line(error: object) -> str:
+    """Returns the first line of what an error says, or the name of its class if that is nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].strip()
+
+
 def one_line(text: Any, width: int | None = None) -> str:
     """Puts a text on one printable line.
 

@@ -14,6 +14,7 @@ import click
 
 from fiftyone_revseg.files import from_json, replacing
 from fiftyone_revseg.files.written import Written, free_path
+from fiftyone_revseg.text.escape import first_line
 
 _STATE = "trainer_state.json"
 _WEIGHTS = ("*.safetensors", "pytorch_model*", "global_step*")
@@ -69,7 +70,7 @@ def load_state(path: Path, device: Any = "cpu") -> dict[str, Any] | None:
         try:
             state = torch.load(candidate, weights_only=True, map_location=device)
         except Exception as error:  # pickle, zip files and tensors have errors of their own
-            _say(f"'{candidate}' is damaged ({_first_line(error)})")
+            _say(f"'{candidate}' is damaged ({first_line(error)})")
             _move_away(candidate)  # or it would be kept as the state before the next one
             damaged = True
             continue
@@ -131,7 +132,7 @@ def damage(checkpoint: Path) -> str | None:
             if (why := _archive_damage(path)) is not None:
                 return why
     except Exception as error:  # each kind of file has errors of its own
-        return f"{path.name}: {_first_line(error)}"
+        return f"{path.name}: {first_line(error)}"
     for what, patterns in (
         (_STATE, (_STATE,)),
         ("the weights", (*_WEIGHTS, "adapter_model*")),
@@ -188,7 +189,3 @@ def _move_away(path: Path) -> None:
 def _is_main() -> bool:
     """Of several processes that train together, one speaks and writes."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
