@@ -35,8 +35,7 @@ from fiftyone_revseg.text.escape import one_line
     help="The dataset to import into.  [default: benchmark and split]",
 )
 @options.flag(
-    "--overwrite",
-    "Ask again what another model was asked, or the same one with other settings.",
+    "--overwrite", "Ask again what another model was asked, or the same one with other settings."
 )
 @options.device
 @options.dtype

@@ -28,8 +28,7 @@ from fiftyone_revseg.cli.output import echo
     help="Videos with a lower mean IoU are dropped.",
 )
 @options.number(
-    "--starts",
-    "Start the tracker at no more than N frames of a video.  [default: at every frame]",
+    "--starts", "Start the tracker at no more than N frames of a video.  [default: at every frame]"
 )
 @options.flag("--overwrite", "Measure again what was measured before.")
 @options.group_slice("filter")

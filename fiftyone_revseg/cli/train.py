@@ -44,8 +44,7 @@ def _options(default_out: str):
         ),
         options.flag("--resume", "Go on with the run in --out."),
         options.number(
-            "--threads",
-            "CPU threads; more than there are cores is much slower.  [default: 1]",
+            "--threads", "CPU threads; more than there are cores is much slower.  [default: 1]"
         ),
     )
 
