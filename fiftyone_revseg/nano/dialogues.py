@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 GRID = 10  # boxes are answered in steps of 10 of the 0..1000 scale: finer than the pixels
+_GROUNDED = 2  # of the questions about a video, with turn 2
 IGNORED = -100  # no loss on this token
 
 # Ways in which people open a request; the query's own words follow.
@@ -121,9 +122,7 @@ class DialogueMaker:
         dialogues.append([*self._turn2("all objects"), (everything,)])
         return self._tree(dialogues, [[(shot, side)]] * len(dialogues), world)
 
-    def chains(
-        self, world: World, rng: np.random.Generator, questions: int, groundings: int = 2
-    ) -> Example:
+    def chains(self, world: World, rng: np.random.Generator, questions: int) -> Example:
         """Whole two-turn dialogues over a video: several questions, some of them with turn 2."""
         table = np.linspace(0, world.frame_count - 1, self.spec.frames).round().astype(int)
         shots = [snapshot(world, int(k)) for k in table]
@@ -134,7 +133,7 @@ class DialogueMaker:
             chosen = [(i, key_frame(shots, i, rng)) for i in query.targets]
             turn1 = [*self._turn1(query, rng), (_choice_answer(world, query, chosen),)]
             shown = list(frames)
-            if chosen and grounded < groundings:  # a key frame costs as much as four frames
+            if chosen and grounded < _GROUNDED:  # a key frame costs as much as four frames
                 i, t = chosen[int(rng.integers(len(chosen)))]
                 name = world.bodies[i].name
                 turn1 += [*self._turn2(name), (_box_answer([(name, shots[t], i)]),)]

@@ -58,16 +58,12 @@ class WorldVideo:
             yield k, self._frames[k]
 
 
-def evaluate_tracker(
-    tracker: Any, worlds: int = 50, split: str = "test", seed: int = 0
-) -> list[TrackedObject]:
+def evaluate_tracker(tracker: Any, worlds: int = 50) -> list[TrackedObject]:
     """Tracks every object of some held-out worlds, from the frame that shows most of it.
 
     Args:
         tracker: a tracker
-        worlds (50): how many worlds
-        split ("test"): the worlds' split
-        seed (0): the first world's seed
+        worlds (50): how many worlds of the test split
 
     Returns:
         one result per object
@@ -76,8 +72,8 @@ def evaluate_tracker(
     from fiftyone_revseg.tracking import track_both_ways
 
     results = []
-    for s in range(seed, seed + worlds):
-        world = make_world(s, split)
+    for s in range(worlds):
+        world = make_world(s, "test")
         frames, masks = world.render()
         areas = masks.sum(axis=(2, 3))
         for body, (truth, area) in enumerate(zip(masks, areas, strict=True)):

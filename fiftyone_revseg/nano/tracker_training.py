@@ -192,14 +192,14 @@ def clip_losses(
     }
 
 
-def _focal(logits: torch.Tensor, truth: torch.Tensor, gamma: float = 2.0) -> torch.Tensor:
+def _focal(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Focal loss per mask, (N, T, h, w) -> (N, T); per true pixel, so that size is fair."""
     from torch.nn.functional import binary_cross_entropy_with_logits
 
     cross_entropy = binary_cross_entropy_with_logits(logits, truth, reduction="none")
     wrong = (logits.sigmoid() - truth).abs()
     area = truth.flatten(2).sum(-1).clamp(min=20)
-    return (wrong**gamma * cross_entropy).flatten(2).sum(-1) / area
+    return (wrong**2.0 * cross_entropy).flatten(2).sum(-1) / area
 
 
 def _dice(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,6 @@ def write_mevis(
     directory: str | Path,
     split: str = "test",
     count: int = 200,
-    seed: int = 0,
     queries: int = 3,
     progress: Progress | None = None,
 ) -> Path:
@@ -35,7 +34,6 @@ def write_mevis(
         directory: where to write; created if missing
         split ("test"): "train", "val" or "test": disjoint worlds
         count (200): the number of videos
-        seed (0): the first world's seed; the others follow
         queries (3): questions about each video, of different kinds where there are enough
         progress (None): called with "write", the number of videos written, and of all
 
@@ -48,7 +46,7 @@ def write_mevis(
     folder = Path(directory) / split
     videos: dict[str, Any] = {}
     masks: dict[str, list[RLE | None]] = {}
-    for number in range(seed, seed + count):
+    for number in range(count):
         world = make_world(number, split)
         name = f"{split}_{number:06d}"
         pictures, visible = world.render()

@@ -82,17 +82,9 @@ def _unblock(found: re.Match[str]) -> str:
     return f"\\{mark}" if mark else f"{number}\\{end}" if number else ""
 
 
-def markdown_line(text: Any, width: int | None = None) -> str:
-    """Makes Markdown of a text on one line, as for a heading, an item of a list, or a table.
-
-    Args:
-        text: any text
-        width (None): the most characters of the text that are shown
-
-    Returns:
-        Markdown that shows the text
-    """
-    return markdown(one_line(text, width))
+def markdown_line(text: Any) -> str:
+    """Makes Markdown of a text on one line, as for a heading, an item of a list, or a table."""
+    return markdown(one_line(text))
 
 
 def markdown_block(text: Any, language: str = "") -> str:

@@ -87,16 +87,13 @@ class Task:
         rows: the rows to learn from
         spec: how the checkpoint is asked, which is what inference will do
         variant ("soft"): of the temporal reward
-        held (16): how many loaded rows are kept; the rollouts of a group share theirs
     """
 
-    def __init__(
-        self, rows: Sequence[Row], spec: ChainSpec, variant: str = "soft", held: int = 16
-    ) -> None:
+    def __init__(self, rows: Sequence[Row], spec: ChainSpec, variant: str = "soft") -> None:
         self.rows = rows
         self.spec = spec
         self.variant = variant
-        self.load = lru_cache(maxsize=held)(self._load)
+        self.load = lru_cache(maxsize=16)(self._load)  # the rollouts of a group share theirs
 
     def _load(self, index: int) -> tuple[Scene, ChainRequest, Conversation, list, str]:
         row, problem = self.rows[index], ""

@@ -22,7 +22,6 @@ def share_checkpoint(
     directory: str | Path,
     name: str | None = None,
     license: str | None = None,
-    run: str | Path | None = None,
 ) -> Path:
     """Makes a folder of a trained checkpoint that can be uploaded to a hub as it is.
 
@@ -35,7 +34,6 @@ def share_checkpoint(
         directory: where to write; it must be empty or new
         name (None): what to call it in the card. By default, as the directory
         license (None): the licence's name for the card
-        run (None): the folder of the run, for the card. By default, the parent of ``source``
 
     Returns:
         the directory
@@ -71,7 +69,7 @@ def share_checkpoint(
         if card.is_file() and name is None and license is None and not adapters:
             shutil.copyfile(card, partial / model_card.FILE_NAME)
         else:
-            model_card.write_card(partial, run or source.parent, name or directory.name, license)
+            model_card.write_card(partial, source.parent, name or directory.name, license)
         _check_unused(directory)  # once more: merging takes long
     return directory
 
