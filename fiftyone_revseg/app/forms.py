@@ -111,6 +111,7 @@ class Form:
         default: str | None = None,
         among: Sequence[str] | None = None,
         check: Callable[[str], Any] | None = None,
+        missing: str | None = None,
         **kwargs: Any,
     ) -> str:
         """Asks for a text.
@@ -120,6 +121,7 @@ class Form:
             default (None): what it is where nothing is typed
             among (None): values to offer; others can be typed, too
             check (None): raises a ``ValueError`` if a text is wrong; not called with ""
+            missing (None): what is wrong if there is none. By default, nothing
             **kwargs: of ``inputs.str``
 
         Returns:
@@ -128,7 +130,8 @@ class Form:
         view = None if among is None else offer(types.AutocompleteView(), among)
         prop = self.inputs.str(name, default=default, view=view, **kwargs)
         given = self.typed(name) or default or ""
-        self.check(prop, problem(check, given) if check and given else None)
+        message = problem(check, given) if check and given else None
+        self.check(prop, message if given else missing)
         return given
 
     def choice(

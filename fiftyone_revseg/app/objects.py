@@ -245,6 +245,19 @@ def loading_of(ctx: foo.ExecutionContext, stored: StoredObject) -> Loading:
     return loading
 
 
+def frame_input(form: Form, stored: StoredObject, description: str) -> types.Property:
+    """Asks for a frame of an object's video, by default the key frame: "frame_number"."""
+    first, last = stored.support
+    return form.inputs.int(
+        "frame_number",
+        default=stored.answer.get("keyframe"),
+        min=first,
+        max=last,
+        label="Frame",
+        description=f"{description} {first} to {last}",
+    )
+
+
 def playback_warning(form: Form, stored: StoredObject, number: int | None = None) -> None:
     """Says in a form that the App plays the video wrongly, if it does.
 

@@ -10,7 +10,7 @@ import fiftyone.operators.types as types
 
 from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.forms import Form, problem, text
-from fiftyone_revseg.app.objects import Correct, playback_warning, preview
+from fiftyone_revseg.app.objects import Correct, frame_input, playback_warning, preview
 from fiftyone_revseg.app.operator import Settings, from_script
 from fiftyone_revseg.dataset.correct import Correction, propagate
 from fiftyone_revseg.dataset.objects import StoredObject
@@ -120,15 +120,7 @@ def _boxes_input(form: Form, stored: StoredObject) -> None:
     if kind in ("selected", "changed"):
         _seen_inputs(form, stored, selected if kind == "selected" else found)
         return
-    first, last = stored.support
-    number = inputs.int(
-        "frame_number",
-        default=stored.answer.get("keyframe"),
-        min=first,
-        max=last,
-        label="Frame",
-        description=f"From {first} to {last}",
-    )
+    number = frame_input(form, stored, "From")
     if kind == "box":
         for name, label in _SIDES.items():
             inputs.float(name, min=0, max=1, label=label, description="As a part of the frame")
@@ -139,7 +131,8 @@ def _seen_inputs(form: Form, stored: StoredObject, boxes: Mapping[int, Any]) -> 
     """Asks which picture boxes were drawn on, where the App shows that of another frame."""
     ctx, inputs = form.ctx, form.inputs
     first, last = stored.support
-    for number, picture in _misplaced(stored, boxes).items():
+    elsewhere = {} if pending_boxes(stored) else misplaced(stored, boxes)
+    for number, picture in elsewhere.items():
         chosen = ctx.params.get(f"{_SEEN}{number}") or picture
         prop = inputs.int(
             f"{_SEEN}{number}",
@@ -157,10 +150,6 @@ def _seen_inputs(form: Form, stored: StoredObject, boxes: Mapping[int, Any]) -> 
                 )
     if message := problem(_check, ctx, stored):
         form.refuse("wrong_boxes", message)
-
-
-def _misplaced(stored: StoredObject, boxes: Mapping[int, Any]) -> dict[int, int]:
-    return {} if pending_boxes(stored) else misplaced(stored, boxes)
 
 
 def _seen(ctx: foo.ExecutionContext, stored: StoredObject) -> dict[int, int]:

@@ -9,7 +9,7 @@ import fiftyone.operators as foo
 
 from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.forms import Form, problem
-from fiftyone_revseg.app.objects import Correct, playback_warning
+from fiftyone_revseg.app.objects import Correct, frame_input, playback_warning
 from fiftyone_revseg.app.operator import Settings, from_script
 from fiftyone_revseg.dataset.correct import Correction, reground
 from fiftyone_revseg.dataset.objects import StoredObject
@@ -30,17 +30,9 @@ class Reground(Correct):
     button = "Ask"
 
     def ask_how(self, form: Form, stored: StoredObject) -> Settings:
-        first, last = stored.support
         number = form.ctx.params.get("frame_number") or stored.answer.get("keyframe")
         playback_warning(form, stored, number if isinstance(number, int) else None)
-        prop = form.inputs.int(
-            "frame_number",
-            default=stored.answer.get("keyframe"),
-            min=first,
-            max=last,
-            label="Frame",
-            description=f"The frame to show to the model, from {first} to {last}",
-        )
+        prop = frame_input(form, stored, "The frame to show to the model, from")
         form.check(prop, problem(check_frame, stored, number))
         return {"frame_number": number}
 

@@ -19,11 +19,10 @@ from fiftyone_revseg.app.targets import VideosOperator, playback_notice
 from fiftyone_revseg.dataset import list_runs, segment_view
 from fiftyone_revseg.dataset.changes import count_corrected
 from fiftyone_revseg.dataset.collection import count_samples, is_clips, is_image_groups
-from fiftyone_revseg.dataset.jobs import make_jobs
+from fiftyone_revseg.dataset.jobs import check_queries, make_jobs
 from fiftyone_revseg.dataset.resume import RETRIED
 from fiftyone_revseg.dataset.runs import list_at_work
 from fiftyone_revseg.pipeline import Loading
-from fiftyone_revseg.reasoning.queries import refusal
 from fiftyone_revseg.text.escape import markdown, markdown_line
 from fiftyone_revseg.types import ANSWERED
 
@@ -32,6 +31,7 @@ _ASKED = {
     "field": "A field with queries",
     "several": "Several queries",
 }
+_NO_QUERY = "Say what to look for in the videos: there is no query yet"
 _EXISTING = {"keep": "Resume", "changed": "Redo what changed", "all": "Overwrite"}
 _EXISTING_IN_WORDS = {
     "keep": "Only videos without an answer, whatever the others were answered with",
@@ -102,7 +102,7 @@ class Segment(VideosOperator):
         }
 
     def tell(self, form: Form, subject: Any, settings: Settings) -> None:
-        _estimate(form, subject, settings["label_field"])
+        _estimate(form, subject, settings)
         playback_notice(form, subject)
 
     def work(
@@ -240,50 +240,39 @@ class Stop(Operator[None]):
 
 
 def _query_inputs(form: Form, videos: Any) -> None:
-    ctx, inputs = form.ctx, form.inputs
     view = types.RadioGroup(orientation="horizontal")
     form.enum("asked", _ASKED, view=view, default="one", label="Ask")
-    kind = ctx.params.get("asked") or "one"
+    kind = form.typed("asked") or "one"
     if kind == "field":
         fields = forms.text_fields(form.dataset)
-        default = "query" if "query" in fields else None
-        prop = inputs.str(
+        form.text(
             "prompt_field",
-            default=default,
+            "query" if "query" in fields else None,
+            fields,
+            lambda name: make_jobs(videos[:1], None, name),
+            "Name the field that holds each video's query",
             label="Field",
             description="Holds each video's query, or list of queries",
-            view=forms.offer(types.AutocompleteView(), fields),
         )
-        name = form.typed("prompt_field") or default
-        message: str | None = "Name the field that holds each video's query"
-        if name:
-            message = forms.problem(make_jobs, videos[:1], None, name)
-        form.check(prop, message)
     elif kind == "several":
-        prop = inputs.list(
+        prop = form.inputs.list(
             "queries",
             types.String(),
             required=True,
             label="Queries",
             description="Each is asked about every video, and gets masks of its own",
         )
-        form.check(prop, _why_not(ctx))
+        queries, _ = _asked(form.ctx)
+        form.check(prop, forms.problem(check_queries, queries) if queries else _NO_QUERY)
     else:
-        prop = inputs.str(
+        form.text(
             "query",
+            check=check_queries,
+            missing=_NO_QUERY,
             required=True,
             label="Query",
             description="What to look for, for example: the dog that jumps last",
         )
-        form.check(prop, _why_not(ctx))
-
-
-def _why_not(ctx: foo.ExecutionContext) -> str | None:
-    """Why what was typed cannot be asked; None if it can."""
-    queries, _ = _asked(ctx)
-    if not queries:
-        return "Say what to look for in the videos: there is no query yet"
-    return next(filter(None, map(refusal, queries)), None)
 
 
 def _asked(ctx: foo.ExecutionContext) -> tuple[list[str] | None, str | None]:
@@ -308,13 +297,13 @@ def _corrections_input(form: Form, label_field: str) -> None:
     )
 
 
-def _estimate(form: Form, videos: Any, label_field: str) -> None:
+def _estimate(form: Form, videos: Any, settings: Settings) -> None:
     """Says what the run will cost, as far as that can be told without a look at the videos."""
     count = count_samples(videos)
-    left, frames = count, None
-    known = videos.has_field(f"{label_field}_status") and not is_image_groups(videos)
-    if known and form.ctx.params.get("existing") != "all":
-        statuses = videos.count_values(f"{label_field}_status")
+    left, status = count, f"{settings['label_field']}_status"
+    known = videos.has_field(status) and not is_image_groups(videos)
+    if known and settings["overwrite"] is not True:
+        statuses = videos.count_values(status)
         left -= sum(n for s, n in statuses.items() if s is not None and s not in RETRIED)
     kind = "clips" if is_clips(videos) else "videos"
     parts = [f"{count} {kind}" if left == count else f"{left} of {count} {kind}"]
@@ -322,8 +311,8 @@ def _estimate(form: Form, videos: Any, label_field: str) -> None:
         frames = videos.sum("metadata.total_frame_count")
         if frames:
             parts.append(f"{round(frames * left / count):,} frames")
-    queries, _ = _asked(form.ctx)
-    parts.append(f"about {2 * left * len(queries or [None]):,} turns of the model")
+    queries = settings["queries"] or [None]
+    parts.append(f"about {2 * left * len(queries):,} turns of the model")
     runs = [run for run in list_runs(form.dataset) if sum(run["counts"].values())]
     if runs:
         last = runs[-1]

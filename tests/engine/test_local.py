@@ -394,6 +394,18 @@ def test_channels_end_when_the_engine_stops():
     assert len(raised) == 2
 
 
+def test_a_channel_ends_with_the_last_of_its_writers():
+    channel = Channel(4, threading.Event())
+    channel.writers = 2
+    channel.put("one")
+    channel.close()
+    assert not channel.ended
+    channel.put("two")
+    channel.close()
+    assert [channel.get(), channel.get(), channel.get()] == ["one", "two", None]
+    assert channel.ended
+
+
 def test_order_is_kept_but_not_at_any_price():
     channel = Channel(4, threading.Event(), patience=0.2)
     first, second, third = (channel.begin() for _ in range(3))

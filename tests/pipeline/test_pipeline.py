@@ -10,7 +10,7 @@ from random_weights import save_random_checkpoint
 
 from fiftyone_revseg.models import presets
 from fiftyone_revseg.models.builtin import ModelNotFoundError
-from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline
+from fiftyone_revseg.pipeline import Loading, RevSeg, Segmentation, load_pipeline
 from fiftyone_revseg.reasoning import ChainSpec
 from fiftyone_revseg.tracking import Sam2Tracker
 from fiftyone_revseg.types import Status
@@ -247,6 +247,16 @@ def test_spec_of_the_reasoner_is_the_default():
     assert RevSeg(ScriptedReasoner({}), BoxTracker()).spec == SPEC
     other = SPEC.replace(frames=8)
     assert RevSeg(ScriptedReasoner({}), BoxTracker(), other).spec.frames == 8
+
+
+def test_what_to_load_travels_with_whole_paths_and_without_its_key(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    loading = Loading("mine", "sam2-nano", server_key="sk-secret")
+    assert "sk-secret" not in repr(loading)
+    there = loading.anywhere()
+    assert (there.name, there.tracker) == (str((tmp_path / "mine").resolve()), "sam2-nano")
+    assert (loading.server_key, there.server_key) == ("sk-secret", None)
 
 
 def test_load_pipeline_takes_objects_and_changes_settings():
