@@ -188,7 +188,7 @@ def _compare(video: LabelledVideo, result: Comparison) -> float | None:
 
 def _common_queries(video: LabelledVideo, a: str, b: str) -> list[str | None]:
     """The queries that both fields were asked; [None] to take all objects together."""
-    asked = [[answer["query"] for answer in _answers(video, name)] for name in (a, b)]
+    asked = [[answer["query"] for answer in video.answers(name)] for name in (a, b)]
     return [q for q in dict.fromkeys(asked[0]) if q in asked[1]] or [None]
 
 
@@ -196,12 +196,7 @@ def _is_of(detection: fo.Detection, query: str | None) -> bool:
     return query is None or getattr(detection, "query", None) == query
 
 
-def _answers(video: LabelledVideo, label_field: str) -> list[Any]:
-    answers = video.values.get(f"{label_field}_answers")
-    return list(answers.classifications) if answers else []
-
-
 def _keyframes(video: LabelledVideo, label_field: str) -> list[int] | None:
     """The key frames of all objects, in order; None if the field knows no answers."""
-    answers = _answers(video, label_field)
+    answers = video.answers(label_field)
     return sorted(a["keyframe"] for a in answers if a["keyframe"]) if answers else None

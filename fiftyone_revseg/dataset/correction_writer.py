@@ -7,7 +7,6 @@ sample-level fields.
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pymongo import UpdateOne
 
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.frame_numbers import index_of
+from fiftyone_revseg.dataset.heartbeat import user_name
 from fiftyone_revseg.dataset.labels import track_detection
 from fiftyone_revseg.dataset.objects import StoredObject
 from fiftyone_revseg.dataset.prompt_boxes import checked_box
@@ -44,10 +44,7 @@ _REPLACED = ("label", "bounding_box", "mask", "confidence", "index", "instance",
 def make_entry(
     stored: StoredObject, kind: str, number: int, box: Sequence[float], by: str | None
 ) -> Document:
-    if by is None:
-        by = ""
-        with suppress(Exception):  # a container may have no user at all
-            by = getpass.getuser()
+    by = user_name() if by is None else by
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     entry = {"index": stored.index, "frame_number": number, "box": list(box), "kind": kind}
     return {**entry, "when": now, "by": by}

@@ -27,7 +27,6 @@ from fiftyone_revseg.dataset.labelled_videos import (
     union,
     walk_videos,
 )
-from fiftyone_revseg.dataset.record import records_of
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.files import check_writable, to_json
 from fiftyone_revseg.files.written import Written, holds_only_ours
@@ -512,15 +511,15 @@ class _JSONLines(_Exporter):
         self._file = self.open("trajectories.jsonl")
 
     def add(self, video: LabelledVideo) -> None:
-        records = records_of(video.values.get(f"{self.label_field}_trajectory"))
+        records = video.records(self.label_field)
         if not records:
             raise ValueError(f"There is no trajectory in '{self.label_field}'")
-        answers = video.values.get(f"{self.label_field}_answers")
+        answers = video.answers(self.label_field)
         lines = []
         for record in records:
             own = [
                 _answer(answer)
-                for answer in (answers.classifications if answers else [])
+                for answer in answers
                 if answer["query"] == record.query
                 and (not record.support or tuple(answer["support"] or ()) == record.support)
             ]

@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import threading
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -81,22 +82,25 @@ def stored_runs(dataset: fo.Dataset, method: str, **match: Any) -> list[dict[str
     wanted = {f"config.{name}": value for name, value in {"method": method, **match}.items()}
     found = list(get_db_conn().runs.find({"_dataset_id": store.dataset_id(dataset), **wanted}))
     now = server_now()
-    about = [(run["key"], is_alive(run["config"], now), run["config"]) for run in found]
+    runs = {run["key"]: run["config"] for run in found}
     return [
-        {"run_key": key, "alive": alive, "silence": silence(config, now), **config}
-        for key, alive, config in about
+        {"run_key": key, "alive": is_alive(run, now), "silence": silence(run, now), **run}
+        for key, run in runs.items()
     ]
+
+
+def user_name() -> str:
+    """Returns the name of who runs this; "" for somebody without one, as a container may have."""
+    with suppress(ImportError, KeyError, OSError):
+        return getpass.getuser()
+    return ""
 
 
 def who() -> dict[str, Any]:
     """Says who is at work: the "host", "pid", "user", and what tells whether they still are."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container may run as somebody without a name
-        user = ""
     return {
         "host": platform.node(),
-        "user": user,
+        "user": user_name(),
         "pid": os.getpid(),
         "machine": _machine(),
         "process_started": psutil.Process().create_time(),

@@ -31,6 +31,7 @@ from fiftyone_revseg.dataset.collection import (
 )
 from fiftyone_revseg.dataset.extent import Extents
 from fiftyone_revseg.dataset.frame_numbers import index_of, number_of, numbers_of
+from fiftyone_revseg.dataset.record import Record, records_of
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.dataset.stored_detection import StoredDetection, check_detection
 from fiftyone_revseg.files.names import safe_name, safe_names
@@ -97,6 +98,15 @@ class LabelledVideo(VideoRef):
                     self.remarks.append(_OUTSIDE)
                 continue
             yield number, {name: _detections(v, number, name) for name, v in stored.items()}
+
+    def answers(self, label_field: str) -> list[fol.Classification]:
+        """The answers in a label field; [] where it comes without any."""
+        found = self.values.get(f"{label_field}_answers")
+        return list(found.classifications) if found is not None else []
+
+    def records(self, label_field: str) -> list[Record]:
+        """The records in a label field; [] where it comes without any."""
+        return records_of(self.values.get(f"{label_field}_trajectory"))
 
 
 _OUTSIDE = "labels on frames that the video does not have were left out"

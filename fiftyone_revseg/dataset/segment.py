@@ -22,8 +22,8 @@ from fiftyone_revseg.dataset.labels import make_labels
 from fiftyone_revseg.dataset.load import load_model
 from fiftyone_revseg.dataset.model import RevSegModel
 from fiftyone_revseg.dataset.ownership import check_label_field, check_videos
-from fiftyone_revseg.dataset.progress import InWork, Reporter
 from fiftyone_revseg.dataset.record import settings_of
+from fiftyone_revseg.dataset.reporter import InWork, Reporter
 from fiftyone_revseg.dataset.resume import check_overwrite, plan
 from fiftyone_revseg.dataset.room import NoRoomError
 from fiftyone_revseg.dataset.runs import Run, RunSummary

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fiftyone_revseg.dataset.expressions import Expression, answered_by, value_of
-from fiftyone_revseg.dataset.record import records_of
+from fiftyone_revseg.dataset.labelled_videos import LabelledVideo
 from fiftyone_revseg.measures.rewards import temporal_reward
 from fiftyone_revseg.types import Status
 
 
-def answers_to(
-    values: Mapping[str, Any], pred_field: str, expression: Expression
-) -> list[Any] | None:
+def answers_to(video: LabelledVideo, pred_field: str, expression: Expression) -> list[Any] | None:
     """Lists the answers to an expression; None if the predictions come without such a list."""
-    stored = values.get(f"{pred_field}_answers")
-    if stored is None and not values.get(f"{pred_field}_trajectory"):
+    answers, trajectory = (video.values.get(f"{pred_field}_{n}") for n in ("answers", "trajectory"))
+    if answers is None and not trajectory:
         return None
-    classifications = stored.classifications if stored is not None else []
-    return [c for c in classifications if answered_by(c) in expression.answered]
+    return [c for c in video.answers(pred_field) if answered_by(c) in expression.answered]
 
 
 def status_and_reason(answers: Sequence[Any]) -> tuple[str, str]:
@@ -37,10 +34,9 @@ def models_of(answers: Sequence[Any]) -> set[str]:
 
 
 def key_frame(
-    values: Mapping[str, Any],
+    video: LabelledVideo,
     pred_field: str,
     query: str,
-    numbers: range,
     box_areas: Sequence[np.ndarray],
 ) -> tuple[int | None, float | None]:
     """Says which frame was chosen, and how good a choice that was.
@@ -51,22 +47,20 @@ def key_frame(
     frames the mean.
 
     Args:
-        values: the sample-level fields, see
-            :class:`fiftyone_revseg.dataset.labelled_videos.LabelledVideo`
+        video: the video
         pred_field: the label field with the predictions
         query: the query
-        numbers: the frame numbers that are scored
         box_areas: for each true object, (T,) float, the areas of its boxes
 
     Returns:
         the frame number, 1-based, of the first choice, and the quality; None where there is no
         choice, or no true object, or it is not recorded
     """
-    records = records_of(values.get(f"{pred_field}_trajectory"))
-    record = next((r for r in records if r.query == query), None)
+    record = next((r for r in video.records(pred_field) if r.query == query), None)
     if record is None:
         return None, None
-    sampled, chosen = record.sampled, [choice["frame"] for choice in record.choices]
+    numbers, sampled = video.numbers, record.sampled
+    chosen = [choice["frame"] for choice in record.choices]
     number = sampled[chosen[0]] if chosen else None
     if not sampled or not box_areas:
         return number, None

@@ -105,7 +105,7 @@ def run_benchmark(
     from fiftyone_revseg.evaluation.benchmarks.importer import import_opened
     from fiftyone_revseg.evaluation.report import PAGES
 
-    bars = bars or _no_bars
+    bars = bars or (lambda _: nullcontext())
     opened = _open(name, directory, split, max_videos, bars)
     if name == SYNTHETIC:
         dataset_name = dataset_name or f"revseg-{SYNTHETIC}-{opened.split}"
@@ -116,7 +116,8 @@ def run_benchmark(
     Written(out).check(*(out / name for name in (*_TABLES, *PAGES)))
     if not count_samples(dataset):
         raise ValueError(f"No video of {name} could be imported: {imported}")
-    view = dataset if max_videos is None else dataset.match(_among(opened.names()[:max_videos]))
+    names = opened.names()[:max_videos]
+    view = dataset if max_videos is None else dataset.select_by("video_name", names)
     with bars("Segmenting") as bar:
         summary = segment_view(
             view,
@@ -143,10 +144,6 @@ def run_benchmark(
     return _evaluate(view, "" if name == SYNTHETIC else name, label_field, out, notes, bars)
 
 
-def _no_bars(_: str) -> AbstractContextManager[Any]:
-    return nullcontext()
-
-
 def _open(
     name: str, directory: str | Path, split: str | None, max_videos: int | None, bars: Bars
 ) -> Benchmark:
@@ -166,12 +163,6 @@ def _open(
 
         root = write_mevis(directory, split, max_videos or _SYNTHETIC_VIDEOS, progress=tell)
     return open_benchmark("mevis", root, split)
-
-
-def _among(names: list[str]) -> Any:
-    from fiftyone import ViewField
-
-    return ViewField("video_name").is_in(names)
 
 
 def _evaluate(

@@ -167,7 +167,7 @@ class Scorer:
             predicted, about = self._prediction(video, masks, question, single)
             boxes = [masks.boxes[key] for key in targets]
             about["key_frame"], about["key_frame_quality"] = key_frame(
-                video.values, self._pred_field, question.expression.text, video.numbers, boxes
+                video, self._pred_field, question.expression.text, boxes
             )
             about["no_target"] = not any(rle is not None for rle in truth)
             confidence = masks.confidence(question.expression)
@@ -210,8 +210,7 @@ class Scorer:
         return shared, pairs
 
     def _answered(self, video: LabelledVideo, masks: VideoMasks) -> list[str | None]:
-        stored = video.values.get(f"{self._pred_field}_answers")
-        labels = stored.classifications if stored is not None else []
+        labels = video.answers(self._pred_field)
         asked = [label["query"] for label in labels if label.has_field("query")]
         return list(dict.fromkeys([*asked, *(query for query, _ in masks.predicted)]))
 
@@ -219,7 +218,7 @@ class Scorer:
         self, video: LabelledVideo, masks: VideoMasks, question: Question, single: bool
     ) -> tuple[Track, dict[str, Any]]:
         """The predicted masks of an expression, and what is known about them."""
-        answers = answers_to(video.values, self._pred_field, question.expression)
+        answers = answers_to(video, self._pred_field, question.expression)
         status, reason = status_and_reason(answers or [])
         self.models |= models_of(answers or [])
         unnamed = masks.predicted.get((None, None))

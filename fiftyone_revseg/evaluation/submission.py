@@ -143,8 +143,16 @@ def write_submission(
                     f" ({video.unusable}): put its frames back to where they were"
                 )
             frames = _frame_numbers(about, None if listed is None else listed[about.name])
-            own = answered.get(video.id, set())
-            _add_video(archive, video, about, frames, pred_field, own, summary)
+            summary.videos += 1
+            summary.expressions += len(about.expressions)
+            folder = f"{ROOTS[benchmark]}{about.name}"
+            predicted, visible = _add_video(archive, folder, video, about, frames, pred_field)
+            predicted |= answered.get(video.id, set())
+            for expression in about.expressions:
+                if predicted.isdisjoint(expression.answered):
+                    summary.missing.append(f"{about.name}/{expression.id}")
+                elif visible.isdisjoint(expression.answered):
+                    summary.empty += 1
         if not summary.videos:
             raise ValueError(f"There is nothing to write: no video of {benchmark} is in this view")
         summary.files = archive.files
@@ -203,14 +211,17 @@ def _listed(
 
 def _add_video(
     archive: ArchiveWriter,
+    folder: str,
     video: LabelledVideo,
     about: ImportedVideo,
     frames: Mapping[int, str],
     pred_field: str,
-    answered: set[Answered],
-    summary: Submission,
-) -> None:
-    """Writes the masks of all expressions of one video, one frame after the other."""
+) -> tuple[set[Answered], set[Answered]]:
+    """Writes the masks of all expressions of one video, one frame after the other.
+
+    Returns:
+        what has labels, and what has a mask
+    """
     asked = {key for expression in about.expressions for key in expression.answered}
     empty = encode_mask(np.zeros(video.size[::-1], bool))
     predicted: set[Answered] = set()
@@ -218,8 +229,8 @@ def _add_video(
 
     def write(number: int, masks: Mapping[Answered, bytes]) -> None:
         for expression in about.expressions:
-            folder = f"{ROOTS[summary.benchmark]}{about.name}/{expression.id}"
-            archive.add(f"{folder}/{frames[number]}.png", answer_in(masks, expression) or empty)
+            name = f"{folder}/{expression.id}/{frames[number]}.png"
+            archive.add(name, answer_in(masks, expression) or empty)
 
     # In the order of the frames, whether or not they have labels: it decides the bytes
     left = deque(sorted(frames))
@@ -239,14 +250,7 @@ def _add_video(
         write(left.popleft(), masks)
     for number in left:
         write(number, {})
-
-    summary.videos += 1
-    summary.expressions += len(about.expressions)
-    for expression in about.expressions:
-        if (predicted | answered).isdisjoint(expression.answered):
-            summary.missing.append(f"{about.name}/{expression.id}")
-        elif visible.isdisjoint(expression.answered):
-            summary.empty += 1
+    return predicted, visible
 
 
 def _by_answered(

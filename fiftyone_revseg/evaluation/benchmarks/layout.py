@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -50,8 +50,6 @@ class FrameTruth:
 
 
 Entries = list[tuple[str, dict[str, Any]]]  # of a video's expressions, by their ids
-Images = tuple[str, ...]  # paths
-Size = tuple[int, int]  # (width, height)
 Truth = Callable[[], Iterator["FrameTruth | None"]]
 Contents = tuple[Sequence[Expression], Mapping[int, str], Truth]
 
@@ -72,10 +70,10 @@ class BenchmarkVideo:
     name: str
     images: tuple[str, ...] = field(repr=False)
     size: tuple[int, int]
-    expressions: tuple[Expression, ...] = field(repr=False)
-    labels: Mapping[int, str]
-    has_truth: bool
-    _truth: Truth = field(repr=False, compare=False)
+    expressions: tuple[Expression, ...] = field(default=(), repr=False)
+    labels: Mapping[int, str] = field(default_factory=dict)
+    has_truth: bool = False
+    _truth: Truth = field(default=lambda: iter(()), repr=False, compare=False)
 
     @property
     def frame_names(self) -> list[str]:
@@ -151,8 +149,13 @@ class Benchmark:
         around, inside = self.meta.split("{split}/")
         return subfolders(self.root / around, inside)
 
-    def _read(self, name: str, entries: Entries, images: Images, size: Size) -> Contents:
-        """The expressions of a video, the labels of its objects, and what reads its masks."""
+    def _read(self, video: BenchmarkVideo, entries: Entries) -> Contents:
+        """The expressions of a video, the labels of its objects, and what reads its masks.
+
+        Args:
+            video: the video as far as it is known: its name, images and size
+            entries: what is said about its expressions
+        """
         raise NotImplementedError
 
     # What does not
@@ -171,10 +174,10 @@ class Benchmark:
         """
         entries = self._expressions(name)
         images = self._images(name)
-        size = self._size(name, images)
-        expressions, labels, truth = self._read(name, entries, images, size)
-        own = labels if self.has_truth else {}
-        return BenchmarkVideo(name, images, size, tuple(expressions), own, self.has_truth, truth)
+        video = BenchmarkVideo(name, images, self._size(name, images))
+        expressions, labels, truth = self._read(video, entries)
+        video = replace(video, expressions=tuple(expressions), has_truth=self.has_truth)
+        return replace(video, labels=labels if self.has_truth else {}, _truth=truth)
 
     @property
     def meta_path(self) -> Path:

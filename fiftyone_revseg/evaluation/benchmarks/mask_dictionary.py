@@ -17,12 +17,11 @@ from fiftyone_revseg.dataset.expressions import Expression
 from fiftyone_revseg.evaluation.benchmarks.layout import (
     TOLERANT,
     Benchmark,
+    BenchmarkVideo,
     BrokenVideoError,
     Contents,
     Entries,
     FrameTruth,
-    Images,
-    Size,
     number_of,
     objects_kind,
     reading_json,
@@ -70,11 +69,11 @@ class MaskDictionaryBenchmark(Benchmark):
 
     _dictionary: JsonEntries | None = None
 
-    def _read(self, name: str, entries: Entries, images: Images, size: Size) -> Contents:
+    def _read(self, video: BenchmarkVideo, entries: Entries) -> Contents:
         numbers = _object_numbers(entry for _, entry in entries)
         expressions = []
         for key, entry in entries:
-            where = self._where(name, key)
+            where = self._where(video.name, key)
             text = self._text(text_of(entry.get("exp"), where))
             objects = None
             if self.has_truth:
@@ -83,9 +82,9 @@ class MaskDictionaryBenchmark(Benchmark):
                 objects = tuple(numbers[str(i)] for i in entry["anno_id"])
             expressions.append(Expression(key, text, objects, self._kind(entry, objects)))
         if self.has_truth and self.masks:
-            self._check_known(name, numbers)
+            self._check_known(video.name, numbers)
         labels = dict.fromkeys(numbers.values(), "object")
-        return expressions, labels, lambda: self._masks_of(name, numbers, len(images), size)
+        return expressions, labels, lambda: self._masks_of(video, numbers)
 
     def _text(self, text: str) -> str:
         return text
@@ -112,17 +111,17 @@ class MaskDictionaryBenchmark(Benchmark):
             )
 
     def _masks_of(
-        self, name: str, numbers: Mapping[str, int], count: int, size: tuple[int, int]
+        self, video: BenchmarkVideo, numbers: Mapping[str, int]
     ) -> Iterator[FrameTruth | None]:
-        entries = self._entries()
+        name, count, entries = video.name, len(video.images), self._entries()
         lists = {}
         for anno_id, number in numbers.items():
             where = f"'{self.masks_path}', anno_id {anno_id} of video '{name}',"
-            lists[number] = check_masks(entries.get(anno_id), count, size, where)
+            lists[number] = check_masks(entries.get(anno_id), count, video.size, where)
         foreground = self._foreground(name)
         if foreground is not None:
             where = f"'{self.meta_path.parent}', foreground of video '{name}',"
-            foreground = check_masks(foreground, count, size, where)
+            foreground = check_masks(foreground, count, video.size, where)
         for k in range(count):
             seen = {number: masks[k] for number, masks in lists.items()}
             yield FrameTruth(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,11 @@ from fiftyone_revseg.dataset.expressions import Expression
 from fiftyone_revseg.evaluation.benchmarks.layout import (
     META,
     Benchmark,
+    BenchmarkVideo,
     BrokenVideoError,
     Contents,
     Entries,
     FrameTruth,
-    Images,
-    Size,
     number_of,
     read_json,
     text_of,
@@ -39,8 +37,8 @@ class PaletteBenchmark(Benchmark):
     meta = f"meta_expressions/{{split}}/{META}"
     truth = f"{{split}}/{ANNOTATIONS}"
 
-    def _read(self, name: str, entries: Entries, images: Images, size: Size) -> Contents:
-        expressions = []
+    def _read(self, video: BenchmarkVideo, entries: Entries) -> Contents:
+        name, expressions = video.name, []
         for key, entry in entries:
             where = self._where(name, key)
             objects = (_number(entry.get("obj_id"), where),) if self.has_truth else None
@@ -48,11 +46,7 @@ class PaletteBenchmark(Benchmark):
         if self.has_truth and self.masks and not (self.masks_path / name).is_dir():
             raise BrokenVideoError(f"There is no folder '{self.masks_path / name}' with masks")
         labels = self._labels(name, expressions)
-        return (
-            self._complete(name, expressions),
-            labels,
-            lambda: self._masks_of(name, images, size),
-        )
+        return self._complete(name, expressions), labels, lambda: self._masks_of(video)
 
     def _complete(self, name: str, expressions: list[Expression]) -> tuple[Expression, ...]:
         """Adds what a benchmark knows beyond text and object."""
@@ -73,15 +67,12 @@ class PaletteBenchmark(Benchmark):
         objects = (self._by_video.get(name) or {}).get("objects")
         return objects if isinstance(objects, dict) else {}
 
-    def _masks_of(
-        self, name: str, images: Sequence[str], size: tuple[int, int]
-    ) -> Iterator[FrameTruth | None]:
-        folder = self.masks_path / name
-        for image in images:
-            path = folder / f"{os.path.splitext(os.path.basename(image))[0]}.png"
+    def _masks_of(self, video: BenchmarkVideo) -> Iterator[FrameTruth | None]:
+        for stem in video.frame_names:
+            path = self.masks_path / video.name / f"{stem}.png"
             if not path.is_file():
                 raise BrokenVideoError(f"The image '{path}' with masks is missing")
-            values = read_values(path, size)
+            values = read_values(path, video.size)
             numbers = [int(n) for n in np.unique(values) if n]
             masks = dict(zip(numbers, encode_masks(split_values(values, numbers)), strict=True))
             void = masks.pop(_VOID, None)

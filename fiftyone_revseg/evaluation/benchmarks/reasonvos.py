@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fiftyone_revseg.dataset.expressions import Expression
@@ -12,13 +11,12 @@ from fiftyone_revseg.evaluation.benchmarks.layout import (
     IMAGES,
     META,
     Benchmark,
+    BenchmarkVideo,
     BrokenVideoError,
     Contents,
     Entries,
     FrameTruth,
-    Images,
     LayoutError,
-    Size,
     text_of,
 )
 from fiftyone_revseg.evaluation.benchmarks.palette import ANNOTATIONS, read_values
@@ -50,8 +48,8 @@ class ReasonVos(Benchmark):
         """Whether there are true masks: always."""
         return True
 
-    def _read(self, name: str, entries: Entries, images: Images, size: Size) -> Contents:
-        found = [entry for _, entry in entries]
+    def _read(self, video: BenchmarkVideo, entries: Entries) -> Contents:
+        name, found = video.name, [entry for _, entry in entries]
         for i, entry in enumerate(found):
             if not {"obj_id", "exp_id"} <= set(entry):
                 raise BrokenVideoError(f"{self._where(name, i)} lacks obj_id or exp_id")
@@ -84,13 +82,11 @@ class ReasonVos(Benchmark):
                 if not folder.is_dir():
                     raise BrokenVideoError(f"There is no folder '{folder}' with masks")
         labels = dict.fromkeys(numbers.values(), "object")
-        return expressions, labels, lambda: _masks_of(folders, images, size)
+        return expressions, labels, lambda: _masks_of(video, folders)
 
 
-def _masks_of(
-    folders: Mapping[int, Path], images: Sequence[str], size: tuple[int, int]
-) -> Iterator[FrameTruth | None]:
-    stems = [os.path.splitext(os.path.basename(image))[0] for image in images]
+def _masks_of(video: BenchmarkVideo, folders: Mapping[int, Path]) -> Iterator[FrameTruth | None]:
+    stems = video.frame_names
     there = {
         number: {path.stem for path in folder.glob("*.png") if not is_junk(path.name)}
         for number, folder in folders.items()
@@ -108,7 +104,7 @@ def _masks_of(
             continue
         objects = {}
         for number, folder in folders.items():
-            (rle,) = encode_masks(read_values(folder / f"{stem}.png", size)[None] > 0)
+            (rle,) = encode_masks(read_values(folder / f"{stem}.png", video.size)[None] > 0)
             if rle is not None:
                 objects[number] = rle
         yield FrameTruth(objects)
