@@ -12,6 +12,7 @@ import fiftyone.core.labels as fol
 from fiftyone_revseg.dataset.frame_numbers import index_of, number_of, numbers_of
 from fiftyone_revseg.dataset.record import (
     Record,
+    Results,
     reasoning_of,
     records_of,
     status_of,
@@ -50,6 +51,12 @@ class SampleLabels:
     def records(self) -> list[Record]:
         """The records in the trajectory."""
         return records_of(self.trajectory)
+
+    @property
+    def results(self) -> Results:
+        """What goes to the database beside the frames."""
+        answers, keyframes = self.answers.to_dict(), self.keyframes.to_dict()
+        return Results(answers["classifications"], keyframes["detections"], self.records)
 
     def sample_values(self, label_field: str) -> dict[str, Any]:
         """Returns a dict mapping the names of the sample-level fields to their values."""

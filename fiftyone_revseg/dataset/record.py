@@ -157,6 +157,12 @@ class Results:
             records_of(trajectory),
         )
 
+    def __iadd__(self, other: Results) -> Results:
+        self.answers += other.answers
+        self.keyframes += other.keyframes
+        self.records += other.records
+        return self
+
     def to_fields(self, label_field: str, images: bool = False) -> Document:
         """Returns the fields that go to the document of a sample, or of an image."""
         kind, labels = "TemporalDetections", "detections"

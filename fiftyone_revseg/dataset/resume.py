@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import fiftyone as fo
+from bson import ObjectId
 
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.changes import find_changed
-from fiftyone_revseg.dataset.collection import VideoRef, members_of, select_by_id
+from fiftyone_revseg.dataset.collection import VideoRef, members_of
 from fiftyone_revseg.dataset.frame_numbers import Support, numbers_within, overlap
-from fiftyone_revseg.dataset.record import Record, differences, fingerprint
+from fiftyone_revseg.dataset.record import Record, differences, fingerprint, records_of
 from fiftyone_revseg.engine import EngineJob
 from fiftyone_revseg.types import Status
 
@@ -21,6 +22,7 @@ from fiftyone_revseg.types import Status
 RETRIED = (str(Status.UNREADABLE), str(Status.ERROR))
 
 _CHUNK = 1000  # samples per request to the database
+_COMPARED = ("fingerprint", "status", "support", "settings")  # of a record
 
 
 @dataclass(frozen=True)
@@ -153,22 +155,16 @@ def _stored_records(
     dataset: fo.Dataset, label_field: str, ids: list[str]
 ) -> dict[str, list[Record]]:
     """Reads of every record only what is compared here: trajectories are long."""
-    root = f"{label_field}_trajectory.segmentations"
-    names = ("fingerprint", "status", "support", "settings")
-    paths = [f"{root}.{name}" for name in names]
-    counts = f"{root}.trajectory.frame_table.frame_count"
-    queries = f"{root}.trajectory.query"
-    columns = select_by_id(dataset, ids).values(["id", *paths, counts, queries])
+    name = f"{label_field}_trajectory"
+    about = ("trajectory.frame_table.frame_count", "trajectory.query")
+    fields = [f"{name}.segmentations.{part}" for part in (*_COMPARED, *about)]
+    this = {"_id": {"$in": [ObjectId(i) for i in ids]}}
     stored = {}
-    for sample_id, *values in zip(*columns, strict=True):
-        values = [value or [] for value in values]
-        if len({len(value) for value in values}) > 1:
-            continue  # not written by this version: nothing to compare with
-        stored[sample_id] = [
-            Record({**dict(zip(names, own, strict=True)), "trajectory": trajectory})
-            for *own, count, query in zip(*values, strict=True)
-            for trajectory in [{"frame_table": {"frame_count": count}, "query": query}]
-        ]
+    for document in store.sample_documents(dataset).find(this, fields):
+        records = records_of(document.get(name))
+        # What was not written by this version has nothing to compare with
+        if all({*_COMPARED, "trajectory"} <= record.document.keys() for record in records):
+            stored[str(document["_id"])] = records
     return stored
 
 

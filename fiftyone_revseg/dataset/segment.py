@@ -178,13 +178,7 @@ def segment_view(
         run = Run(dataset, summary, settings, pipeline, todo, masks_dir, anyway)
         writer = _Writer(
             pipeline=pipeline,
-            writer=LabelWriter(
-                dataset,
-                label_field,
-                samples if is_clips(samples) else None,
-                run.mask_files(),
-                run.replaced_mask_files(),
-            ),
+            writer=LabelWriter(dataset, label_field, run.mask_files(), run.replaced_mask_files()),
             label_options={
                 "confidence_thresh": confidence_thresh,
                 "classes": classes,

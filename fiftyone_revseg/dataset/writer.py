@@ -41,7 +41,6 @@ class LabelWriter:
     Args:
         dataset: the :class:`fiftyone.core.dataset.Dataset`, with its fields declared
         label_field: the label field
-        clips (None): the view of clips that videos with a ``clip_id`` are in
         mask_files (None): what moves masks to files. By default, they go to the database
         replaced (None): what removes the files of earlier results
     """
@@ -50,14 +49,12 @@ class LabelWriter:
         self,
         dataset: fo.Dataset,
         label_field: str,
-        clips: Any = None,
         mask_files: MaskFiles | None = None,
         replaced: ReplacedMaskFiles | None = None,
     ):
         self._dataset = dataset
         self._dataset_id, self._dataset_name = store.dataset_id(dataset), dataset.name
         self._label_field = label_field
-        self._clips = clips
         self._mask_files = mask_files
         self._replaced = replaced
 
@@ -78,10 +75,7 @@ class LabelWriter:
         withdraw(place)
         note_written(labels, self._write_frames(video, labels))
         if video.clip_id is not None:
-            clip = self._clips[video.clip_id]
-            for name, value in labels.sample_values(self._label_field).items():
-                clip[name] = value
-            clip.save()
+            place.change(lambda _: labels.results.to_fields(self._label_field), place.owners[0])
         commit(place, labels)
 
     def check_dataset(self) -> None:
@@ -234,9 +228,7 @@ def _replaced(place: Place, labels: SampleLabels | None, stored: Results) -> Doc
     for document in stale:
         del document["written"]  # a part of its frames gets other labels
     if labels is not None:
-        left.answers += labels.answers.to_dict()["classifications"]
-        left.keyframes += labels.keyframes.to_dict()["detections"]
-        left.records += labels.records
+        left += labels.results
     elif len(left.records) == len(stored.records) and not stale:
         return None
     if support is not None:
