@@ -5,8 +5,7 @@ The modules, in the order in which data flows:
 * in: ``benchmarks``, ``expressions``, ``predictions`` (masks of other methods)
 * from labels to figures: ``evaluate``, which puts together ``questions`` (what is scored),
   ``video_masks`` and ``answers`` (what was predicted), ``scored_videos`` and ``davis``
-* from masks to figures, without FiftyOne: ``metrics`` (the definitions), ``scoring``, ``bit_masks``
-  and ``parallel`` (the same, quickly)
+* from masks to figures, without FiftyOne: the room ``measures``
 * what comes of it: ``results``, ``summary``, ``tables``, ``report*``, and in FiftyOne ``backend*``
 * for servers: ``submission*``
 * all of it in one call: ``benchmark_run``
