@@ -21,8 +21,8 @@ from fiftyone_revseg.dataset.schema import fields_with_text, valid_label_field
 from fiftyone_revseg.models.hub import is_on_disk
 from fiftyone_revseg.models.presets import preset_names, resolve
 from fiftyone_revseg.pipeline import Loading
+from fiftyone_revseg.reasoning.conventions import BOX_CONVENTIONS
 from fiftyone_revseg.reasoning.serving.served import KEY_NAME, check_url
-from fiftyone_revseg.reasoning.spec import BOX_CONVENTIONS
 from fiftyone_revseg.text.escape import markdown, markdown_line
 from fiftyone_revseg.tracking.checkpoints import OFFICIAL_PRESETS, find_checkpoint, is_hub_id
 from fiftyone_revseg.tracking.transformers_checkpoints import PREFIX, find_files, is_transformers
@@ -397,8 +397,8 @@ def model_inputs(form: Form) -> None:
             "box_convention",
             list(BOX_CONVENTIONS),
             label="Boxes",
-            description="Pixels of the picture that is shown, or 0 to 1000 along each side. By "
-            "default, what the checkpoint is known for",
+            description="Pixels of the picture that is shown; 0 to 1000 along each side, with x or "
+            "with y first; or 0 to 1. By default, what the checkpoint is known for",
             view=types.Dropdown(),
         )
     default = markdown_line(preset.tracker) if preset else "the model's"

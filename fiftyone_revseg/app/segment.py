@@ -172,8 +172,8 @@ class Segment(VideosOperator):
             model ("revseg-nano"): a preset, a hub id or a path
             server (None): the address of a server that has the model under this name; its key is
                 the plugin's secret ``REVSEG_SERVER_KEY``
-            box_convention (None): of a model on a server, "pixels" or "relative-1000". By default,
-                what the checkpoint is known for
+            box_convention (None): of a model on a server, such as "pixels". By default, what the
+                checkpoint is known for
             tracker (None): a SAM 2 checkpoint. By default, the model's
             frames (None): how many frames of a video the model is shown. By default, what it
                 expects

@@ -122,7 +122,7 @@ def load_pipeline(
         dtype (None): for example "bfloat16". By default, what suits the device
         spec (None): how to ask the model: a chain spec, or a dict of the settings to change in
             the checkpoint's own, for example ``{"frames": 12}``; for a checkpoint of an unknown
-            family at least ``{"box_convention": "pixels"}`` or ``"relative-1000"``
+            family at least ``{"box_convention": "pixels"}``, or another convention
         server (None): the address of a server of the OpenAI API that has the vision-language
             model, such as "http://localhost:8000/v1"; ``name_or_path`` is its name there, or a
             preset. The tracker runs here

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fiftyone_revseg.reasoning.backend import Conversation, Image, VideoFrames
+from fiftyone_revseg.reasoning.conventions import find_convention
 from fiftyone_revseg.reasoning.dialogue import Dialogue, in_words, plain
 from fiftyone_revseg.reasoning.parse import ParseError, parse_boxes, parse_choices, parse_think
 from fiftyone_revseg.reasoning.patterns import box_pattern, choices_pattern
@@ -212,14 +213,15 @@ class Pair:
         request, spec, table = self.request, self.spec, self.request.frame_table
         frame = request.read_frame(table.source_frame(choice.frame))
         image = resize_square(frame, spec.key_frame_size)
-        name = "coordinates_pixels" if spec.box_convention == "pixels" else "coordinates_relative"
+        convention = find_convention(spec.box_convention)
         values = {
             "query": plain(request.query.strip()),
             "description": plain(choice.description),
             "index": choice.frame,
             "time": f"{table.times[choice.frame]:.1f}",
-            "coordinates": fill(spec.template(name), {"size": spec.key_frame_size}),
+            "coordinates": fill(spec.template(convention.template), {"size": spec.key_frame_size}),
             "size": spec.key_frame_size,
+            "example": convention.example,
         }
 
         def parse(text: str, complete: bool) -> list:
@@ -233,7 +235,7 @@ class Pair:
         before, after = split_at(spec.template("turn2"), "image")
         conversation = history.say("user", fill(before, values), Image(image), fill(after, values))
         return Dialogue(
-            conversation.expect(None if "turn2" in spec.prompts else box_pattern()),
+            conversation.expect(None if "turn2" in spec.prompts else box_pattern(convention)),
             parse=parse,
             correction=lambda why: fill(spec.template("correction2"), {**values, "reason": why}),
             turn=2,

@@ -11,17 +11,23 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from fiftyone_revseg.reasoning.conventions import BoxConvention
 from fiftyone_revseg.reasoning.regions import ParseError
 from fiftyone_revseg.reasoning.trajectory import Box
 from fiftyone_revseg.reasoning.values import Items, Pairs
 
 Corners = tuple[float, float, float, float]
 
-# Normalized keys, see :func:`normalized`; all of a box with x first
+# Normalized keys, see :func:`normalized`; in the order that the model was asked for
 _BOX_KEYS = (
-    "bbox2d", "bbox", "box", "boundingbox", "boxcoordinates", "coordinates", "bboxes2d", "bboxes",
-    "boxes", "boundingboxes", "bboxxyxy", "boxxyxy", "xyxy",
+    "bbox", "box", "boundingbox", "boxcoordinates", "coordinates", "bboxes", "boxes",
+    "boundingboxes",
 )  # fmt: skip
+# Keys that say the order; y_first -> keys
+_ORDERED_KEYS = {
+    False: ("bbox2d", "bboxes2d", "bboxxyxy", "boxxyxy", "xyxy"),
+    True: ("box2d", "boxes2d", "yxyx", "bboxyxyx", "boxyxyx"),
+}
 _CORNER_KEYS = (
     ("x1", "y1", "x2", "y2"), ("x0", "y0", "x1", "y1"), ("xmin", "ymin", "xmax", "ymax"),
     ("left", "top", "right", "bottom"),
@@ -29,22 +35,30 @@ _CORNER_KEYS = (
 _TWO_CORNER_KEYS = ("topleft", "bottomright")
 _SIZED_KEYS = ({"width", "height"}, {"w", "h"})
 _PLACED_KEYS = {"x", "y", "left", "top", "cx", "cy", "xmin", "ymin", "xcenter", "ycenter"}
-_OTHER_ORDERS = {
-    "box2d": "box_2d has y first with some models, x with others",
-    **dict.fromkeys(("yxyx", "bboxyxyx", "boxyxyx"), "yxyx has y first"),
-    **dict.fromkeys(
-        ("xywh", "bboxxywh", "boxxywh", "cxcywh", "bboxcxcywh", "boxcxcywh"),
-        "it gives a width and a height",
-    ),
+_SIZED_BOX_KEYS = ("xywh", "bboxxywh", "boxxywh", "cxcywh", "bboxcxcywh", "boxcxcywh")
+_SIZED = "it gives a width and a height"
+_OTHER_ORDERS = {  # y_first -> the keys of no box in that order, and why
+    False: {
+        **dict.fromkeys(("box2d", "boxes2d"), "box_2d has y first with some models, x with others"),
+        **dict.fromkeys(("yxyx", "bboxyxyx", "boxyxyx"), "yxyx has y first"),
+        **dict.fromkeys(_SIZED_BOX_KEYS, _SIZED),
+    },
+    True: {
+        **dict.fromkeys(("bbox2d", "bboxes2d"), "bbox_2d has x first"),
+        **dict.fromkeys(("bboxxyxy", "boxxyxy", "xyxy"), "xyxy has x first"),
+        **dict.fromkeys(_SIZED_BOX_KEYS, _SIZED),
+    },
 }
 _POINT_KEYS = ("point2d", "point", "points", "points2d", "positivepoints", "pointcoordinates")
-_Y_FIRST = re.compile(
+_SAYS_Y_FIRST = re.compile(
     r"\by_?(?:min|1|0)[^\w]{1,8}x_?(?:min|1|0)\b|\btop[^\w]{1,8}left[^\w]{1,8}bottom\b",
     re.IGNORECASE,
 )
+_SAYS_X_FIRST = re.compile(
+    r"\bx_?(?:min|1|0)[^\w]{1,8}y_?(?:min|1|0)\b|\bleft[^\w]{1,8}top[^\w]{1,8}right\b",
+    re.IGNORECASE,
+)
 _POINT_TAG = re.compile(r"<points?\s", re.IGNORECASE)
-_ASKED = 'write "bbox_2d": [x1, y1, x2, y2], with x first'
-
 _DECIMAL = re.compile(r"\s{0,9}[-+]?[0-9]{1,99}(?:\.[0-9]{0,99})?\s{0,9}")
 _BARE_NUMBERS = re.compile(
     r"\s*" + r"[,\s]\s*".join([r"([-+]?[0-9]{1,9}(?:\.[0-9]{1,9})?)"] * 4) + r"\s*\.?\s*"
@@ -73,22 +87,21 @@ def normalized(pairs: Pairs) -> Iterator[dict[str, Any]]:
     yield from [merged] if said_twice else objects
 
 
-def named_boxes(item: Pairs) -> Iterator[Corners]:
-    """Yields the boxes that the keys of one object name, in the model's space.
+def named_boxes(item: Pairs, convention: BoxConvention) -> Iterator[Corners]:
+    """Yields the boxes that the keys of one object name, x first, in the model's space.
 
     Raises:
         ConventionError: if a key says that the order is another one
     """
     for keys in normalized(item):
-        value = next((keys[name] for name in _BOX_KEYS if keys.get(name) is not None), None)
+        names = (*_ORDERED_KEYS[convention.y_first], *_BOX_KEYS)
+        value = next((keys[name] for name in names if keys.get(name) is not None), None)
         if value is not None:
-            yield from _boxes_in(value)
+            yield from (_x_first(box, convention) for box in _boxes_in(value))
             continue
-        if isinstance(keys.get("box2d"), Pairs):  # names its corners, in whatever order
-            continue  # it is walked into
-        for name, why in _OTHER_ORDERS.items():
-            if isinstance(keys.get(name), (Items, str)):
-                raise ConventionError(f"{why}: {_ASKED}")
+        for name, why in _OTHER_ORDERS[convention.y_first].items():
+            if isinstance(keys.get(name), (Items, str)):  # what names its corners is walked into
+                raise ConventionError(f"{why}: {convention.asked}")
         for names in _CORNER_KEYS:
             if all(name in keys for name in names):
                 yield from _four_numbers([keys[name] for name in names])
@@ -98,59 +111,71 @@ def named_boxes(item: Pairs) -> Iterator[Corners]:
                 yield from _four_numbers([keys[name] for name in _TWO_CORNER_KEYS])
             sized = any(names <= keys.keys() for names in _SIZED_KEYS)
             if sized and _PLACED_KEYS & keys.keys():
-                raise ConventionError(f"it gives a width and a height: {_ASKED}")
+                raise ConventionError(f"{_SIZED}: {convention.asked}")
 
 
-def bare_boxes(item: Items) -> Iterator[Corners]:
-    """Yields the box that a list without a key is, in the model's space."""
+def bare_boxes(item: Items, convention: BoxConvention) -> Iterator[Corners]:
+    """Yields the box that a list without a key is, x first, in the model's space."""
     if item.whole:
-        yield from _four_numbers(item)
+        yield from (_x_first(box, convention) for box in _four_numbers(item))
 
 
-def paired_boxes(items: list[Items]) -> Iterator[Corners]:
-    """Yields the boxes in a row of corners, as in Qwen2-VL's "(x1,y1),(x2,y2)"."""
+def paired_boxes(items: list[Items], convention: BoxConvention) -> Iterator[Corners]:
+    """Yields the boxes in a row of corners, as in Qwen2-VL's "(x1,y1),(x2,y2)"; x first."""
     if items and len(items) % 2 == 0 and all(len(item) == 2 and item.whole for item in items):
         for first, second in zip(items[::2], items[1::2], strict=True):
-            yield from _four_numbers([*first, *second])
+            yield from (_x_first(box, convention) for box in _four_numbers([*first, *second]))
 
 
-def box_of_text(text: str) -> Corners | None:
-    """Reads an answer that is nothing but four numbers."""
+def box_of_text(text: str, convention: BoxConvention) -> Corners | None:
+    """Reads an answer that is nothing but four numbers; x first."""
     match = _BARE_NUMBERS.fullmatch(text) if len(text) < 200 else None
-    return next(_four_numbers(list(match.groups())), None) if match else None
+    box = next(_four_numbers(list(match.groups())), None) if match else None
+    return box and _x_first(box, convention)
 
 
-def check_order(answer: str) -> None:
-    """Raises a ConventionError if the words of an answer say that y comes first."""
-    if _Y_FIRST.search(answer):
-        raise ConventionError(f"it says that y comes first: {_ASKED}")
+def check_order(answer: str, convention: BoxConvention) -> None:
+    """Raises a ConventionError if the words of an answer say that the order is another one."""
+    says, other = (_SAYS_X_FIRST, "x") if convention.y_first else (_SAYS_Y_FIRST, "y")
+    if says.search(answer):
+        raise ConventionError(f"it says that {other} comes first: {convention.asked}")
 
 
-def without_box(answer: str, objects: Sequence[Mapping[str, Any]]) -> str:
+def without_box(
+    answer: str, objects: Sequence[Mapping[str, Any]], convention: BoxConvention
+) -> str:
     """Says of an answer without any box what it has instead."""
     if _POINT_TAG.search(answer) or any(name in keys for keys in objects for name in _POINT_KEYS):
-        return f"it has a point where a box was asked for: {_ASKED}"
-    if any(name in keys for keys in objects for name in _BOX_KEYS):
-        return "its bbox_2d does not hold four numbers"
-    return "it has no JSON list of bbox_2d with four numbers"
+        return f"it has a point where a box was asked for: {convention.asked}"
+    names = (*_ORDERED_KEYS[convention.y_first], *_BOX_KEYS)
+    if any(name in keys for keys in objects for name in names):
+        return f"its {convention.key} does not hold four numbers"
+    return f"it has no JSON list of {convention.key} with four numbers"
 
 
-def check_scale(corners: Corners, convention: str, side: int, source_size: tuple[int, int]) -> None:
+def check_scale(
+    corners: Corners, convention: BoxConvention, side: int, source_size: tuple[int, int]
+) -> None:
     """Raises a ConventionError if a box is in another scale than the one that was asked for.
 
     Args:
         corners: in the model's space
-        convention: "pixels" or "relative-1000"
+        convention: the one that was asked for
         side: how far the model's space reaches
         source_size: the ``(width, height)`` of the source frame, in pixels
     """
-    asked = f"pixels of the {side} x {side} image" if convention == "pixels" else "0 to 1000"
+    in_pixels = convention.reach is None
+    asked = f"pixels of the {side} x {side} image" if in_pixels else f"0 to {side}"
     highest = max(corners)
+    if convention.reach == 1:
+        if highest > _SLACK:
+            raise ConventionError(f"its corners seem to be in pixels, or 0 to 1000, not {asked}")
+        return
     if 0 < highest <= (2 if side >= 400 else 1) and min(corners) >= -1:
         raise ConventionError(f"its corners seem to be shares of the image, not {asked}")
     x, y = max(corners[0], corners[2]), max(corners[1], corners[3])
     others = {"pixels of the video": source_size}
-    if convention == "pixels":
+    if in_pixels:
         others["0 to 1000"] = (1000, 1000)
     for name, (width, height) in others.items():
         if highest > _SLACK * side and x <= width and y <= height:
@@ -180,6 +205,12 @@ def is_whole_image(corners: Corners, side: int, source_size: tuple[int, int]) ->
     return (x1, y1) == (0, 0) and any(
         x2 in (width - 1, width) and y2 in (height - 1, height) for width, height in sizes
     )
+
+
+def _x_first(corners: Corners, convention: BoxConvention) -> Corners:
+    """Corners in the order that was asked for, with x first."""
+    first, second, third, fourth = corners
+    return (second, first, fourth, third) if convention.y_first else corners
 
 
 def _boxes_in(value: Any) -> Iterator[Corners]:

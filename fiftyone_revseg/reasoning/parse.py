@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fiftyone_revseg.reasoning.candidates import Candidate, choose, find_candidates
+from fiftyone_revseg.reasoning.conventions import BoxConvention, find_convention
 from fiftyone_revseg.reasoning.corners import (
     ConventionError,
     Corners,
@@ -108,7 +109,8 @@ def parse_boxes(
 
     Args:
         reply: the model's text
-        convention: "pixels" of the resized key frame, or "relative-1000"
+        convention: the name of one of
+            :data:`fiftyone_revseg.reasoning.conventions.BOX_CONVENTIONS`, such as "pixels"
         key_frame_size: the side of the resized, square key frame, in pixels
         source_size: the ``(width, height)`` of the source frame, in pixels
         complete (True): whether the model ended the reply; if it was cut off, what it says before
@@ -128,9 +130,8 @@ def parse_boxes(
         parse_boxes('[{"bbox_2d": [420, 0, 840, 210]}]', "pixels", 840, (1280, 720))
         # [(640.0, 0.0, 1280.0, 180.0)]
     """
-    if convention not in ("pixels", "relative-1000"):
-        raise ValueError(f"Unknown box convention {convention!r}: use 'pixels' or 'relative-1000'")
-    side = 1000 if convention == "relative-1000" else key_frame_size
+    asked = find_convention(convention)
+    side = asked.side(key_frame_size)
     start, end = answer_region(reply, complete)
     answer = reply[start:end]
     candidates = find_candidates(answer, strict)
@@ -138,20 +139,20 @@ def parse_boxes(
         candidates = [
             candidate
             for candidate in candidates
-            if not _is_size_of_image(candidate, side, source_size)
+            if not _is_size_of_image(candidate, asked, side, source_size)
         ] or candidates
-    corners = choose(candidates, lambda candidate: _read_corners(candidate, strict))
+    corners = choose(candidates, lambda candidate: _read_corners(candidate, asked, strict))
     if corners is None and not strict:
-        alone = box_of_text(MARKS.sub("", answer)) if len(answer) < 500 else None
+        alone = box_of_text(MARKS.sub("", answer), asked) if len(answer) < 500 else None
         corners = (alone,) if alone else None
     if corners is None:
         objects = [keys for c in candidates for pairs in _objects(c) for keys in normalized(pairs)]
-        raise ParseError(without_box(answer, objects))
+        raise ParseError(without_box(answer, objects, asked))
     if not corners:
         return []
-    check_order(answer)
+    check_order(answer, asked)
     for one in corners:
-        check_scale(one, convention, side, source_size)
+        check_scale(one, asked, side, source_size)
     boxes = dict.fromkeys(to_source(one, side, source_size) for one in corners)
     found = [box for box in boxes if box is not None]
     if not found:
@@ -236,25 +237,29 @@ def _choice(keys: dict[str, Any], frame_count: int) -> KeyframeChoice | str:
     return KeyframeChoice(k, _clean(text))
 
 
-def _read_corners(candidate: Candidate, strict: bool) -> tuple[Corners, ...] | None:
+def _read_corners(
+    candidate: Candidate, convention: BoxConvention, strict: bool
+) -> tuple[Corners, ...] | None:
     """The boxes of one candidate in the model's space: named ones, else bare lists, else pairs."""
     if candidate.is_empty_list:
         return ()
-    found = [box for pairs in _objects(candidate) for box in named_boxes(pairs)]
+    found = [box for pairs in _objects(candidate) for box in named_boxes(pairs, convention)]
     values = [found.value for found in candidate.values]
     if strict:
         values = [value for value in values if not _is_tuple(value) or len(value) == 2]
     lists = [value for value in values if isinstance(value, Items)]
     if not found:
-        found = [box for item in _nested(lists) for box in bare_boxes(item)]
+        found = [box for item in _nested(lists) for box in bare_boxes(item, convention)]
     if not found:
-        found = list(paired_boxes(lists))
+        found = list(paired_boxes(lists, convention))
     return tuple(dict.fromkeys(found)) or None
 
 
-def _is_size_of_image(candidate: Candidate, side: int, source_size: tuple[int, int]) -> bool:
+def _is_size_of_image(
+    candidate: Candidate, convention: BoxConvention, side: int, source_size: tuple[int, int]
+) -> bool:
     try:
-        corners = _read_corners(candidate, strict=False)
+        corners = _read_corners(candidate, convention, strict=False)
     except ConventionError:
         return False
     named = next(iter(_objects(candidate)), None) is not None

@@ -7,12 +7,14 @@ that matches is read by :mod:`fiftyone_revseg.reasoning.parse`, and so is much t
 
 from __future__ import annotations
 
+from fiftyone_revseg.reasoning.conventions import BoxConvention
 from fiftyone_revseg.reasoning.parse import MAX_OBJECTS
 
 _GAP = r"[ \n]{0,4}"
 _TEXT = r'[^"\\\n\r\t ][^"\\\n\r\t]{0,299}'  # of a JSON string that needs no escaping
 _THINK = rf"<think>[^<]*</think>{_GAP}"
 _NUMBER = r"(0|[1-9][0-9]{0,3})(\.[0-9]{1,2})?"
+_SHARE = r"(0(\.[0-9]{1,4})?|1(\.0{1,4})?)"
 
 
 def choices_pattern(frame_count: int) -> str:
@@ -28,10 +30,14 @@ def choices_pattern(frame_count: int) -> str:
     return rf"{_THINK}<answer>{_GAP}\[{_GAP}({items})?{_GAP}\]{_GAP}</answer>"
 
 
-def box_pattern() -> str:
-    """Returns a regular expression for replies to turn 2: one box, with or without a thought."""
-    corners = rf",{_GAP}".join([_NUMBER] * 4)
-    box = rf'\{{"bbox_2d": \[{corners}\](, "label": "{_TEXT}")?\}}'
+def box_pattern(convention: BoxConvention) -> str:
+    """Returns a regular expression for replies to turn 2: one box, with or without a thought.
+
+    Args:
+        convention: how the model was asked to write it
+    """
+    corners = rf",{_GAP}".join([_SHARE if convention.reach == 1 else _NUMBER] * 4)
+    box = rf'\{{"{convention.key}": \[{corners}\](, "label": "{_TEXT}")?\}}'
     answer = rf"\[{_GAP}{box}{_GAP}\]"
     tagged = rf"<answer>{_GAP}{answer}{_GAP}</answer>"
     return rf"({_THINK})?({tagged}|```json\n{answer}\n```|{answer})"

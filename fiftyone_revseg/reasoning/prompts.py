@@ -14,16 +14,18 @@ from pathlib import Path
 
 from fiftyone_revseg.models.limits import read_settings_text
 
+_BOX = ("coordinates", "size", "example")  # how a box is to be written
 # template -> the placeholders that it may use
 PLACEHOLDERS: dict[str, frozenset[str]] = {
     "system": frozenset(),
     "turn1": frozenset({"frames", "query", "frame_count", "last_index", "seconds"}),
     "frame": frozenset({"index", "time", "frame_count", "last_index"}),
-    "turn2": frozenset({"image", "query", "description", "index", "time", "coordinates", "size"}),
+    "turn2": frozenset({"image", "query", "description", "index", "time", *_BOX}),
     "coordinates_pixels": frozenset({"size"}),
     "coordinates_relative": frozenset({"size"}),
+    "coordinates_shares": frozenset({"size"}),
     "correction1": frozenset({"reason", "query", "frame_count", "last_index"}),
-    "correction2": frozenset({"reason", "query", "description", "index", "coordinates", "size"}),
+    "correction2": frozenset({"reason", "query", "description", "index", *_BOX}),
 }
 
 _FIELD = re.compile(r"\{([a-z_0-9]+)\}")

@@ -11,10 +11,10 @@ from typing import Any
 
 from fiftyone_revseg.files import write_json
 from fiftyone_revseg.models.limits import LimitError, read_settings_text
+from fiftyone_revseg.reasoning.conventions import HOW_TO_SAY, find_convention
 from fiftyone_revseg.reasoning.prompts import check_templates, default_template, read_templates
 
 FILE_NAME = "revseg.json"
-BOX_CONVENTIONS = ("pixels", "relative-1000")
 FRAME_ENCODINGS = ("images", "video")
 
 
@@ -31,7 +31,8 @@ class ChainSpec:
             The aspect ratio is not kept
         key_frame_size (840): the side, in pixels, of the square that the key frame is resized to
         box_convention ("pixels"): the space of the boxes that the model answers with: "pixels" of
-            the resized key frame, or "relative-1000" for 0 to 1000 along each side
+            the resized key frame, "relative-1000" for 0 to 1000 along each side, or another one of
+            :data:`fiftyone_revseg.reasoning.conventions.BOX_CONVENTIONS`
         frame_encoding ("images"): "images" shows each frame as an image with its index and time
             before it; "video" uses the model's video input
         prompts ({}): templates that replace the default ones, by name, or a directory that holds
@@ -62,10 +63,7 @@ class ChainSpec:
                 raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
             if value > most:
                 raise ValueError(f"{name} must be at most {most}, got {value!r:.20}")
-        if self.box_convention not in BOX_CONVENTIONS:
-            raise ValueError(
-                f"box_convention must be one of {BOX_CONVENTIONS}, got {self.box_convention!r}"
-            )
+        find_convention(self.box_convention)
         if self.frame_encoding not in FRAME_ENCODINGS:
             raise ValueError(
                 f"frame_encoding must be one of {FRAME_ENCODINGS}, got {self.frame_encoding!r}"
@@ -168,7 +166,8 @@ _LIMITS = {
 
 # Transformers' model type -> settings. Only families whose makers say which boxes they answer with:
 # a wrong guess gives boxes that look right and are not. Qwen2.5-VL: pixels of the picture that it
-# is shown; Qwen2-VL, Qwen3-VL, Qwen3.5, GLM-4.1V to 4.6V and InternVL: thousandths of its sides.
+# is shown; Qwen2-VL, Qwen3-VL, Qwen3.5, GLM-4.1V to 4.6V and InternVL: thousandths of its sides;
+# Gemma 4: the same, with y first.
 _FAMILIES = {
     "qwen2_5_vl": ChainSpec(),
     **dict.fromkeys(
@@ -181,6 +180,8 @@ _FAMILIES = {
     ),
     # Tiles of 448 pixels: 896 makes four, and one of the whole
     "internvl": ChainSpec(box_convention="relative-1000", key_frame_size=896),
+    # Squares of 48 pixels
+    "gemma4": ChainSpec(box_convention="relative-1000-y-first", key_frame_size=816),
 }
 
 
@@ -196,9 +197,7 @@ def family_spec(model_type: str) -> ChainSpec:
     if model_type not in _FAMILIES:
         raise ValueError(
             f"In which space does a '{model_type}' model give its boxes? It is none of "
-            f"{', '.join(_FAMILIES)}, so say it: load it with "
-            'spec={"box_convention": "pixels"} (of the picture that it is shown) or '
-            '{"box_convention": "relative-1000"} (0 to 1000 along each side), or put a '
+            f"{', '.join(_FAMILIES)}, so say it: load it with {HOW_TO_SAY}; or put a "
             f"{FILE_NAME} that says so beside its weights"
         )
     return _FAMILIES[model_type]

@@ -15,6 +15,7 @@ from fiftyone_revseg.reasoning import (
     parse_choices,
     parse_think,
 )
+from fiftyone_revseg.reasoning.conventions import BOX_CONVENTIONS
 from fiftyone_revseg.reasoning.parse import answer_span
 
 ONE = [KeyframeChoice(3, "a cat")]
@@ -190,7 +191,7 @@ def test_unusable_boxes_are_errors(reply):
 
 
 def test_an_unknown_convention_is_a_mistake_of_the_caller():
-    with pytest.raises(ValueError, match="use 'pixels' or 'relative-1000'"):
+    with pytest.raises(ValueError, match=r"must be one of .*'pixels', 'relative-1000'"):
         parse_boxes("[]", "xywh", 840, (10, 10))
 
 
@@ -275,7 +276,7 @@ def check(reply, complete=True):
         assert choice.frame in numbers_in(reply)
         assert choice.description.strip()
         choice.description.encode("utf-8")
-    for convention, side in (("pixels", SIDE), ("relative-1000", 1000)):
+    for convention in BOX_CONVENTIONS:
         try:
             boxes = parse_boxes(reply, convention, SIDE, SIZE, complete)
         except ParseError:
@@ -284,6 +285,7 @@ def check(reply, complete=True):
             x1, y1, x2, y2 = box
             assert 0 <= x1 <= x2 - 1 <= SIZE[0] - 1
             assert 0 <= y1 <= y2 - 1 <= SIZE[1] - 1
+            side = BOX_CONVENTIONS[convention].side(SIDE)
             named = numbers_in(reply) | {0.0, float(side)}
             for value, extent in zip(box, SIZE * 2, strict=True):
                 assert any(math.isclose(value * side / extent, n, abs_tol=1e-6) for n in named)

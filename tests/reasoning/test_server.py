@@ -27,6 +27,7 @@ from fiftyone_revseg.reasoning import (
     parse_choices,
     run_chain,
 )
+from fiftyone_revseg.reasoning.conventions import BOX_CONVENTIONS
 from fiftyone_revseg.reasoning.patterns import box_pattern, choices_pattern
 from fiftyone_revseg.reasoning.server import Backoff, ServerError
 from fiftyone_revseg.reasoning.serving.backoff import retry_after
@@ -391,7 +392,7 @@ def test_only_the_default_prompts_constrain(scripted, request_for):
     run_chain(reasoner, reasoner.spec, [request_for()])
     (first,), (second,) = reasoner.batches
     assert first.pattern == choices_pattern(4)
-    assert second.pattern == box_pattern()
+    assert second.pattern == box_pattern(BOX_CONVENTIONS["pixels"])
     reasoner = scripted(script)
     own = {"turn1": "{frames}Find {query}", "turn2": "{image}Detect {description}"}
     run_chain(reasoner, reasoner.spec.replace(prompts=own), [request_for()])
@@ -405,11 +406,13 @@ def test_all_that_the_pattern_of_turn_1_allows_can_be_read(data):
     assert all(0 <= choice.frame < 12 for choice in parse_choices(reply, 12))
 
 
+@pytest.mark.parametrize("convention", BOX_CONVENTIONS)
 @given(st.data())
-def test_all_that_the_pattern_of_turn_2_allows_has_four_numbers(data):
+def test_all_that_the_pattern_of_turn_2_allows_has_four_numbers(convention, data):
     alphabet = st.characters(min_codepoint=32, max_codepoint=0x2FFF)
-    reply = data.draw(st.from_regex(box_pattern(), fullmatch=True, alphabet=alphabet))
-    found = read_boxes(reply)
+    pattern = box_pattern(BOX_CONVENTIONS[convention])
+    reply = data.draw(st.from_regex(pattern, fullmatch=True, alphabet=alphabet))
+    found = read_boxes(reply, convention)
     if isinstance(found, list):
         assert len(found) == 1
     else:
@@ -457,10 +460,10 @@ def test_a_reply_that_is_reasoning_only_is_explained():
     assert found.think == "The dog may be in frame 0."
 
 
-def read_boxes(reply):
+def read_boxes(reply, convention):
     """The boxes; or why there are none."""
     try:
-        return parse_boxes(reply, "pixels", 840, (840, 840))
+        return parse_boxes(reply, convention, 840, (840, 840))
     except ParseError as error:
         return str(error)
 
@@ -482,7 +485,7 @@ def test_usual_replies_match():
         '```json\n[{"bbox_2d": [10, 20, 300, 400], "label": "a dog"}]\n```',
         '<think>there</think> <answer>[{"bbox_2d": [1, 2, 3, 4], "label": "a"}]</answer>',
     ]
-    assert all(re.fullmatch(box_pattern(), reply) for reply in turn2)
+    assert all(re.fullmatch(box_pattern(BOX_CONVENTIONS["pixels"]), reply) for reply in turn2)
 
 
 TOKENS = [

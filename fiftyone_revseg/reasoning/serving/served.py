@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from fiftyone_revseg.models.builtin import PRESETS
+from fiftyone_revseg.reasoning.conventions import HOW_TO_SAY
 from fiftyone_revseg.reasoning.serving.secret import Secret
 from fiftyone_revseg.reasoning.spec import ChainSpec, complete_settings, read_settings
 from fiftyone_revseg.text.escape import one_line
@@ -177,10 +178,8 @@ def _known_spec(model: ServedModel, settings: Mapping[str, Any]) -> ChainSpec:
         return ChainSpec.from_dict(settings)
     raise ValueError(
         f"In which space does the model '{one_line(model.id, 100)}' give its boxes? The server "
-        "does not say which checkpoint it is, so say it: load it with "
-        'spec={"box_convention": "pixels"} (of the picture that it is shown) or '
-        '{"box_convention": "relative-1000"} (0 to 1000 along each side), or with its revseg.json '
-        "(--spec on the command line)"
+        f"does not say which checkpoint it is, so say it: load it with {HOW_TO_SAY}; or with its "
+        "revseg.json (--spec on the command line)"
     )
 
 

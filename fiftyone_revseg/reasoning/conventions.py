@@ -1,0 +1,79 @@
+"""How models write where an object is: the order, the scale and the key of a box, as data.
+
+A box that is read by another convention than it was written in is at another place, and looks as
+good as the right one. So a convention is named by who knows the model, never guessed from replies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BoxConvention:
+    """One way to write a box.
+
+    Attributes:
+        name: what a chain spec calls it
+        reach: the number at the right and at the bottom edge of the image; None: the side of the
+            resized key frame, in pixels
+        words: what it is, for people
+        template: the prompt template that says it to the model
+        key ("bbox_2d"): the key that the model is asked to use
+        y_first (False): whether y comes before x
+    """
+
+    name: str
+    reach: int | None
+    words: str
+    template: str
+    key: str = "bbox_2d"
+    y_first: bool = False
+
+    def side(self, key_frame_size: int) -> int:
+        """Returns how far the space of the boxes reaches, for a key frame of a size in pixels."""
+        return key_frame_size if self.reach is None else self.reach
+
+    @property
+    def example(self) -> str:
+        """What the model is shown as the form of its answer."""
+        corners = "y1, x1, y2, x2" if self.y_first else "x1, y1, x2, y2"
+        return f'{{"{self.key}": [{corners}], "label": "..."}}'
+
+    @property
+    def asked(self) -> str:
+        """What to tell a model whose box was in another order."""
+        form = self.example.partition("]")[0].removeprefix("{")
+        return f"write {form}], with {'y' if self.y_first else 'x'} first"
+
+
+_ALL = (
+    BoxConvention("pixels", None, "of the picture that it is shown", "coordinates_pixels"),
+    BoxConvention("relative-1000", 1000, "0 to 1000 along each side", "coordinates_relative"),
+    BoxConvention(
+        "relative-1000-y-first",
+        1000,
+        "the same with y before x, as Gemini and Gemma have it",
+        "coordinates_relative",
+        key="box_2d",
+        y_first=True,
+    ),
+    BoxConvention("relative-1", 1, "0 to 1 along each side", "coordinates_shares"),
+)
+BOX_CONVENTIONS = {convention.name: convention for convention in _ALL}
+
+#: What to say in a chain spec where nobody knows the convention of a model
+HOW_TO_SAY = 'spec={"box_convention": ...}: ' + ", ".join(
+    f'"{convention.name}" ({convention.words})' for convention in _ALL
+)
+
+
+def find_convention(name: str) -> BoxConvention:
+    """Returns the convention of a name.
+
+    Raises:
+        ValueError: if there is none
+    """
+    if name not in BOX_CONVENTIONS:
+        raise ValueError(f"box_convention must be one of {tuple(BOX_CONVENTIONS)}, got {name!r}")
+    return BOX_CONVENTIONS[name]
