@@ -74,10 +74,12 @@ class Conversation:
         messages: what was said
         pattern: a regular expression that a usable reply matches, for backends that can let a
             model write nothing else; the others ignore it
+        thinking: whether the model is to think before it answers, as in the chain spec
     """
 
     messages: tuple[Message, ...] = ()
     pattern: str | None = None
+    thinking: bool | str | None = None
 
     def say(self, role: str, *content: Content) -> Conversation:
         """Returns this dialogue with one more message; empty texts are left out."""
@@ -159,7 +161,8 @@ class Reasoner(Protocol):
 
         Args:
             conversations: the conversations, each ending with a user's message
-            spec: the decoding settings to use: ``max_new_tokens`` and ``temperature``
+            spec: the decoding settings to use: ``max_new_tokens``, ``thinking_tokens`` and
+                ``temperature``
 
         Returns:
             one reply for each conversation, in their order; an exception in the place of one that

@@ -181,7 +181,7 @@ class Pair:
             "seconds": f"{table.duration:.1f}",
         }
         before, after = split_at(spec.template("turn1"), "frames")
-        conversation = Conversation()
+        conversation = Conversation(thinking=spec.thinking)
         if system := spec.template("system"):
             conversation = conversation.say("system", system)
         conversation = conversation.say(

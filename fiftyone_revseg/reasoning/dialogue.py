@@ -8,7 +8,7 @@ from typing import Any
 
 from fiftyone_revseg.reasoning.backend import Conversation, Reply
 from fiftyone_revseg.reasoning.parse import ParseError, answer_span
-from fiftyone_revseg.reasoning.regions import MAX_REPLY
+from fiftyone_revseg.reasoning.regions import MAX_REPLY, is_in_thought
 from fiftyone_revseg.reasoning.trajectory import Turn
 from fiftyone_revseg.text.clean import storable
 
@@ -69,13 +69,21 @@ class Dialogue:
             self.pending = None
         except ParseError as e:
             self.error = str(e)
-            answered = asked.say("assistant", plain(text))
             again = len(self.turns) < retries
-            self.pending = answered.say("user", self.correction(self.error)) if again else None
+            unfinished = reply.cut and asked.thinking is not False and is_in_thought(reply.text)
+            if unfinished:  # nothing is answered yet that could be corrected
+                following = replace(self.conversation, thinking=False)
+            else:
+                answered = asked.say("assistant", plain(text))
+                following = answered.say("user", self.correction(self.error))
+            self.pending = following if again else None
             # What follows is for people, as the model can do nothing about it
+            if unfinished and again:
+                self.error += "; it is asked again without thinking"
             if reply.cut:
+                setting = "thinking_tokens" if unfinished else "max_new_tokens"
                 self.error += f"; it was cut off after {reply.tokens} tokens: allow more"
-                self.error += " with max_new_tokens in the spec"
+                self.error += f" with {setting} in the spec"
             if reply.remark:
                 self.error += f"; {reply.remark}"
         self.turns.append(replace(turn, error=self.error))

@@ -22,6 +22,7 @@ from fiftyone_revseg.reasoning.complete_weights import check_loaded, refuse_adap
 from fiftyone_revseg.reasoning.regions import OPENED_THOUGHT, thought_is_open
 from fiftyone_revseg.reasoning.seen_images import SeenImages, name_of
 from fiftyone_revseg.reasoning.spec import FILE_NAME, ChainSpec, complete_settings, read_settings
+from fiftyone_revseg.reasoning.thinking import thinking_arguments
 
 if TYPE_CHECKING:
     import torch
@@ -130,7 +131,8 @@ class LocalReasoner:
         Args:
             conversations: the conversations, each ending with a user's message; their pictures
                 must have sides that are multiples of the model's patches
-            spec: the decoding settings: ``max_new_tokens`` and ``temperature``
+            spec: the decoding settings: ``max_new_tokens``, ``thinking_tokens`` and
+                ``temperature``
 
         Returns:
             one :class:`Reply` for each conversation, with the probability of each token
@@ -174,7 +176,9 @@ class LocalReasoner:
 
         from fiftyone_revseg.reasoning.decoding import Decoding
 
-        decoding = Decoding(spec.max_new_tokens, tuple(self._stop), self._pad, spec.temperature)
+        decoding = Decoding(
+            _most_tokens(conversations, spec), tuple(self._stop), self._pad, spec.temperature
+        )
         try:
             with torch.inference_mode():
                 return decoder.reply(_prompts(conversations, inputs), decoding)
@@ -199,7 +203,7 @@ class LocalReasoner:
         with torch.inference_mode(), self._seen.used(inputs.get("pixel_values"), names):
             sequences = self.model.generate(
                 **inputs,
-                max_new_tokens=spec.max_new_tokens,
+                max_new_tokens=_most_tokens(conversations, spec),
                 eos_token_id=self._stop,
                 pad_token_id=self._pad,
                 logits_processor=LogitsProcessorList([recorder]),
@@ -247,7 +251,10 @@ class LocalReasoner:
         """Renders a conversation with the checkpoint's own chat template, up to the reply."""
         messages = [_chat_message(message) for message in conversation.messages]
         return self.processor.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
+            messages,
+            tokenize=False,
+            add_generation_prompt=True,
+            **thinking_arguments(conversation.thinking),
         )
 
     def _check_length(self, tokens: int) -> None:
@@ -466,6 +473,11 @@ class _ProbabilityRecorder:
     def _record(self, sequences: torch.Tensor) -> None:
         if self._scores is not None:
             self._steps.append(self._scores.gather(1, sequences[:, -1:].long()).squeeze(1))
+
+
+def _most_tokens(conversations: Sequence[Conversation], spec: ChainSpec) -> int:
+    thinks = any(conversation.thinking is not False for conversation in conversations)
+    return spec.max_new_tokens + (spec.thinking_tokens if thinks else 0)
 
 
 def _images(conversations: Sequence[Conversation]) -> list[Image]:

@@ -31,6 +31,11 @@ def thought_is_open(prompt: str) -> bool:
     return prompt.rstrip().endswith(OPENED_THOUGHT)
 
 
+def is_in_thought(reply: str) -> bool:
+    """Whether a reply that was cut off ends within its thought."""
+    return bool(_OPEN.search(reply)) and not _CLOSE.search(reply)
+
+
 def is_marked_answer(text: str) -> bool:
     """Whether a text is an answer rather than a thought: by its tags, or as there is no other."""
     text = text.strip()

@@ -17,7 +17,7 @@ from fiftyone_revseg.reasoning.backend import Conversation, Message, Reply, Vide
 from fiftyone_revseg.reasoning.serving.backoff import Backoff
 from fiftyone_revseg.reasoning.serving.client import Client, Failure, persist
 from fiftyone_revseg.reasoning.serving.data_uri import DataUris, ImageEncoding
-from fiftyone_revseg.reasoning.serving.replies import read_models, read_reply
+from fiftyone_revseg.reasoning.serving.replies import read_models, read_reply, thought_apart
 from fiftyone_revseg.reasoning.serving.secret import Secret
 from fiftyone_revseg.reasoning.serving.served import (
     ServedModel,
@@ -29,6 +29,7 @@ from fiftyone_revseg.reasoning.serving.served import (
     served_spec,
 )
 from fiftyone_revseg.reasoning.spec import ChainSpec
+from fiftyone_revseg.reasoning.thinking import thinking_fields
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ class ServerReasoner:
                 "structured=True needs vLLM or SGLang, and the server at "
                 f"{self.url} says of itself that it is neither: leave it out"
             )
-        self._logprobs = True
+        self._logprobs = self._thinking = True
         self._key = Secret(find_key(key))
         self._lock = threading.Lock()
         self._client: Client | None = None
@@ -193,7 +194,8 @@ class ServerReasoner:
 
         Args:
             conversations: the conversations, each ending with a user's message
-            spec: the decoding settings: ``max_new_tokens`` and ``temperature``
+            spec: the decoding settings: ``max_new_tokens``, ``thinking_tokens`` and
+                ``temperature``
 
         Returns:
             one :class:`Reply` for each conversation; in the place of one that failed for good, a
@@ -251,7 +253,7 @@ class ServerReasoner:
                 body = await asyncio.to_thread(self._body, conversation, spec)
 
                 async def ask(seconds: float) -> Reply | Failure:
-                    return await self._ask(client, body, conversation.pattern, seconds)
+                    return await self._ask(client, body, conversation, seconds)
 
                 found = await persist(ask, self.backoff, self.timeout, self.deadline)
             except Exception as error:
@@ -259,24 +261,41 @@ class ServerReasoner:
         return ServerError(found.reason) if isinstance(found, Failure) else found
 
     async def _ask(
-        self, client: Client, body: dict[str, Any], pattern: str | None, seconds: float
+        self, client: Client, body: dict[str, Any], conversation: Conversation, seconds: float
     ) -> Reply | Failure:
         """Makes one attempt: with all that may be asked for on top, and without what is refused."""
         ends = time.monotonic() + seconds
+        pattern = conversation.pattern
         structured, logprobs = self._structured and pattern is not None, self._logprobs
+        thinking = self._thinking and conversation.thinking is not None
         while True:
             fields = self._fields(pattern if structured else None, logprobs)
+            if thinking:
+                fields = _merged(fields, thinking_fields(conversation.thinking, self.model.owner))
             left = max(ends - time.monotonic(), 0.001)
             answer = await client.complete(left, {**body, **fields})
             if not isinstance(answer, Failure):
-                break
-            if answer.status not in (400, 422) or not (structured or logprobs):
+                if not (structured and thought_apart(answer)):
+                    break
+                # Its grammar starts behind a thought of its own, so the model thought twice
+                self._no_structure("takes thoughts apart from answers")
+                structured = False
+                continue
+            if answer.status not in (400, 422) or not (structured or logprobs or thinking):
                 return answer
-            structured, logprobs = False, logprobs and structured
+            # One after the other is left out
+            if structured:
+                structured = False
+            elif logprobs:
+                logprobs = False
+            else:
+                thinking = False
         reply = read_reply(answer, self.url)
         if isinstance(reply, str):
             return Failure(reply, passing=True)
-        self._remember(structured or pattern is None, logprobs)
+        self._remember(
+            structured or pattern is None, logprobs, thinking or conversation.thinking is None
+        )
         return reply
 
     def _fields(self, pattern: str | None, logprobs: bool) -> dict[str, Any]:
@@ -287,24 +306,33 @@ class ServerReasoner:
             fields["extra_body"] = {**_PLAIN_SAMPLING, **constraint}
         return fields
 
-    def _remember(self, structured: bool, logprobs: bool) -> None:
+    def _remember(self, structured: bool, logprobs: bool, thinking: bool) -> None:
         """Does not ask again for what the server refused, once it has answered without."""
-        if self._structured and not structured:
-            self._structured = False
-            logger.warning(
-                "The server at %s refuses regular expressions: replies are free text", self.url
-            )
+        if not structured:
+            self._no_structure("refuses regular expressions")
         if self._logprobs and not logprobs:
             self._logprobs = False
             logger.warning(
                 "The server at %s gives no probabilities: boxes have no confidence", self.url
             )
+        if self._thinking and not thinking:
+            self._thinking = False
+            logger.warning(
+                "The server at %s lets nobody choose whether its model thinks: it does as it does",
+                self.url,
+            )
+
+    def _no_structure(self, why: str) -> None:
+        if self._structured:
+            self._structured = False
+            logger.warning("The server at %s %s: replies are free text", self.url, why)
 
     def _body(self, conversation: Conversation, spec: ChainSpec) -> dict[str, Any]:
+        thought = 0 if conversation.thinking is False else spec.thinking_tokens
         return {
             "model": self.model.id,
             "messages": [self._message(message) for message in conversation.messages],
-            "max_tokens": spec.max_new_tokens,
+            "max_tokens": spec.max_new_tokens + thought,
             "temperature": float(spec.temperature),
             "top_p": 1.0,
         }
@@ -323,6 +351,12 @@ class ServerReasoner:
             else:
                 content.append({"type": "text", "text": part})
         return {"role": message.role, "content": content}
+
+
+def _merged(fields: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Both, with both of their bodies."""
+    body = {**fields.get("extra_body", {}), **more.get("extra_body", {})}
+    return {**fields, **more, **({"extra_body": body} if body else {})}
 
 
 def _require_openai() -> None:

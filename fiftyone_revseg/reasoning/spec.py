@@ -41,6 +41,11 @@ class ChainSpec:
         max_new_tokens (1024): the most tokens that one reply may have
         retries (1): how often a reply that cannot be used is asked for again, in each turn
         temperature (0.0): the sampling temperature; 0 is greedy decoding
+        thinking (None): whether a model that can think before it answers does: True, False, or how
+            hard in the model's own words, such as "low"; by default, as the model has it. A reply
+            that was cut off within its thought is asked for again without thinking
+        thinking_tokens (0): how many tokens a reply may have on top of ``max_new_tokens`` for its
+            thought, unless ``thinking`` is off
 
     Raises:
         ValueError: if a setting is not valid
@@ -55,6 +60,8 @@ class ChainSpec:
     max_new_tokens: int = 1024
     retries: int = 1
     temperature: float = 0.0
+    thinking: bool | str | None = None
+    thinking_tokens: int = 0
 
     def __post_init__(self) -> None:
         for name, (least, most) in _LIMITS.items():
@@ -73,6 +80,11 @@ class ChainSpec:
         )
         if not number or not 0 <= self.temperature < math.inf:
             raise ValueError(f"temperature must be a number >= 0, got {self.temperature!r}")
+        thinking = self.thinking
+        if not (thinking is None or isinstance(thinking, bool) or _is_effort(thinking)):
+            raise ValueError(
+                f"thinking must be true, false, or an effort such as 'low', got {thinking!r:.50}"
+            )
         prompts = self.prompts
         if isinstance(prompts, (str, Path)):
             prompts = read_templates(prompts)
@@ -91,7 +103,11 @@ class ChainSpec:
 
     def to_dict(self) -> dict:
         """Returns a JSON-serializable dict."""
-        return asdict(self)
+        settings = asdict(self)
+        for name, default in _LATER.items():
+            if settings[name] == default:  # as what was stored before there was such a setting
+                del settings[name]
+        return settings
 
     @classmethod
     def from_dict(cls, d: Mapping) -> ChainSpec:
@@ -162,7 +178,9 @@ _LIMITS = {
     "key_frame_size": (1, 16_384),
     "max_new_tokens": (1, 1_000_000),
     "retries": (0, 100),
+    "thinking_tokens": (0, 1_000_000),
 }
+_LATER = {"thinking": None, "thinking_tokens": 0}  # settings that were added, and their defaults
 
 # Transformers' model type -> settings. Only families whose makers say which boxes they answer with:
 # a wrong guess gives boxes that look right and are not. Qwen2.5-VL: pixels of the picture that it
@@ -183,6 +201,10 @@ _FAMILIES = {
     # Squares of 48 pixels
     "gemma4": ChainSpec(box_convention="relative-1000-y-first", key_frame_size=816),
 }
+
+
+def _is_effort(value: Any) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isalpha() and len(value) <= 20
 
 
 def family_spec(model_type: str) -> ChainSpec:

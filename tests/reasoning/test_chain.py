@@ -377,7 +377,8 @@ def test_an_unfinished_thought_has_no_answer(begin, request_for):
     reasoner = CutOff(f"{begin}The dog is in frame 1, so I write {draft}. But wait, frame 2 is")
     (trajectory,) = run_chain(reasoner, reasoner.spec, [request_for()])
     assert trajectory.status is Status.BAD_KEYFRAME
-    assert "cut off after 64 tokens: allow more with max_new_tokens" in trajectory.reason
+    setting = "thinking_tokens" if begin else "max_new_tokens"
+    assert f"cut off after 64 tokens: allow more with {setting}" in trajectory.reason
 
 
 def test_half_a_character_can_be_stored(scripted, request_for):

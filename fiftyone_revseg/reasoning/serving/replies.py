@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -70,6 +71,13 @@ def read_reply(answer: Any, url: str) -> Reply | str:
         cut=cut,
         remark=remark,
     )
+
+
+def thought_apart(answer: Any) -> bool:
+    """Whether a chat completion has the thought apart from the answer, whatever it holds."""
+    with contextlib.suppress(LookupError, TypeError, AttributeError):
+        return any(_text(answer["choices"][0]["message"].get(name)) for name in _THOUGHTS)
+    return False
 
 
 def _joined(thought: str, content: str, cut: bool, logprobs: Any) -> tuple[str, str]:
