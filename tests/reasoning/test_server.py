@@ -33,12 +33,14 @@ from fiftyone_revseg.reasoning.server import Backoff, ServerError
 from fiftyone_revseg.reasoning.serving.backoff import retry_after
 from fiftyone_revseg.reasoning.serving.replies import read_reply
 from fiftyone_revseg.reasoning.serving.served import ServedModel, check_url, served_spec
+from fiftyone_revseg.reasoning.spec import family_spec
 from fiftyone_revseg.synthetic import make_world
 from fiftyone_revseg.types import FrameTable, Status
 
 SECRET = "sk-3f9a-not-to-be-seen"
 QUICK = Backoff(retries=2, first=0.01, longest=0.02)
 SPEC = ChainSpec(frames=4, frame_size=28, key_frame_size=56)
+QWEN = family_spec("qwen2_5_vl")
 
 
 def echo(conversation, body):
@@ -557,8 +559,8 @@ def test_addresses_have_no_secret(url):
 
 
 def test_how_a_served_model_wants_to_be_asked(tmp_path):
-    assert served_spec(ServedModel("mine", "Qwen/Qwen2.5-VL-7B-Instruct")) == ChainSpec()
-    assert served_spec(ServedModel("Qwen/Qwen3-VL-8B-Instruct")).key_frame_size == 832
+    assert served_spec(ServedModel("mine", "Qwen/Qwen2.5-VL-7B-Instruct")) == QWEN
+    assert served_spec(ServedModel("Qwen/Qwen3-VL-8B-Instruct")).key_frame_size == 1024
     assert served_spec(ServedModel("zai-org/GLM-4.5V")).box_convention == "relative-1000"
     assert served_spec(ServedModel("revseg-nano")).frames == 8
     assert served_spec(ServedModel("m", PRESETS["revseg-nano"].reasoner)).frame_size == 96
@@ -595,7 +597,7 @@ def test_a_model_that_is_not_there():
 def test_a_preset_is_found_by_its_checkpoint():
     with FakeServer(echo, model="Qwen/Qwen2.5-VL-7B-Instruct") as server:
         reasoner = ServerReasoner.connect(server.url, "revseg-qwen2.5-vl-7b")
-        assert (reasoner.name, reasoner.spec) == ("Qwen/Qwen2.5-VL-7B-Instruct", ChainSpec())
+        assert (reasoner.name, reasoner.spec) == ("Qwen/Qwen2.5-VL-7B-Instruct", QWEN)
         reasoner.close()
 
 

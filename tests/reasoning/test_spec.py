@@ -33,9 +33,17 @@ def test_survives_its_file(tmp_path_factory, spec):
 
 
 def test_the_defaults_are_the_papers():
-    spec = family_spec("qwen2_5_vl")
+    spec = ChainSpec()
     assert (spec.frames, spec.frame_size, spec.key_frame_size) == (16, 448, 840)
     assert (spec.box_convention, spec.max_new_tokens, spec.temperature) == ("pixels", 1024, 0)
+
+
+@pytest.mark.parametrize(
+    ("family", "patch"),
+    [("qwen2_5_vl", 28), ("qwen2_vl", 28), ("glm46v", 28), ("qwen3_vl", 32), ("qwen3_5", 32)],
+)
+def test_a_key_frame_makes_1024_tokens_where_the_tower_allows(family, patch):
+    assert (family_spec(family).key_frame_size / patch) ** 2 >= 1024
 
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "qwen3_vl_moe", "qwen2_vl"])
