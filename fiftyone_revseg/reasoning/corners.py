@@ -94,8 +94,8 @@ def named_boxes(item: Pairs, convention: BoxConvention) -> Iterator[Corners]:
         ConventionError: if a key says that the order is another one
     """
     for keys in normalized(item):
-        names = (*_ORDERED_KEYS[convention.y_first], *_BOX_KEYS)
-        value = next((keys[name] for name in names if keys.get(name) is not None), None)
+        of_box = (*_ORDERED_KEYS[convention.y_first], *_BOX_KEYS)
+        value = next((keys[name] for name in of_box if keys.get(name) is not None), None)
         if value is not None:
             yield from (_x_first(box, convention) for box in _boxes_in(value))
             continue
