@@ -152,10 +152,10 @@ def settled(page, expected=lambda picture, labels: True):
             return now
 
 
-def positions(page, seed, expected):
+def positions(page, seed, expected, count=POSITIONS):
     """Goes to random positions: sought, stepped to, and paused at; yields what is there."""
     rng = random.Random(seed)
-    for k in range(POSITIONS):
+    for k in range(count):
         way = k % 4
         if way == 0:
             seek(page, rng.random())
@@ -238,7 +238,7 @@ def test_copies_show_each_picture_with_its_labels(page, server, dataset, tmp_pat
     for name in NAMES:
         open_video(page, server, dataset, name)
         seen = set()
-        for way, (picture, labels) in positions(page, 2, operator.eq):
+        for way, (picture, labels) in positions(page, 2, operator.eq, count=8):
             seen.add(picture)
             if way == "paused" and picture != labels:
                 # A browser that is paused while it plays may be a few pictures behind its clock,
@@ -246,4 +246,4 @@ def test_copies_show_each_picture_with_its_labels(page, server, dataset, tmp_pat
                 press(page, ".")
                 picture, labels = settled(page, operator.eq)
             assert picture == labels, (name, way, picture, labels)
-        assert len(seen) > POSITIONS // 2
+        assert len(seen) > 4

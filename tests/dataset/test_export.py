@@ -2,6 +2,7 @@
 
 import gc
 import json
+import uuid
 from pathlib import Path
 
 import fiftyone as fo
@@ -43,14 +44,24 @@ def videos(tmp_path_factory):
     return [str(folder / f"{name}.mp4") for name in NAMES]
 
 
-@pytest.fixture
-def dataset(make_dataset, videos):
+@pytest.fixture(scope="module")
+def segmented(videos):
     """Two objects, none at all, and one: none of them is visible on the fourth frame."""
     queries = ["both", "the ghost", "the cat"]
     samples = zip(videos, queries, strict=True)
-    dataset = make_dataset(*[fo.Sample(path, query=query) for path, query in samples])
+    dataset = fo.Dataset(f"revseg-test-{uuid.uuid4().hex}")
+    dataset.add_samples([fo.Sample(path, query=query) for path, query in samples])
     segment(dataset, prompt_field="query")
-    return dataset
+    yield dataset
+    dataset.delete()
+
+
+@pytest.fixture
+def dataset(segmented):
+    """A copy of it for each test."""
+    dataset = segmented.clone(f"revseg-test-{uuid.uuid4().hex}")
+    yield dataset
+    dataset.delete()
 
 
 def stored_masks(sample, size=(FRAMES, HEIGHT, WIDTH)):
