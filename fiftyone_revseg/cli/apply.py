@@ -38,6 +38,8 @@ _OVERWRITE: dict[str, bool | str] = {"none": False, "changed": "changed", "all":
 @options.model
 @options.server
 @options.spec
+@options.box_convention
+@options.thinking
 @options.tracker
 @options.frames
 @options.field(

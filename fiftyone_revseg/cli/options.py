@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fiftyone_revseg.reasoning.conventions import BOX_CONVENTIONS
+
 if TYPE_CHECKING:
     from fiftyone_revseg.pipeline import Loading
 
@@ -25,6 +27,17 @@ spec = click.option(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIR",
     help="The folder with a revseg.json that says how the model wants to be asked.",
+)
+box_convention = click.option(
+    "--box-convention",
+    type=click.Choice(list(BOX_CONVENTIONS)),
+    help="How the model writes boxes.  [default: as its family is known to]",
+)
+thinking = click.option(
+    "--thinking",
+    metavar="on|off|EFFORT",
+    help="Whether a model that can think before it answers does, or how hard, such as low."
+    "  [default: as the model has it]",
 )
 tracker = click.option(
     "--tracker",
@@ -122,6 +135,10 @@ def loading(given: dict[str, Any]) -> Loading:
             raise ValueError(f"There is no revseg.json in '{spec}'") from error
     if frames is not None:
         settings["frames"] = frames
+    if (convention := given.pop("box_convention", None)) is not None:
+        settings["box_convention"] = convention
+    if (thinking := given.pop("thinking", None)) is not None:
+        settings["thinking"] = {"on": True, "off": False}.get(thinking, thinking)
     names = [name for name in ("tracker", "device", "dtype", "server") if name in given]
     models = {name: given.pop(name) for name in names}
     return Loading(given.pop("model"), spec=settings or None, **models)

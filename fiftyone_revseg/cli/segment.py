@@ -41,6 +41,8 @@ class _FrameRange(click.ParamType):
 @options.model
 @options.server
 @options.spec
+@options.box_convention
+@options.thinking
 @options.tracker
 @options.frames
 @click.option(

@@ -179,7 +179,7 @@ def _known_spec(model: ServedModel, settings: Mapping[str, Any]) -> ChainSpec:
     raise ValueError(
         f"In which space does the model '{one_line(model.id, 100)}' give its boxes? The server "
         f"does not say which checkpoint it is, so say it: load it with {HOW_TO_SAY}; or with its "
-        "revseg.json (--spec on the command line)"
+        "revseg.json (--box-convention or --spec on the command line)"
     )
 
 
