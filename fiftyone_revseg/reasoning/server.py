@@ -17,7 +17,12 @@ from fiftyone_revseg.reasoning.backend import Conversation, Message, Reply, Vide
 from fiftyone_revseg.reasoning.serving.backoff import Backoff
 from fiftyone_revseg.reasoning.serving.client import Client, Failure, persist
 from fiftyone_revseg.reasoning.serving.data_uri import DataUris, ImageEncoding
-from fiftyone_revseg.reasoning.serving.replies import read_models, read_reply, thought_apart
+from fiftyone_revseg.reasoning.serving.replies import (
+    has_probabilities,
+    read_models,
+    read_reply,
+    thought_apart,
+)
 from fiftyone_revseg.reasoning.serving.secret import Secret
 from fiftyone_revseg.reasoning.serving.served import (
     ServedModel,
@@ -40,6 +45,16 @@ _PATTERN_FIELDS = {
 }
 # In place of settings that come with a checkpoint, which would distort coordinates
 _PLAIN_SAMPLING = {"top_k": -1, "repetition_penalty": 1.0}
+# What is asked for on top of a reply -> what to say of a server that refuses it, or does without;
+# in the order in which it is given up. Without a word about penalties, llama.cpp and transformers
+# serve apply the one that comes with a checkpoint
+_REFUSALS = {
+    "structure": "refuses regular expressions: replies are free text",
+    "logprobs": "gives no probabilities: boxes have no confidence",
+    "no penalties": "does not let penalties be switched off: coordinates may be distorted",
+    "thinking": "lets nobody choose whether its model thinks: it does as it does",
+}
+_SPLITS_THOUGHTS = "takes thoughts apart from answers: replies are free text"
 
 
 class ServerReasoner:
@@ -118,13 +133,15 @@ class ServerReasoner:
         self.backoff = backoff or Backoff()
         self.settings = {"server": self.url, "images": str(encoding)}
         self._encode = DataUris(encoding)
-        self._structured = model.owner in _PATTERN_FIELDS and structured is not False
-        if structured and not self._structured:
+        if structured and model.owner not in _PATTERN_FIELDS:
             raise ValueError(
                 "structured=True needs vLLM or SGLang, and the server at "
                 f"{self.url} says of itself that it is neither: leave it out"
             )
-        self._logprobs = self._thinking = True
+        left_out = (
+            () if model.owner in _PATTERN_FIELDS and structured is not False else ("structure",)
+        )
+        self._extras = tuple(name for name in _REFUSALS if name not in left_out)
         self._key = Secret(find_key(key))
         self._lock = threading.Lock()
         self._client: Client | None = None
@@ -265,67 +282,66 @@ class ServerReasoner:
     ) -> Reply | Failure:
         """Makes one attempt: with all that may be asked for on top, and without what is refused."""
         ends = time.monotonic() + seconds
-        pattern = conversation.pattern
-        structured, logprobs = self._structured and pattern is not None, self._logprobs
-        thinking = self._thinking and conversation.thinking is not None
+        extras = wanted = self._wanted(conversation)
         while True:
-            fields = self._fields(pattern if structured else None, logprobs)
-            if thinking:
-                fields = _merged(fields, thinking_fields(conversation.thinking, self.model.owner))
             left = max(ends - time.monotonic(), 0.001)
-            answer = await client.complete(left, {**body, **fields})
-            if not isinstance(answer, Failure):
-                if not (structured and thought_apart(answer)):
-                    break
+            answer = await client.complete(left, {**body, **self._fields(conversation, extras)})
+            if isinstance(answer, Failure):
+                if answer.status not in (400, 422) or not extras:
+                    return answer
+                extras = extras[1:]  # one after the other
+            elif "structure" in extras and thought_apart(answer):
                 # Its grammar starts behind a thought of its own, so the model thought twice
-                self._no_structure("takes thoughts apart from answers")
-                structured = False
-                continue
-            if answer.status not in (400, 422) or not (structured or logprobs or thinking):
-                return answer
-            # One after the other is left out
-            if structured:
-                structured = False
-            elif logprobs:
-                logprobs = False
+                self._give_up("structure", _SPLITS_THOUGHTS)
+                extras = extras[1:]
+                wanted = wanted[1:]
             else:
-                thinking = False
+                break
         reply = read_reply(answer, self.url)
         if isinstance(reply, str):
             return Failure(reply, passing=True)
-        self._remember(
-            structured or pattern is None, logprobs, thinking or conversation.thinking is None
-        )
+        if len(extras) < len(wanted):  # it was the last one that was in the way
+            refused = wanted[len(wanted) - len(extras) - 1]
+            self._give_up(refused, _REFUSALS[refused])
+        if "logprobs" in extras and not has_probabilities(answer):
+            self._give_up("logprobs", _REFUSALS["logprobs"])
         return reply
 
-    def _fields(self, pattern: str | None, logprobs: bool) -> dict[str, Any]:
-        """What is asked for on top, where the server offers it."""
-        fields: dict[str, Any] = {"logprobs": True} if logprobs else {}
-        if self.model.owner in _PATTERN_FIELDS:
-            constraint = _PATTERN_FIELDS[self.model.owner](pattern) if pattern else {}
-            fields["extra_body"] = {**_PLAIN_SAMPLING, **constraint}
-        return fields
+    def _wanted(self, conversation: Conversation) -> tuple[str, ...]:
+        """What to ask for on top, what can best be done without first."""
+        concerned = {
+            "structure": conversation.pattern is not None,
+            "no penalties": self.model.owner not in _PATTERN_FIELDS,
+            "thinking": conversation.thinking is not None,
+        }
+        return tuple(name for name in self._extras if concerned.get(name, True))
 
-    def _remember(self, structured: bool, logprobs: bool, thinking: bool) -> None:
-        """Does not ask again for what the server refused, once it has answered without."""
-        if not structured:
-            self._no_structure("refuses regular expressions")
-        if self._logprobs and not logprobs:
-            self._logprobs = False
-            logger.warning(
-                "The server at %s gives no probabilities: boxes have no confidence", self.url
-            )
-        if self._thinking and not thinking:
-            self._thinking = False
-            logger.warning(
-                "The server at %s lets nobody choose whether its model thinks: it does as it does",
-                self.url,
-            )
+    def _fields(self, conversation: Conversation, extras: Sequence[str]) -> dict[str, Any]:
+        owner = self.model.owner
+        fields: dict[str, Any] = {"logprobs": True} if "logprobs" in extras else {}
+        body: dict[str, Any] = {}
+        if owner in _PATTERN_FIELDS:
+            body = {**_PLAIN_SAMPLING}
+            if "structure" in extras and conversation.pattern:
+                body.update(_PATTERN_FIELDS[owner](conversation.pattern))
+        elif "no penalties" in extras:
+            fields["frequency_penalty"] = 0.0
+            if owner == "llamacpp":
+                body["repeat_penalty"] = 1.0
+        if owner == "llamacpp" and "logprobs" in extras:
+            fields["top_logprobs"] = 1  # or it sends 20 alternatives of each token
+        if "thinking" in extras:
+            told = thinking_fields(conversation.thinking, owner)
+            body.update(told.pop("extra_body", {}))
+            fields.update(told)
+        return {**fields, "extra_body": body} if body else fields
 
-    def _no_structure(self, why: str) -> None:
-        if self._structured:
-            self._structured = False
-            logger.warning("The server at %s %s: replies are free text", self.url, why)
+    def _give_up(self, name: str, why: str) -> None:
+        """Does not ask again for what this server does not do."""
+        with self._lock:
+            known, self._extras = self._extras, tuple(e for e in self._extras if e != name)
+        if name in known:
+            logger.warning("The server at %s %s", self.url, why)
 
     def _body(self, conversation: Conversation, spec: ChainSpec) -> dict[str, Any]:
         thought = 0 if conversation.thinking is False else spec.thinking_tokens
@@ -351,12 +367,6 @@ class ServerReasoner:
             else:
                 content.append({"type": "text", "text": part})
         return {"role": message.role, "content": content}
-
-
-def _merged(fields: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    """Both, with both of their bodies."""
-    body = {**fields.get("extra_body", {}), **more.get("extra_body", {})}
-    return {**fields, **more, **({"extra_body": body} if body else {})}
 
 
 def _require_openai() -> None:

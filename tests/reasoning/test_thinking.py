@@ -146,9 +146,13 @@ def test_what_a_server_refuses_is_left_out_from_then_on(caplog):
     def fault(number, body):
         return status(400, "unknown field") if "reasoning_effort" in body else None
 
+    def echo(conversation, body):
+        return Reply("fine", ("fine",), (0.5,), tokens=1)
+
     with FakeServer(echo, owner="someone", fault=fault) as server:
-        ask(server, False, False)
-    assert ["reasoning_effort" in body for body in server.bodies] == [True, True, False, False]
+        assert ask(server, False, False).token_probabilities  # which were not given up with it
+    asked = ["reasoning_effort" in body for body in server.bodies]
+    assert asked == [True, True, True, False, False]
     assert caplog.text.count("lets nobody choose whether its model thinks") == 1
 
 
@@ -166,3 +170,28 @@ def test_structure_is_given_up_where_thoughts_are_taken_apart(caplog):
     assert reply.text == "fine"
     assert ["structured_outputs" in body for body in server.bodies] == [True, False, False]
     assert caplog.text.count("takes thoughts apart from answers") == 1
+
+
+@pytest.mark.parametrize(
+    ("owner", "expected"),
+    [
+        ("vllm", {"repetition_penalty": 1.0, "top_k": -1}),
+        ("llamacpp", {"repeat_penalty": 1.0, "frequency_penalty": 0.0, "top_logprobs": 1}),
+        ("someone", {"frequency_penalty": 0.0}),
+    ],
+)
+def test_penalties_of_a_checkpoint_are_switched_off(owner, expected):
+    """A repetition penalty distorts coordinates; servers apply that of the generation config."""
+    with FakeServer(echo, owner=owner) as server:
+        ask(server, None, structured=False)
+    (body,) = server.bodies
+    names = ("repetition_penalty", "top_k", "repeat_penalty", "frequency_penalty", "top_logprobs")
+    assert {name: body[name] for name in names if name in body} == expected
+
+
+def test_a_server_that_leaves_probabilities_out_without_a_word_is_noticed(caplog):
+    """As transformers serve 5.24 does."""
+    with FakeServer(echo, owner="someone") as server:
+        ask(server, None, None)
+    assert ["logprobs" in body for body in server.bodies] == [True, False]
+    assert caplog.text.count("gives no probabilities") == 1

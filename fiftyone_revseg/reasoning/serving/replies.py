@@ -80,6 +80,13 @@ def thought_apart(answer: Any) -> bool:
     return False
 
 
+def has_probabilities(answer: Any) -> bool:
+    """Whether a chat completion has the probabilities of its tokens, or some of them."""
+    with contextlib.suppress(LookupError, TypeError, AttributeError):
+        return bool(answer["choices"][0]["logprobs"]["content"])
+    return False
+
+
 def _joined(thought: str, content: str, cut: bool, logprobs: Any) -> tuple[str, str]:
     """Puts a thought and an answer that a server took apart together again.
 
