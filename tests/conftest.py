@@ -60,11 +60,6 @@ def _start_server() -> subprocess.Popen | None:
 _SERVER = _start_server()
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One more than there are cores: a third of the time, tests wait for a browser or a process."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first: the last one to begin would be waited for alone."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))

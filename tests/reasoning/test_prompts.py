@@ -1,6 +1,7 @@
 import pytest
 
 from fiftyone_revseg.reasoning import ChainSpec
+from fiftyone_revseg.reasoning.conventions import BOX_CONVENTIONS
 from fiftyone_revseg.reasoning.prompts import (
     PLACEHOLDERS,
     check_templates,
@@ -18,7 +19,9 @@ def test_the_defaults_ask_for_the_papers_format():
     turn1 = ChainSpec().template("turn1")
     for part in ("<think>", "</think>", "<answer>", '"frame_idx"', '"object description"'):
         assert part in turn1
-    assert '"bbox_2d": [x1, y1, x2, y2]' in ChainSpec().template("turn2")
+    example = BOX_CONVENTIONS[ChainSpec().box_convention].example
+    asked = fill(ChainSpec().template("turn2"), {"example": example})
+    assert '"bbox_2d": [x1, y1, x2, y2]' in asked
 
 
 def test_only_placeholders_are_replaced_and_only_once():
