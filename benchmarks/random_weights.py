@@ -71,7 +71,7 @@ _QWEN2_5_VL_7B: dict[str, Any] = {
 }
 
 # A few ten thousand parameters each, for tests; wide enough weights that inputs make a difference
-_TINY_TEXT = {
+TINY_TEXT = {
     "vocab_size": 320,
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -81,9 +81,17 @@ _TINY_TEXT = {
     "max_position_embeddings": 8192,
     "initializer_range": 0.2,
 }
+_TINY_VISION = {
+    "depth": 2,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_heads": 2,
+    "out_hidden_size": 32,
+    "initializer_range": 0.2,
+}
 _TINY_2_5: dict[str, Any] = {
     "text": {
-        **_TINY_TEXT,
+        **TINY_TEXT,
         "rope_parameters": {
             "rope_type": "default",
             "rope_theta": 1e4,
@@ -91,12 +99,7 @@ _TINY_2_5: dict[str, Any] = {
         },
     },
     "vision": {
-        "depth": 2,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_heads": 2,
-        "out_hidden_size": 32,
-        "initializer_range": 0.2,
+        **_TINY_VISION,
         "patch_size": 14,
         "window_size": 56,
         "fullatt_block_indexes": [1],
@@ -105,7 +108,7 @@ _TINY_2_5: dict[str, Any] = {
 }
 _TINY_3: dict[str, Any] = {
     "text": {
-        **_TINY_TEXT,
+        **TINY_TEXT,
         "head_dim": 16,
         "rope_parameters": {
             "rope_type": "default",
@@ -115,12 +118,7 @@ _TINY_3: dict[str, Any] = {
         },
     },
     "vision": {
-        "depth": 2,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_heads": 2,
-        "out_hidden_size": 32,
-        "initializer_range": 0.2,
+        **_TINY_VISION,
         "patch_size": 16,
         "num_position_embeddings": 64,
         "deepstack_visual_indexes": [0],

@@ -19,14 +19,13 @@ from fiftyone_revseg.reasoning.values import Items, Pairs
 Corners = tuple[float, float, float, float]
 
 # Normalized keys, see :func:`normalized`; in the order that the model was asked for
-_BOX_KEYS = (
+_ANY_BOX_KEYS = (
     "bbox", "box", "boundingbox", "boxcoordinates", "coordinates", "bboxes", "boxes",
     "boundingboxes",
 )  # fmt: skip
-# Keys that say the order; y_first -> keys
-_ORDERED_KEYS = {
-    False: ("bbox2d", "bboxes2d", "bboxxyxy", "boxxyxy", "xyxy"),
-    True: ("box2d", "boxes2d", "yxyx", "bboxyxyx", "boxyxyx"),
+_BOX_KEYS = {  # y_first -> those that say so themselves, and those that do not say
+    False: ("bbox2d", "bboxes2d", "bboxxyxy", "boxxyxy", "xyxy", *_ANY_BOX_KEYS),
+    True: ("box2d", "boxes2d", "yxyx", "bboxyxyx", "boxyxyx", *_ANY_BOX_KEYS),
 }
 _CORNER_KEYS = (
     ("x1", "y1", "x2", "y2"), ("x0", "y0", "x1", "y1"), ("xmin", "ymin", "xmax", "ymax"),
@@ -35,18 +34,20 @@ _CORNER_KEYS = (
 _TWO_CORNER_KEYS = ("topleft", "bottomright")
 _SIZED_KEYS = ({"width", "height"}, {"w", "h"})
 _PLACED_KEYS = {"x", "y", "left", "top", "cx", "cy", "xmin", "ymin", "xcenter", "ycenter"}
-_SIZED_BOX_KEYS = ("xywh", "bboxxywh", "boxxywh", "cxcywh", "bboxcxcywh", "boxcxcywh")
 _SIZED = "it gives a width and a height"
+_SIZED_BOX_KEYS = dict.fromkeys(
+    ("xywh", "bboxxywh", "boxxywh", "cxcywh", "bboxcxcywh", "boxcxcywh"), _SIZED
+)
 _OTHER_ORDERS = {  # y_first -> the keys of no box in that order, and why
     False: {
         **dict.fromkeys(("box2d", "boxes2d"), "box_2d has y first with some models, x with others"),
         **dict.fromkeys(("yxyx", "bboxyxyx", "boxyxyx"), "yxyx has y first"),
-        **dict.fromkeys(_SIZED_BOX_KEYS, _SIZED),
+        **_SIZED_BOX_KEYS,
     },
     True: {
         **dict.fromkeys(("bbox2d", "bboxes2d"), "bbox_2d has x first"),
         **dict.fromkeys(("bboxxyxy", "boxxyxy", "xyxy"), "xyxy has x first"),
-        **dict.fromkeys(_SIZED_BOX_KEYS, _SIZED),
+        **_SIZED_BOX_KEYS,
     },
 }
 _POINT_KEYS = ("point2d", "point", "points", "points2d", "positivepoints", "pointcoordinates")
@@ -94,8 +95,8 @@ def named_boxes(item: Pairs, convention: BoxConvention) -> Iterator[Corners]:
         ConventionError: if a key says that the order is another one
     """
     for keys in normalized(item):
-        of_box = (*_ORDERED_KEYS[convention.y_first], *_BOX_KEYS)
-        value = next((keys[name] for name in of_box if keys.get(name) is not None), None)
+        of_box = (name for name in _BOX_KEYS[convention.y_first] if keys.get(name) is not None)
+        value = next((keys[name] for name in of_box), None)
         if value is not None:
             yield from (_x_first(box, convention) for box in _boxes_in(value))
             continue
@@ -147,8 +148,7 @@ def without_box(
     """Says of an answer without any box what it has instead."""
     if _POINT_TAG.search(answer) or any(name in keys for keys in objects for name in _POINT_KEYS):
         return f"it has a point where a box was asked for: {convention.asked}"
-    names = (*_ORDERED_KEYS[convention.y_first], *_BOX_KEYS)
-    if any(name in keys for keys in objects for name in names):
+    if any(name in keys for keys in objects for name in _BOX_KEYS[convention.y_first]):
         return f"its {convention.key} does not hold four numbers"
     return f"it has no JSON list of {convention.key} with four numbers"
 

@@ -4,21 +4,11 @@ import numpy as np
 import pytest
 import torch
 import transformers as tf
-from random_weights import CHAT_TEMPLATE
+from random_weights import CHAT_TEMPLATE, TINY_TEXT
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from fiftyone_revseg.reasoning import Conversation, Image, LocalReasoner, family_spec
 
-TEXT = {
-    "vocab_size": 320,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "max_position_embeddings": 8192,
-    "initializer_range": 0.2,
-}
 VISION = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -66,7 +56,7 @@ def internvl():
     )
     config = tf.AutoConfig.for_model(
         "internvl",
-        text_config={"model_type": "qwen2", **TEXT},
+        text_config={"model_type": "qwen2", **TINY_TEXT},
         vision_config={**VISION, "image_size": [56, 56], "patch_size": [14, 14]},
         image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
     )
@@ -87,7 +77,7 @@ def glm4v():
     vision = {k: v for k, v in VISION.items() if not k.startswith("num_")}
     config = tf.AutoConfig.for_model(
         "glm4v",
-        text_config={**TEXT, "rope_parameters": rope, "pad_token_id": 0},
+        text_config={**TINY_TEXT, "rope_parameters": rope, "pad_token_id": 0},
         vision_config={**vision, "depth": 2, "num_heads": 2, "out_hidden_size": 32},
         image_token_id=ids("<|image|>"),
         video_token_id=ids("<|video|>"),
@@ -109,7 +99,7 @@ def llava():  # sees pictures of one size only
     )
     config = tf.AutoConfig.for_model(
         "llava",
-        text_config={"model_type": "qwen2", **TEXT},
+        text_config={"model_type": "qwen2", **TINY_TEXT},
         vision_config={"model_type": "clip_vision_model", "projection_dim": 32, **VISION},
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
     )
@@ -132,7 +122,7 @@ def gemma3():  # its processor wants to know which conversation a picture belong
     )
     config = tf.AutoConfig.for_model(
         "gemma3",
-        text_config={**TEXT, "head_dim": 16},
+        text_config={**TINY_TEXT, "head_dim": 16},
         vision_config=VISION,
         mm_tokens_per_image=4,
         image_token_index=ids("<image_soft_token>"),
