@@ -27,7 +27,7 @@ SLOW = pytest.mark.slow
 CASES = [
     (1, 1, 1),
     (2, 1, 20),
-    (256, 1, 1),
+    pytest.param((256, 1, 1), marks=SLOW),
     pytest.param((3, 200, 1), marks=SLOW),
     (255, 1, 1),
     pytest.param((257, 1, 3), marks=SLOW),

@@ -89,6 +89,7 @@ def test_command_tells_by_its_exit_code(monkeypatch, ok, code):
     assert ("MISSING" in result.output) is not ok
 
 
+@pytest.mark.slow
 def test_fiftyone_is_not_imported():
     code = (
         "import sys; from fiftyone_revseg.cli.doctor import diagnose; diagnose(); "

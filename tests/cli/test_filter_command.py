@@ -31,7 +31,6 @@ def run(*arguments, exit_code=0):
     return result.output
 
 
-@pytest.mark.slow  # the embedded tracker walks over a whole video
 def test_filter(dataset):
     said = run(dataset.name, "--gt-field", "objects", "--starts", 1, "--device", "cpu")
     assert "1 of 1 kept" in said

@@ -404,6 +404,7 @@ def test_progress_counts_every_frame(dataset):
     assert calls == [("track", n, 11) for n in range(1, 12)]
 
 
+@pytest.mark.slow
 def test_a_corrected_box_raises_j_and_f_with_the_real_tracker(tmp_path):
     """The box of the key frame is spoiled, tracked, moved back, and tracked again."""
     dataset = make_synthetic(tmp_path, count=1, seed=7, name=f"revseg-test-{uuid.uuid4().hex}")

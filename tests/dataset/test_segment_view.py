@@ -59,6 +59,7 @@ def test_writes_what_apply_model_writes(make_dataset, videos):
     assert summary.counts == {"ok": 1, "no_target": 1, "bad_box": 1}
 
 
+@pytest.mark.slow
 def test_a_rerun_over_old_masks_equals_apply_models(make_dataset, videos):
     applied, segmented = (make_dataset(*samples(videos)) for _ in range(2))
     for i, hidden in enumerate([(), (0, 1, 2, 5, 9)]):
@@ -113,6 +114,7 @@ def test_a_view_that_hides_frames_or_fields_says_which_samples(
     assert not [r for r in caplog.records if r.name.startswith("fiftyone_revseg")]
 
 
+@pytest.mark.slow
 def test_clips_equal_apply_models_and_end_up_on_the_whole_video(make_dataset, videos):
     applied, segmented = (make_dataset(*samples(videos)) for _ in range(2))
     for queries in ("the cat", "both"):

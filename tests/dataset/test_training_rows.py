@@ -10,6 +10,7 @@ from fiftyone_revseg.synthetic import make_dataset, write_video
 from fiftyone_revseg.training.data import WorldRow
 
 
+@pytest.mark.slow
 def test_a_row_of_a_view_is_that_of_its_world(tmp_path):
     dataset = make_dataset(tmp_path, "val", count=7)
     try:

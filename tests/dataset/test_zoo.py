@@ -289,7 +289,6 @@ def test_the_prompt_field_of_apply_model_wins_over_the_default(dataset, loaded):
     assert dataset.first().revseg_answers.classifications[0].query == "the cat"
 
 
-@pytest.mark.slow
 def test_fiftyone_zoo_models_apply(dataset, monkeypatch):
     # With the embedded pair: FiftyOne's command names no query, so the field "query" is asked
     register_zoo_source()

@@ -76,7 +76,6 @@ def test_correct(dataset):
     assert names["corrected"].values("id") == dataset.values("id")[:1]
 
 
-@pytest.mark.slow
 def test_export(dataset, tmp_path):
     sample = dataset.first()
     sample.revseg_answers.classifications[0].tags.append("accepted")

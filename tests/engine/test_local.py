@@ -105,6 +105,7 @@ def threads():
     return [t for t in threading.enumerate() if t.name == "revseg-engine"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"dialogues": 3, "objects": 3, "trackers": 2}])
 def test_equals_the_pipeline(tmp_path, options):
     import torch

@@ -91,7 +91,6 @@ def test_answers_are_those_of_the_local_engine(engine, folder):
     assert {stage for _, stage in reports} <= {"decode", "reason", "track"}
 
 
-@pytest.mark.slow
 def test_what_happens_to_some_videos_is_their_own_affair(engine, folder):
     asked = ["the cat"] * 6 + ["poison"] + ["the cat"] * 6 + ["full disk"] + ["the cat"] * 2
     jobs = [job(folder, query, key) for key, query in enumerate(asked)]
@@ -204,7 +203,6 @@ def test_wrong_names_of_engines_are_refused(make_dataset, folder):
     assert "go with --engine ray" in result.output
 
 
-@pytest.mark.slow
 def test_a_loaded_model_is_not_sent_around(own_ray, make_dataset, folder):
     dataset = make_dataset(fo.Sample(str(folder / "video.mp4")))
     pipeline = revseg.load_pipeline("revseg-nano", device="cpu")

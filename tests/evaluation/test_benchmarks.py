@@ -101,6 +101,7 @@ TYPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(TYPES))
 def test_from_dir_imports_the_same(name, tmp_path, imported):
     miniature = write_miniature(name, tmp_path)

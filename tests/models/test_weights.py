@@ -219,6 +219,7 @@ def test_a_pipeline_that_is_garbage_releases_its_models(checkpoint):
     assert model() is None
 
 
+@pytest.mark.slow
 def test_settings_are_the_same_in_every_process():
     settings = nano(spec={"frames": 5}).settings()
     assert json.loads(json.dumps(settings)) == settings

@@ -319,7 +319,6 @@ def test_missing_embedded_weights_are_explained(tmp_path, monkeypatch):
         presets.resolve("revseg-nano")
 
 
-@pytest.mark.slow
 def test_checkpoint_in_a_folder_runs_and_goes_by_the_folders_name(clip, tmp_path):
     spec = ChainSpec(frames=2, frame_size=56, key_frame_size=56, max_new_tokens=8, retries=0)
     save_random_checkpoint(tmp_path / "my-model", "tiny-qwen2.5-vl", spec=spec)

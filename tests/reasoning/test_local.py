@@ -379,6 +379,7 @@ def test_sharers_keep_their_own_stop_tokens(checkpoint):
     assert one.generate([conversation], one.spec)[0].text == before.text
 
 
+@pytest.mark.slow
 def test_a_checkpoint_in_the_hubs_cache(checkpoint, tmp_path):
     # as the hub's client lays it out; without a network
     repository = tmp_path / "models--someone--tiny"

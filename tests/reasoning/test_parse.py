@@ -335,6 +335,7 @@ json_like = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(json_like, st.sampled_from(["{}", "<answer>{}</answer>", "<think>{}", "```json\n{}\n```"]))
 def test_any_json(value, frame):

@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pytest
 from pycocotools import mask as coco
 
 from fiftyone_revseg.synthetic import make_dataset, make_world, render
@@ -41,7 +40,6 @@ def test_render_again_leaves_the_same_bytes(tmp_path):
     assert not list((tmp_path / "a").glob(".*"))
 
 
-@pytest.mark.slow
 def test_make_dataset_has_the_truth_in_it(tmp_path):
     dataset = make_dataset(tmp_path, count=3)
     try:

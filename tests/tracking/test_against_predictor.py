@@ -78,6 +78,7 @@ def our_logits(tracker, frames) -> list[np.ndarray]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nano", "nano with candidates"])
 def test_equals_sam2s_predictor_in_both_directions(name, tmp_path):
     config = read_config(NANO)

@@ -52,7 +52,6 @@ def test_pt_file_with_its_config_beside_it(tmp_path, nano_state):
     assert same_weights(load_model(tmp_path), nano_state)
 
 
-@pytest.mark.slow
 def test_official_pt_file_is_known_by_its_name(tmp_path):
     torch.manual_seed(1)
     state = build_model(read_config(_package_config(OFFICIAL_CONFIGS[TINY]))).state_dict()

@@ -46,6 +46,7 @@ def nano_pair():
     )
 
 
+@pytest.mark.slow
 def test_nano_has_the_masks_that_sam2_gives_it(nano_pair):
     """Real masks of two objects, from the middle both ways."""
     video = Rendered(first_world(moving, bodies=2))

@@ -81,7 +81,6 @@ def test_adapters_are_merged(adapters, run, tmp_path):
     assert (found - before).abs().max() > 1e-2
 
 
-@pytest.mark.slow
 def test_what_was_shared_is_a_model(run, tmp_path):
     import fiftyone_revseg as revseg
 
