@@ -105,7 +105,7 @@ class Reply:
         token_probabilities: the model's probability, at temperature 1, of each of those tokens
         seconds: the time spent; in a batch, the batch's time shared out evenly
         prompt_tokens: the number of tokens read, pictures included
-        tokens: the number of tokens written
+        tokens: the number of tokens written, with the one that ends the reply
         cut: whether a limit ended the reply rather than the model
         remark: what is odd about how the reply came, in words; "" if nothing is
     """

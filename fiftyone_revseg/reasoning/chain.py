@@ -20,7 +20,7 @@ from fiftyone_revseg.reasoning.backend import Conversation, Image, VideoFrames
 from fiftyone_revseg.reasoning.conventions import find_convention
 from fiftyone_revseg.reasoning.dialogue import Dialogue, in_words, plain
 from fiftyone_revseg.reasoning.parse import ParseError, parse_boxes, parse_choices, parse_think
-from fiftyone_revseg.reasoning.patterns import box_pattern, choices_pattern
+from fiftyone_revseg.reasoning.patterns import box_pattern, choices_pattern, longest_thought
 from fiftyone_revseg.reasoning.prompts import fill, split_at
 from fiftyone_revseg.reasoning.queries import refusal
 from fiftyone_revseg.reasoning.resize import resize_square
@@ -188,13 +188,17 @@ class Pair:
             "user", fill(before, values), *self._frames(), fill(after, values)
         )
         # Prompts of a checkpoint's own may ask for replies of another form
-        pattern = None if "turn1" in spec.prompts else choices_pattern(len(table))
+        pattern = None if "turn1" in spec.prompts else choices_pattern(len(table), self._thought)
         return Dialogue(
             conversation.expect(pattern),
             parse=lambda text, complete: parse_choices(text, len(table), complete),
             correction=lambda why: fill(spec.template("correction1"), {**values, "reason": why}),
             turn=1,
         )
+
+    @property
+    def _thought(self) -> int:
+        return longest_thought(self.spec.max_new_tokens + self.spec.thinking_tokens)
 
     def _frames(self) -> list[str | Image | VideoFrames]:
         table, spec = self.request.frame_table, self.spec
@@ -234,8 +238,9 @@ class Pair:
 
         before, after = split_at(spec.template("turn2"), "image")
         conversation = history.say("user", fill(before, values), Image(image), fill(after, values))
+        pattern = None if "turn2" in spec.prompts else box_pattern(convention, self._thought)
         return Dialogue(
-            conversation.expect(None if "turn2" in spec.prompts else box_pattern(convention)),
+            conversation.expect(pattern),
             parse=parse,
             correction=lambda why: fill(spec.template("correction2"), {**values, "reason": why}),
             turn=2,

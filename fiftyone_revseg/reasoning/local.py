@@ -292,7 +292,7 @@ class LocalReasoner:
             token_probabilities=tuple(probabilities),
             seconds=seconds,
             prompt_tokens=prompt_tokens,
-            tokens=end,
+            tokens=min(end + 1, len(ids)),  # with the one that ends it, as servers count
             cut=end == len(ids),
         )
 

@@ -12,32 +12,50 @@ from fiftyone_revseg.reasoning.parse import MAX_OBJECTS
 
 _GAP = r"[ \n]{0,4}"
 _TEXT = r'[^"\\\n\r\t ][^"\\\n\r\t]{0,299}'  # of a JSON string that needs no escaping
-_THINK = rf"<think>[^<]*</think>{_GAP}"
 _NUMBER = r"(0|[1-9][0-9]{0,3})(\.[0-9]{1,2})?"
+_ANSWER = 256  # tokens that an answer of some objects takes
 _SHARE = r"(0(\.[0-9]{1,4})?|1(\.0{1,4})?)"
 
 
-def choices_pattern(frame_count: int) -> str:
+def longest_thought(tokens: int) -> int:
+    """Returns how many characters a thought may have, such that its answer finds room.
+
+    A model that is caught in a loop would else think until its reply is cut off. A token has some
+    four characters, in a loop it may have two.
+
+    Args:
+        tokens: the most tokens that the reply may have
+    """
+    return 2 * max(tokens - _ANSWER, tokens // 2)
+
+
+def choices_pattern(frame_count: int, thought: int) -> str:
     """Returns a regular expression for replies to turn 1: a thought, then key frames or ``[]``.
 
     Args:
         frame_count: the number of frames that were shown
+        thought: how many characters the thought may have, see :func:`longest_thought`
     """
     # Longer numbers first: some engines take the first alternative that fits
     index = "|".join(str(i) for i in reversed(range(frame_count)))
     item = rf'\{{"frame_idx": ({index}), "object description": "{_TEXT}"\}}'
     items = rf"{item}(,{_GAP}{item}){{0,{MAX_OBJECTS - 1}}}"
-    return rf"{_THINK}<answer>{_GAP}\[{_GAP}({items})?{_GAP}\]{_GAP}</answer>"
+    return rf"{_think(thought)}<answer>{_GAP}\[{_GAP}({items})?{_GAP}\]{_GAP}</answer>"
 
 
-def box_pattern(convention: BoxConvention) -> str:
+def box_pattern(convention: BoxConvention, thought: int) -> str:
     """Returns a regular expression for replies to turn 2: one box, with or without a thought.
 
     Args:
         convention: how the model was asked to write it
+        thought: as for :func:`choices_pattern`
     """
     corners = rf",{_GAP}".join([_SHARE if convention.reach == 1 else _NUMBER] * 4)
     box = rf'\{{"{convention.key}": \[{corners}\](, "label": "{_TEXT}")?\}}'
     answer = rf"\[{_GAP}{box}{_GAP}\]"
     tagged = rf"<answer>{_GAP}{answer}{_GAP}</answer>"
-    return rf"({_THINK})?({tagged}|```json\n{answer}\n```|{answer})"
+    return rf"({_think(thought)})?({tagged}|```json\n{answer}\n```|{answer})"
+
+
+def _think(most: int) -> str:
+    return rf"<think>[^<]{{0,{most}}}</think>{_GAP}"

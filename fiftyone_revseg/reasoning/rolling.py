@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PADDED = 1.25  # a batch's size with its padding, at most, over that without
+_AT_A_TIME = 8
 
 
 @dataclass(eq=False)
@@ -60,6 +61,8 @@ class RollingChain:
         self._reasoner = reasoner
         self._spec = spec
         self._batch = batch
+        # A server makes its own batches, in which nothing is padded
+        self._pads = getattr(reasoner, "concurrency", None) is None
         self._waiting: list[_Waiting] = []
         self._finished: list[_Asked] = []
 
@@ -120,7 +123,7 @@ class RollingChain:
         total = 0
         for one in self._waiting[: self._batch.size]:
             total += one.length
-            if chosen and chosen[0].length * (len(chosen) + 1) > _PADDED * total:
+            if self._pads and chosen and chosen[0].length * (len(chosen) + 1) > _PADDED * total:
                 break
             chosen.append(one)
         del self._waiting[: len(chosen)]
@@ -128,7 +131,10 @@ class RollingChain:
 
 
 def run_chain(
-    reasoner: Reasoner, spec: ChainSpec, requests: Sequence[ChainRequest], batch_size: int = 8
+    reasoner: Reasoner,
+    spec: ChainSpec,
+    requests: Sequence[ChainRequest],
+    batch_size: int | None = None,
 ) -> list[Trajectory]:
     """Runs both turns for every request.
 
@@ -136,14 +142,16 @@ def run_chain(
         reasoner: what runs the model
         spec: how to ask it
         requests: the (video, query) pairs
-        batch_size (8): how many conversations the model continues at a time, at most; fewer once
-            that many did not fit into memory
+        batch_size (None): how many conversations the model continues at a time, at most; fewer
+            once that many did not fit into memory. By default 8, or as many as a server is asked
+            at a time
 
     Returns:
         one :class:`Trajectory` for each request, in their order. No failure of a model, a frame
         or a reply is raised: it is a status with a reason
     """
-    chain = RollingChain(reasoner, spec, BatchSize("reasoning", batch_size))
+    size = batch_size or getattr(reasoner, "concurrency", None) or _AT_A_TIME
+    chain = RollingChain(reasoner, spec, BatchSize("reasoning", size))
     chain.add(None, requests)
     finished = chain.take_finished()
     while chain.waiting:

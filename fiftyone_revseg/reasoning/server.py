@@ -8,8 +8,9 @@ import math
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,8 @@ class ServerReasoner:
         concurrency (16): how many requests are made at the same time
         timeout (300.0): the seconds that one attempt may take, the server's queue included
         connect_timeout (10.0): the seconds that connecting may take
-        deadline (900.0): the seconds that one reply may take, all attempts and pauses included
+        deadline (None): the seconds that one reply may take, all attempts and pauses included. By
+            default 900, or three attempts' if that is more
         backoff (None): how often and when to ask again, a
             :class:`fiftyone_revseg.reasoning.serving.backoff.Backoff`
         image_format ("jpeg"): "png" loses nothing, "jpeg" is several times smaller
@@ -111,7 +113,7 @@ class ServerReasoner:
         concurrency: int = 16,
         timeout: float = 300.0,
         connect_timeout: float = 10.0,
-        deadline: float = 900.0,
+        deadline: float | None = None,
         backoff: Backoff | None = None,
         image_format: str = "jpeg",
         image_quality: int = 95,
@@ -119,6 +121,7 @@ class ServerReasoner:
     ) -> None:
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
             raise ValueError(f"concurrency must be a whole number >= 1, got {concurrency!r}")
+        deadline = max(900.0, 3 * timeout) if deadline is None else deadline
         limits = {"timeout": timeout, "connect_timeout": connect_timeout, "deadline": deadline}
         for what, seconds in limits.items():
             if not 0 < seconds < math.inf:
@@ -282,30 +285,51 @@ class ServerReasoner:
     ) -> Reply | Failure:
         """Makes one attempt: with all that may be asked for on top, and without what is refused."""
         ends = time.monotonic() + seconds
-        extras = wanted = self._wanted(conversation)
-        while True:
+
+        async def complete(body: dict[str, Any], extras: Sequence[str]) -> Any | Failure:
             left = max(ends - time.monotonic(), 0.001)
-            answer = await client.complete(left, {**body, **self._fields(conversation, extras)})
-            if isinstance(answer, Failure):
-                if answer.status not in (400, 422) or not extras:
+            return await client.complete(left, {**body, **self._fields(conversation, extras)})
+
+        while True:
+            extras = self._wanted(conversation)
+            answer = await complete(body, extras)
+            if _is_refusal(answer) and extras:
+                async with client.finding_out:  # one for all that are refused together
+                    if extras == self._wanted(conversation):
+                        await self._find_out(extras, partial(complete, _without_pictures(body)))
+                if extras == self._wanted(conversation):
                     return answer
-                extras = extras[1:]  # one after the other
+            elif isinstance(answer, Failure):
+                return answer
             elif "structure" in extras and thought_apart(answer):
                 # Its grammar starts behind a thought of its own, so the model thought twice
                 self._give_up("structure", _SPLITS_THOUGHTS)
-                extras = extras[1:]
-                wanted = wanted[1:]
             else:
                 break
         reply = read_reply(answer, self.url)
         if isinstance(reply, str):
             return Failure(reply, passing=True)
-        if len(extras) < len(wanted):  # it was the last one that was in the way
-            refused = wanted[len(wanted) - len(extras) - 1]
-            self._give_up(refused, _REFUSALS[refused])
         if "logprobs" in extras and not has_probabilities(answer):
             self._give_up("logprobs", _REFUSALS["logprobs"])
         return reply
+
+    async def _find_out(
+        self, extras: Sequence[str], complete: Callable[[Sequence[str]], Awaitable[Any | Failure]]
+    ) -> None:
+        """Finds out whether it is an extra that a server refuses, and gives it up.
+
+        Args:
+            extras: what was asked for on top of a request that was refused
+            complete: makes a small request with some extras
+        """
+        if not _is_refusal(await complete(extras)) or _is_refusal(await complete(())):
+            return  # the request itself is what it refuses
+        kept: tuple[str, ...] = ()
+        for name in reversed(extras):
+            if _is_refusal(await complete((name, *kept))):
+                self._give_up(name, _REFUSALS[name])
+            else:
+                kept = (name, *kept)
 
     def _wanted(self, conversation: Conversation) -> tuple[str, ...]:
         """What to ask for on top, what can best be done without first."""
@@ -367,6 +391,16 @@ class ServerReasoner:
             else:
                 content.append({"type": "text", "text": part})
         return {"role": message.role, "content": content}
+
+
+def _is_refusal(answer: Any | Failure) -> bool:
+    """Whether a server did not like something about a request."""
+    return isinstance(answer, Failure) and answer.status in (400, 422)
+
+
+def _without_pictures(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A request with the same settings that costs next to nothing."""
+    return {**body, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 16}
 
 
 def _require_openai() -> None:

@@ -82,6 +82,11 @@ class FakeServer:
         self._server.shutdown()
         self._server.server_close()
 
+    def stop_listening(self):
+        """Takes no more connections, and holds on to the requests that are open."""
+        self._server.shutdown()
+        self._server.socket.close()
+
     def complete(self, handler, body):
         """Answers one request for a completion, or fails."""
         with self._lock:

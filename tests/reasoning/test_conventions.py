@@ -90,7 +90,7 @@ def test_what_is_asked_for_is_read_and_fits_the_pattern(name):
     reply = f"[{convention.example}]"
     for corner, share in numbers.items():
         reply = reply.replace(corner, f"{share * convention.side(SIDE):g}")
-    assert re.fullmatch(box_pattern(convention), reply)
+    assert re.fullmatch(box_pattern(convention, 100), reply)
     assert boxes(reply, name) == [pytest.approx((480, 108, 960, 810))]
 
 

@@ -208,8 +208,8 @@ def test_a_reply_ends_at_a_stop_token(checkpoint):
     model.generation_config.eos_token_id = [stop]
     stopping = LocalReasoner(model, reasoner.processor, reasoner.spec, "stopping")
     first, second = stopping.generate(dialogues(reasoner.spec)[:2], reasoner.spec)
-    assert first.tokens == ids.index(stop)
-    assert len(first.token_probabilities) == first.tokens
+    assert first.tokens == ids.index(stop) + 1
+    assert len(first.token_probabilities) == ids.index(stop)
     assert second.tokens <= 12
 
 
@@ -375,7 +375,8 @@ def test_sharers_keep_their_own_stop_tokens(checkpoint):
     written = ids[0, -12:].tolist()
     other._stop = [next(token for token in written if token != written[0])]
     (stopped,) = other.generate([conversation], one.spec)
-    assert stopped.tokens == written.index(other._stop[0]) < before.tokens == 12
+    assert stopped.tokens == written.index(other._stop[0]) + 1 <= before.tokens == 12
+    assert len(stopped.token_probabilities) == written.index(other._stop[0]) < 12
     assert one.generate([conversation], one.spec)[0].text == before.text
 
 

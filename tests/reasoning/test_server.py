@@ -28,7 +28,7 @@ from fiftyone_revseg.reasoning import (
     run_chain,
 )
 from fiftyone_revseg.reasoning.conventions import BOX_CONVENTIONS
-from fiftyone_revseg.reasoning.patterns import box_pattern, choices_pattern
+from fiftyone_revseg.reasoning.patterns import box_pattern, choices_pattern, longest_thought
 from fiftyone_revseg.reasoning.server import Backoff, ServerError
 from fiftyone_revseg.reasoning.serving.backoff import retry_after
 from fiftyone_revseg.reasoning.serving.replies import read_reply
@@ -45,6 +45,11 @@ QWEN = family_spec("qwen2_5_vl")
 
 def echo(conversation, body):
     return Reply(f"you said {conversation.messages[-1].text}", prompt_tokens=7, tokens=3)
+
+
+def sure(conversation, body):
+    text = f"you said {conversation.messages[-1].text}"
+    return Reply(text, (text,), (0.5,), prompt_tokens=7, tokens=2)
 
 
 def ask(server, *texts, model="revseg-nano", **options):
@@ -211,8 +216,59 @@ def test_what_cannot_heal_is_not_asked_again(code):
         (error,) = ask(server, "hello", key=SECRET)
     with pytest.raises(ServerError, match=FINAL[code]):
         raise error
-    # Where it may be the probabilities that are refused, once more without
-    assert len(server.bodies) == (2 if code in (400, 422) else 1)
+    # Where it may be an extra that is refused, that is found out without the question
+    asked = [body for body in server.bodies if "hello" in str(body["messages"])]
+    assert len(asked) == 1
+    assert len(server.bodies) == (3 if code in (400, 422) else 1)
+
+
+# server -> extras that it refuses -> what is asked for on top of the second question
+REFUSED = [
+    ("vllm", ["structured_outputs"], {"logprobs", "chat_template_kwargs"}),
+    ("vllm", ["logprobs", "structured_outputs"], {"chat_template_kwargs"}),
+    ("vllm", ["chat_template_kwargs"], {"logprobs", "structured_outputs"}),
+    ("someone", ["frequency_penalty"], {"logprobs", "reasoning_effort"}),
+    ("someone", ["logprobs", "frequency_penalty", "reasoning_effort"], set()),
+]
+
+
+@pytest.mark.parametrize(("owner", "refused", "left"), REFUSED)
+def test_what_a_server_refuses_is_found_out_without_pictures(owner, refused, left, caplog):
+    def fault(number, body):
+        return status(400, "extra inputs") if set(refused) & set(body) else None
+
+    extras = {"logprobs", "structured_outputs", "chat_template_kwargs", "frequency_penalty"}
+    extras.add("reasoning_effort")
+    asked = Conversation(thinking="low").say("user", picture(), "hello").expect("[ab]+")
+    with FakeServer(sure, owner=owner, fault=fault) as server:
+        reasoner = ServerReasoner.connect(server.url, "revseg-nano", SPEC)
+        for _ in range(2):
+            replies = reasoner.generate([asked, asked], SPEC)
+            assert all(reply.text.startswith("you said") for reply in replies)
+        reasoner.close()
+    shown = [body for body in server.bodies if "image_url" in str(body["messages"])]
+    assert len(shown) == 6  # the two of the first batch were sent twice
+    assert set(shown[-1]) & extras == left
+    small = [body for body in server.bodies if body not in shown]
+    assert 0 < len(small) <= 5
+    assert {body["max_tokens"] for body in small} == {16}
+    assert caplog.text.count("The server at") == len(refused)
+
+
+def test_a_request_that_is_refused_for_itself_changes_nothing(caplog):
+    def fault(number, body):
+        return status(400, "too many images") if "image_url" in str(body["messages"]) else None
+
+    asked = Conversation().say("user", picture(), "hello").expect("[ab]+")
+    with FakeServer(echo, fault=fault) as server:
+        reasoner = ServerReasoner.connect(server.url, "revseg-nano", SPEC)
+        (error,) = reasoner.generate([asked], SPEC)
+        assert len(server.bodies) == 2
+        reasoner.generate([Conversation().say("user", "hi").expect("[ab]+")], SPEC)
+        reasoner.close()
+    assert "too many images" in str(error)
+    assert "structured_outputs" in server.bodies[-1]
+    assert "regular expressions" not in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["hang", "drip"])
@@ -270,13 +326,13 @@ def test_one_that_fails_takes_no_other_along():
     def fault(number, body):
         return status(400, "no good") if "bad" in str(body["messages"]) else None
 
-    with FakeServer(echo, fault=fault) as server:
+    with FakeServer(sure, fault=fault) as server:
         one, bad, two = ask(server, "one", "bad", "two")
     assert (one.text, two.text) == ("you said one", "you said two")
     assert isinstance(bad, ServerError)
     assert len(server.bodies) == 4
-    # Nor does it change how the others are asked later
-    assert [body.get("logprobs") for body in server.bodies].count(True) == 3
+    # Nor does it change how the others are asked
+    assert all(body["logprobs"] is True for body in server.bodies)
 
 
 def test_in_a_chain_a_failure_is_a_status():
@@ -319,6 +375,106 @@ def test_the_limit_holds_for_all_threads_together():
         reasoner.close()
         assert len(server.bodies) == 16
         assert server.most_in_flight == 3
+
+
+def test_as_many_are_asked_at_a_time_as_a_server_takes(scripted, request_for):
+    reply = '<think>a</think><answer>[{"frame_idx": 1, "object description": "a"}]</answer>'
+    box = '[{"bbox_2d": [1, 2, 30, 40], "label": "a"}]'
+    reasoner = scripted(lambda c: box if len(c.messages) > 1 else reply)
+    reasoner.concurrency = 16
+    run_chain(reasoner, SPEC, [request_for(f"query {i}") for i in range(20)])
+    assert [len(batch) for batch in reasoner.batches] == [16, 16, 4, 4]
+
+
+def test_what_is_dropped_without_being_closed_leaves_nothing_behind():
+    import gc
+    import sys
+    import warnings
+
+    dropped = threading.Event()
+
+    def slow(conversation, body):
+        assert conversation.messages[0].text != "wait" or dropped.wait(20)
+        return Reply("fine")
+
+    def drop(server):
+        reasoner = ServerReasoner.connect(server.url, "revseg-nano", SPEC)
+        reasoner.generate([Conversation().say("user", str(i)) for i in range(4)], SPEC)
+        return reasoner._client.loop._thread
+
+    unraised = []
+    with (
+        FakeServer(slow) as server,
+        warnings.catch_warnings(record=True) as warned,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        warnings.simplefilter("always", ResourceWarning)
+        patch.setattr(sys, "unraisablehook", lambda found: unraised.append(found.exc_value))
+        patch.setattr(threading, "excepthook", lambda found: unraised.append(found.exc_value))
+        other = ServerReasoner.connect(server.url, "revseg-nano", SPEC)
+        conversations = [Conversation().say("user", "wait") for _ in range(4)]
+        running = threading.Thread(target=other.generate, args=(conversations, SPEC))
+        running.start()
+        thread = drop(server)
+        gc.collect()
+        thread.join(5)
+        assert not thread.is_alive()
+        gc.collect()
+        assert running.is_alive()
+        dropped.set()
+        running.join()
+        other.close()
+    assert unraised == []
+    assert [str(found.message) for found in warned if "socket" in str(found.message)] == []
+
+
+def test_who_waits_is_told_that_another_thread_closed_the_connections():
+    with FakeServer(echo, fault=lambda number, body: Fault("hang")) as server:
+        reasoner = ServerReasoner.connect(server.url, "revseg-nano", SPEC)
+        said = []
+
+        def work():
+            try:
+                reasoner.generate([Conversation().say("user", "hello")], SPEC)
+            except RuntimeError as error:
+                said.append(str(error))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        while not server.bodies:
+            time.sleep(0.01)
+        reasoner.close()
+        thread.join(5)
+    assert said == ["the connections were closed while they were in use"]
+
+
+def test_a_server_that_was_stopped_is_not_waited_for(monkeypatch):
+    """As llama.cpp does: it takes no more connections, and never ends what is open."""
+    monkeypatch.setattr("fiftyone_revseg.reasoning.serving.listening.EVERY", 0.05)
+    with FakeServer(echo, fault=lambda number, body: Fault("hang")) as server:
+        reasoner = ServerReasoner.connect(
+            server.url, "revseg-nano", SPEC, timeout=60, backoff=Backoff(retries=1, first=0.01)
+        )
+        stopping = threading.Timer(0.3, server.stop_listening)
+        stopping.start()
+        started = time.monotonic()
+        (error,) = reasoner.generate([Conversation().say("user", "hello")], SPEC)
+        assert 0.3 < time.monotonic() - started < 10
+        reasoner.close()
+    assert "No server answers at" in str(error)
+    assert len(server.bodies) == 1
+
+
+def test_a_server_that_goes_on_listening_is_waited_for(monkeypatch):
+    monkeypatch.setattr("fiftyone_revseg.reasoning.serving.listening.EVERY", 0.02)
+
+    def slow(conversation, body):
+        time.sleep(0.3)
+        return Reply("fine")
+
+    with FakeServer(slow) as server:
+        (reply,) = ask(server, "hello")
+    assert reply.text == "fine"
 
 
 def test_it_works_within_a_running_loop():
@@ -366,7 +522,8 @@ def test_constraints_that_are_refused_are_left_out_from_then_on(caplog):
             (reply,) = reasoner.generate([asked], SPEC)
             assert reply.text == "you said hello"
         reasoner.close()
-    assert ["structured_outputs" in body for body in server.bodies] == [True, False, False]
+    bodies = [body for body in server.bodies if "hello" in str(body["messages"])]
+    assert ["structured_outputs" in body for body in bodies] == [True, False, False]
     assert caplog.text.count("refuses regular expressions") == 1
 
 
@@ -379,7 +536,8 @@ def test_probabilities_that_are_refused_are_left_out_from_then_on(caplog):
         for _ in range(2):
             reasoner.generate([Conversation().say("user", "hello")], SPEC)
         reasoner.close()
-    assert ["logprobs" in body for body in server.bodies] == [True, False, False]
+    bodies = [body for body in server.bodies if "hello" in str(body["messages"])]
+    assert ["logprobs" in body for body in bodies] == [True, False, False]
     assert caplog.text.count("gives no probabilities") == 1
 
 
@@ -393,8 +551,9 @@ def test_only_the_default_prompts_constrain(scripted, request_for):
     reasoner = scripted(script)
     run_chain(reasoner, reasoner.spec, [request_for()])
     (first,), (second,) = reasoner.batches
-    assert first.pattern == choices_pattern(4)
-    assert second.pattern == box_pattern(BOX_CONVENTIONS["pixels"])
+    thought = longest_thought(1024)
+    assert first.pattern == choices_pattern(4, thought)
+    assert second.pattern == box_pattern(BOX_CONVENTIONS["pixels"], thought)
     reasoner = scripted(script)
     own = {"turn1": "{frames}Find {query}", "turn2": "{image}Detect {description}"}
     run_chain(reasoner, reasoner.spec.replace(prompts=own), [request_for()])
@@ -404,7 +563,7 @@ def test_only_the_default_prompts_constrain(scripted, request_for):
 @given(st.data())
 def test_all_that_the_pattern_of_turn_1_allows_can_be_read(data):
     alphabet = st.characters(min_codepoint=32, max_codepoint=0x2FFF)
-    reply = data.draw(st.from_regex(choices_pattern(12), fullmatch=True, alphabet=alphabet))
+    reply = data.draw(st.from_regex(choices_pattern(12, 60), fullmatch=True, alphabet=alphabet))
     assert all(0 <= choice.frame < 12 for choice in parse_choices(reply, 12))
 
 
@@ -412,7 +571,7 @@ def test_all_that_the_pattern_of_turn_1_allows_can_be_read(data):
 @given(st.data())
 def test_all_that_the_pattern_of_turn_2_allows_has_four_numbers(convention, data):
     alphabet = st.characters(min_codepoint=32, max_codepoint=0x2FFF)
-    pattern = box_pattern(BOX_CONVENTIONS[convention])
+    pattern = box_pattern(BOX_CONVENTIONS[convention], 60)
     reply = data.draw(st.from_regex(pattern, fullmatch=True, alphabet=alphabet))
     found = read_boxes(reply, convention)
     if isinstance(found, list):
@@ -480,14 +639,27 @@ def test_usual_replies_match():
         '<think>two</think>\n<answer>\n[{"frame_idx": 0, "object description": "a"}, '
         '{"frame_idx": 9, "object description": "b"}]\n</answer>',
     ]
-    assert all(re.fullmatch(choices_pattern(16), reply) for reply in turn1)
+    assert all(re.fullmatch(choices_pattern(16, 1536), reply) for reply in turn1)
     turn2 = [
         '[{"bbox_2d": [10, 20, 300, 400], "label": "a dog"}]',
         '[\n{"bbox_2d": [10.5, 20, 300, 400]}\n]',
         '```json\n[{"bbox_2d": [10, 20, 300, 400], "label": "a dog"}]\n```',
         '<think>there</think> <answer>[{"bbox_2d": [1, 2, 3, 4], "label": "a"}]</answer>',
     ]
-    assert all(re.fullmatch(box_pattern(BOX_CONVENTIONS["pixels"]), reply) for reply in turn2)
+    pattern = box_pattern(BOX_CONVENTIONS["pixels"], 1536)
+    assert all(re.fullmatch(pattern, reply) for reply in turn2)
+
+
+def test_a_thought_that_goes_round_in_circles_has_an_end():
+    import re
+
+    assert [longest_thought(tokens) for tokens in (1, 256, 1024, 4096)] == [0, 256, 1536, 7680]
+    for pattern, answer in (
+        (choices_pattern(4, 100), "<answer>[]</answer>"),
+        (box_pattern(BOX_CONVENTIONS["pixels"], 100), '[{"bbox_2d": [1, 2, 3, 4]}]'),
+    ):
+        assert re.fullmatch(pattern, f"<think>{'so ' * 33}.</think>{answer}")
+        assert not re.fullmatch(pattern, f"<think>{'so ' * 34}</think>{answer}")
 
 
 TOKENS = [
@@ -507,7 +679,7 @@ def test_characters_of_several_tokens_are_put_together():
     reply = read_reply(completion("h\u00e9", TOKENS), "url")
     assert reply.token_texts == ("h", "", "\u00e9")
     assert reply.token_probabilities[2] == 1.0
-    assert reply.tokens == 3
+    assert reply.tokens == 4
 
 
 @pytest.mark.parametrize(

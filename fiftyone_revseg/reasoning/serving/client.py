@@ -16,6 +16,7 @@ from urllib.parse import urljoin, urlsplit
 from fiftyone_revseg.reasoning.serving.backoff import Backoff, retry_after
 from fiftyone_revseg.reasoning.serving.body_limit import AnswerTooLargeError, limit_body
 from fiftyone_revseg.reasoning.serving.event_loop import LoopThread
+from fiftyone_revseg.reasoning.serving.listening import StoppedError, while_listening
 from fiftyone_revseg.reasoning.serving.secret import Secret
 from fiftyone_revseg.reasoning.serving.served import KEY_NAME, is_here
 from fiftyone_revseg.text.escape import one_line
@@ -56,6 +57,7 @@ class Client:
         process: the process that the connections are of: a fork has none
         loop: the :class:`LoopThread`
         places: the semaphore that who asks has to hold
+        finding_out: the lock of who finds out what the server refuses
 
     Raises:
         ValueError: if the environment names a proxy for the server that cannot be used
@@ -76,15 +78,13 @@ class Client:
             http_client=_http_client(url),
         )
         self._openai.organization = self._openai.project = None
-        self.loop = LoopThread()
+        self.loop = LoopThread(self._openai.close)
         self.places = asyncio.Semaphore(concurrency)
+        self.finding_out = asyncio.Lock()
 
     def close(self) -> None:
         """Ends the connections and the thread."""
-        try:
-            self.loop.run(self._openai.close())
-        finally:
-            self.loop.close()
+        self.loop.close()
 
     async def models(self, seconds: float) -> Any | Failure:
         """Asks for the list of models."""
@@ -108,13 +108,22 @@ class Client:
 
         limits = openai.Timeout(seconds, connect=min(self._connect_timeout, seconds))
         try:
+            asking = call(**body, timeout=limits)
+            if not _proxies(self.url):
+                asking = while_listening(asking, self.url)
             # The client's own limits are between two bytes; slow ones could drip for ever
-            answer = await asyncio.wait_for(call(**body, timeout=limits), seconds)
+            answer = await asyncio.wait_for(asking, seconds)
             text = answer.http_response.text
         except (asyncio.TimeoutError, openai.APITimeoutError):
             return Failure(
                 f"The server at {self.url} gave no complete answer within {seconds:.3g} s: allow "
                 "more with timeout=, or ask for less at the same time with concurrency=",
+                passing=True,
+            )
+        except StoppedError:
+            return Failure(
+                f"The server at {self.url} was stopped while it worked on a request: it takes no "
+                "more connections",
                 passing=True,
             )
         except openai.APIConnectionError as error:

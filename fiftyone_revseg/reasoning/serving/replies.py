@@ -67,7 +67,7 @@ def read_reply(answer: Any, url: str) -> Reply | str:
         token_texts=pieces,
         token_probabilities=probabilities,
         prompt_tokens=_count(usage.get("prompt_tokens")),
-        tokens=_count(usage.get("completion_tokens")) or len(pieces),
+        tokens=_count(usage.get("completion_tokens")) or len(_entries(choice.get("logprobs"))),
         cut=cut,
         remark=remark,
     )
@@ -109,19 +109,23 @@ def _joined(thought: str, content: str, cut: bool, logprobs: Any) -> tuple[str, 
 
 def _written(logprobs: Any) -> str:
     """The tokens that the model wrote, as far as the server tells."""
-    entries = logprobs.get("content") if isinstance(logprobs, Mapping) else None
-    tokens = (e.get("token") for e in entries if isinstance(e, Mapping)) if entries else ()
+    tokens = (e.get("token") for e in _entries(logprobs) if isinstance(e, Mapping))
     return "".join(map(_text, tokens))
+
+
+def _entries(logprobs: Any) -> list[Any]:
+    """What is said of each token."""
+    entries = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+    return entries if isinstance(entries, list) else []
 
 
 def _tokens(logprobs: Any, text: str) -> tuple[tuple[str, ...], tuple[float, ...]]:
     """The pieces that join to ``text`` with their probabilities; nothing if they do not join."""
-    entries = logprobs.get("content") if isinstance(logprobs, Mapping) else None
     pieces: list[str] = []
     probabilities: list[float] = []
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     length = 0
-    for entry in entries if isinstance(entries, list) else ():
+    for entry in _entries(logprobs):
         if length >= len(text):
             break  # what is left marks the end of the reply
         logprob = entry.get("logprob") if isinstance(entry, Mapping) else None
