@@ -32,19 +32,16 @@ class Compare(VideosOperator):
     def ask(self, form: Form, subject: Any) -> Settings | None:
         names = detections_to_choose(form, subject)
         if len(names) < 2:
-            form.refuse(
-                "too_few",
+            raise ValueError(
                 "There must be two label fields with detections to compare, and here is "
-                f"{' and '.join(names) or 'none'}: segment into another label field first",
+                f"{' and '.join(names) or 'none'}: segment into another label field first"
             )
-            return None
         field_a = form.choice("field_a", names, label="Label field")
         field_b = form.choice("field_b", names, names[1], label="Other label field")
         if field_a is None or field_b is None:
             return None
         if field_a == field_b:
-            form.refuse("same", f"'{field_a}' always agrees with itself: choose two label fields")
-            return None
+            raise ValueError(f"'{field_a}' always agrees with itself: choose two label fields")
         own_name = f"{field_a}_vs_{field_b}"
         name = form.text(
             "name",

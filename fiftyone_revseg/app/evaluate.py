@@ -33,12 +33,10 @@ class Evaluate(VideosOperator):
     def ask(self, form: Form, subject: Any) -> Settings | None:
         names = detections_to_choose(form, subject)
         if len(names) < 2:
-            form.refuse(
-                "too_few",
+            raise ValueError(
                 "There must be a label field with predictions and one with true masks, and here "
-                f"is {' and '.join(names) or 'none'}: segment or import first",
+                f"is {' and '.join(names) or 'none'}: segment or import first"
             )
-            return None
         truth = GT_FIELD if GT_FIELD in names else names[-1]
         predictions = next(name for name in names if name != truth)
         pred_field = form.choice("pred_field", names, predictions, label="Predictions")
@@ -46,8 +44,7 @@ class Evaluate(VideosOperator):
         if pred_field is None or gt_field is None:
             return None
         if pred_field == gt_field:
-            form.refuse("same", f"'{gt_field}' cannot be both: choose two different label fields")
-            return None
+            raise ValueError(f"'{gt_field}' cannot be both: choose two different label fields")
         settings: Settings = {"pred_field": pred_field, "gt_field": gt_field, "eval_key": None}
         settings["queries"] = queries_input(
             form, "By default, the expressions of each sample, or what was asked"

@@ -33,11 +33,10 @@ class Export(VideosOperator):
     button = target = "Export"
     stopped = "Stopped: files that are there are whole, but not all are"
 
-    def ask(self, form: Form, subject: Any) -> Settings | None:
+    def ask(self, form: Form, subject: Any) -> Settings:
         names = detections_to_choose(form, subject)
         if not names:
-            form.refuse("no_field", "There is no label field with detections: segment first")
-            return None
+            raise ValueError("There is no label field with detections: segment first")
         settings: Settings = {
             "label_field": form.choice("label_field", names, label="Label field"),
             "format": form.choice("format", _FORMATS, label="Format"),

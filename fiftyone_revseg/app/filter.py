@@ -36,10 +36,7 @@ class Filter(VideosOperator):
     def ask(self, form: Form, subject: Any) -> Settings | None:
         names = truth_to_choose(form, subject)
         if not names:
-            form.refuse(
-                "no_truth", "There are no detections with true masks here: import them first"
-            )
-            return None
+            raise ValueError("There are no detections with true masks here: import them first")
         gt_field = form.choice("gt_field", names, label="Field with the true masks")
         if gt_field is None:
             return None

@@ -80,16 +80,6 @@ def _kept(store: OrderedDict[Hashable, Any], key: Hashable, load: Callable[[], A
         return store[key]
 
 
-def forget_models() -> None:
-    """Lets go of all models that are kept; memory that nobody else uses is handed back."""
-    from fiftyone_revseg.models.devices import empty_caches
-
-    with _lock:
-        _models.clear()
-        _trackers.clear()
-        empty_caches()
-
-
 def _folder(name_or_path: str) -> str:
     """Where a model lies, if its name is a person's own: it may be trained anew under its name."""
     try:

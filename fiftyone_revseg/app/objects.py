@@ -27,6 +27,7 @@ from fiftyone_revseg.dataset.objects import (
 from fiftyone_revseg.dataset.place import Place
 from fiftyone_revseg.dataset.playback import ADVICE
 from fiftyone_revseg.masks import pictures
+from fiftyone_revseg.masks.boxes import corners_px
 from fiftyone_revseg.pipeline import Loading
 from fiftyone_revseg.text.escape import markdown
 from fiftyone_revseg.video import VideoError, open_video
@@ -294,12 +295,10 @@ def preview(stored: StoredObject, number: int, box: Sequence[float] | None) -> s
             image = video[index_of(number)]
     except (VideoError, IndexError):
         return None
-    height, width = image.shape[:2]
     if box is not None:
-        x, y, w, h = box
-        corners = [x * width, y * height, (x + w) * width, (y + h) * height]
+        corners = corners_px(box, image.shape[1::-1])
         image = pictures.draw_boxes(image, [corners], [f"frame {number}"])
-    step = max(1, width // 480)
+    step = max(1, image.shape[1] // 480)
     return pictures.data_uri(np.ascontiguousarray(image[::step, ::step]))
 
 

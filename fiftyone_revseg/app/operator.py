@@ -1,8 +1,8 @@
 """What all operators of the plugin have in common.
 
 An operator asks for its settings once: :meth:`Operator.ask` adds the questions to a form and
-returns the answers. The App shows that form; a run fills it in again, so that what a form refuses
-is what a run refuses, with the same words, and defaults stand in one place.
+returns the answers. The App shows that form; a run takes its answers from it, too, so that what a
+form refuses is what a run refuses, with the same words, and defaults stand in one place.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ class Operator(foo.Operator, Generic[Subject]):
     streams: ClassVar[bool] = True
     delegates: ClassVar[bool] = True
     stopped: ClassVar[str] = ""
+    _filled: tuple[Form, Any, Settings | None] | None = None
 
     def subject(self, form: Form) -> Subject | None:
         """Finds what the operator is about; asks for it, where it has to.
@@ -149,18 +150,18 @@ class Operator(foo.Operator, Generic[Subject]):
         )
 
     def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property:
-        form = Form(ctx)
-        if self.target:
-            form.inputs.view_target(ctx, action_description=self.target)
-        subject, settings = self._asked(form)
+        form, subject, settings = self._filled = self._fill(ctx)
         if settings is not None and form.fault is None:
             self.tell(form, subject, settings)
         view = types.PromptView(label=self.title or self.label, submit_button_label=self.button)
         return types.Property(form.inputs, view=view)
 
     def execute(self, ctx: foo.ExecutionContext) -> Any:
-        form = Form(ctx)
-        subject, settings = self._asked(form)
+        # FiftyOne has it filled in just before, with the same context
+        filled, self._filled = self._filled, None
+        if filled is None or filled[0].ctx is not ctx:
+            filled = self._fill(ctx)
+        form, subject, settings = filled
         if settings is None or form.fault is not None:
             raise ValueError(form.fault)
         run = Run(ctx, subject, self.resolve_run_name(ctx) or self.label, _ignore)
@@ -207,14 +208,18 @@ class Operator(foo.Operator, Generic[Subject]):
             return execution
         return result_of(execution) if self.streams else execution.result
 
-    def _asked(self, form: Form) -> tuple[Any, Settings | None]:
+    def _fill(self, ctx: foo.ExecutionContext) -> tuple[Form, Any, Settings | None]:
+        """Fills in the form; returns it, what the operator is about, and what was answered."""
+        form = Form(ctx)
+        if self.target:
+            form.inputs.view_target(ctx, action_description=self.target)
         try:
             subject = self.subject(form)
             if form.fault is None:
-                return subject, self.ask(form, subject)
+                return form, subject, self.ask(form, subject)
         except ValueError as error:
             form.refuse("refused", str(error))
-        return None, None
+        return form, None, None
 
 
 def figures(summary: Any, *names: str) -> dict[str, Any]:

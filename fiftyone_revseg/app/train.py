@@ -54,8 +54,7 @@ class Train(VideosOperator):
     def ask(self, form: Form, subject: Any) -> Settings | None:
         names = truth_to_choose(form, subject)
         if not names:
-            form.refuse("no_truth", "There are no detections to learn from: label or import first")
-            return None
+            raise ValueError("There are no detections to learn from: label or import first")
         gt_field = form.choice("gt_field", names, label="Field with the true objects")
         query_field = queries_input(
             form, "By default, the expressions of each sample, or its query", required=True

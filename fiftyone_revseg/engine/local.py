@@ -17,7 +17,6 @@ Threads and not processes: the models release Python's lock while they compute.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
 import threading
@@ -33,8 +32,6 @@ from fiftyone_revseg.pipeline import EngineJob, RevSeg, Segmentation
 from fiftyone_revseg.pipeline.work import Work
 from fiftyone_revseg.reasoning.rolling import RollingChain
 from fiftyone_revseg.tracking.lockstep import Ended, Found, Lockstep
-
-logger = logging.getLogger(__name__)
 
 _LOOK = 0.02  # seconds between two looks at whether there is more to track
 _DECODERS = 2  # one video that is slow to open must not hold up the others

@@ -8,8 +8,6 @@ from typing import Any
 
 from fiftyone_revseg.text.escape import first_line
 
-logger = logging.getLogger(__name__)
-
 _STORE_BYTES = 512 * 2**20  # for answers on their way; Ray would take 30 % of the memory
 # Read by Ray when it starts on this machine
 _SETTINGS = {

@@ -80,25 +80,6 @@ class CheckpointError(ValueError):
     """A tracker's config or weights cannot be used; the message says why and what to do."""
 
 
-def load_model(name_or_path: str | Path) -> SAM2Base:
-    """Builds a SAM2 model and loads its weights, on the CPU in eval mode.
-
-    Args:
-        name_or_path: "sam2-nano" (embedded), an official name such as "sam2.1-hiera-tiny", a hub
-            id, a ``.pt`` or ``.safetensors`` file, or a directory with ``config.yaml`` and
-            ``model.safetensors`` (or a ``.pt`` file). Without a config, official ones and those
-            fine-tuned from them are known by their shapes
-
-    Returns:
-        the model
-
-    Raises:
-        CheckpointError: if the name is unknown or the files do not fit together
-    """
-    model, _ = load_files(find_checkpoint(name_or_path))
-    return model
-
-
 def load_files(files: Sequence[Path]) -> tuple[SAM2Base, str]:
     """Builds a SAM2 model from the files that :func:`find_checkpoint` found, on the CPU.
 
@@ -142,7 +123,10 @@ def find_checkpoint(name_or_path: str | Path) -> list[Path]:
     """Finds the config and weights that a name stands for, downloading from the hub if need be.
 
     Args:
-        name_or_path: see :func:`load_model`
+        name_or_path: "sam2-nano" (embedded), an official name such as "sam2.1-hiera-tiny", a hub
+            id, a ``.pt`` or ``.safetensors`` file, or a directory with ``config.yaml`` and
+            ``model.safetensors`` (or a ``.pt`` file). Without a config, official ones and those
+            fine-tuned from them are known by their shapes
 
     Returns:
         the paths of the config, left out if only the weights can tell, and of the weights

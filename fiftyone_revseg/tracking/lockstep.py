@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fiftyone_revseg.tracking.sam2_tracker import Sam2Tracker
 
 Key = tuple[int, int]  # which video, which frame
+_AHEAD = 4  # frames of each pass that are decoded ahead
 
 
 @dataclass(eq=False)
@@ -129,7 +130,6 @@ class Lockstep:
         objects: how many objects to track in one step, at most; a pass with more goes alone. 1
             for results that are bit by bit those of the tracker itself
         held_bytes (256 MiB): the most memory for features that are kept for another pass
-        ahead (4): how many frames of each pass are decoded ahead
         patience (None): for how many seconds a pass waits for a frame, before it is given up. By
             default, however long it takes
     """
@@ -139,13 +139,11 @@ class Lockstep:
         tracker: Sam2Tracker,
         objects: BatchSize,
         held_bytes: int = 256 * 2**20,
-        ahead: int = 4,
         patience: float | None = None,
     ):
         self._tracker = tracker
         self._objects = objects
         self._room = held_bytes
-        self._ahead = ahead
         self._patience = patience
         self._changed = threading.Condition()
         self._passes: list[_Pass] = []  # the oldest first
@@ -219,7 +217,7 @@ class Lockstep:
             self._videos.clear()
 
     def _feed(self, video: VideoLike, start: int, step: int) -> Feed:
-        return Feed(video.walk(start, step), self._ahead, self._changed)
+        return Feed(video.walk(start, step), _AHEAD, self._changed)
 
     def _add(self, one: _Pass) -> None:
         self._passes.append(one)

@@ -92,11 +92,11 @@ def test_forms_say_what_is_wrong(scored, make_dataset):
     assert form(scored)["eval_key"].default == "revseg_eval"
     assert not form(scored)["eval_key"].invalid
     assert form(scored, eval_key="not a key")["eval_key"].invalid
-    assert form(scored, gt_field="revseg")["same"].invalid
+    assert form(scored, gt_field="revseg")["refused"].invalid
     assert form(scored, pred_field="x")["pred_field"].invalid
     assert form(scored, query_field="x")["query_field"].invalid
     alone = make_dataset(make_sample("c", {1: A}))
-    assert "predictions" in form(alone)["too_few"].error_message
+    assert "predictions" in form(alone)["refused"].error_message
     with pytest.raises(ExecutionError):
         execute(scored, eval_key="not a key")
 

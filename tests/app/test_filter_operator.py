@@ -102,4 +102,4 @@ def test_what_is_wrong_is_said_in_the_form(annotated, params, message):
 
 def test_a_dataset_without_true_masks(fake_model, dataset):
     form = Filter().resolve_input(app_context(dataset)).type.properties
-    assert "import them first" in form["no_truth"].error_message
+    assert "import them first" in form["refused"].error_message

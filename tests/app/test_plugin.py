@@ -6,11 +6,14 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 import pytest
 import yaml
+from fiftyone.operators.executor import ExecutionContext
 from fiftyone.plugins.context import build_plugin_contexts
+from forgotten_models import forget_models
 
 import fiftyone_revseg.app
 from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.manifest import PLUGIN_NAME, make_manifest, to_yaml
+from fiftyone_revseg.app.operator import Operator
 from fiftyone_revseg.pipeline import Loading
 
 ROOT = Path(__file__).parents[2]
@@ -81,11 +84,11 @@ def loaded(monkeypatch):
     def load(loading):
         calls.append((loading.name, loading.spec))
 
-    models.forget_models()
+    forget_models()
     monkeypatch.setattr(Loading, "load", load)
     monkeypatch.setattr(models, "load_model", lambda pipeline: object())
     yield calls
-    models.forget_models()
+    forget_models()
 
 
 def test_a_model_is_loaded_once(loaded):
@@ -124,3 +127,26 @@ def test_a_checkpoint_that_was_replaced_is_loaded_again(loaded, tmp_path):
     weights.write_bytes(b"22")
     models.get_model(Loading(str(tmp_path)))
     assert len(loaded) == 2
+
+
+def test_a_run_takes_its_answers_from_the_form_that_was_resolved_for_it():
+    asked = []
+
+    class Count(Operator[None]):
+        name = label = description = icon = button = "count"
+        risk = types.RiskLevel.LOW
+        streams = False
+
+        def ask(self, form, subject):
+            asked.append(form.ctx)
+            return {}
+
+        def work(self, run):
+            return {"asked": len(asked)}
+
+    ctx, other = ExecutionContext(), ExecutionContext()
+    operator = Count()
+    operator.resolve_input(ctx)
+    assert operator.execute(ctx) == {"asked": 1}
+    assert operator.execute(other) == {"asked": 2}
+    assert asked == [ctx, other]

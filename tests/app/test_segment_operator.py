@@ -16,6 +16,7 @@ import fiftyone.operators as foo
 import pytest
 from fiftyone.operators.delegated import DelegatedOperationService
 from fiftyone.operators.executor import ExecutionContext, ExecutionError, Executor
+from forgotten_models import forget_models
 from PIL import Image
 
 from fiftyone_revseg.app import held_models as models
@@ -501,4 +502,4 @@ def test_with_the_embedded_pair(make_dataset, tmp_path):
         assert models.get_model(Loading()) is models.get_model(Loading())
     finally:
         world.delete()
-        models.forget_models()
+        forget_models()

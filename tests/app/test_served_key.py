@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 from fake_models import SPEC, BoxTracker, write_video
 from fake_server import FakeServer, status
+from forgotten_models import forget_models
 
 import fiftyone_revseg as revseg
-from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.running import result_of
 from fiftyone_revseg.cli import main
 from fiftyone_revseg.pipeline import RevSeg
@@ -38,10 +38,10 @@ def fault(number, body):
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("REVSEG_SERVER_KEY", KEY)
-    models.forget_models()
+    forget_models()
     with FakeServer(answer, model="mine", root=KEY, key=KEY, fault=fault, says=KEY) as server:
         yield server
-    models.forget_models()
+    forget_models()
 
 
 @pytest.fixture

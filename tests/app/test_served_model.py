@@ -9,6 +9,7 @@ import pytest
 from fake_models import ANSWERS, SPEC, BoxTracker, ScriptedReasoner
 from fake_server import FakeServer, answer_with
 from fiftyone.operators.executor import ExecutionError
+from forgotten_models import forget_models
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.app import forms
@@ -25,9 +26,9 @@ SECRET = "sk-55-not-to-be-seen"
 @pytest.fixture
 def key(monkeypatch):
     monkeypatch.setenv(forms.KEY_NAME, SECRET)
-    models.forget_models()
+    forget_models()
     yield SECRET
-    models.forget_models()
+    forget_models()
 
 
 def everything():

@@ -203,4 +203,4 @@ def test_the_form_says_what_it_costs(annotated, trainer):
 
 def test_a_dataset_without_detections(dataset):
     form = Train().resolve_input(app_context(dataset)).type.properties
-    assert "label or import first" in form["no_truth"].error_message
+    assert "label or import first" in form["refused"].error_message

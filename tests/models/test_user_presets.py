@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 from click.testing import CliRunner
+from forgotten_models import forget_models
 
 from fiftyone_revseg.cli import main
 from fiftyone_revseg.models.builtin import CHECKPOINTS, PRESETS, ModelNotFoundError
@@ -73,14 +74,14 @@ def test_a_retrained_checkpoint_is_not_taken_for_the_old_one(checkpoint, monkeyp
     monkeypatch.setattr(Loading, "load", lambda loading: calls.append(loading))
     monkeypatch.setattr(kept, "load_model", lambda pipeline: object())
     register_preset("my-checkpoint", checkpoint)
-    kept.forget_models()
+    forget_models()
     kept.get_model(Loading("my-checkpoint"))
     kept.get_model(Loading("my-checkpoint"))
     assert len(calls) == 1
     (checkpoint / "revseg.json").write_text("{}")
     kept.get_model(Loading("my-checkpoint"))
     assert len(calls) == 2
-    kept.forget_models()
+    forget_models()
 
 
 @pytest.mark.parametrize("name", [*PRESETS, "", "a/b", "../a", "-a", "a b"])

@@ -17,7 +17,7 @@ from fiftyone_revseg.tracking.checkpoints import (
     _package_config,
     build_model,
     find_checkpoint,
-    load_model,
+    load_files,
     read_config,
     recognize,
 )
@@ -30,6 +30,11 @@ TINY = "sam2.1_hiera_tiny.pt"
 def nano_state():
     torch.manual_seed(0)
     return build_model(read_config(NANO)).state_dict()
+
+
+def load_model(name):
+    model, _ = load_files(find_checkpoint(name))
+    return model
 
 
 def same_weights(model, state) -> bool:
