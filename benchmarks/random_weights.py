@@ -70,6 +70,22 @@ _QWEN2_5_VL_7B: dict[str, Any] = {
     "tie_word_embeddings": False,
 }
 
+# That of Qwen3.5-9B, whose sizes are the defaults of transformers
+_QWEN3_5_9B: dict[str, Any] = {
+    "text": {
+        "num_hidden_layers": 32,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 1e7,
+            "partial_rotary_factor": 0.25,
+            "mrope_section": [11, 11, 10],
+            "mrope_interleaved": True,
+        },
+    },
+    "vision": {"depth": 27, "patch_size": 16, "out_hidden_size": 4096},
+    "tie_word_embeddings": False,
+}
+
 # A few ten thousand parameters each, for tests; wide enough weights that inputs make a difference
 TINY_TEXT = {
     "vocab_size": 320,
@@ -124,11 +140,44 @@ _TINY_3: dict[str, Any] = {
         "deepstack_visual_indexes": [0],
     },
 }
+# Three layers with a recurrent state to one with keys and values, as published
+_TINY_3_5: dict[str, Any] = {
+    "text": {
+        **TINY_TEXT,
+        "num_hidden_layers": 4,
+        "head_dim": 16,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 1e4,
+            "partial_rotary_factor": 0.5,
+            "mrope_section": [2, 1, 1],
+            "mrope_interleaved": True,
+        },
+    },
+    "vision": {**_TINY_VISION, "patch_size": 16, "num_position_embeddings": 64},
+}
+_TINY_3_5_MOE: dict[str, Any] = {
+    "text": {
+        **{k: v for k, v in _TINY_3_5["text"].items() if k != "intermediate_size"},
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 32,
+    },
+    "vision": _TINY_3_5["vision"],
+}
 ARCHITECTURES = {
     "qwen2.5-vl-3b": ("qwen2_5_vl", _QWEN2_5_VL_3B),
     "qwen2.5-vl-7b": ("qwen2_5_vl", _QWEN2_5_VL_7B),
+    "qwen3.5-9b": ("qwen3_5", _QWEN3_5_9B),
     "tiny-qwen2.5-vl": ("qwen2_5_vl", _TINY_2_5),
     "tiny-qwen3-vl": ("qwen3_vl", _TINY_3),
+    "tiny-qwen3.5": ("qwen3_5", _TINY_3_5),
+    "tiny-qwen3.5-moe": ("qwen3_5_moe", _TINY_3_5_MOE),
 }
 
 
@@ -145,8 +194,7 @@ def save_random_checkpoint(
 
     Args:
         directory: where to write; created if needed
-        architecture ("qwen2.5-vl-3b"): "qwen2.5-vl-3b" or "qwen2.5-vl-7b" for the published
-            sizes, or "tiny-qwen2.5-vl" or "tiny-qwen3-vl"
+        architecture ("qwen2.5-vl-3b"): one of ``ARCHITECTURES``, of a published size or tiny
         text_layers (None): fewer layers in the language model than published
         vision_layers (None): fewer layers in the vision tower than published
         spec (None): the settings for its ``revseg.json``; by default those of its family
@@ -239,7 +287,7 @@ def _processor(model_type: str, patch_size: int) -> Any:
         "tokenizer": _byte_tokenizer(),
         "chat_template": CHAT_TEMPLATE,
     }
-    if model_type == "qwen3_vl":
+    if model_type != "qwen2_5_vl":
         parts["video_processor"] = Qwen3VLVideoProcessor(patch_size=patch_size)
         return Qwen3VLProcessor(**parts)
     parts["video_processor"] = Qwen2VLVideoProcessor(patch_size=patch_size)

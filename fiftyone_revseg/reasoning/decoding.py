@@ -4,29 +4,29 @@ Turn 2 goes on from what turn 1 was read into, the queries about a video from th
 and the rollouts of a group from their prompt: only what follows is read. The replies are those of
 transformers' ``generate``, up to rounding, which cannot put a cache together of dialogues of
 different lengths.
+
+Where a model has recurrent layers, as Qwen3.5, a dialogue is read in steps: up to the end of its
+pictures, where the queries about a video part, then up to the end of its messages, where the next
+turn goes on, then to its end. A state takes in every token that it is shown, so dialogues of
+different lengths are padded only where they begin anew, and read in groups where they go on.
 """
 
 from __future__ import annotations
 
-import inspect
+import itertools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from fiftyone_revseg.models.weights import versions_of
-from fiftyone_revseg.reasoning.kept_prefixes import (
-    KeptPrefixes,
-    Prefix,
-    begin_alike,
-    bytes_of,
-    names_of,
-)
+from fiftyone_revseg.reasoning.caches import KINDS, Caches, cache_argument, layer_kinds
+from fiftyone_revseg.reasoning.kept_prefixes import KeptPrefixes, Prefix, begin_alike, names_of
 
-FAMILIES = ("qwen2_5_vl", "qwen3_vl")
+FAMILIES = ("qwen2_5_vl", "qwen3_vl", "qwen3_5", "qwen3_5_moe")
 _WORTH_SHARING = 32  # tokens that two dialogues of a batch begin with, to be read once
 
 
@@ -83,10 +83,9 @@ def can_decode(model: Any) -> bool:
     """Whether a model is of a family, and has a kind of attention, that this is tested with."""
     config = model.config
     text = config.get_text_config()
-    kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
     return (
         config.model_type in FAMILIES
-        and kinds == {"full_attention"}
+        and set(layer_kinds(text)) <= KINDS
         and getattr(text, "_attn_implementation", "") in ("sdpa", "eager")
     )
 
@@ -117,6 +116,7 @@ class Decoder:
         self._looking = looking or (lambda patches, names: nullcontext())
         self._image_token = int(model.config.image_token_id)
         self._merged = int(model.config.vision_config.spatial_merge_size) ** 2
+        self._caches = Caches(model.config.get_text_config())
         self._cache_argument = cache_argument(model.model)
         self._weights: tuple[int, ...] = ()
         self.read = self.reused = 0
@@ -140,48 +140,130 @@ class Decoder:
         if weights != self._weights:
             self.forget()
             self._weights = weights
-        rows = [self._row(prompt) for prompt in prompts]
-        shared = self._shared(rows)
-        if shared:
-            read = self._read(shared, decoding.pad)
-            for i, row in enumerate(shared):
-                self._keep(read, i, row.names)
-        batch = self._read(rows, decoding.pad)
-        return self._draw(batch, decoding)
+        rows = [self._row(prompt, decoding) for prompt in prompts]
+        made = self._read_beginnings(rows, decoding.pad)
+        batch = self._read(rows, made, decoding.pad)
+        drawn = zip(map(id, batch.rows), self._draw(batch, decoding), strict=True)
+        replies = dict(drawn)
+        return [replies[id(row)] for row in rows]
 
-    def _row(self, prompt: Prompt) -> _Row:
+    def _row(self, prompt: Prompt, decoding: Decoding) -> _Row:
         sizes = [int(n) // self._merged for n in prompt.grids.prod(dim=1).tolist()]
         names = names_of(prompt.tokens, prompt.images, sizes, self._image_token)
-        return _Row(prompt, names, np.cumsum([0, *sizes]))
+        row = _Row(prompt, names, np.cumsum([0, *sizes]))
+        if not self._caches.recurrent:
+            return row
+        # Behind the last message a template writes other things in a later turn
+        ended = np.isin(names[:-1], decoding.stop)
+        return replace(row, pictures=_behind_last(names < 0), messages=_behind_last(ended))
 
-    def _shared(self, rows: Sequence[_Row]) -> list[_Row]:
-        """Finds what several rows begin with and nothing kept does."""
+    def _read_beginnings(self, rows: Sequence[_Row], pad: int) -> list[Prefix]:
+        """Reads what several dialogues begin with, or later ones may, and nothing kept does."""
+        made: list[Prefix] = []
+        steps = (self._pictures, self._messages) if self._caches.recurrent else (self._shared,)
+        for step in steps:
+            beginnings = step(rows, made)
+            if beginnings:
+                batch = self._read(beginnings, made, pad)
+                for i, row in enumerate(batch.rows):
+                    made.append(self._prefix(batch, i, row.names))
+                    self._kept.keep(made[-1])
+        return made
+
+    def _find(self, row: _Row, made: Sequence[Prefix]) -> tuple[int, Prefix | None]:
+        """Finds what a dialogue can go on from; one token is left to say what follows."""
+        best, found = self._kept.find(row.names[:-1])
+        for prefix in made:
+            known = prefix.known(row.names[:-1])
+            if known > best:
+                best, found = known, prefix
+        return best, found
+
+    def _shared(self, rows: Sequence[_Row], made: Sequence[Prefix]) -> list[_Row]:
+        """What several rows begin with."""
         shared: list[_Row] = []
         for i, row in enumerate(rows):
-            known, _ = self._kept.find(row.names)
+            known, _ = self._find(row, made)
             for found in shared:
                 known = max(known, begin_alike(row.names, found.names))
             alike = max((begin_alike(row.names, other.names) for other in rows[:i]), default=0)
-            alike = min(alike, len(row.names) - 1)  # one is left to say what follows
+            alike = min(alike, len(row.names) - 1)
             if alike >= known + _WORTH_SHARING:
                 beginning = row.until(alike)
                 shared = [s for s in shared if begin_alike(s.names, beginning.names) < len(s.names)]
                 shared.append(beginning)
         return shared
 
-    def _read(self, rows: Sequence[_Row], pad: int) -> _Batch:
-        """Reads what of rows was not read before."""
+    def _pictures(self, rows: Sequence[_Row], made: Sequence[Prefix]) -> list[_Row]:
+        """What rows that begin anew have up to the end of their pictures."""
+        new = [r for r in rows if r.pictures >= _WORTH_SHARING and not self._find(r, made)[0]]
+        return [*{r.names[: r.pictures].tobytes(): r.until(r.pictures) for r in new}.values()]
+
+    def _messages(self, rows: Sequence[_Row], made: Sequence[Prefix]) -> list[_Row]:
+        """What several rows have up to the end of their messages."""
+        alike: dict[bytes, list[_Row]] = {}
+        for row in rows:
+            if row.messages >= self._find(row, made)[0] + _WORTH_SHARING:
+                alike.setdefault(row.names[: row.messages].tobytes(), []).append(row)
+        return [same[0].until(same[0].messages) for same in alike.values() if len(same) > 1]
+
+    def _read(self, rows: Sequence[_Row], made: Sequence[Prefix], pad: int) -> _Batch:
+        """Reads what of rows was not read before; they may come out in another order."""
+        groups: dict[Any, list[tuple[_Row, int, Prefix | None]]] = {}
+        for row in rows:
+            known, prefix = self._find(row, made)
+            self.reused += known
+            self.read += len(row.names) - known
+            groups.setdefault(self._group(row, known), []).append((row, known, prefix))
+        parts = [self._read_group(group, pad) for group in groups.values()]
+        if len(parts) == 1:
+            return parts[0]
+        cache, seen = self._caches.joined([p.cache for p in parts], [p.seen for p in parts])
+        return _Batch(
+            [row for part in parts for row in part.rows],
+            cache,
+            seen,
+            torch.cat([part.last for part in parts]),
+            torch.cat([part.following for part in parts]),
+        )
+
+    def _group(self, row: _Row, known: int) -> Any:
+        """Names what has to be equal to be read together."""
+        if not self._caches.recurrent:
+            return None
+        ends = row.ends_behind(known)
+        # Padding in front of nothing leaves a state as it is
+        first = ends[0] - known if known else 0
+        return first, *(b - a for a, b in itertools.pairwise(ends))
+
+    def _read_group(self, group: Sequence[tuple[_Row, int, Prefix | None]], pad: int) -> _Batch:
+        rows, counts, prefixes = map(list, zip(*group, strict=True))
+        cache, seen = self._caches.assembled(prefixes, counts, self._model.device)
+        steps = [[*ends] for ends in zip(*(r.ends_behind(n) for r, n, _ in group), strict=True)]
+        for ends in steps[:-1]:
+            batch = self._go_on(rows, cache, seen, counts, ends, pad)
+            for i, (row, _, prefix) in enumerate(group):
+                self._keep(batch, i, row.names[: ends[i]], prefix)
+            seen, counts = batch.seen, ends
+        return self._go_on(rows, cache, seen, counts, steps[-1], pad)
+
+    def _go_on(
+        self,
+        rows: Sequence[_Row],
+        cache: Any,
+        cached: torch.Tensor,
+        counts: Sequence[int],
+        ends: Sequence[int],
+        pad: int,
+    ) -> _Batch:
+        """Reads rows up to an end each, on top of the tokens that are in the cache."""
         model, device = self._model, self._model.device
-        found = [self._kept.find(row.names) for row in rows]
-        known = [min(n, len(row.names) - 1) for (n, _), row in zip(found, rows, strict=True)]
-        new = [row.since(n) for row, n in zip(rows, known, strict=True)]
-        self.reused += sum(known)
-        self.read += sum(len(prompt.tokens) for prompt in new)
-        cache, cached = self._assembled([prefix for _, prefix in found], known)
-        whole, there = _padded([row.prompt.tokens for row in rows], pad, device)
+        parts = [row.until(end) for row, end in zip(rows, ends, strict=True)]
+        new = [part.since(n) for part, n in zip(parts, counts, strict=True)]
+        whole, there = _padded([part.prompt.tokens for part in parts], pad, device)
         tokens, is_new = _padded([prompt.tokens for prompt in new], pad, device)
         seen = torch.cat([cached, is_new], dim=1)
-        all_grids = torch.cat([row.prompt.grids for row in rows]).to(device)
+        all_grids = torch.cat([part.prompt.grids for part in parts]).to(device)
         positions, _ = model.model.get_rope_index(
             whole,
             image_grid_thw=all_grids if len(all_grids) else None,
@@ -240,7 +322,7 @@ class Decoder:
             if 2 * len(open_rows) <= len(rows):
                 # What is done need not go on with the others
                 for at, row in enumerate(rows):
-                    if row not in open_rows:
+                    if row not in open_rows and not self._caches.recurrent:
                         said = np.array(replies[row].tokens[:-1], np.int64)
                         self._keep(state, at, np.concatenate([batch.rows[row].names, said]))
                 if not open_rows:
@@ -248,7 +330,7 @@ class Decoder:
                 left = [at for at, row in enumerate(rows) if row in open_rows]
                 rows = [rows[at] for at in left]
                 index = torch.tensor(left, device=device)
-                cache.batch_select_indices(index)
+                cache.reorder_cache(index)
                 seen, position, token = seen[index], position[index], token[index]
             goes_on = torch.tensor([[int(row in open_rows)] for row in rows], device=device)
             seen = torch.cat([seen, goes_on], dim=1)
@@ -256,46 +338,17 @@ class Decoder:
             logits = self._forward(token[:, None], seen, here, cache, {})
             position = position + 1
 
-    def _assembled(
-        self, prefixes: Sequence[Prefix | None], counts: Sequence[int]
-    ) -> tuple[Any, torch.Tensor]:
-        """Puts a cache together.
+    def _keep(
+        self, batch: _Batch, row: int, names: np.ndarray, earlier: Prefix | None = None
+    ) -> None:
+        if self._kept.have_room_for(self._caches.bytes_of(batch.cache, len(names))):
+            self._kept.keep(self._prefix(batch, row, names, earlier))
 
-        Returns:
-            the cache, and ``(rows, length)`` 1 where there is a token in it
-        """
-        from transformers import DynamicCache
-
-        cache = DynamicCache(config=self._model.config.get_text_config())
-        length, device = max(counts), self._model.device
-        seen = torch.zeros((len(counts), length), dtype=torch.long, device=device)
-        known = next((p for p, n in zip(prefixes, counts, strict=True) if p and n), None)
-        if known is None:
-            return cache, seen
-        for i, count in enumerate(counts):
-            seen[i, length - count :] = 1
-        for layer, like in enumerate(known.layers):
-            pair = []
-            for side in range(2):
-                heads, _, size = like[side].shape
-                states = like[side].new_zeros((len(counts), heads, length, size))
-                for i, (prefix, count) in enumerate(zip(prefixes, counts, strict=True)):
-                    if prefix is not None and count:
-                        states[i, :, length - count :] = prefix.layers[layer][side][:, :count]
-                pair.append(states)
-            cache.update(pair[0], pair[1], layer)
-        return cache, seen
-
-    def _keep(self, batch: _Batch, row: int, names: np.ndarray) -> None:
-        at = batch.seen[row].bool()
-        pairs = [(layer.keys, layer.values) for layer in batch.cache.layers]
-        if not self._kept.have_room_for(bytes_of(pairs, len(names))):
-            return  # before it is copied
-        layers = [
-            (keys[row][:, at], values[row][:, at])  # copies
-            for keys, values in pairs
-        ]
-        self._kept.keep(Prefix(names, layers))
+    def _prefix(
+        self, batch: _Batch, row: int, names: np.ndarray, earlier: Prefix | None = None
+    ) -> Prefix:
+        states = earlier.states_for(names) if earlier else {}
+        return self._caches.prefix(batch.cache, row, batch.seen[row], names, states)
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,11 +359,19 @@ class _Row:
         prompt: the dialogue
         names: ``(n,)`` what each token is, see :func:`.kept_prefixes.names_of`
         ends: how many tokens the images before each image give, and all images together
+        pictures (0): how many tokens end with the last image, in a model with recurrent layers
+        messages (0): how many end with the last message, in such a model
     """
 
     prompt: Prompt
     names: np.ndarray
     ends: np.ndarray
+    pictures: int = 0
+    messages: int = 0
+
+    def ends_behind(self, known: int) -> list[int]:
+        """Up to where the row is read, step by step."""
+        return [end for end in (self.messages, len(self.names)) if end > known]
 
     def until(self, length: int) -> _Row:
         """The first tokens, which end with a whole image or with none."""
@@ -363,10 +424,10 @@ def _choose(logits: torch.Tensor, decoding: Decoding) -> tuple[torch.Tensor, tor
     return token[:, 0], chances.gather(1, token)[:, 0]
 
 
-def cache_argument(model: Any) -> str:
-    """What a model of transformers calls its cache: that name is changing."""
-    names = inspect.signature(model.forward).parameters
-    return "cache" if "cache" in names else "past_key_values"
+def _behind_last(marks: np.ndarray) -> int:
+    """How many there are up to the last mark, with it."""
+    at = np.flatnonzero(marks)
+    return int(at[-1]) + 1 if len(at) else 0
 
 
 def _padded(

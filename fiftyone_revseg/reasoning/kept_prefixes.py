@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,23 +12,39 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
+    Layers = Sequence[tuple[torch.Tensor, torch.Tensor] | None]
+
 
 @dataclass(frozen=True, eq=False)
 class Prefix:
     """The beginning of a dialogue, read.
 
+    Keys and values can be cut to any length. The state of a recurrent layer cannot, so a model
+    that has such layers goes on only where their states were kept.
+
     Attributes:
         names: ``(n,)`` int64, what each token is, see :func:`names_of`
-        layers: the keys and the values in each layer of the model, ``(heads, n, size)``
+        layers: the keys and the values in each layer of the model, ``(heads, n, size)``; None in
+            recurrent layers
+        states ({}): a number of tokens -> what the recurrent layers were in behind so many; None
+            in the others
     """
 
     names: np.ndarray
-    layers: Sequence[tuple[torch.Tensor, torch.Tensor]]
+    layers: Layers
+    states: Mapping[int, Layers] = field(default_factory=dict)
 
-    @property
-    def bytes(self) -> int:
-        """The memory that it takes."""
-        return bytes_of(self.layers, len(self.names))
+    def states_for(self, names: np.ndarray) -> dict[int, Layers]:
+        """The states of a dialogue that goes on from here."""
+        alike = begin_alike(names, self.names)
+        return {n: layers for n, layers in self.states.items() if n <= alike}
+
+    def known(self, names: np.ndarray) -> int:
+        """How many tokens of a dialogue need not be read, to go on from here."""
+        alike = begin_alike(names, self.names)
+        if not self.states:
+            return alike
+        return max((n for n in self.states if n <= alike), default=0)
 
 
 class KeptPrefixes:
@@ -41,10 +57,18 @@ class KeptPrefixes:
     def __init__(self, held_bytes: float):
         self._held_bytes = held_bytes
         self._prefixes: OrderedDict[bytes, Prefix] = OrderedDict()  # the oldest first
-        self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._prefixes)
+
+    @property
+    def bytes(self) -> int:
+        """The memory that they take; several can have states in common."""
+        kept = self._prefixes.values()
+        states = {id(layers): layers for prefix in kept for layers in prefix.states.values()}
+        return sum(_bytes_of(prefix.layers) for prefix in kept) + sum(
+            map(_bytes_of, states.values())
+        )
 
     def have_room_for(self, size: int) -> bool:
         """Whether a prefix of a size in bytes can be kept, if need be in place of all others."""
@@ -52,15 +76,15 @@ class KeptPrefixes:
 
     def keep(self, prefix: Prefix) -> None:
         """Keeps a prefix, in place of those that it begins with; others may have to go."""
-        if not self.have_room_for(prefix.bytes):
-            return
+        states: dict[int, Layers] = {}
         for key, known in list(self._prefixes.items()):
             if begin_alike(known.names, prefix.names) == len(known.names):
-                self._drop(key)
+                states.update(known.states)
+                del self._prefixes[key]
+        prefix = replace(prefix, states={**states, **prefix.states})
         self._prefixes[prefix.names.tobytes()] = prefix
-        self._bytes += prefix.bytes
-        while self._bytes > self._held_bytes:
-            self._drop(next(iter(self._prefixes)))
+        while self.bytes > self._held_bytes:
+            self._prefixes.popitem(last=False)
 
     def find(self, names: np.ndarray) -> tuple[int, Prefix | None]:
         """Finds the prefix that has most of a dialogue's beginning.
@@ -69,13 +93,13 @@ class KeptPrefixes:
             names: ``(n,)`` what each token of the dialogue is
 
         Returns:
-            how many tokens they begin with alike, and the prefix; 0 and None if there is none
+            how many tokens need not be read, and the prefix; 0 and None if there is none
         """
         best, found = 0, None
         for key, prefix in self._prefixes.items():
-            alike = begin_alike(names, prefix.names)
-            if alike > best:
-                best, found = alike, key
+            known = prefix.known(names)
+            if known > best:
+                best, found = known, key
         if found is None:
             return 0, None
         self._prefixes.move_to_end(found)
@@ -84,22 +108,10 @@ class KeptPrefixes:
     def forget(self) -> None:
         """Frees the memory of all of them."""
         self._prefixes.clear()
-        self._bytes = 0
-
-    def _drop(self, key: bytes) -> None:
-        self._bytes -= self._prefixes.pop(key).bytes
 
 
-def bytes_of(layers: Sequence[tuple[torch.Tensor, torch.Tensor]], tokens: int) -> int:
-    """The memory that the keys and values of a dialogue take.
-
-    Args:
-        layers: keys and values in each layer, ``(..., heads, any number of tokens, size)``
-        tokens: how many tokens the dialogue has
-    """
-    return sum(
-        2 * keys.shape[-3] * tokens * keys.shape[-1] * keys.element_size() for keys, _ in layers
-    )
+def _bytes_of(layers: Layers) -> int:
+    return sum(part.numel() * part.element_size() for pair in layers if pair for part in pair)
 
 
 def begin_alike(one: np.ndarray, other: np.ndarray) -> int:

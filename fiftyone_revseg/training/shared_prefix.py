@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from fiftyone_revseg.reasoning.decoding import cache_argument
+from fiftyone_revseg.reasoning.caches import cache_argument
 
 
 def group_log_probabilities(
