@@ -18,7 +18,7 @@ from trl.trainer.utils import (
     unsplit_pixel_values_by_grid,
 )
 
-from fiftyone_revseg.reasoning.decoding import Decoder, Decoding, Prompt
+from fiftyone_revseg.reasoning.decoding import FAMILIES, Decoder, Decoding, Prompt
 from fiftyone_revseg.training.chat_template import keep_sizes
 from fiftyone_revseg.training.distinct_images import name_of, see_once
 from fiftyone_revseg.training.environment import (
@@ -81,7 +81,7 @@ class ChainTrainer(GRPOTrainer):
         keeps keys and values, which gradient checkpointing cannot.
         """
         plain = self.accelerator.num_processes == 1 and not self.is_deepspeed_enabled
-        kind = self.model.config.model_type in ("qwen2_5_vl", "qwen3_vl")
+        kind = self.model.config.model_type in FAMILIES
         whole = self.args.per_device_train_batch_size % self.num_generations == 0
         return plain and kind and whole and not self.args.gradient_checkpointing
 
@@ -218,7 +218,8 @@ class ChainTrainer(GRPOTrainer):
         **images: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         group = self.num_generations
-        if not self._shares_prefix or images.get("pixel_values") is None or len(input_ids) % group:
+        whole = compute_aux_loss or images.get("pixel_values") is None or len(input_ids) % group
+        if not self._shares_prefix or whole:  # the balance of experts is that of whole passes
             return super()._get_per_token_logps_and_entropies(
                 model,
                 input_ids,

@@ -42,7 +42,7 @@ _LIVE_PARAMETERS = 10**9  # DeepSpeed's stage3_max_live_parameters
 
 #: The language model's matrices, which adapters are put beside; vision tower and merger stay as
 #: they are
-ADAPTED = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
+ADAPTED = r".*language_model.*\.((q|k|v|o|gate|up|down|out)_proj|in_proj_(qkv|z))"
 
 
 @dataclass(frozen=True)
@@ -191,13 +191,21 @@ def shape_of(config: Any) -> ModelShape:
             text.hidden_size,
             head * text.num_attention_heads,
             head * text.num_key_value_heads,
-            text.intermediate_size,
+            _mlp_width(text),
         ),
         vision=LayerShape(vision.depth, hidden, hidden, hidden, vision.intermediate_size),
         vocabulary=text.vocab_size,
         merge=merge**2,
         adapters=sum(m.in_features + m.out_features for m in adapted),
     )
+
+
+def _mlp_width(text: Any) -> int:
+    """Of all that a token passes through: of experts, the chosen ones and the shared one."""
+    if not getattr(text, "moe_intermediate_size", None):
+        return text.intermediate_size
+    shared = getattr(text, "shared_expert_intermediate_size", 0)
+    return text.num_experts_per_tok * text.moe_intermediate_size + shared
 
 
 def estimate_memory(

@@ -2,8 +2,8 @@
 
 The rollouts of a group begin with the same frames and the same question, which are most of their
 tokens and of the vision tower's work. So the beginning goes through the model once, and each
-rollout goes on from its keys and values. The results are those of whole passes, up to rounding,
-and gradients flow back through the shared part.
+rollout goes on from its keys and values, and from the states of recurrent layers. The results are
+those of whole passes, up to rounding, and gradients flow back through the shared part.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def group_log_probabilities(
         mm_token_type_ids=(tokens == image_token).int(),
     )
     before, after = _split_images(patches, grids, images, int((prompt == image_token).sum()), merge)
-    cache = DynamicCache(config=model.config.get_text_config())
+    cache = _Cache(config=model.config.get_text_config())
     going_on = {cache_argument(model.model): cache, "use_cache": True}
     start = len(prompt)
     head = model.model(
@@ -66,7 +66,7 @@ def group_log_probabilities(
         **going_on,
         **before,
     ).last_hidden_state
-    cache.batch_repeat_interleave(group)
+    cache.reorder_cache(torch.zeros(group, dtype=torch.long, device=prompt.device))
     tail = model.model(
         input_ids=completions,
         attention_mask=seen,
@@ -84,6 +84,19 @@ def group_log_probabilities(
     empty = torch.zeros(mask.shape, dtype=log.dtype, device=log.device)
     at = mask.bool()
     return empty.masked_scatter(at, drawn), empty.masked_scatter(at, entropy)
+
+
+class _Cache(DynamicCache):
+    """A cache whose states are replaced, where gradients need those that they replace."""
+
+    def update_recurrent_state(
+        self, recurrent_states: torch.Tensor, layer_idx: int, state_idx: int = 0, **kwargs: Any
+    ) -> torch.Tensor:
+        layer: Any = self.layers[layer_idx]
+        if not layer.is_recurrent_states_initialized[state_idx]:
+            return super().update_recurrent_state(recurrent_states, layer_idx, state_idx, **kwargs)
+        layer.recurrent_states[state_idx] = recurrent_states
+        return recurrent_states
 
 
 def _split_images(

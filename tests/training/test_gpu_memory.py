@@ -2,6 +2,7 @@
 
 import pytest
 from full_size_configs import QWEN2_5_VL_7B
+from random_weights import build
 
 from fiftyone_revseg.models.builtin import PRESETS
 from fiftyone_revseg.training.gpu_memory import LayerShape, Workload, estimate_memory, shape_of
@@ -28,6 +29,17 @@ def test_the_whole_model_is_built_without_memory(seven):
     assert seven.merge == 4
     # q, k, v, o: 7168 + 4096 + 4096 + 7168; gate, up, down: 3 x 22528
     assert seven.adapters == 28 * (2 * 7168 + 2 * 4096 + 3 * 22528)
+
+
+@pytest.mark.parametrize("architecture", ["tiny-qwen3.5", "tiny-qwen3.5-moe"])
+def test_models_with_recurrent_layers_and_experts_have_a_shape(architecture):
+    shape = shape_of(build(architecture)[0])
+    # q, with its gate, k, v, o in 1 layer; qkv, z, out in 3 layers; the MLP, or the shared expert
+    attention = (32 + 64) + 2 * (32 + 16) + (32 + 32)
+    recurrent = (32 + 64) + (32 + 32) + (32 + 32)
+    mlp = 32 if "moe" in architecture else 64
+    assert shape.adapters == attention + 3 * recurrent + 4 * 3 * (32 + mlp)
+    assert shape.text.mlp == (3 * 32 if "moe" in architecture else 64)
 
 
 def test_states_are_those_of_the_zero_paper(seven):

@@ -20,11 +20,11 @@ PROMPTS = {
     "frame": "{index}:",
     "turn2": "{image}Detect {description} in {size}",
 }
-SIDES = {"tiny-qwen2.5-vl": 28, "tiny-qwen3-vl": 32}
+SIDES = {"tiny-qwen2.5-vl": 28, "tiny-qwen3-vl": 32, "tiny-qwen3.5": 32}
 
 
 def tiny(directory, architecture="tiny-qwen3-vl"):
-    side = SIDES[architecture]
+    side = SIDES.get(architecture, 32)
     spec = ChainSpec(
         frames=3,
         frame_size=side,
@@ -113,16 +113,24 @@ def test_tokens_and_log_probabilities_are_those_of_inference(tmp_path, architect
     mask = torch.cat([out["prompt_mask"], out["completion_mask"]], dim=1)
     keep = out["completion_ids"].shape[1]
 
-    def log_probabilities():
-        with torch.no_grad():
-            return trainer._get_per_token_logps_and_entropies(
-                trainer.model, ids, mask, keep, compute_entropy=True, **images
-            )
-
-    shared, shared_entropy, _ = log_probabilities()
-    trainer._shares_prefix = False
-    plain, plain_entropy, _ = log_probabilities()
     written = (out["completion_mask"] * out["tool_mask"]).bool()
+
+    def log_probabilities():
+        found, entropy, _ = trainer._get_per_token_logps_and_entropies(
+            trainer.model, ids, mask, keep, compute_entropy=True, **images
+        )
+        trainer.model.zero_grad()
+        found[written].sum().backward()
+        gradients = [p.grad for p in trainer.model.parameters() if p.grad is not None]
+        return found.detach(), entropy.detach(), gradients
+
+    shared, shared_entropy, shared_gradients = log_probabilities()
+    trainer._shares_prefix = False
+    plain, plain_entropy, plain_gradients = log_probabilities()
+    # Recurrent layers read in chunks of 64 tokens: already padding in front changes how they round
+    close = 1e-3 if "3.5" in architecture else 1e-5
+    for one, other in zip(shared_gradients, plain_gradients, strict=True):
+        assert (one - other).norm() <= 1e-3 * other.norm()
     turns = 0
     for i, (steps, replies) in enumerate(dialogues(trainer, spec)):
         length, width = int(mask[i].sum()), ids.shape[1]
@@ -152,12 +160,12 @@ def test_tokens_and_log_probabilities_are_those_of_inference(tmp_path, architect
             at = slice(at.start - (width - keep), at.stop - (width - keep))
             assert written[i, at].all()
             for found in (shared, plain):
-                assert (found[i, at] - expected).abs().max() < 1e-5
+                assert (found[i, at] - expected).abs().max() < close
             turns += 1
         assert length == len(prompt) + len(said)
     assert turns == 8 + 4
     assert written.sum() == sum(e.rollout.tokens for e in trainer.environments)
-    assert ((shared_entropy - plain_entropy) * written).abs().max() < 1e-5
+    assert ((shared_entropy - plain_entropy) * written).abs().max() < close
     counts = [e.rollout.ending for e in trainer.environments]
     assert {c: counts.count(c) for c in counts} == {"grounded": 4, "malformed": 2, "refused": 2}
 
@@ -205,14 +213,22 @@ def variety_pays(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("lora_rank", "gradient_checkpointing"), [(0, False), (4, False), (4, True)]
+    ("architecture", "lora_rank", "gradient_checkpointing"),
+    [
+        ("tiny-qwen3-vl", 0, False),
+        ("tiny-qwen3-vl", 4, False),
+        ("tiny-qwen3-vl", 4, True),
+        ("tiny-qwen3.5", 0, False),
+        ("tiny-qwen3.5", 4, False),
+        ("tiny-qwen3.5-moe", 0, False),
+    ],
 )
 def test_a_run_leaves_a_checkpoint_that_needs_nothing_else(
-    tmp_path, lora_rank, gradient_checkpointing, capsys, variety_pays
+    tmp_path, architecture, lora_rank, gradient_checkpointing, capsys, variety_pays
 ):
     import torch
 
-    model, spec = tiny(tmp_path / "model")
+    model, spec = tiny(tmp_path / "model", architecture)
     config = settings(
         model,
         lora_rank=lora_rank,
@@ -233,6 +249,7 @@ def test_a_run_leaves_a_checkpoint_that_needs_nothing_else(
         if not torch.equal(weight, old.model.state_dict()[name])
     }
     assert any("language_model" in name for name in changed)
+    assert any("linear_attn" in name for name in changed) == ("3.5" in architecture)
     assert any("visual" in name for name in changed) == (not lora_rank)
     template = reasoner.processor.chat_template
     assert template == old.processor.chat_template
