@@ -57,7 +57,7 @@ def group_log_probabilities(
         mm_token_type_ids=(tokens == image_token).int(),
     )
     before, after = _split_images(patches, grids, images, int((prompt == image_token).sum()), merge)
-    cache = _Cache(config=model.config.get_text_config())
+    cache: Any = _Cache(config=model.config.get_text_config())
     going_on = {cache_argument(model.model): cache, "use_cache": True}
     start = len(prompt)
     head = model.model(
