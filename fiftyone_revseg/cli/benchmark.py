@@ -18,6 +18,8 @@ from fiftyone_revseg.text.escape import one_line
 @click.argument("name", metavar="NAME")
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @options.model
+@options.server
+@options.spec
 @options.box_convention
 @options.thinking
 @options.tracker

@@ -16,11 +16,30 @@ if TYPE_CHECKING:
 model = click.option(
     "--model", default="revseg-nano", show_default=True, help="A preset, a hub id or a path."
 )
-server = click.option(
-    "--server",
-    metavar="URL",
-    help="Ask the model on a server, such as http://localhost:8000/v1; --model is its name there."
-    " A key is read from REVSEG_SERVER_KEY.",
+_SERVER = (
+    click.option(
+        "--server",
+        metavar="URL",
+        help="Ask the model on a server, such as http://localhost:8000/v1; --model is its name"
+        " there. A key is read from REVSEG_SERVER_KEY.",
+    ),
+    click.option(
+        "--server-concurrency",
+        type=click.IntRange(1, 1024),
+        metavar="N",
+        help="How many requests are made at the same time.  [default: 16]",
+    ),
+    click.option(
+        "--server-timeout",
+        type=click.FloatRange(0, min_open=True),
+        metavar="SECONDS",
+        help="How long a server may take for one reply.  [default: 300]",
+    ),
+    click.option(
+        "--image-format",
+        type=click.Choice(["jpeg", "png"]),
+        help="How pictures are sent to a server: png is larger and loses nothing.  [default: jpeg]",
+    ),
 )
 spec = click.option(
     "--spec",
@@ -63,6 +82,13 @@ group_by = click.option(
 order_by = click.option(
     "--order-by", metavar="FIELD", help="With --group-by, the field with their order."
 )
+
+
+def server(command: Any) -> Any:
+    """The options of a model on a server."""
+    for option in reversed(_SERVER):
+        command = option(command)
+    return command
 
 
 def group_slice(purpose: str) -> Callable[[Any], Any]:
@@ -139,6 +165,7 @@ def loading(given: dict[str, Any]) -> Loading:
         settings["box_convention"] = convention
     if (thinking := given.pop("thinking", None)) is not None:
         settings["thinking"] = {"on": True, "off": False}.get(thinking, thinking)
-    names = [name for name in ("tracker", "device", "dtype", "server") if name in given]
+    of_server = ("server", "server_concurrency", "server_timeout", "image_format")
+    names = [name for name in ("tracker", "device", "dtype", *of_server) if name in given]
     models = {name: given.pop(name) for name in names}
     return Loading(given.pop("model"), spec=settings or None, **models)

@@ -29,6 +29,9 @@ class Loading:
         spec (None): how to ask the model
         server (None): the address of a server that has the vision-language model
         server_key (None): the server's key, which is not shown
+        server_concurrency (None): how many requests are made at the same time
+        server_timeout (None): the seconds that one attempt may take
+        image_format (None): how pictures are sent to a server
     """
 
     name: str | Path | Reasoner = "revseg-nano"
@@ -38,6 +41,9 @@ class Loading:
     spec: ChainSpec | dict[str, Any] | None = None
     server: str | None = None
     server_key: str | None = field(default=None, repr=False)
+    server_concurrency: int | None = None
+    server_timeout: float | None = None
+    image_format: str | None = None
 
     def load(self) -> RevSeg:
         """Loads both models; see :func:`load_pipeline`."""
@@ -47,6 +53,9 @@ class Loading:
         is_named, is_here = isinstance(self.name, (str, Path)), self.server is None
         if not (is_named or is_here):
             raise ValueError("A server needs the name that a model has there, not a reasoner")
+        options = self._server_options()
+        if options and is_here:
+            raise ValueError(f"{', '.join(options)}: for a model on a server, and none was named")
         if is_named and is_here:
             preset = resolve(reasoner)
             reasoner = preset.reasoner
@@ -56,7 +65,9 @@ class Loading:
         if (is_named and is_here) or isinstance(tracker, (str, Path)):
             choose_dtype(self.dtype, choose_device(self.device))
         if self.server is not None:
-            reasoner = ServerReasoner.connect(self.server, str(self.name), spec, self.server_key)
+            reasoner = ServerReasoner.connect(
+                self.server, str(self.name), spec, self.server_key, **options
+            )
             spec = reasoner.spec
         elif is_named:
             spec = spec if isinstance(spec, ChainSpec) else checkpoint_spec(reasoner, spec)
@@ -71,6 +82,15 @@ class Loading:
             if Path(reasoner.name).is_dir():  # results travel, the folders of this machine do not
                 reasoner.name = Path(reasoner.name).name
         return RevSeg(reasoner, tracker, spec)
+
+    def _server_options(self) -> dict[str, Any]:
+        """What was said of how a server is asked."""
+        options = {
+            "concurrency": self.server_concurrency,
+            "timeout": self.server_timeout,
+            "image_format": self.image_format,
+        }
+        return {name: value for name, value in options.items() if value is not None}
 
     def tracker_name(self) -> str:
         """Returns the name of the tracker, which is the model's where none was named.
@@ -99,6 +119,9 @@ def load_pipeline(
     spec: ChainSpec | dict[str, Any] | None = None,
     server: str | None = None,
     server_key: str | None = None,
+    server_concurrency: int | None = None,
+    server_timeout: float | None = None,
+    image_format: str | None = None,
 ) -> RevSeg:
     """Loads a vision-language model and a tracker.
 
@@ -128,6 +151,10 @@ def load_pipeline(
             preset. The tracker runs here
         server_key (None): the server's key; "" for none. By default, that in the environment
             variable ``REVSEG_SERVER_KEY``, if there is one
+        server_concurrency (None): how many requests are made to a server at the same time. By
+            default 16
+        server_timeout (None): how many seconds a server may take for one reply. By default 300
+        image_format (None): how pictures are sent to a server, "jpeg" or "png". By default "jpeg"
 
     Returns:
         a :class:`RevSeg`
@@ -136,7 +163,18 @@ def load_pipeline(
         ValueError: if a name stands for nothing, a checkpoint cannot be loaded, a server does not
             answer, or a setting is not valid; the message says what to do
     """
-    return Loading(name_or_path, tracker, device, dtype, spec, server, server_key).load()
+    return Loading(
+        name_or_path,
+        tracker,
+        device,
+        dtype,
+        spec,
+        server,
+        server_key,
+        server_concurrency,
+        server_timeout,
+        image_format,
+    ).load()
 
 
 def _reasoner_weights(name: str) -> Weights:

@@ -155,6 +155,14 @@ def test_options_reach_the_model(dataset, scripted):
         "cpu",
         "--dtype",
         "fp32",
+        "--server",
+        "http://localhost:1/v1",
+        "--server-concurrency",
+        3,
+        "--server-timeout",
+        40,
+        "--image-format",
+        "png",
     ]
     result = run(dataset.name, "--query", "the star", *options)
     assert result.exit_code == 0, result.output
@@ -162,8 +170,11 @@ def test_options_reach_the_model(dataset, scripted):
         "name": "m",
         "tracker": "t",
         "spec": {"frames": 5, "box_convention": "relative-1000-y-first", "thinking": False},
-        "server": None,
+        "server": "http://localhost:1/v1",
         "server_key": None,
+        "server_concurrency": 3,
+        "server_timeout": 40.0,
+        "image_format": "png",
         "device": "cpu",
         "dtype": "fp32",
     }

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from fake_models import SPEC, BoxTracker, ScriptedReasoner, write_video
+from fake_server import FakeServer
 from helper_scripts import run_script
 from random_weights import save_random_checkpoint
 
@@ -257,6 +258,18 @@ def test_what_to_load_travels_with_whole_paths_and_without_its_key(tmp_path, mon
     there = loading.anywhere()
     assert (there.name, there.tracker) == (str((tmp_path / "mine").resolve()), "sam2-nano")
     assert (loading.server_key, there.server_key) == ("sk-secret", None)
+
+
+def test_how_a_server_is_asked_reaches_its_reasoner():
+    options = {"server_concurrency": 3, "server_timeout": 400.0, "image_format": "png"}
+    with FakeServer(None) as server:
+        pipeline = load_pipeline("revseg-nano", BoxTracker(), server=server.url, **options)
+        reasoner = pipeline.reasoner
+        assert (reasoner.concurrency, reasoner.timeout, reasoner.deadline) == (3, 400, 1200)
+        assert pipeline.settings()["images"] == "png"
+        reasoner.close()
+    with pytest.raises(ValueError, match="concurrency, timeout, image_format: for a model on a s"):
+        load_pipeline("revseg-nano", BoxTracker(), **options)
 
 
 def test_load_pipeline_takes_objects_and_changes_settings():
