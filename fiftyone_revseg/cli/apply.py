@@ -99,6 +99,21 @@ _OVERWRITE: dict[str, bool | str] = {"none": False, "changed": "changed", "all":
     " a command several times.",
 )
 @options.flag(
+    "--dry-run",
+    "Only estimate what the model would be asked: requests, pictures and tokens.",
+)
+@click.option(
+    "--prices",
+    type=click.FloatRange(0),
+    nargs=2,
+    metavar="READ WRITTEN",
+    help="With --dry-run, what a million tokens cost that the model reads, and that it writes.",
+)
+@options.number(
+    "--tokens-per-picture",
+    "With --dry-run, how many the model's host counts.  [default: one for each 28 x 28 pixels]",
+)
+@options.flag(
     "--anyway", "Begin although another run is at work on the same videos and label field."
 )
 def apply(
@@ -119,6 +134,9 @@ def apply(
     gpus_per_worker,
     address,
     shard,
+    dry_run,
+    prices,
+    tokens_per_picture,
     **how,
 ) -> None:
     """Segments the videos of the FiftyOne dataset DATASET, and writes the answers into it.
@@ -143,6 +161,7 @@ def apply(
       revseg apply my-images --query "the dog" --group-by scene --order-by frame_number
       revseg apply my-videos --query-field query --workers 4
       revseg apply my-videos --query-field query --shard 2/8
+      revseg apply my-videos --query "the dog" --server gemini --model gemini-3.8-flash --dry-run
     """
     if not queries and not query_field:
         raise click.UsageError("There is nothing to ask: give --query TEXT or --query-field FIELD")
@@ -152,6 +171,8 @@ def apply(
         raise click.UsageError(why.replace("The query", "A --query"))
     if bool(group_by) != bool(order_by):
         raise click.UsageError("--group-by and --order-by go together")
+    if (prices or tokens_per_picture) and not dry_run:
+        raise click.UsageError("--prices and --tokens-per-picture go with --dry-run")
     of_ray = [workers, gpus_per_worker, address]
     if engine == "local" and of_ray != [None, None, None]:
         raise click.UsageError("--workers, --gpus-per-worker and --address go with --engine ray")
@@ -189,6 +210,25 @@ def apply(
             echo("There are no videos, so there is nothing to do")
             return
         loading = options.loading(how)
+        if dry_run:
+            from fiftyone_revseg.dataset.estimate import estimate_view
+
+            cost = estimate_view(
+                samples,
+                loading.chain_spec(),
+                list(queries) or None,
+                query_field,
+                label_field,
+                _OVERWRITE[overwrite],
+                group_slice,
+                shard,
+                how["replace_corrections"],
+                tokens_per_picture,
+            )
+            echo(str(cost))
+            if prices:
+                echo(f"At these prices: about {cost.money(*prices):,.2f} at most")
+            return
         with ExitStack() as stack:
             ray_engine = None
             if on_ray:

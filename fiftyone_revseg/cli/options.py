@@ -27,7 +27,8 @@ _SERVER = (
         "--server-concurrency",
         type=click.IntRange(1, 1024),
         metavar="N",
-        help="How many requests are made at the same time.  [default: 16]",
+        help="How many requests are made at the same time.  [default: 16, or 1 where the server"
+        " does one after the other]",
     ),
     click.option(
         "--server-timeout",

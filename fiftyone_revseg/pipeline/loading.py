@@ -65,9 +65,7 @@ class Loading:
         if (is_named and is_here) or isinstance(tracker, (str, Path)):
             choose_dtype(self.dtype, choose_device(self.device))
         if self.server is not None:
-            reasoner = ServerReasoner.connect(
-                self.server, str(self.name), spec, self.server_key, **options
-            )
+            reasoner = self._connect()
             spec = reasoner.spec
         elif is_named:
             spec = spec if isinstance(spec, ChainSpec) else checkpoint_spec(reasoner, spec)
@@ -82,6 +80,27 @@ class Loading:
             if Path(reasoner.name).is_dir():  # results travel, the folders of this machine do not
                 reasoner.name = Path(reasoner.name).name
         return RevSeg(reasoner, tracker, spec)
+
+    def chain_spec(self) -> ChainSpec:
+        """Finds out how the model wants to be asked, without loading it.
+
+        Raises:
+            ValueError: as :func:`load_pipeline`
+        """
+        if self.server is not None:
+            reasoner = self._connect()
+            reasoner.close()
+            return reasoner.spec
+        if isinstance(self.spec, ChainSpec):
+            return self.spec
+        return checkpoint_spec(resolve(str(self.name)).reasoner, self.spec)
+
+    def _connect(self) -> ServerReasoner:
+        assert self.server is not None
+        options = self._server_options()
+        return ServerReasoner.connect(
+            self.server, str(self.name), self.spec, self.server_key, **options
+        )
 
     def _server_options(self) -> dict[str, Any]:
         """What was said of how a server is asked."""
@@ -152,7 +171,7 @@ def load_pipeline(
         server_key (None): the server's key; "" for none. By default, that in the environment
             variable ``REVSEG_SERVER_KEY``, if there is one
         server_concurrency (None): how many requests are made to a server at the same time. By
-            default 16
+            default 16, or 1 for ``transformers serve``
         server_timeout (None): how many seconds a server may take for one reply. By default 300
         image_format (None): how pictures are sent to a server, "jpeg" or "png". By default "jpeg"
 

@@ -55,6 +55,7 @@ _REFUSALS = {
     "no penalties": "does not let penalties be switched off: coordinates may be distorted",
     "thinking": "lets nobody choose whether its model thinks: it does as it does",
 }
+_AT_A_TIME = 16
 _SPLITS_THOUGHTS = "takes thoughts apart from answers: replies are free text"
 
 
@@ -83,7 +84,8 @@ class ServerReasoner:
         spec: how the model wants to be asked
         key (None): the server's key. By default, that in the environment variable
             ``REVSEG_SERVER_KEY``, if there is one
-        concurrency (16): how many requests are made at the same time
+        concurrency (None): how many requests are made at the same time. By default 16, and 1 where
+            more would only wait for each other (``transformers serve``)
         timeout (300.0): the seconds that one attempt may take, the server's queue included
         connect_timeout (10.0): the seconds that connecting may take
         deadline (None): the seconds that one reply may take, all attempts and pauses included. By
@@ -110,7 +112,7 @@ class ServerReasoner:
         model: ServedModel,
         spec: ChainSpec,
         key: str | None = None,
-        concurrency: int = 16,
+        concurrency: int | None = None,
         timeout: float = 300.0,
         connect_timeout: float = 10.0,
         deadline: float | None = None,
@@ -119,6 +121,8 @@ class ServerReasoner:
         image_quality: int = 95,
         structured: bool | None = None,
     ) -> None:
+        if concurrency is None:
+            concurrency = 1 if model.owner == "transformers" else _AT_A_TIME
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
             raise ValueError(f"concurrency must be a whole number >= 1, got {concurrency!r}")
         deadline = max(900.0, 3 * timeout) if deadline is None else deadline
@@ -306,7 +310,7 @@ class ServerReasoner:
                 self._give_up("structure", _SPLITS_THOUGHTS)
             else:
                 break
-        reply = read_reply(answer, self.url)
+        reply = read_reply(answer, self.url, self.model.owner)
         if isinstance(reply, str):
             return Failure(reply, passing=True)
         if "logprobs" in extras and not has_probabilities(answer):

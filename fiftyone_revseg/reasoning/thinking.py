@@ -30,7 +30,8 @@ def thinking_fields(thinking: bool | str | None, owner: str) -> dict[str, Any]:
     """
     if thinking is None:
         return {}
-    if owner in ("vllm", "sglang", "llamacpp"):  # render the template as it is done here
+    # These render the template as it is done here
+    if owner in ("vllm", "sglang", "llamacpp", "transformers"):
         return {"extra_body": {"chat_template_kwargs": thinking_arguments(thinking)}}
     if thinking is True:  # of which the API knows degrees only
         return {}

@@ -180,6 +180,28 @@ def test_options_reach_the_model(dataset, scripted):
     }
 
 
+def test_a_dry_run_says_what_would_be_asked(dataset, scripted):
+    assert run(dataset.name, "--query", "the star", "--limit", 1).exit_code == 0
+    asked = ["--query", "the star", "--dry-run", "--prices", 2, 10]
+    before = contents(dataset)
+    scripted.clear()
+    result = run(dataset.name, *asked)
+    assert result.exit_code == 0, result.output
+    first, second = result.output.splitlines()
+    # Eight frames in either turn, and the key frame, of the video that is left
+    assert first.startswith("1 query: about 2 requests with 17 pictures")
+    assert second.startswith("At these prices: about 0.0")
+    assert (
+        "17 pictures; about 17,000 tokens"
+        in run(dataset.name, *asked[:3], "--tokens-per-picture", 1000).output
+    )
+    assert "2 queries" in run(dataset.name, *asked[:3], "--overwrite", "all").output
+    assert run(dataset.name, *asked[:2], "--prices", 2, 10).exit_code == 2
+    dataset.reload()
+    assert contents(dataset) == before
+    assert not scripted  # nothing was loaded
+
+
 def test_several_queries_and_the_field_first(dataset, scripted):
     result = run(
         dataset.name, "--query-field", "query", "--query", "the ghost", "--query", "the star"

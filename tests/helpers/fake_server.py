@@ -46,7 +46,7 @@ class FakeServer:
         answer: makes the reply
         model: the model's name
         root: the checkpoint that it is said to be
-        owner: "vllm" or "sglang"
+        owner: "vllm", "sglang", "llamacpp"; "transformers" lists models as ``transformers serve``
         key: the key to ask for
         fault: called as ``fault(number, body)`` with the number of the request, from 0; returns a
             :class:`Fault` or None
@@ -58,6 +58,9 @@ class FakeServer:
     ) -> None:
         self.answer, self.key, self.fault, self.says = answer, key, fault, says
         self.cards = [{"id": model, "object": "model", "owned_by": owner, "root": root or model}]
+        if owner == "transformers":
+            status = {"value": "loaded"}
+            self.cards = [{"owned_by": "local", "id": model, "created": 0, "status": status}]
         self.bodies, self.headers, self.times = [], [], []
         self.in_flight = self.most_in_flight = 0
         self._lock = threading.Lock()

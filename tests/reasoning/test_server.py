@@ -32,7 +32,12 @@ from fiftyone_revseg.reasoning.patterns import box_pattern, choices_pattern, lon
 from fiftyone_revseg.reasoning.server import Backoff, ServerError
 from fiftyone_revseg.reasoning.serving.backoff import retry_after
 from fiftyone_revseg.reasoning.serving.replies import read_reply
-from fiftyone_revseg.reasoning.serving.served import ServedModel, check_url, served_spec
+from fiftyone_revseg.reasoning.serving.served import (
+    ServedModel,
+    check_url,
+    choose_model,
+    served_spec,
+)
 from fiftyone_revseg.reasoning.spec import family_spec
 from fiftyone_revseg.synthetic import make_world
 from fiftyone_revseg.types import FrameTable, Status
@@ -377,6 +382,15 @@ def test_the_limit_holds_for_all_threads_together():
         assert server.most_in_flight == 3
 
 
+@pytest.mark.parametrize(("owner", "most"), [("vllm", 16), ("transformers", 1), ("someone", 16)])
+def test_no_more_are_asked_at_a_time_than_a_server_works_on(owner, most):
+    with FakeServer(echo, owner=owner) as server:
+        for asked, taken in ((None, most), (5, 5)):
+            reasoner = ServerReasoner.connect(server.url, "revseg-nano", SPEC, concurrency=asked)
+            assert reasoner.concurrency == taken
+            reasoner.close()
+
+
 def test_as_many_are_asked_at_a_time_as_a_server_takes(scripted, request_for):
     reply = '<think>a</think><answer>[{"frame_idx": 1, "object description": "a"}]</answer>'
     box = '[{"bbox_2d": [1, 2, 30, 40], "label": "a"}]'
@@ -694,6 +708,9 @@ def test_probabilities_that_do_not_fit_are_left_out(tokens):
 def test_a_thought_that_was_taken_apart_is_put_back():
     answer = completion("<answer>[]</answer>", reasoning_content="hm")
     assert read_reply(answer, "url").text == "<think>hm</think><answer>[]</answer>"
+    # transformers serve strips what stands between them
+    stripped = read_reply(answer, "url", "transformers").text
+    assert stripped == "<think>hm</think> <answer>[]</answer>"
 
 
 @pytest.mark.parametrize(
@@ -746,6 +763,46 @@ def test_how_a_served_model_wants_to_be_asked(tmp_path):
             served_spec(ServedModel(name, name))
     with pytest.raises(ValueError, match="frame_encoding to 'images'"):
         served_spec(ServedModel("m"), ChainSpec(frame_encoding="video"))
+
+
+def test_gemini_is_known_with_its_boxes():
+    url = "https://generativelanguage.googleapis.com/v1beta/openai"
+    assert check_url(" Gemini ") == check_url(url + "/") == url
+    listed = [ServedModel("models/gemini-9-pro"), ServedModel("models/gemma-9")]
+    model = choose_model(listed, "gemini-9-pro", url)
+    assert model.id == "models/gemini-9-pro"
+    spec = served_spec(model)
+    assert spec.box_convention == "relative-1000-y-first"
+    assert spec.thinking_tokens > 1000
+    assert served_spec(model, {"frames": 5}).frames == 5
+    assert served_spec(ServedModel("google/gemini-9-pro")) == spec
+    for name in ("gemini-9-pro", "someone/gemini-9-pro", "models/gemma-9"):
+        with pytest.raises(ValueError, match="box_convention"):
+            served_spec(ServedModel(name))
+
+
+def test_a_thought_that_is_not_shown_may_be_cut_off_too():
+    """Hosts count hidden thoughts as written: where these take all, there is no text at all."""
+    frame = np.zeros((40, 80, 3), np.uint8)
+    request = ChainRequest("the dog", FrameTable((0,), (0.0,), 1, 0.1), [frame], None, (80, 40))
+
+    def fault(number, body):
+        if body.get("reasoning_effort") == "none":
+            return None
+        choice = {"message": {"role": "assistant"}, "finish_reason": "length"}
+        return Fault("body", 200, {"choices": [choice], "usage": {"completion_tokens": 60}})
+
+    def answer(conversation, body):
+        return Reply("<answer>[]</answer>")
+
+    with FakeServer(answer, owner="google", fault=fault) as server:
+        reasoner = ServerReasoner.connect(server.url, "revseg-nano", SPEC, backoff=QUICK)
+        (found,) = run_chain(reasoner, SPEC, [request])
+        reasoner.close()
+    assert found.status is Status.NO_TARGET
+    assert [turn.tokens for turn in found.turns] == [60, 0]
+    assert "asked again without thinking" in found.turns[0].error
+    assert len(server.bodies) == 2
 
 
 def test_videos_are_refused_in_words():

@@ -122,7 +122,7 @@ def ask(server, *thinkings, **settings):
     return reply
 
 
-@pytest.mark.parametrize("owner", ["vllm", "llamacpp", "someone"])
+@pytest.mark.parametrize("owner", ["vllm", "llamacpp", "transformers", "someone"])
 def test_servers_are_told_in_their_own_way(owner):
     with FakeServer(echo, owner=owner) as server:
         ask(server, None, True, False, "low", structured=False)

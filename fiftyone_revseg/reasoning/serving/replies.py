@@ -12,6 +12,7 @@ from fiftyone_revseg.reasoning.backend import Reply
 from fiftyone_revseg.reasoning.regions import OPENED_THOUGHT, is_marked_answer
 from fiftyone_revseg.reasoning.serving.served import ServedModel, ServerError
 
+_SERVERS = ("vllm", "sglang", "llamacpp")
 _THOUGHTS = ("reasoning", "reasoning_content")  # how servers call a thought
 
 
@@ -28,18 +29,27 @@ def read_models(answer: Any, url: str) -> list[ServedModel]:
             "Check the address, which usually ends with /v1"
         )
     return [
-        ServedModel(entry["id"], _text(entry.get("root")), _text(entry.get("owned_by")))
+        ServedModel(entry["id"], _text(entry.get("root")), _owner(entry))
         for entry in entries
         if isinstance(entry, Mapping) and isinstance(entry.get("id"), str)
     ]
 
 
-def read_reply(answer: Any, url: str) -> Reply | str:
+def _owner(entry: Mapping[str, Any]) -> str:
+    """What server it is, as far as its list of models tells."""
+    owner = _text(entry.get("owned_by"))
+    # transformers serve names the owner of the repository, and tells whether a model is loaded
+    tells = isinstance(entry.get("status"), Mapping) and entry.get("created") == 0
+    return "transformers" if tells and owner not in _SERVERS else owner
+
+
+def read_reply(answer: Any, url: str, owner: str = "") -> Reply | str:
     """Reads a chat completion.
 
     Args:
         answer: the decoded JSON
         url: the server's address, for the message
+        owner (""): what server it is, as in :class:`ServedModel`
 
     Returns:
         the reply; or what is wrong with it, in one sentence
@@ -53,11 +63,15 @@ def read_reply(answer: Any, url: str) -> Reply | str:
     content = _text(message.get("content"))
     # Servers that take a thought apart from the answer; the record has both
     thought = next(filter(None, (_text(message.get(name)) for name in _THOUGHTS)), "")
-    if not content and not thought:
-        return f"The server at {url} answered without any text"
     cut = choice.get("finish_reason") == "length"
+    if not content and not thought:
+        if not cut:
+            return f"The server at {url} answered without any text"
+        content = OPENED_THOUGHT  # of which nothing is shown, as Gemini and OpenAI have it
     text, remark = content, ""
     if thought:
+        if owner == "transformers" and content.startswith("<answer>"):
+            content = f" {content}"  # as the prompt has it; what is written there is stripped
         text, remark = _joined(thought, content, cut, choice.get("logprobs"))
     pieces, probabilities = _tokens(choice.get("logprobs"), text)
     usage = answer.get("usage")

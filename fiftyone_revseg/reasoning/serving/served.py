@@ -21,6 +21,9 @@ from fiftyone_revseg.text.escape import one_line
 #: The environment variable, and the secret of the plugin, that holds a server's key
 KEY_NAME = "REVSEG_SERVER_KEY"
 
+#: Hosts that may be named in place of an address
+HOSTS = {"gemini": "https://generativelanguage.googleapis.com/v1beta/openai"}
+
 
 class ServerError(RuntimeError):
     """A server gave no usable answer. The message says why, in one sentence, and has no secret."""
@@ -33,7 +36,8 @@ class ServedModel:
     Attributes:
         id: the name that requests have to use
         root: the checkpoint that was loaded: a hub id or a path on the server; "" if unknown
-        owner: "vllm" or "sglang" for those servers, which name themselves there
+        owner: "vllm", "sglang" or "llamacpp" for those servers, which name themselves there, and
+            "transformers" for ``transformers serve``, which does not
     """
 
     id: str
@@ -45,7 +49,8 @@ def check_url(url: str) -> str:
     """Brings the address of a server into one form, and refuses what is none.
 
     Args:
-        url: such as "http://localhost:8000/v1"; without a path, "/v1" is meant
+        url: such as "http://localhost:8000/v1"; without a path, "/v1" is meant; or one of
+            :data:`HOSTS`
 
     Returns:
         the address without a slash at its end
@@ -53,6 +58,7 @@ def check_url(url: str) -> str:
     Raises:
         ValueError: if it is no address, or has a secret in it: it is stored with every result
     """
+    url = HOSTS.get(url.strip().lower(), url)
     try:
         parts = urlsplit(url.strip())
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -127,7 +133,7 @@ def choose_model(models: Sequence[ServedModel], name: str, url: str) -> ServedMo
     wanted = [name, PRESETS[name].reasoner] if name in PRESETS else [name]
     for candidate in wanted:
         for model in models:
-            if candidate in (model.id, model.root):
+            if candidate in (model.id, model.root, model.id.removeprefix("models/")):
                 return model
     there = ", ".join(f"'{one_line(model.id, 100)}'" for model in models[:10])
     there = there or "no model at all"
@@ -174,6 +180,8 @@ def _known_spec(model: ServedModel, settings: Mapping[str, Any]) -> ChainSpec:
             return checkpoint_spec(path, settings)
     for family in filter(None, map(_family, checkpoints)):
         return complete_settings(family, settings)
+    if any(map(_GEMINI.fullmatch, names)):
+        return ChainSpec.from_dict({**_GEMINI_SPEC.to_dict(), **settings})
     if "box_convention" in settings:
         return ChainSpec.from_dict(settings)
     raise ValueError(
@@ -197,6 +205,18 @@ _REPOSITORIES = {
     r"zai-org/GLM-4\.6V.*": "glm46v",
     r"OpenGVLab/InternVL.*-hf": "internvl",
 }
+
+
+# At Google, and as others name it who pass requests on. Its pictures cost by their number: up to
+# Gemini 2.5, one of at most 384 pixels is one tile, and a larger square four; later ones are all
+# of one size. It thinks, and what it thinks counts as written
+_GEMINI = re.compile(r"(models|google)/gemini-.*")
+_GEMINI_SPEC = ChainSpec(
+    frame_size=384,
+    key_frame_size=1024,
+    box_convention="relative-1000-y-first",
+    thinking_tokens=8192,
+)
 
 
 def _family(name: str) -> str | None:

@@ -1,0 +1,67 @@
+"""What a run would ask of a model, without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fiftyone_revseg.dataset.collection import check_collection, source_dataset
+from fiftyone_revseg.dataset.jobs import check_queries, make_jobs
+from fiftyone_revseg.dataset.resume import check_overwrite, plan
+from fiftyone_revseg.dataset.schema import valid_label_field
+from fiftyone_revseg.engine.shards import Shard
+from fiftyone_revseg.reasoning import ChainSpec
+from fiftyone_revseg.reasoning.cost import Cost, estimate_cost
+
+
+def estimate_view(
+    samples: Any,
+    spec: ChainSpec,
+    queries: str | Sequence[str] | None = None,
+    prompt_field: str | None = None,
+    label_field: str = "revseg",
+    overwrite: bool | str = False,
+    group_slice: str | None = None,
+    shard: Shard | None = None,
+    replace_corrections: bool = False,
+    tokens_per_picture: int | None = None,
+) -> Cost:
+    """Estimates what :func:`fiftyone_revseg.segment_view` would ask of a model.
+
+    Example::
+
+        from fiftyone_revseg.dataset.estimate import estimate_view
+
+        pipeline = revseg.load_pipeline("gemini-3.8-flash", server="gemini")
+        print(estimate_view(dataset, pipeline.spec, queries="the dog that jumps last"))
+
+    Args:
+        samples: as for ``segment_view``, as is all that has its name there
+        spec: how the model is asked
+        queries (None): the query or queries for every sample
+        prompt_field (None): the field with each sample's own
+        label_field ("revseg"): the field that would be written
+        overwrite (False): which samples would be redone. "changed" counts as if all settings had
+            changed
+        group_slice (None): the slice with the videos
+        shard (None): the part of the samples
+        replace_corrections (False): whether what a person changed would be redone
+        tokens_per_picture (None): how many tokens the model's host counts for a picture. By
+            default, one for each 28 x 28 pixels
+
+    Returns:
+        a :class:`fiftyone_revseg.reasoning.cost.Cost`
+
+    Raises:
+        ValueError: if an argument is not valid
+    """
+    label_field = valid_label_field(label_field)
+    check_overwrite(overwrite)
+    check_queries(queries)
+    samples = check_collection(samples, group_slice)
+    jobs = make_jobs(samples, queries, prompt_field)
+    if shard is not None:
+        jobs = [job for job in jobs if shard.holds(job.key.sample_id)]
+    left = plan(source_dataset(samples), label_field, jobs, {}, overwrite, replace_corrections)
+    asked = [query for job in left.todo for query in job.queries if query.strip()]
+    return estimate_cost(spec, len(asked), tokens_per_picture)
