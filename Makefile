@@ -2,10 +2,10 @@
 # minutes once and no time afterwards (see scripts/setup.sh).
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-newest lint clean
+.PHONY: help setup demo test test-newest test-vllm test-transformers-serve lint clean
 
 help:  ## Show what there is to make
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 26
 
 setup:  ## Create .venv with everything in it, or bring it up to date
 	@bash scripts/setup.sh
@@ -18,6 +18,12 @@ test: setup  ## Run the tests (ARGS="-m 'not slow'" skips the slow ones)
 
 test-newest: setup  ## Run the tests on the newest FiftyOne and transformers, in .venv-newest
 	@bash scripts/test_newest.sh $(ARGS)
+
+test-vllm: setup  ## Compare the embedded model in vLLM with itself here (2.5 GB in .venv-vllm)
+	@bash scripts/test_server.sh vllm $(ARGS)
+
+test-transformers-serve: setup  ## The same with transformers serve, in .venv-transformers
+	@bash scripts/test_server.sh transformers $(ARGS)
 
 lint: setup  ## Check style, format, and types
 	$(BIN)/python -m ruff check .
