@@ -46,6 +46,7 @@ TRAIN = [
 ]
 SERVER = ["openai>=1.60"]  # a served model instead of a local one
 RAY = ["ray>=2.40"]  # many GPUs
+QUANTIZATION = ["accelerate>=1.10", "bitsandbytes>=0.46"]  # weights in fewer bits, or spread
 TEST = [
     "hypothesis>=6.100",
     "playwright>=1.49",
@@ -54,6 +55,7 @@ TEST = [
     *TRAIN,
     *SERVER,
     *RAY,
+    *QUANTIZATION,
 ]
 DEV = ["mypy>=1.11", "ruff>=0.17,<0.18", *TEST]  # a formatter's output depends on its version
 
@@ -79,7 +81,14 @@ setup(
     },
     python_requires=">=3.10,<3.13",
     install_requires=REQUIRES,
-    extras_require={"train": TRAIN, "server": SERVER, "ray": RAY, "test": TEST, "dev": DEV},
+    extras_require={
+        "train": TRAIN,
+        "server": SERVER,
+        "ray": RAY,
+        "quantization": QUANTIZATION,
+        "test": TEST,
+        "dev": DEV,
+    },
     entry_points={"console_scripts": ["revseg = fiftyone_revseg.cli:main"]},
     classifiers=[
         "Intended Audience :: Science/Research",

@@ -86,6 +86,37 @@ _QWEN3_5_9B: dict[str, Any] = {
     "tie_word_embeddings": False,
 }
 
+# That of Qwen3-VL-8B-Instruct
+_QWEN3_VL_8B: dict[str, Any] = {
+    "text": {
+        "vocab_size": 151936,
+        "hidden_size": 4096,
+        "intermediate_size": 12288,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "max_position_embeddings": 262144,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 5e6,
+            "mrope_section": [24, 20, 20],
+            "mrope_interleaved": True,
+        },
+    },
+    "vision": {
+        "depth": 27,
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_heads": 16,
+        "out_hidden_size": 4096,
+        "patch_size": 16,
+        "num_position_embeddings": 2304,
+        "deepstack_visual_indexes": [8, 16, 24],
+    },
+    "tie_word_embeddings": False,
+}
+
 # A few ten thousand parameters each, for tests; wide enough weights that inputs make a difference
 TINY_TEXT = {
     "vocab_size": 320,
@@ -174,6 +205,7 @@ ARCHITECTURES = {
     "qwen2.5-vl-3b": ("qwen2_5_vl", _QWEN2_5_VL_3B),
     "qwen2.5-vl-7b": ("qwen2_5_vl", _QWEN2_5_VL_7B),
     "qwen3.5-9b": ("qwen3_5", _QWEN3_5_9B),
+    "qwen3-vl-8b": ("qwen3_vl", _QWEN3_VL_8B),
     "tiny-qwen2.5-vl": ("qwen2_5_vl", _TINY_2_5),
     "tiny-qwen3-vl": ("qwen3_vl", _TINY_3),
     "tiny-qwen3.5": ("qwen3_5", _TINY_3_5),

@@ -20,6 +20,7 @@ from fiftyone_revseg.dataset.ownership import ForeignLabelsError, check_label_fi
 from fiftyone_revseg.dataset.schema import fields_with_text, valid_label_field
 from fiftyone_revseg.models.hub import is_on_disk
 from fiftyone_revseg.models.presets import preset_names, resolve
+from fiftyone_revseg.models.quantization import SHARES
 from fiftyone_revseg.pipeline import Loading
 from fiftyone_revseg.reasoning.conventions import BOX_CONVENTIONS
 from fiftyone_revseg.reasoning.serving.served import KEY_NAME, check_url
@@ -376,7 +377,7 @@ def model_input(form: Form, description: str, served: bool = False) -> Any:
 
 
 def model_inputs(form: Form) -> None:
-    """Asks for a model: "model", "server", "tracker" and "frames".
+    """Asks for a model: "model", "server", "quantization", "tracker" and "frames".
 
     What was typed is checked as far as that can be done without loading it.
     """
@@ -399,6 +400,14 @@ def model_inputs(form: Form) -> None:
             label="Boxes",
             description="Pixels of the picture that is shown; 0 to 1000 along each side, with x or "
             "with y first; or 0 to 1. By default, what the checkpoint is known for",
+            view=types.Dropdown(),
+        )
+    else:
+        form.inputs.enum(
+            "quantization",
+            list(SHARES),
+            label="Quantization",
+            description="The model's weights in fewer bits, for small GPUs. By default, none",
             view=types.Dropdown(),
         )
     default = markdown_line(preset.tracker) if preset else "the model's"
@@ -445,6 +454,8 @@ def loading(ctx: Any) -> Loading:
         spec or None,
         server,
         (ctx.secrets.get(KEY_NAME) or None) if server else None,
+        quantization=None if server else text(ctx, "quantization") or None,
+        device_map=None if server else text(ctx, "device_map") or None,
     )
 
 

@@ -147,6 +147,8 @@ class Segment(VideosOperator):
         frames: int | None = None,
         device: str | None = None,
         dtype: str | None = None,
+        quantization: str | None = None,
+        device_map: str | None = None,
         label_field: str = forms.DEFAULT_LABEL_FIELD,
         existing: str = "keep",
         group_slice: str | None = None,
@@ -179,6 +181,8 @@ class Segment(VideosOperator):
                 expects
             device (None): for example "cuda:1". By default, a GPU if there is one
             dtype (None): for example "bfloat16". By default, what suits the device
+            quantization (None): "4bit" or "8bit" for weights in fewer bits
+            device_map (None): "auto" to spread the model over all GPUs and the CPU
             label_field ("revseg"): the field to write
             existing ("keep"): "keep" to skip videos that have an answer, "changed" to redo those
                 with an answer to another query or with other settings, "all" to redo all

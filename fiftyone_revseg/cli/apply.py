@@ -74,6 +74,8 @@ _OVERWRITE: dict[str, bool | str] = {"none": False, "changed": "changed", "all":
 )
 @options.device
 @options.dtype
+@options.quantization
+@options.device_map
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),

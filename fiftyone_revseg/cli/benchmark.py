@@ -43,6 +43,8 @@ from fiftyone_revseg.text.escape import one_line
 )
 @options.device
 @options.dtype
+@options.quantization
+@options.device_map
 def benchmark(name, directory, split, label_field, **how) -> None:
     """Measures a model on the benchmark NAME, whose official folder is DIR.
 

@@ -11,6 +11,7 @@ from fiftyone_revseg.cli.errors import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.files import to_json
 from fiftyone_revseg.models.builtin import PRESETS, Preset
+from fiftyone_revseg.models.quantization import SHARES
 from fiftyone_revseg.text.columns import in_columns
 
 
@@ -31,8 +32,8 @@ def models(as_json, register, add, tracker, forget) -> None:
     """Lists the models that have a name, and says what of them is on this machine.
 
     Nothing is loaded or downloaded. The size is that of the weights; the memory is an estimate for
-    one video at a time on a GPU in bfloat16. Wherever a name is taken, so is any other checkpoint's
-    hub id or path.
+    one video at a time on a GPU in bfloat16, and with --quantization 8bit and 4bit. Wherever a
+    name is taken, so is any other checkpoint's hub id or path.
 
     \b
     Examples:
@@ -58,7 +59,7 @@ def models(as_json, register, add, tracker, forget) -> None:
         echo(to_json(rows, indent=2))
         return
 
-    header = ("MODEL", "SIZE", "LICENCE", "GPU MEMORY", "ON DISK")
+    header = ("MODEL", "SIZE", "LICENCE", "GPU MEMORY (8bit / 4bit)", "ON DISK")
     lines, _ = in_columns([header, *map(_cells, rows)])
     echo(lines[0], bold=True)
     for row, line in zip(rows, lines[1:], strict=True):
@@ -84,7 +85,8 @@ def describe(name: str, preset: Preset) -> dict[str, Any]:
         "description": preset.description,
         "size": preset.size,
         "license": preset.license,
-        "gpu_memory": preset.gpu_memory,
+        "gpu_memory": preset.gpu_memory(),
+        **{f"gpu_memory_{bits}": preset.gpu_memory(bits) for bits in SHARES},
         "embedded": preset.embedded,
         "own": preset.own,
         "folder": preset.reasoner if preset.own else None,
@@ -113,7 +115,9 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     else:
         found = "model only" if vlm else "tracker only"
     # A GPU is not needed for the embedded pair, but where there is one, it is used
-    memory = "not needed" if row["embedded"] else f"{math.ceil(row['gpu_memory'] / 1e9)} GB"
+    sizes = [row[name] for name in ("gpu_memory", *(f"gpu_memory_{bits}" for bits in SHARES))]
+    memory = " / ".join(str(math.ceil(size / 1e9)) for size in sizes) + " GB"
+    memory = "not needed" if row["embedded"] else memory
     return row["name"], _size(row["size"]), row["license"], memory, found
 
 

@@ -76,6 +76,16 @@ device = click.option(
 dtype = click.option(
     "--dtype", help="bfloat16, float16 or float32.  [default: what suits the device]"
 )
+quantization = click.option(
+    "--quantization",
+    type=click.Choice(["4bit", "8bit"]),
+    help="The model's weights in fewer bits, for small GPUs.",
+)
+device_map = click.option(
+    "--device-map",
+    type=click.Choice(["auto"]),
+    help="Spread the model over all GPUs and the CPU.",
+)
 view = click.option("--view", metavar="NAME", help="Only this saved view of the dataset.")
 group_by = click.option(
     "--group-by", metavar="FIELD", help="Images are frames: the field that tells videos apart."
@@ -167,6 +177,6 @@ def loading(given: dict[str, Any]) -> Loading:
     if (thinking := given.pop("thinking", None)) is not None:
         settings["thinking"] = {"on": True, "off": False}.get(thinking, thinking)
     of_server = ("server", "server_concurrency", "server_timeout", "image_format")
-    names = [name for name in ("tracker", "device", "dtype", *of_server) if name in given]
-    models = {name: given.pop(name) for name in names}
+    names = ("tracker", "device", "dtype", "quantization", "device_map", *of_server)
+    models = {name: given.pop(name) for name in names if name in given}
     return Loading(given.pop("model"), spec=settings or None, **models)

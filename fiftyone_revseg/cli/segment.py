@@ -52,6 +52,8 @@ class _FrameRange(click.ParamType):
     help="Only these frames of the video, counted from 0; STOP is not included.",
 )
 @options.device
+@options.quantization
+@options.device_map
 @click.option(
     "--png/--no-png",
     default=True,

@@ -23,6 +23,8 @@ def load_model(
     server: str | None = None,
     replace_foreign_labels: bool = False,
     replace_corrections: bool = False,
+    quantization: str | None = None,
+    device_map: str | None = None,
 ) -> RevSegModel:
     """Loads a model that segments what queries describe in videos.
 
@@ -57,6 +59,9 @@ def load_model(
             product did not write
         replace_corrections (False): whether ``apply_model`` may replace labels that a person
             corrected, accepted or changed
+        quantization (None): "4bit" or "8bit" for weights in fewer bits; needs
+            ``fiftyone-revseg[quantization]``
+        device_map (None): "auto" to spread the vision-language model over all GPUs and the CPU
 
     Returns:
         a :class:`RevSegModel`
@@ -73,6 +78,8 @@ def load_model(
         "label_field": label_field,
         "device": device,
         "dtype": dtype,
+        "quantization": quantization,
+        "device_map": device_map,
         "spec": spec,
         "confidence_thresh": confidence_thresh,
         "server": pipeline.settings().get("server") if pipeline else server,

@@ -49,6 +49,8 @@ class RevSegModelConfig(foc.Config):
         label_field ("revseg"): the field to write; names the sample-level fields, too
         device (None): for example "cuda:1". By default, a GPU if there is one
         dtype (None): for example "bfloat16". By default, what suits the device
+        quantization (None): "4bit" or "8bit" for weights in fewer bits
+        device_map (None): "auto" to spread the vision-language model over all GPUs and the CPU
         spec (None): a dict of settings of the chain to change, for example ``{"frames": 12}``
         server (None): the address of a server that has the vision-language model. Its key is no
             part of the configuration, which may be stored: it is in the environment variable
@@ -72,6 +74,8 @@ class RevSegModelConfig(foc.Config):
         self.label_field = self.parse_string(d, "label_field", default="revseg")
         self.device = self.parse_string(d, "device", default=None)
         self.dtype = self.parse_string(d, "dtype", default=None)
+        self.quantization = self.parse_string(d, "quantization", default=None)
+        self.device_map = self.parse_string(d, "device_map", default=None)
         self.spec = self.parse_dict(d, "spec", default=None)
         self.server = self.parse_string(d, "server", default=None)
         self.confidence_thresh = self.parse_number(d, "confidence_thresh", default=None)
@@ -88,7 +92,14 @@ class RevSegModelConfig(foc.Config):
     def loading(self) -> Loading:
         """The models that it names."""
         return Loading(
-            self.name_or_path, self.tracker, self.device, self.dtype, self.spec, self.server
+            self.name_or_path,
+            self.tracker,
+            self.device,
+            self.dtype,
+            self.spec,
+            self.server,
+            quantization=self.quantization,
+            device_map=self.device_map,
         )
 
 

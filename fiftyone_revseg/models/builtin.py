@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from fiftyone_revseg.models.quantization import SHARES
+
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 
 #: The tracker of ReVSeg (arXiv 2512.02835), and of every model that names none
@@ -76,11 +78,16 @@ class Preset:
         here = not self.own and not any(weights.hub_id for weights in self.weights)
         return bool(self.weights) and here
 
-    @property
-    def gpu_memory(self) -> int:
-        """The GPU memory that one video at a time takes in bfloat16, in bytes: an estimate."""
+    def gpu_memory(self, quantization: str | None = None) -> int:
+        """The GPU memory that one video at a time takes, in bytes: an estimate.
+
+        Args:
+            quantization (None): "4bit" or "8bit"; None for bfloat16, or what a checkpoint is in
+        """
         small = self.embedded or 0 < self.size < _SMALL
-        return self.size + (_NANO_WORKING_MEMORY if small else _WORKING_MEMORY)
+        model = self.reasoner_weights.size if self.reasoner_weights else 0
+        fewer = round(model * (1 - SHARES[quantization])) if quantization else 0
+        return self.size - fewer + (_NANO_WORKING_MEMORY if small else _WORKING_MEMORY)
 
 
 # Beside the weights: the keys and values of about 8,000 tokens (up to 1 GB), a vision tower at work
@@ -137,6 +144,25 @@ PRESETS = {
         17_534_247_392,
         "Apache-2.0",
         "The stock 8B model in the two-turn chain; needs a GPU.",
+    ),
+    "revseg-qwen3.5-4b": _from_hub(
+        "Qwen/Qwen3.5-4B",
+        9_320_000_000,
+        "Apache-2.0",
+        "A small model that thinks before it answers; needs a GPU, of 8 GB with 4bit.",
+    ),
+    "revseg-qwen3.5-9b": _from_hub(
+        "Qwen/Qwen3.5-9B",
+        19_320_000_000,
+        "Apache-2.0",
+        "A model that thinks before it answers; needs a GPU, of 12 GB with 4bit.",
+    ),
+    "revseg-qwen3.8-27b": _from_hub(
+        "Qwen/Qwen3.8-27B",
+        55_600_000_000,
+        "Apache-2.0",
+        "The largest that one GPU holds, and it thinks before it answers; needs a GPU, of 80 GB, "
+        "or of 48 GB with 8bit, or of 24 GB (just) with 4bit.",
     ),
 }
 

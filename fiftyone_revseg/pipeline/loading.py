@@ -10,6 +10,7 @@ from fiftyone_revseg.models.builtin import DEFAULT_TRACKER, PRESETS, Weights
 from fiftyone_revseg.models.devices import choose_device, choose_dtype
 from fiftyone_revseg.models.hub import check_available
 from fiftyone_revseg.models.presets import default_tracker, resolve
+from fiftyone_revseg.models.quantization import check_placing
 from fiftyone_revseg.pipeline.pipeline import RevSeg
 from fiftyone_revseg.reasoning import ChainSpec, LocalReasoner, Reasoner, ServerReasoner
 from fiftyone_revseg.reasoning.local import checkpoint_spec
@@ -32,6 +33,8 @@ class Loading:
         server_concurrency (None): how many requests are made at the same time
         server_timeout (None): the seconds that one attempt may take
         image_format (None): how pictures are sent to a server
+        quantization (None): the bits of the model's weights
+        device_map (None): how the model is spread
     """
 
     name: str | Path | Reasoner = "revseg-nano"
@@ -44,6 +47,8 @@ class Loading:
     server_concurrency: int | None = None
     server_timeout: float | None = None
     image_format: str | None = None
+    quantization: str | None = None
+    device_map: str | None = None
 
     def load(self) -> RevSeg:
         """Loads both models; see :func:`load_pipeline`."""
@@ -56,6 +61,11 @@ class Loading:
         options = self._server_options()
         if options and is_here:
             raise ValueError(f"{', '.join(options)}: for a model on a server, and none was named")
+        if (self.quantization or self.device_map) and not (is_named and is_here):
+            raise ValueError(
+                "quantization and device_map are for models that are loaded here: leave them out"
+            )
+        check_placing(self.quantization, self.device_map)
         if is_named and is_here:
             preset = resolve(reasoner)
             reasoner = preset.reasoner
@@ -76,7 +86,9 @@ class Loading:
             check_available(_tracker_weights(str(tracker)))
             tracker = load_tracker(tracker, device=self.device, dtype=self.dtype)
         if isinstance(reasoner, str):
-            reasoner = LocalReasoner.load(reasoner, device=self.device, dtype=self.dtype, spec=spec)
+            reasoner = LocalReasoner.load(
+                reasoner, self.device, self.dtype, spec, self.quantization, self.device_map
+            )
             if Path(reasoner.name).is_dir():  # results travel, the folders of this machine do not
                 reasoner.name = Path(reasoner.name).name
         return RevSeg(reasoner, tracker, spec)
@@ -141,6 +153,8 @@ def load_pipeline(
     server_concurrency: int | None = None,
     server_timeout: float | None = None,
     image_format: str | None = None,
+    quantization: str | None = None,
+    device_map: str | None = None,
 ) -> RevSeg:
     """Loads a vision-language model and a tracker.
 
@@ -174,6 +188,9 @@ def load_pipeline(
             default 16, or 1 for ``transformers serve``
         server_timeout (None): how many seconds a server may take for one reply. By default 300
         image_format (None): how pictures are sent to a server, "jpeg" or "png". By default "jpeg"
+        quantization (None): "4bit" or "8bit", for the weights of the vision-language model in
+            fewer bits; needs ``fiftyone-revseg[quantization]``
+        device_map (None): "auto" to spread the vision-language model over all GPUs and the CPU
 
     Returns:
         a :class:`RevSeg`
@@ -193,6 +210,8 @@ def load_pipeline(
         server_concurrency,
         server_timeout,
         image_format,
+        quantization,
+        device_map,
     ).load()
 
 

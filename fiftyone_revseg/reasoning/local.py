@@ -16,6 +16,12 @@ from typing import TYPE_CHECKING, Any
 from fiftyone_revseg.files.digests import digest_files
 from fiftyone_revseg.models.devices import choose_device, choose_dtype
 from fiftyone_revseg.models.limits import check_directory, check_template
+from fiftyone_revseg.models.quantization import (
+    check_placing,
+    own_method,
+    placing_arguments,
+    quantize_rest,
+)
 from fiftyone_revseg.models.weights import share, stamp
 from fiftyone_revseg.reasoning.backend import Conversation, Image, Message, Reply, VideoFrames
 from fiftyone_revseg.reasoning.complete_weights import check_loaded, refuse_adapters
@@ -59,6 +65,7 @@ class LocalReasoner:
 
     Attributes:
         digest: names the content of the checkpoint's weights; None if they are of no checkpoint
+        settings: what replies depend on beside the weights: "quantization", if there is one
     """
 
     def __init__(self, model: Any, processor: Any, spec: ChainSpec, name: str) -> None:
@@ -71,11 +78,12 @@ class LocalReasoner:
         self.spec = spec
         self.name = name
         self.digest: str | None = None
+        self.settings: dict[str, Any] = {}
         self._weights: _Weights | None = None
         self._lock = threading.Lock()
         self._seen = SeenImages(model)
         self._decoder: Decoder | None = None
-        if can_decode(model):
+        if can_decode(model) and not _is_spread(model):
             self._decoder = Decoder(model, _held_bytes(model), self._seen.used)
         self._stop = _stop_tokens(model, processor.tokenizer)
         pad = processor.tokenizer.pad_token_id
@@ -93,8 +101,13 @@ class LocalReasoner:
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         spec: ChainSpec | Mapping[str, Any] | None = None,
+        quantization: str | None = None,
+        device_map: str | None = None,
     ) -> LocalReasoner:
         """Loads a checkpoint; only safetensors, and no code from the checkpoint is run.
+
+        Checkpoints that are quantized already (FP8, AWQ, GPTQ, bitsandbytes) are loaded as they
+        are.
 
         What was loaded before from the same files, in the same precision and to the same device,
         is shared as long as somebody holds it: leave the model's weights as they are.
@@ -105,6 +118,8 @@ class LocalReasoner:
             dtype (None): the precision; by default bfloat16 on GPUs that have it, else float32
             spec (None): how to ask the checkpoint, or a dict of settings that replace its own,
                 see :func:`checkpoint_spec`
+            quantization (None): "4bit" or "8bit" for weights in fewer bits, by bitsandbytes
+            device_map (None): "auto" to spread the weights over all GPUs and the CPU
 
         Returns:
             a :class:`LocalReasoner`
@@ -113,15 +128,18 @@ class LocalReasoner:
             ValueError: if the checkpoint cannot be loaded, nobody says in which space its boxes
                 are, or this machine has no such device
         """
+        check_placing(quantization, device_map)
         device = choose_device(device)
         dtype = choose_dtype(dtype, device)
         name = _expand(name_or_path)
         if not isinstance(spec, ChainSpec):
             spec = checkpoint_spec(name, spec)
-        key = (cls.__name__, _files_key(name), device, dtype)
-        weights = share(key, lambda: _load(name, device, dtype, spec))
+        key = (cls.__name__, _files_key(name), device, dtype, quantization, device_map)
+        weights = share(key, lambda: _load(name, device, dtype, spec, quantization, device_map))
         reasoner = cls(weights.model, weights.processor, spec, name)
         reasoner.digest = weights.digest
+        if quantization:
+            reasoner.settings = {"quantization": quantization}
         reasoner._weights, reasoner._lock = weights, weights.lock
         return reasoner
 
@@ -339,19 +357,28 @@ def checkpoint_spec(
 _LOADING_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError)
 
 
-def _load(name: str, device: torch.device, dtype: torch.dtype, spec: ChainSpec) -> _Weights:
+def _load(
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    spec: ChainSpec,
+    quantization: str | None,
+    device_map: str | None,
+) -> _Weights:
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
     try:
         processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except _LOADING_ERRORS as e:
         raise _cannot_load(name, e) from e
     for template in _templates(processor):
         check_template(template, name)
     _check_sizes(spec, processor, name)  # before gigabytes are read
     refuse_adapters(name, _directory(name))
+    placing = placing_arguments(config, device, dtype, quantization, device_map)
     loaded: Any
     try:
         loaded = AutoModelForImageTextToText.from_pretrained(
@@ -362,18 +389,21 @@ def _load(name: str, device: torch.device, dtype: torch.dtype, spec: ChainSpec) 
             trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # or which they are is only in the log
+            **placing,
         )
+    except torch.OutOfMemoryError as e:
+        raise _too_large(name, device) from e
     except (*_LOADING_ERRORS, SafetensorError) as e:
-        raise _cannot_load(name, e) from e
+        raise _cannot_load(name, e, own_method(config)) from e
     model, info = loaded
     check_loaded(name, model, info)
     try:
-        model = model.to(device)
+        if quantization:
+            quantize_rest(name, model)
+        if not placing:
+            model = model.to(device)
     except torch.OutOfMemoryError as e:
-        raise ValueError(
-            f"The model '{name}' does not fit into the memory of '{device}': choose another "
-            "device, a smaller model or dtype='bfloat16'"
-        ) from e
+        raise _too_large(name, device) from e
     return _Weights(model, processor, digest_files(_weight_files(_directory(name))))
 
 
@@ -387,12 +417,29 @@ def _templates(processor: Any) -> list[str]:
     return [*found]
 
 
-def _cannot_load(name: str, error: Exception) -> ValueError:
+def _cannot_load(name: str, error: Exception, quantized_by: str | None = None) -> ValueError:
     why = textwrap.shorten(str(error), 300, placeholder=" ...")
+    if quantized_by:
+        return ValueError(
+            f"Cannot load the model '{name}', whose weights are quantized by {quantized_by}: "
+            f"install what that takes, or name the checkpoint that they were made from ({why})"
+        )
     return ValueError(
         f"Cannot load the model '{name}': give a directory with config.json, model.safetensors "
         f"and a processor, or the id of such a repository on the Hugging Face hub ({why})"
     )
+
+
+def _too_large(name: str, device: torch.device) -> ValueError:
+    return ValueError(
+        f"The model '{name}' does not fit into the memory of '{device}': choose another device, a "
+        "smaller model, quantization='4bit', device_map='auto' or dtype='bfloat16'"
+    )
+
+
+def _is_spread(model: Any) -> bool:
+    """Whether a model is on several devices: what is kept between turns would have to be, too."""
+    return len(set(getattr(model, "hf_device_map", {}).values())) > 1
 
 
 def _expand(name_or_path: str | Path) -> str:

@@ -46,7 +46,7 @@ def test_every_preset_says_what_it_costs():
     for name, preset in PRESETS.items():
         assert len(preset.weights) == 2, name
         assert all(w.size > 1e6 and w.license for w in preset.weights), name
-        assert preset.size < preset.gpu_memory < 1.2 * preset.size + 5e9, name
+        assert preset.size < preset.gpu_memory() < 1.2 * preset.size + 5e9, name
         assert preset.description.endswith("."), name
 
 
@@ -176,7 +176,8 @@ def test_the_page_on_the_models_says_the_same():
         assert f"| {size}" in rows[name]
         assert f"| {preset.license}" in rows[name]
         if not preset.embedded:
-            assert f"| {ceil(preset.gpu_memory / 1e9)} GB |" in rows[name]
+            bits = [ceil(preset.gpu_memory(bits) / 1e9) for bits in (None, "8bit", "4bit")]
+            assert rows[name].endswith("| {} GB | {} GB | {} GB |".format(*bits))
 
 
 def test_what_is_not_here_is_said_at_once_by_the_pipeline(cache):

@@ -47,7 +47,7 @@ def test_a_name_stands_for_a_checkpoint_everywhere(checkpoint):
     assert preset.tracker == "sam2-nano"
     assert preset.license == "Apache-2.0"
     assert preset.size == PRESETS["revseg-nano"].size
-    assert preset.gpu_memory == PRESETS["revseg-nano"].gpu_memory
+    assert preset.gpu_memory() == PRESETS["revseg-nano"].gpu_memory()
     assert preset_names() == [*PRESETS, "my-checkpoint"]
     output = models()
     assert "my-checkpoint" in output

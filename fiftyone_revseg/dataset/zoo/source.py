@@ -14,6 +14,7 @@ from fiftyone_revseg.files import write_json
 from fiftyone_revseg.models.builtin import PRESETS, Preset
 from fiftyone_revseg.models.hub import download, is_on_disk
 from fiftyone_revseg.models.presets import resolve
+from fiftyone_revseg.models.quantization import SHARES
 
 #: The field that is asked when neither a query nor a field is named, which the command line of
 #: FiftyOne cannot do
@@ -122,6 +123,9 @@ def resolve_input(model_name: str, ctx: Any) -> types.Property:
     dtype = "By default bfloat16 on a GPU and float32 elsewhere"
     view = suggest(["bfloat16", "float16", "float32"])
     inputs.str("dtype", label="Precision", description=dtype, view=view)
+    fewer = "4bit or 8bit, for weights in fewer bits. By default, none"
+    view = suggest(list(SHARES))
+    inputs.str("quantization", label="Quantization", description=fewer, view=view)
     return types.Property(inputs, view=types.View(label="ReVSeg"))
 
 
@@ -135,7 +139,7 @@ def parse_parameters(model_name: str, ctx: Any, params: dict[str, Any]) -> None:
     """
     typed = {name: value for name, value in params.items() if value not in (None, "", [])}
     params.clear()
-    for name in ("prompt_field", "tracker", "device", "dtype"):
+    for name in ("prompt_field", "tracker", "device", "dtype", "quantization"):
         if name in typed:
             params[name] = typed[name].strip()
     queries = [line.strip() for line in typed.get("query", "").splitlines() if line.strip()]
