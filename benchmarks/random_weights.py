@@ -201,15 +201,57 @@ _TINY_3_5_MOE: dict[str, Any] = {
     },
     "vision": _TINY_3_5["vision"],
 }
+_TINY_2: dict[str, Any] = {
+    "text": _TINY_2_5["text"],
+    "vision": {
+        "depth": 2,
+        "embed_dim": 32,
+        "hidden_size": 32,
+        "num_heads": 2,
+        "mlp_ratio": 2,
+        "patch_size": 14,
+        "initializer_range": 0.2,
+    },
+}
+_TINY_3_MOE: dict[str, Any] = {
+    "text": {
+        **_TINY_3["text"],
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+    },
+    "vision": _TINY_3["vision"],
+}
+_TINY_4_EXP: dict[str, Any] = {
+    "text": {
+        **_TINY_3_5_MOE["text"],
+        "hc_count": 2,
+        "hc_lowrank": 8,
+        "ple_layer_ids": [1],
+        "ngram_vocab_size_base": 64,
+        "make_ngram_vocab_size_divisible_by": 8,
+        "heads_per_ngram": 2,
+        "split_ngram_parts": 2,
+        "indexer_n_heads": 2,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 16,
+        "indexer_budget": 512,
+        "indexer_compress_ratio": 4,
+    },
+    "vision": _TINY_3_5["vision"],
+}
 ARCHITECTURES = {
     "qwen2.5-vl-3b": ("qwen2_5_vl", _QWEN2_5_VL_3B),
     "qwen2.5-vl-7b": ("qwen2_5_vl", _QWEN2_5_VL_7B),
     "qwen3.5-9b": ("qwen3_5", _QWEN3_5_9B),
     "qwen3-vl-8b": ("qwen3_vl", _QWEN3_VL_8B),
+    "tiny-qwen2-vl": ("qwen2_vl", _TINY_2),
     "tiny-qwen2.5-vl": ("qwen2_5_vl", _TINY_2_5),
     "tiny-qwen3-vl": ("qwen3_vl", _TINY_3),
+    "tiny-qwen3-vl-moe": ("qwen3_vl_moe", _TINY_3_MOE),
     "tiny-qwen3.5": ("qwen3_5", _TINY_3_5),
     "tiny-qwen3.5-moe": ("qwen3_5_moe", _TINY_3_5_MOE),
+    "tiny-qwen4-exp": ("qwen4_exp", _TINY_4_EXP),
 }
 
 
@@ -309,6 +351,7 @@ def _processor(model_type: str, patch_size: int) -> Any:
     from transformers import (
         Qwen2_5_VLProcessor,
         Qwen2VLImageProcessor,
+        Qwen2VLProcessor,
         Qwen2VLVideoProcessor,
         Qwen3VLProcessor,
         Qwen3VLVideoProcessor,
@@ -319,11 +362,11 @@ def _processor(model_type: str, patch_size: int) -> Any:
         "tokenizer": _byte_tokenizer(),
         "chat_template": CHAT_TEMPLATE,
     }
-    if model_type != "qwen2_5_vl":
+    if model_type not in ("qwen2_vl", "qwen2_5_vl"):
         parts["video_processor"] = Qwen3VLVideoProcessor(patch_size=patch_size)
         return Qwen3VLProcessor(**parts)
     parts["video_processor"] = Qwen2VLVideoProcessor(patch_size=patch_size)
-    return Qwen2_5_VLProcessor(**parts)
+    return (Qwen2VLProcessor if model_type == "qwen2_vl" else Qwen2_5_VLProcessor)(**parts)
 
 
 def _byte_tokenizer() -> Any:

@@ -184,7 +184,7 @@ _LATER = {"thinking": None, "thinking_tokens": 0}  # settings that were added, a
 
 # Transformers' model type -> settings. Only families whose makers say which boxes they answer with:
 # a wrong guess gives boxes that look right and are not. Qwen2.5-VL: pixels of the picture that it
-# is shown; Qwen2-VL, Qwen3-VL, Qwen3.5, GLM-4.1V to 4.6V and InternVL: thousandths of its sides;
+# is shown; Qwen2-VL, Qwen3-VL to Qwen3.8, GLM-4.1V to 4.6V and InternVL: thousandths of its sides;
 # Gemma 4: the same, with y first. Key frames make at least 1,024 tokens, from which on a Qwen
 # developer expects good boxes (llama.cpp, issue 16842): 32 squares of 28 or 32 pixels each way.
 _FAMILIES = {
@@ -194,7 +194,7 @@ _FAMILIES = {
         ChainSpec(box_convention="relative-1000", key_frame_size=896),
     ),
     **dict.fromkeys(
-        ("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"),
+        ("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "qwen4_exp"),
         ChainSpec(box_convention="relative-1000", key_frame_size=1024),
     ),
     # Tiles of 448 pixels: 896 makes four, and one of the whole

@@ -17,7 +17,7 @@ SPECS = {
         max_new_tokens=9,
     ),
 }
-SPECS["tiny-qwen3.5"] = SPECS["tiny-qwen3.5-moe"] = SPECS["tiny-qwen3-vl"]
+SPECS["tiny-qwen3.5"] = SPECS["tiny-qwen3-vl"]
 MANY_WORDS = (
     "this question has so many words that reading it once more would be a waste of time " * 3
 )

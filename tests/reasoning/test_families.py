@@ -1,159 +1,40 @@
 """Checkpoints of other makers: the real classes of transformers, tiny, with random weights."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-import transformers as tf
-from random_weights import CHAT_TEMPLATE, TINY_TEXT
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tiny_families import FAMILIES, save_family
 
-from fiftyone_revseg.reasoning import Conversation, Image, LocalReasoner, family_spec
+from fiftyone_revseg.reasoning import Conversation, Image, LocalReasoner, family_spec, run_chain
+from fiftyone_revseg.reasoning.conventions import find_convention
+from fiftyone_revseg.types import Status
 
-VISION = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "image_size": 56,
-    "patch_size": 14,
-    "initializer_range": 0.2,
+CONVENTIONS = {"qwen2_5_vl": "pixels", "gemma4": "relative-1000-y-first"}
+UNKNOWN = ("llava", "gemma3", "glm5_next")
+FAST = ("qwen2_5_vl", "qwen3_vl", "qwen3_5", "qwen3_5_moe")
+SIDES = dict.fromkeys(FAMILIES, 56) | dict.fromkeys((f for f in FAMILIES if "qwen" in f), 64)
+SIDES |= {"qwen2_vl": 56, "qwen2_5_vl": 56, "gemma4": 96}
+PROMPTS = {
+    "system": "Be brief.",
+    "turn1": "{frames}Find {query}",
+    "frame": "{index}:",
+    "turn2": "{image}Detect {description}",
 }
-SQUARE = {"height": 56, "width": 56}
 
 
-def make_tokenizer(*special, **named):
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(alphabet)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(["<|endoftext|>", "<|im_end|>", *special])
-    return tf.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        extra_special_tokens=named,
-    )
-
-
-def template(image):
-    return CHAT_TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", image)
-
-
-def internvl():
-    names = {
-        "start_image_token": "<img>",
-        "end_image_token": "</img>",
-        "context_image_token": "<IMG_CONTEXT>",
-        "video_token": "<video>",
-    }
-    tokenizer = make_tokenizer(*names.values(), **names)
-    processor = tf.InternVLProcessor(
-        image_processor=tf.GotOcr2ImageProcessor(size=SQUARE, crop_to_patches=True),
-        video_processor=tf.InternVLVideoProcessor(size=SQUARE),
-        tokenizer=tokenizer,
-        image_seq_length=4,
-        chat_template=template("<IMG_CONTEXT>\n"),
-    )
-    config = tf.AutoConfig.for_model(
-        "internvl",
-        text_config={"model_type": "qwen2", **TINY_TEXT},
-        vision_config={**VISION, "image_size": [56, 56], "patch_size": [14, 14]},
-        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
-    )
-    return config, processor
-
-
-def glm4v():
-    image = "<|begin_of_image|><|image|><|end_of_image|>"
-    tokenizer = make_tokenizer("<|begin_of_image|>", "<|image|>", "<|end_of_image|>", "<|video|>")
-    ids = tokenizer.convert_tokens_to_ids
-    processor = tf.Glm4vProcessor(
-        image_processor=tf.Glm4vImageProcessor(),
-        video_processor=tf.Glm4vVideoProcessor(),
-        tokenizer=tokenizer,
-        chat_template=template(image),
-    )
-    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}
-    vision = {k: v for k, v in VISION.items() if not k.startswith("num_")}
-    config = tf.AutoConfig.for_model(
-        "glm4v",
-        text_config={**TINY_TEXT, "rope_parameters": rope, "pad_token_id": 0},
-        vision_config={**vision, "depth": 2, "num_heads": 2, "out_hidden_size": 32},
-        image_token_id=ids("<|image|>"),
-        video_token_id=ids("<|video|>"),
-        image_start_token_id=ids("<|begin_of_image|>"),
-        image_end_token_id=ids("<|end_of_image|>"),
-    )
-    return config, processor
-
-
-def llava():  # sees pictures of one size only
-    tokenizer = make_tokenizer("<image>")
-    processor = tf.LlavaProcessor(
-        image_processor=tf.CLIPImageProcessor(size={"shortest_edge": 56}, crop_size=SQUARE),
-        tokenizer=tokenizer,
-        patch_size=14,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=template("<image>"),
-    )
-    config = tf.AutoConfig.for_model(
-        "llava",
-        text_config={"model_type": "qwen2", **TINY_TEXT},
-        vision_config={"model_type": "clip_vision_model", "projection_dim": 32, **VISION},
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-    )
-    return config, processor
-
-
-def gemma3():  # its processor wants to know which conversation a picture belongs to
-    names = {
-        "boi_token": "<start_of_image>",
-        "eoi_token": "<end_of_image>",
-        "image_token": "<image_soft_token>",
-    }
-    tokenizer = make_tokenizer(*names.values(), **names)
-    ids = tokenizer.convert_tokens_to_ids
-    processor = tf.Gemma3Processor(
-        image_processor=tf.Gemma3ImageProcessor(size=SQUARE),
-        tokenizer=tokenizer,
-        image_seq_length=4,
-        chat_template=template("<start_of_image>"),
-    )
-    config = tf.AutoConfig.for_model(
-        "gemma3",
-        text_config={**TINY_TEXT, "head_dim": 16},
-        vision_config=VISION,
-        mm_tokens_per_image=4,
-        image_token_index=ids("<image_soft_token>"),
-        boi_token_index=ids("<start_of_image>"),
-        eoi_token_index=ids("<end_of_image>"),
-    )
-    return config, processor
-
-
-@pytest.fixture(scope="module", params=[internvl, glm4v, llava, gemma3], ids=lambda f: f.__name__)
+@pytest.fixture(scope="module", params=FAMILIES)
 def checkpoint(request, tmp_path_factory):
-    """A directory as its makers publish it: without a revseg.json."""
-    directory = tmp_path_factory.mktemp(request.param.__name__)
-    config, processor = request.param()
-    torch.manual_seed(0)
-    model = tf.AutoModelForImageTextToText.from_config(config)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "projection_weight" in name:  # Gemma's starts at 0: no picture would matter
-                weight.normal_()
-    model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
-    model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
-    model.save_pretrained(directory)
-    processor.save_pretrained(directory)
-    return directory, config.model_type
+    return save_family(request.param, tmp_path_factory.mktemp(request.param)), request.param
 
 
 def load(checkpoint, **settings):
-    directory, model_type = checkpoint
-    settings = {"frame_size": 56, "key_frame_size": 112, "max_new_tokens": 12, **settings}
-    if model_type in ("llava", "gemma3"):
+    directory, family = checkpoint
+    side = SIDES[family]
+    settings = {"frame_size": side, "key_frame_size": 2 * side, "max_new_tokens": 12, **settings}
+    if family in UNKNOWN:
         settings["box_convention"] = "relative-1000"
     return LocalReasoner.load(directory, device="cpu", spec=settings)
 
@@ -164,7 +45,7 @@ def picture(seed, size):
 
 def test_the_family_or_the_caller_says_where_boxes_are(checkpoint):
     directory, model_type = checkpoint
-    if model_type in ("llava", "gemma3"):
+    if model_type in UNKNOWN:
         question = (
             rf"^In which space does a '{model_type}' model give its boxes\?.*load it with spec"
         )
@@ -176,15 +57,15 @@ def test_the_family_or_the_caller_says_where_boxes_are(checkpoint):
     else:
         own = LocalReasoner.load(directory, device="cpu").spec
         assert own == family_spec(model_type)
-        assert own.box_convention == "relative-1000"
+        assert own.box_convention == CONVENTIONS.get(model_type, "relative-1000")
     assert load(checkpoint, frames=3).spec.frames == 3
 
 
 def test_batches_of_dialogues_with_pictures(checkpoint):
-    reasoner = load(checkpoint)
-    one = Conversation().say("user", picture(0, 56), "what is it?")
-    many = Conversation().say("user", picture(0, 56), "1:", picture(1, 56), picture(2, 56), "?")
-    two = one.say("assistant", "a cat").say("user", picture(3, 112), "where?")
+    reasoner, side = load(checkpoint), SIDES[checkpoint[1]]
+    one = Conversation().say("user", picture(0, side), "what is it?")
+    many = Conversation().say("user", picture(0, side), "1:", picture(1, side), picture(2, side))
+    two = one.say("assistant", "a cat").say("user", picture(3, 2 * side), "where?")
     words = Conversation().say("user", "no picture at all")
     together = reasoner.generate([one, many, two, words], reasoner.spec)
     for conversation, reply in zip([one, many, two, words], together, strict=True):
@@ -201,6 +82,77 @@ def test_every_picture_reaches_the_model(checkpoint):
         with torch.inference_mode():
             return reasoner.model(**inputs).logits[0, -1]
 
-    a, b, c = (picture(i, 56) for i in range(3))
+    a, b, c = (picture(i, SIDES[checkpoint[1]]) for i in range(3))
     assert (logits(a, b) - logits(a, c)).abs().max() > 1e-4
     assert (logits(a, b) - logits(c, b)).abs().max() > 1e-4
+
+
+class Understood:
+    """A model whose replies are taken for sensible ones, so that dialogues go on.
+
+    Attributes:
+        written: what the model really wrote, and how probable each token was
+    """
+
+    name = "random"
+
+    def __init__(self, reasoner, spec, together, cut):
+        self.reasoner, self.spec = reasoner, spec
+        self.together, self.cut = together, cut
+        self.written = []
+
+    def generate(self, conversations, spec):
+        batches = [conversations] if self.together else [[one] for one in conversations]
+        replies = [reply for batch in batches for reply in self.reasoner.generate(batch, spec)]
+        self.written += [(reply.text, *reply.token_probabilities) for reply in replies]
+        return [self.read(*pair) for pair in zip(conversations, replies, strict=True)]
+
+    def read(self, conversation, reply):
+        if conversation.thinking is not False:
+            assert reply.text.startswith("<think>")
+            if self.cut:
+                assert reply.cut
+                return reply
+        choice = [{"frame_idx": 1, "object description": "a dog"}]
+        convention = find_convention(self.spec.box_convention)
+        reach = convention.side(self.spec.key_frame_size)
+        corners = [reach // 8, reach // 4, reach // 2, reach]
+        box = [{convention.key: corners, "label": "a dog"}]
+        answer = json.dumps(choice if len(conversation.messages) == 2 else box)
+        thought = "<think>It moves.</think>" if conversation.thinking is not False else ""
+        empty = {"cut": False, "token_texts": (), "token_probabilities": ()}
+        return replace(reply, text=thought + answer, **empty)
+
+
+@pytest.mark.parametrize("thought", ["on", "off", "cut off"])
+def test_the_whole_chain_is_the_same_in_every_way(checkpoint, thought, request_for):
+    spec = load(checkpoint, max_new_tokens=6, thinking_tokens=4, prompts=PROMPTS).spec
+    spec = spec.replace(thinking=thought != "off")
+    requests = [request_for("it", 3), request_for("one more", 2)]
+    ways = [("generate", False), ("generate", True)]
+    if checkpoint[1] in FAST:
+        ways[1:] = [("all read anew", True), ("nothing read twice", True)]
+    elif thought != "cut off":  # where it is both on and off
+        del ways[0]
+    told = []
+    for way, together in ways:
+        reasoner = load(checkpoint)
+        assert (reasoner._decoder is not None) == (checkpoint[1] in FAST)
+        if way == "generate":
+            reasoner._decoder = None
+        elif way == "all read anew":
+            reasoner._decoder._kept._held_bytes = 0
+        model = Understood(reasoner, spec, together, thought == "cut off")
+        found = run_chain(model, spec, requests)
+        told.append(model.written)
+        assert [t.status for t in found] == [Status.OK] * 2
+        errors = [turn.error for t in found for turn in t.turns]
+        assert len(errors) == (8 if thought == "cut off" else 4)
+        assert all("asked again without thinking" in e for e in filter(None, errors))
+        if way == "nothing read twice":
+            assert reasoner._decoder.reused > reasoner._decoder.read / 3
+    for written in told:
+        for one, other in zip(sorted(written), sorted(told[0]), strict=True):
+            assert one[0] == other[0]
+            assert one[1:] == pytest.approx(other[1:], rel=1e-3)
+    assert len({round(first, 4) for _, _, first, *_ in told[0]}) > 2
