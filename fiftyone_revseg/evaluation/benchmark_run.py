@@ -8,16 +8,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fiftyone_revseg.dataset.collection import count_samples
 from fiftyone_revseg.dataset.expressions import QUERIES
+from fiftyone_revseg.dataset.segment import segment_view
+from fiftyone_revseg.evaluation.benchmarks import Benchmark, open_benchmark
+from fiftyone_revseg.evaluation.benchmarks.importer import import_opened
+from fiftyone_revseg.evaluation.evaluate import evaluate_view
+from fiftyone_revseg.evaluation.report import PAGES, write_report
 from fiftyone_revseg.evaluation.results import Evaluation
+from fiftyone_revseg.evaluation.submission import Submission, validate_submission, write_submission
+from fiftyone_revseg.evaluation.tables import write_table
 from fiftyone_revseg.files import check_writable
 from fiftyone_revseg.files.names import safe_name
 from fiftyone_revseg.files.written import Written
+from fiftyone_revseg.progress import RunProgress
+from fiftyone_revseg.synthetic.mevis_layout import write_mevis
 
 if TYPE_CHECKING:
     from fiftyone_revseg.dataset import RevSegModel
-    from fiftyone_revseg.evaluation.benchmarks import Benchmark
-    from fiftyone_revseg.evaluation.submission import Submission
     from fiftyone_revseg.pipeline import RevSeg
 
 #: Made-up videos, which are written in the layout of MeViS first
@@ -100,11 +108,6 @@ def run_benchmark(
         ValueError: if the benchmark cannot be read, or the label field holds the answers of
             another model; the message says what to do
     """
-    from fiftyone_revseg.dataset.collection import count_samples
-    from fiftyone_revseg.dataset.segment import segment_view
-    from fiftyone_revseg.evaluation.benchmarks.importer import import_opened
-    from fiftyone_revseg.evaluation.report import PAGES
-
     bars = bars or (lambda _: nullcontext())
     opened = _open(name, directory, split, max_videos, bars)
     if name == SYNTHETIC:
@@ -147,12 +150,8 @@ def run_benchmark(
 def _open(
     name: str, directory: str | Path, split: str | None, max_videos: int | None, bars: Bars
 ) -> Benchmark:
-    from fiftyone_revseg.evaluation.benchmarks import open_benchmark
-
     if name != SYNTHETIC:
         return open_benchmark(name, directory, split)
-    from fiftyone_revseg.progress import RunProgress
-    from fiftyone_revseg.synthetic.mevis_layout import write_mevis
 
     split = split or "test"
     with bars("Writing") as bar:
@@ -168,10 +167,6 @@ def _open(
 def _evaluate(
     view: Any, benchmark: str, label_field: str, out: Path, notes: list[str], bars: Bars
 ) -> BenchmarkRun:
-    from fiftyone_revseg.evaluation.evaluate import evaluate_view
-    from fiftyone_revseg.evaluation.report import write_report
-    from fiftyone_revseg.evaluation.tables import write_table
-
     with bars("Evaluating") as bar:
         evaluation = evaluate_view(view, label_field, benchmark=benchmark, progress=bar)
     evaluation = replace(evaluation, notes=(*notes, *evaluation.notes))
@@ -186,8 +181,6 @@ def _evaluate(
 
 
 def _submit(view: Any, opened: Benchmark, label_field: str, out: Path, bars: Bars) -> BenchmarkRun:
-    from fiftyone_revseg.evaluation.submission import validate_submission, write_submission
-
     path = out / "submission.zip"
     with bars("Writing") as bar:
         submission = write_submission(view, label_field, opened.name, path, progress=bar)

@@ -10,8 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
+from fiftyone_revseg.dataset.labelled_videos import with_progress
+from fiftyone_revseg.evaluation.report_cases import COLOURS, Case, choose_cases, make_cases
+from fiftyone_revseg.evaluation.report_plots import make_plots
 from fiftyone_revseg.evaluation.results import Evaluation
 from fiftyone_revseg.evaluation.summary import COLUMNS, headline, summarize
 from fiftyone_revseg.evaluation.tables import INTERVAL, SHARES, table_cells
@@ -22,7 +26,6 @@ from fiftyone_revseg.text.escape import markdown_line
 from fiftyone_revseg.version import __version__
 
 if TYPE_CHECKING:
-    from fiftyone_revseg.evaluation.report_cases import Case
     from fiftyone_revseg.progress import OnProgress
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -133,8 +136,6 @@ class _Shown:
 
 
 def _plots(evaluation: Evaluation, notes: list[str]) -> list[_Picture]:
-    from fiftyone_revseg.evaluation.report_plots import make_plots
-
     try:
         plots = make_plots([score for score in evaluation.scores if not score.missing])
     except ImportError as error:
@@ -157,8 +158,6 @@ def _cases(
     if samples is None:
         notes.append("There are no pictures of single cases, as the dataset was not given")
         return []
-    from fiftyone_revseg.dataset.labelled_videos import with_progress
-    from fiftyone_revseg.evaluation.report_cases import choose_cases, make_cases
 
     lowest, highest = choose_cases(evaluation.scores, worst, best)
     chosen = [*lowest, *highest]
@@ -199,8 +198,6 @@ def _legend(head: Sequence[str]) -> list[str]:
 
 def _colours() -> dict[str, str]:
     """What a colour in the pictures means -> the colour, as CSS writes it."""
-    from fiftyone_revseg.evaluation.report_cases import COLOURS
-
     return {
         meaning: "#{:02x}{:02x}{:02x}".format(*pictures.object_color(index))
         for meaning, index in COLOURS.items()
@@ -208,8 +205,6 @@ def _colours() -> dict[str, str]:
 
 
 def _render(name: str, contents: Mapping[str, Any]) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     # Queries and replies come from outside: in HTML all text is escaped
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),

@@ -9,6 +9,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from fiftyone_revseg.evaluation.submission_files import (
     ROOTS,
     MaskSource,
@@ -213,8 +215,6 @@ class _Sizes:
 
 def _size_of_frames(folder: Path, frames: tuple[str, ...]) -> Size | None:
     """All frames of a video have one size, so one of them is looked at."""
-    from PIL import Image
-
     for frame in frames[:1]:
         for path in (folder / f"{frame}{suffix}" for suffix in (".jpg", ".png", ".jpeg")):
             if path.is_file():
@@ -225,8 +225,6 @@ def _size_of_frames(folder: Path, frames: tuple[str, ...]) -> Size | None:
 
 def _check_mask(data: bytes, size: Size | None, found: _Problems, name: str) -> None:
     """Adds what is wrong with one file; raises a ``ValueError`` if it cannot be read."""
-    from PIL import Image
-
     try:
         with Image.open(io.BytesIO(data)) as image:
             kind, mode, found.last_size = image.format, image.mode, image.size

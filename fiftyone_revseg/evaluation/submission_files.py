@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from fiftyone_revseg.evaluation.benchmarks.layout import IMAGES, META
 from fiftyone_revseg.evaluation.benchmarks.registry import BENCHMARKS
@@ -133,8 +134,6 @@ def _videos(path: Path) -> dict[str, Any]:
 
 def encode_mask(mask: np.ndarray) -> bytes:
     """Encodes an ``(H, W)`` bool mask as an 8-bit grey PNG: 255 where the object is, else 0."""
-    from PIL import Image
-
     stream = io.BytesIO()
     Image.fromarray(mask.astype(np.uint8) * 255).save(stream, "PNG", compress_level=3)
     return stream.getvalue()
@@ -152,8 +151,6 @@ def decode_mask(data: bytes) -> np.ndarray:
     Raises:
         ValueError: if it cannot be read
     """
-    from PIL import Image
-
     try:
         with Image.open(io.BytesIO(data)) as image:
             check_frame_size("it", *image.size)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import torch
 
 from fiftyone_revseg.nano import vlm as nano_vlm
 from fiftyone_revseg.nano.dialogues import IGNORED, Example
-
-if TYPE_CHECKING:
-    import torch
 
 
 def collate(examples: list[Example]) -> dict[str, torch.Tensor]:
@@ -20,8 +16,6 @@ def collate(examples: list[Example]) -> dict[str, torch.Tensor]:
         a dict with ``tokens``, ``labels``, ``branch`` ``(B, S)``, ``positions`` ``(3, B, S)``,
         ``patches`` and ``grids`` as Qwen's processors make them, and the dense targets
     """
-    import torch
-
     longest = max(len(e.tokens) for e in examples)
 
     def padded(arrays: list[np.ndarray], value: int) -> torch.Tensor:
@@ -76,8 +70,6 @@ def tree_mask(branch: torch.Tensor) -> torch.Tensor:
     Returns:
         ``(B, 1, S, S)`` float32: 0 where the row's token may attend to the column's, else -1e9
     """
-    import torch
-
     size = branch.shape[1]
     earlier = torch.ones(size, size, dtype=torch.bool, device=branch.device).tril()
     row, column = branch[:, :, None], branch[:, None, :]

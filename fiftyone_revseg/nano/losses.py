@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import nn
+from torch.nn import functional
+
 from fiftyone_revseg.nano import vlm as nano_vlm
 from fiftyone_revseg.nano.batches import tree_mask
 from fiftyone_revseg.nano.dialogues import GRID, IGNORED
 from fiftyone_revseg.synthetic.shapes import COLORS, SHAPES
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
 
 
 def dense_heads(model: Qwen3VLForConditionalGeneration) -> torch.nn.ModuleDict:
     """What each visual token is asked during training."""
-    from torch import nn
-
     config: Any = model.config.text_config
     width = config.hidden_size
     return nn.ModuleDict(
@@ -39,8 +40,6 @@ class Losses:
     """All losses of a batch."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, model: Any, heads: Any):
-        import torch
-
         self.model, self.heads = model, heads
         device = next(model.parameters()).device
         ids = nano_vlm.number_token_ids(tokenizer)
@@ -62,8 +61,6 @@ class Losses:
         self.visual = output
 
     def __call__(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        import torch
-
         tokens, labels, branch = batch["tokens"], batch["labels"], batch["branch"]
         images = {"pixel_values": batch.get("patches"), "image_grid_thw": batch["grids"]}
         hidden = self.model.model(
@@ -99,8 +96,6 @@ class Losses:
         }
 
     def _dense(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        from torch.nn import functional
-
         visual = self.visual
         presence, body = batch["presence"], batch["color"] != IGNORED
         sure = presence != IGNORED

@@ -16,9 +16,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
 
 from fiftyone_revseg.nano import vlm as nano_vlm
 from fiftyone_revseg.nano.batches import collate
@@ -30,10 +32,6 @@ from fiftyone_revseg.synthetic.shapes import COLORS, SHAPES
 from fiftyone_revseg.synthetic.world import make_world
 from fiftyone_revseg.training.run_folder import RunFolder, check_same_run
 from fiftyone_revseg.training.saved_states import replacing_checkpoint
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
 
 NANO_SPEC = ChainSpec(
     frames=nano_vlm.FRAMES,
@@ -96,8 +94,6 @@ def train_sft(out: str | Path, config: SftConfig | None = None, resume: bool = T
     Returns:
         the path of the checkpoint
     """
-    import torch
-
     config = config or SftConfig()
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
@@ -166,8 +162,6 @@ def train_sft(out: str | Path, config: SftConfig | None = None, resume: bool = T
 
 def _tokenizer(checkpoint: Path) -> PreTrainedTokenizerFast | None:
     """That of an earlier run; None where there is none, or it is damaged. A new one is the same."""
-    from transformers import PreTrainedTokenizerFast
-
     try:
         return PreTrainedTokenizerFast.from_pretrained(checkpoint) if checkpoint.is_dir() else None
     except Exception:  # each file of it has errors of its own
@@ -178,8 +172,6 @@ def save_checkpoint(
     directory: Path, model: Qwen3VLForConditionalGeneration, processor: Any
 ) -> None:
     """Writes model, tokenizer, processor and ``revseg.json`` in the ordinary formats, in bf16."""
-    import torch
-
     weights = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
     with replacing_checkpoint(directory) as partial:
         model.save_pretrained(partial, state_dict=weights)
@@ -221,8 +213,6 @@ def learning_rate(config: SftConfig, step: int) -> float:
 
 def _optimizers(model: Any, heads: Any, config: SftConfig) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for all else."""
-    import torch
-
     named = [*model.named_parameters(), *heads.named_parameters()]
     blocks = [
         p
@@ -250,7 +240,6 @@ def _batches(
     config: SftConfig, tokenizer: PreTrainedTokenizerFast, start: int
 ) -> Iterator[dict[str, torch.Tensor]]:
     """The batches from a step on, made in a process of their own."""
-    import torch
 
     class Batches(torch.utils.data.IterableDataset):
         def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:

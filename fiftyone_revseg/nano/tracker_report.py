@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from fiftyone_revseg.files import write_text
 from fiftyone_revseg.masks.boxes import box_around
+from fiftyone_revseg.measures import j_and_f, region_similarity
 from fiftyone_revseg.nano.tracker_clips import MIN_AREA
 from fiftyone_revseg.synthetic.world import World, make_world
+from fiftyone_revseg.tracking import Sam2Tracker, track_both_ways
 
 if TYPE_CHECKING:
-    import torch
-
     from fiftyone_revseg.nano.tracker_training import TrackerTraining
 
 
@@ -68,9 +69,6 @@ def evaluate_tracker(tracker: Any, worlds: int = 50) -> list[TrackedObject]:
     Returns:
         one result per object
     """
-    from fiftyone_revseg.measures import j_and_f, region_similarity
-    from fiftyone_revseg.tracking import track_both_ways
-
     results = []
     for s in range(worlds):
         world = make_world(s, "test")
@@ -168,8 +166,6 @@ def write_model_card(
     Returns:
         the results per object
     """
-    from fiftyone_revseg.tracking import Sam2Tracker
-
     tracker = Sam2Tracker.load(directory, device=device)
     results = evaluate_tracker(tracker, settings.report_worlds)
     card = CARD.format(
@@ -193,7 +189,5 @@ def write_model_card(
 def _hardware(threads: int, device: torch.device) -> str:
     """The machine in words."""
     if device.type == "cuda":
-        import torch
-
         return torch.cuda.get_device_name(device)
     return f"{threads} thread(s) of {os.cpu_count()} CPU cores, no GPU"

@@ -12,16 +12,22 @@ import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
+from tqdm import tqdm
 
 from fiftyone_revseg.files import replacing, write_json, write_text
+from fiftyone_revseg.nano.tracker_clips import MIN_AREA, random_clip
+from fiftyone_revseg.nano.tracker_report import write_model_card
+from fiftyone_revseg.tracking.checkpoints import build_model, read_config
+from fiftyone_revseg.tracking.memory import Memory, encode_frames, track_frame
+from fiftyone_revseg.tracking.preprocess import to_model_images, to_prompt
 from fiftyone_revseg.training.run_folder import check_same_run, write_curves
 from fiftyone_revseg.training.saved_states import load_state, read_settings, save_state
-
-if TYPE_CHECKING:
-    import torch
 
 CONFIG = Path(__file__).resolve().parent.parent / "checkpoints" / "sam2-nano" / "config.yaml"
 CURVE_FIELDS = ("step", "loss", "focal", "dice", "iou_error", "score_loss", "iou", "lr", "seconds")
@@ -95,11 +101,6 @@ def train_tracker(
     Raises:
         ValueError: if the directory holds a run with other settings
     """
-    import torch
-    from tqdm import tqdm
-
-    from fiftyone_revseg.tracking.checkpoints import build_model, read_config
-
     settings = settings or TrackerTraining()
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -122,8 +123,6 @@ def train_tracker(
             run.save(directory)
     bar.close()
     if settings.report_worlds:
-        from fiftyone_revseg.nano.tracker_report import write_model_card
-
         write_model_card(directory, settings, run.seconds, run.model.device)
     return directory
 
@@ -143,12 +142,6 @@ def clip_losses(
         scalars: ``focal``, ``dice``, ``iou_error``, ``score_loss`` to minimize, and the ``iou``
         reached where the object is visible
     """
-    import torch
-    from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
-
-    from fiftyone_revseg.tracking.memory import Memory, encode_frames, track_frame
-    from fiftyone_revseg.tracking.preprocess import to_model_images, to_prompt
-
     device, size = model.device, model.image_size
     length, objects = len(clips[0].frames), len(clips[0].masks)
     count = objects * len(clips)
@@ -172,8 +165,6 @@ def clip_losses(
     masks, ious, scores = (torch.stack(one, dim=1).float() for one in zip(*steps, strict=True))
     masks = interpolate(masks, size=truth.shape[-2:], mode="bilinear", align_corners=False)
 
-    from fiftyone_revseg.nano.tracker_clips import MIN_AREA
-
     visible = (area >= MIN_AREA) & truth.flatten(2).any(dim=-1)
     judged = visible | (area == 0)  # slivers in between are neither here nor there
     predicted = masks.detach() > 0
@@ -194,8 +185,6 @@ def clip_losses(
 
 def _focal(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Focal loss per mask, (N, T, h, w) -> (N, T); per true pixel, so that size is fair."""
-    from torch.nn.functional import binary_cross_entropy_with_logits
-
     cross_entropy = binary_cross_entropy_with_logits(logits, truth, reduction="none")
     wrong = (logits.sigmoid() - truth).abs()
     area = truth.flatten(2).sum(-1).clamp(min=20)
@@ -210,9 +199,6 @@ def _dice(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 def _resized(masks: np.ndarray, side: int) -> torch.Tensor:
     """(N, T, H, W) bool -> (N, T, side, side) float: how much of each cell is covered."""
-    import torch
-    from torch.nn.functional import interpolate
-
     return interpolate(
         torch.from_numpy(masks).float(), size=(side, side), mode="bilinear", antialias=True
     )
@@ -237,8 +223,6 @@ class _Run:
     """Weights, optimizer, moving average and curve of one run."""
 
     def __init__(self, model: torch.nn.Module, settings: TrackerTraining) -> None:
-        import torch
-
         self.model: Any = model.train()
         self.settings = settings
         self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
@@ -258,10 +242,6 @@ class _Run:
 
     def advance(self, logits: _RawLogits) -> dict[str, Any]:
         """Does one step. Its clips depend on seed and step alone, so resuming changes nothing."""
-        import torch
-
-        from fiftyone_revseg.nano.tracker_clips import random_clip
-
         s = self.settings
         rng = np.random.default_rng([s.seed, self.step])
         length, batch = s.clip_length, s.clip_batch
@@ -306,8 +286,6 @@ class _Run:
 
     def save(self, directory: Path) -> None:
         """Writes checkpoint, model and curve, each one whole or not at all."""
-        from safetensors.torch import save_file
-
         state = {
             "model": self.model.state_dict(),
             "average": self.average,

@@ -10,9 +10,18 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2VLImageProcessor,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
+)
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
     from transformers.models.qwen3_vl import Qwen3VLProcessor
 
 FRAMES = 8
@@ -70,9 +79,6 @@ def build_tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
     Returns:
         a ``transformers.PreTrainedTokenizerFast``
     """
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
     tokenizer = Tokenizer(models.BPE())
     words_digits_or_punctuation = Regex(r" ?[A-Za-z_]+|[0-9]+|\s+(?=\S)|[^A-Za-z0-9]+")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -104,8 +110,6 @@ def build_tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
 
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLProcessor:
     """Qwen3-VL's processor with this model's patch size, around a tokenizer."""
-    from transformers import Qwen2VLImageProcessor, Qwen3VLProcessor, Qwen3VLVideoProcessor
-
     pixels = {"shortest_edge": (PATCH * MERGE) ** 2, "longest_edge": 512 * 512}
     common = {
         "patch_size": PATCH,
@@ -130,9 +134,6 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLProcessor:
 
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3VLForConditionalGeneration:
     """A freshly initialized model of about 4 million parameters."""
-    import torch
-    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
-
     torch.manual_seed(seed)
     token: Any = tokenizer.convert_tokens_to_ids
     config = Qwen3VLConfig(
@@ -190,8 +191,6 @@ def _make_neighbouring_numbers_alike(
     model: Qwen3VLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     """Starts the embeddings of the numbers on a smooth curve, so that 500 is like 510."""
-    import torch
-
     embedding: Any = model.get_input_embeddings().weight
     n = np.arange(1001)[:, None] / 1000
     frequencies = 2.0 ** np.arange(-1, 6)[None, :]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    Sam2VideoConfig,
+    Sam2VideoMaskDecoderConfig,
+    Sam2VideoModel,
+    Sam2VideoPromptEncoderConfig,
+)
 
 from fiftyone_revseg.tracking.checkpoints import CheckpointError
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import Sam2VideoConfig, Sam2VideoModel
 
 # What transformers does and offers no choice about: sam2's setting -> the only value, its default
 _FIXED = {
@@ -79,9 +84,6 @@ def to_transformers(config: dict[str, Any], state: dict[str, torch.Tensor]) -> S
         CheckpointError: if the config asks for what transformers cannot do, or the weights do not
             fit it
     """
-    import torch
-    from transformers import Sam2VideoModel
-
     try:
         model: Any = Sam2VideoModel(_to_config(config))
         _fit_memory_width(model)
@@ -116,8 +118,6 @@ def rename_weights(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     Returns:
         the same tensors by transformers' names
     """
-    import torch
-
     deepest: dict[str, int] = {}  # of each MLP and the mask downsampler, its last layer
     for name in state:
         found = _MLP.fullmatch(name) or _DOWNSAMPLER.fullmatch(name)
@@ -151,12 +151,6 @@ def rename_weights(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _to_config(config: dict[str, Any]) -> Sam2VideoConfig:
     """sam2's settings in transformers' words."""
-    from transformers import (
-        Sam2VideoConfig,
-        Sam2VideoMaskDecoderConfig,
-        Sam2VideoPromptEncoderConfig,
-    )
-
     for key, (value, default) in _FIXED.items():
         if config.get(key, default) != value:
             raise CheckpointError(
@@ -233,8 +227,6 @@ def _to_config(config: dict[str, Any]) -> Sam2VideoConfig:
 
 def _fit_memory_width(model: Any) -> None:
     """Widens or narrows the inputs that transformers makes 64 wide, whatever the config says."""
-    from torch import nn
-
     width = model.config.memory_encoder_output_channels
     for layer in model.memory_attention.layers:
         attention = layer.cross_attn_image

@@ -14,7 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from fiftyone_revseg.masks.boxes import box_around
+from fiftyone_revseg.synthetic.queries import KINDS, queries_by_kind
+from fiftyone_revseg.synthetic.world import make_world
 from fiftyone_revseg.types import FrameTable
+from fiftyone_revseg.video import open_video
 from fiftyone_revseg.video.sampling import uniform_indices
 
 
@@ -97,8 +100,6 @@ class WorldRow:
 
     def load(self, frames: int) -> Scene:
         """Draws the sampled frames."""
-        from fiftyone_revseg.synthetic.world import make_world
-
         world = make_world(self.seed, self.split)
         indices = uniform_indices(world.frame_count, frames)
         drawn = [world.draw(k) for k in indices]
@@ -142,8 +143,6 @@ class VideoRow:
         Raises:
             VideoError: if the video cannot be read
         """
-        from fiftyone_revseg.video import open_video
-
         with open_video(self.source, self.frame_range) as video:
             table = video.sample(frames)
             pictures = video.frames(table.indices)
@@ -172,9 +171,6 @@ def world_rows(
     Raises:
         ValueError: if there is no such split or kind
     """
-    from fiftyone_revseg.synthetic.queries import KINDS, queries_by_kind
-    from fiftyone_revseg.synthetic.world import make_world
-
     unknown = sorted(set(kinds or ()) - set(KINDS))
     if unknown:
         raise ValueError(f"there are no queries of kind {unknown}: choose of {', '.join(KINDS)}")

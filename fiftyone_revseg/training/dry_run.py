@@ -8,12 +8,25 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+from transformers import AutoConfig
+
+from fiftyone_revseg.reasoning.chain import ChainRequest, first_turn
+from fiftyone_revseg.training.budgets import (
+    check_context,
+    check_settings,
+    completion_length,
+    image_tokens,
+)
+from fiftyone_revseg.training.chat_template import training_processor
 from fiftyone_revseg.training.gpu_memory import MemoryEstimate, Workload, estimate_memory, shape_of
+from fiftyone_revseg.training.grpo import GrpoConfig, checkpoint_of
+from fiftyone_revseg.types import FrameTable
 
 if TYPE_CHECKING:
     from fiftyone_revseg.reasoning.spec import ChainSpec
     from fiftyone_revseg.training.data import Row
-    from fiftyone_revseg.training.grpo import GrpoConfig
 
 
 @dataclass(frozen=True)
@@ -141,18 +154,6 @@ def dry_run(
     Raises:
         ValueError: if the run could not even begin; in one sentence
     """
-    import torch
-    from transformers import AutoConfig
-
-    from fiftyone_revseg.training.budgets import (
-        check_context,
-        check_settings,
-        completion_length,
-        image_tokens,
-    )
-    from fiftyone_revseg.training.chat_template import training_processor
-    from fiftyone_revseg.training.grpo import checkpoint_of
-
     launch = launch or Launch()
     checkpoint, spec = checkpoint_of(config.model)
     check_settings(rows, config, spec, checkpoint, launch.processes)
@@ -223,11 +224,6 @@ def prompt_length(processor: Any, spec: ChainSpec, frame_tokens: int) -> int:
         spec: how it is asked
         frame_tokens: tokens of each sampled frame
     """
-    import numpy as np
-
-    from fiftyone_revseg.reasoning.chain import ChainRequest, first_turn
-    from fiftyone_revseg.types import FrameTable
-
     black = np.zeros((8, 8, 3), np.uint8)
     count = spec.frames
     table = FrameTable(tuple(range(count)), tuple(k / 10 for k in range(count)), count, count / 10)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
+from safetensors import safe_open
 
 from fiftyone_revseg.files import from_json, replacing
 from fiftyone_revseg.files.written import Written, free_path
@@ -47,8 +49,6 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
         path: a ``.pt`` file
         state: tensors, numbers and texts
     """
-    import torch
-
     with replacing(path) as partial:
         torch.save(dict(state), partial)
         if path.is_file():
@@ -61,8 +61,6 @@ def load_state(path: Path, device: Any = "cpu") -> dict[str, Any] | None:
     Returns:
         the state; None if there is none that can be used, which is said in words if one is damaged
     """
-    import torch
-
     damaged = False
     for candidate in (path, _before(path)):
         if not candidate.is_file():
@@ -112,8 +110,6 @@ def newest_checkpoint(out: Path) -> Path | None:
 
 def damage(checkpoint: Path) -> str | None:
     """Says what is wrong with a checkpoint of a trainer; None if it is whole."""
-    from safetensors import safe_open
-
     try:
         for path in checkpoint.glob("*.json"):
             content = from_json(path.read_text(encoding="utf-8"))

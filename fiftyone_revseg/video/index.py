@@ -15,6 +15,7 @@ from functools import cached_property
 from itertools import islice, pairwise
 from typing import Any
 
+import av
 import numpy as np
 
 from fiftyone_revseg.files import name_for_ffmpeg
@@ -205,8 +206,6 @@ def open_container(path: str) -> tuple[Any, Any]:
     Raises:
         VideoError: if there is none to decode
     """
-    import av
-
     try:
         container = av.open(name_for_ffmpeg(path), options=decoder_options())
     except (av.FFmpegError, OSError, ValueError) as e:
@@ -225,8 +224,6 @@ def open_container(path: str) -> tuple[Any, Any]:
 
 
 def _video_stream(container: Any, path: str) -> Any:
-    import av
-
     name = os.path.basename(path)
     kind = container.format.name
     # By their names alone, FFmpeg renders text as a video of its letters, and takes anything for
@@ -274,8 +271,6 @@ def _video_stream(container: Any, path: str) -> Any:
 
 def _stated_size(path: str, index: int) -> tuple[int, int]:
     """The size that the container states, where the decoder took none, as when it is too large."""
-    import av
-
     try:
         with av.open(name_for_ffmpeg(path), container_options={"probesize": "32"}) as container:
             context = container.streams[index].codec_context
@@ -381,8 +376,6 @@ def _origin(container: Any) -> float:
 
 def demux(container: Any, stream: Any) -> Iterator[Any]:
     """The packets up to the end of the file, or to where it breaks off."""
-    import av
-
     try:
         for packet in container.demux(stream):
             if packet.size:
@@ -539,8 +532,6 @@ def decode(decoder: Any, packets: Iterable[Any]) -> Iterator[Any]:
     Yields:
         PyAV frames in the order in which they are shown
     """
-    import av
-
     for packet in packets:
         try:
             frames = decoder.decode(packet)

@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 
 from fiftyone_revseg.files import name_for_ffmpeg, replacing
@@ -72,8 +73,6 @@ def write_playable(source: str, path: str | Path, progress: Progress | None = No
         VideoError: if the source cannot be read, or the copy is not the same
         OSError: if the copy cannot be written
     """
-    import av
-
     report = progress or (lambda done, total: None)
     with open_video(source) as video, replacing(path) as partial:
         rate = _rate_of(video)
@@ -157,8 +156,6 @@ class _Writer:
     """Writes pictures at constant times, and the sound of a file with them."""
 
     def __init__(self, path: str, source: str, video: Video, rate: Fraction):
-        import av
-
         self._rate = rate
         width, height = video.size
         codec = "libvpx-vp9" if width % 2 or height % 2 else "libx264"
@@ -183,8 +180,6 @@ class _Writer:
         return self._sound.kept
 
     def add(self, k: int, image: np.ndarray) -> None:
-        import av
-
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=1)
         frame.pts, frame.time_base = k, 1 / self._rate
@@ -280,8 +275,6 @@ class _Sound:
 
     def _decoded(self) -> Iterator[Any]:
         """Sound with its time on the clock of the copy."""
-        import av
-
         shift = round(Fraction(self._start) / self._input.time_base)
         try:
             for packet in self._container.demux(self._input):
@@ -300,8 +293,6 @@ class _Sound:
             return
 
     def _graph(self) -> tuple[Any, Any]:
-        import av
-
         graph = av.filter.Graph()
         layout = self._output.layout.name
         steps = [
@@ -323,8 +314,6 @@ class _Sound:
 
 
 def _pulled(sink: Any) -> Iterator[Any]:
-    import av
-
     while True:
         try:
             yield sink.pull()

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fiftyone_revseg.evaluation.benchmarks.layout import BenchmarkVideo, BrokenVideoError
 from fiftyone_revseg.files import remove_leftovers, replacing
 from fiftyone_revseg.files.names import safe_name
+from fiftyone_revseg.masks.pictures import write_video
+from fiftyone_revseg.video import Video, VideoError, open_video
 from fiftyone_revseg.video.images import DEFAULT_FPS
-
-if TYPE_CHECKING:
-    from fiftyone_revseg.video import Video
 
 # Of 255, as a mean over a picture: compression changes less, another picture of a video more
 _DIFFERENCE = 12.0
@@ -33,9 +31,6 @@ def encode_video(video: BenchmarkVideo, directory: str | Path) -> str:
     Raises:
         BrokenVideoError: if an image cannot be read, or one has an odd side
     """
-    from fiftyone_revseg.masks.pictures import write_video
-    from fiftyone_revseg.video import VideoError, open_video
-
     if video.size[0] % 2 or video.size[1] % 2:
         raise BrokenVideoError(
             f"Video '{video.name}' is {video.size[0]} x {video.size[1]} pixels, and a video file"
@@ -58,8 +53,6 @@ def encode_video(video: BenchmarkVideo, directory: str | Path) -> str:
 
 def _check_same(path: Path, images: Video, name: str) -> None:
     """Raises an error if a file that is there is no mp4 file of a video's images."""
-    from fiftyone_revseg.video import VideoError, open_video
-
     try:
         with open_video(str(path)) as there:
             same = there.size == images.size and len(there) == len(images)
