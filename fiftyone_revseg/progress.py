@@ -70,31 +70,6 @@ class Pace:
         return True
 
 
-class VideoProgress:
-    """Tells how far the one video is that is being worked on, when it is called as (done, total).
-
-    Args:
-        progress: called with a :class:`RunProgress`; anything else is not told
-        total: how many videos are to be done
-        stage: what is done to them, see :class:`RunProgress`
-        started: when the run began, by ``time.perf_counter``
-
-    Attributes:
-        done: how many videos are done
-        video: the name of the one that is worked on
-    """
-
-    def __init__(self, progress: bool | OnProgress | None, total: int, stage: str, started: float):
-        self._call = progress if callable(progress) else None
-        self._total, self._stage, self._started = total, stage, started
-        self.done, self.video = 0, ""
-
-    def __call__(self, done: int, total: int) -> None:
-        if self._call is not None:
-            about = self.done, self._total, self.video, self._stage, done, total
-            self._call(RunProgress(*about, time.perf_counter() - self._started))
-
-
 def _name_of(item: Any) -> str:
     return str(getattr(item, "name", item))
 

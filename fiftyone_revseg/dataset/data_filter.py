@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,15 @@ from fiftyone_revseg.dataset.collection import (
 from fiftyone_revseg.dataset.labelled_videos import (
     LabelledVideo,
     group_by_text,
+    iter_videos,
     masks_path,
     reason_of,
     union,
-    walk_videos,
 )
 from fiftyone_revseg.dataset.playback_fields import declare
+from fiftyone_revseg.dataset.reporter import Reporter
 from fiftyone_revseg.dataset.schema import count_values, describe_field, valid_label_field
-from fiftyone_revseg.progress import OnProgress, VideoProgress
+from fiftyone_revseg.progress import OnProgress
 from fiftyone_revseg.tracking import Tracker, encode_masks, load_tracker
 from fiftyone_revseg.training.data_filter import THRESHOLD, FilterResult, Truth, measure_video
 
@@ -157,16 +159,17 @@ def filter_view(
         for sample_id, (iou, offset) in before.items():
             decided.again((sample_id,), iou, offset)
         todo = samples.select([i for i in samples.values("id") if i not in before])
-    left = count_samples(todo)
-    report = VideoProgress(progress, left, "track", started)
-    for video in walk_videos(todo, [gt_field], progress, "Filtering"):
-        if video.id in before:  # a group of images
-            decided.again(video.ids, *before[video.id])
-        else:
-            report.video = video.name
-            decided.write(video, _measure(video, gt_field, tracker, starts, report))
-            summary.remarks[video.id] = video.remarks
-        report.done += 1
+    with Reporter(progress, count_samples(todo), "Filtering") as reporter:
+        reporter.count()
+        report = partial(reporter, "track")
+        for video in iter_videos(todo, [gt_field]):
+            reporter.start(video.name)
+            if video.id in before:  # a group of images
+                decided.again(video.ids, *before[video.id])
+            else:
+                decided.write(video, _measure(video, gt_field, tracker, starts, report))
+                summary.remarks[video.id] = video.remarks
+            reporter.finish()
     summary.seconds = time.perf_counter() - started
     return summary
 

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from bson import ObjectId
 
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import source_dataset
-from fiftyone_revseg.dataset.labelled_videos import with_progress
 from fiftyone_revseg.dataset.playback import measure_playback
 from fiftyone_revseg.dataset.playback_fields import (
     FRAMES_OFF,
@@ -29,13 +29,15 @@ from fiftyone_revseg.dataset.playback_fields import (
     video_files,
     whole_videos,
 )
+from fiftyone_revseg.dataset.reporter import Reporter
 from fiftyone_revseg.files.names import safe_name
-from fiftyone_revseg.progress import OnProgress, VideoProgress
+from fiftyone_revseg.progress import OnProgress
 from fiftyone_revseg.video import VideoError, check_playable, write_playable
 
 #: Where the original of a copy is, and what FiftyOne knew of it
 ORIGINAL, ORIGINAL_METADATA = "original_filepath", "original_metadata"
 
+_Report = Callable[[int, int], None]  # called with what is done of a video, and of how much
 _FIELDS = {
     PROBLEM: fo.StringField,
     FRAMES_OFF: fo.IntField,
@@ -124,7 +126,7 @@ def make_playable(
     folder = Path(directory) if directory is not None else default_directory(dataset)
     made: dict[str, Path] = {}  # of the same file in several samples, there is one copy
 
-    def change(sample: VideoFile, report: VideoProgress) -> str:
+    def change(sample: VideoFile, report: _Report) -> str:
         if sample.original and os.path.exists(sample.filepath):
             return ""
         source = sample.original or sample.filepath
@@ -173,7 +175,7 @@ def restore_originals(samples: Any, progress: bool | OnProgress | None = None) -
     dataset = source_dataset(videos)
     _declare(dataset)
 
-    def change(sample: VideoFile, report: VideoProgress) -> str:
+    def change(sample: VideoFile, report: _Report) -> str:
         if not sample.original:
             return ""
         if "%" not in sample.original and not os.path.exists(sample.original):
@@ -205,7 +207,7 @@ def _declare(dataset: fo.Dataset) -> None:
 
 def _each(
     videos: Any,
-    change: Callable[[VideoFile, VideoProgress], str],
+    change: Callable[[VideoFile, _Report], str],
     progress: bool | OnProgress | None,
     summary: PlayableSummary,
 ) -> PlayableSummary:
@@ -220,20 +222,21 @@ def _each(
     started = time.perf_counter()
     files = list(video_files(videos, ORIGINAL, ORIGINAL_METADATA))
     summary.total = len(files)
-    report = VideoProgress(progress, len(files), "write", started)
-    walk = with_progress(files, len(files), progress, "Copying")
-    for report.done, file in enumerate(walk):
-        report.video = file.name
-        try:
-            if path := change(file, report):
-                summary.changed[file.id] = path
-            else:
-                summary.unchanged += 1
-        except (VideoError, OSError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            if isinstance(error, OSError):
-                reason = f"the copy cannot be written: {error.strerror or reason}"
-            summary.failures.setdefault(reason, []).append(file.id)
+    with Reporter(progress, len(files), "Copying") as reporter:
+        reporter.count()
+        for file in files:
+            reporter.start(file.name)
+            try:
+                if path := change(file, partial(reporter, "write")):
+                    summary.changed[file.id] = path
+                else:
+                    summary.unchanged += 1
+            except (VideoError, OSError, ValueError, RuntimeError) as error:
+                reason = " ".join(str(error).split()) or type(error).__name__
+                if isinstance(error, OSError):
+                    reason = f"the copy cannot be written: {error.strerror or reason}"
+                summary.failures.setdefault(reason, []).append(file.id)
+            reporter.finish()
     summary.seconds = time.perf_counter() - started
     return summary
 

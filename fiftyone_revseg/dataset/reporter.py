@@ -8,7 +8,7 @@ from typing import Any
 import fiftyone as fo
 
 from fiftyone_revseg.engine import EngineJob
-from fiftyone_revseg.progress import OnProgress, RunProgress
+from fiftyone_revseg.progress import OnProgress, Pace, RunProgress
 from fiftyone_revseg.text.escape import one_line
 
 _REFRESH = 0.2  # seconds between two changes of the bar within one video
@@ -23,24 +23,24 @@ class Reporter:
         progress: whether to show a bar; None for what FiftyOne is configured to do; or an
             :data:`fiftyone_revseg.progress.OnProgress`
         total: how many videos are to be done
+        title: what is done to them, for people
     """
 
-    def __init__(self, progress: bool | OnProgress | None, total: int):
+    def __init__(self, progress: bool | OnProgress | None, total: int, title: str):
         self._call = progress if callable(progress) else None
         show = fo.config.show_progress_bars if progress is None else progress
         self._show = bool(show) and self._call is None
-        self._total = total
+        self._total, self._title = total, title
         self._done = 0
         self._video = ""
         self._bar: Any = None
-        self._refreshed = 0.0
-        self._started = time.perf_counter()
+        self._pace = Pace(_REFRESH)
 
     def __enter__(self) -> Reporter:
         from tqdm.auto import tqdm
 
         self._started = time.perf_counter()
-        self._bar = tqdm(total=self._total, desc="Segmenting", unit="video", disable=not self._show)
+        self._bar = tqdm(total=self._total, desc=self._title, unit="video", disable=not self._show)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -53,24 +53,23 @@ class Reporter:
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Says how far the video is."""
         if self._call is not None:
-            self._call(self._progress(stage, done, total))
-            return
-        now = time.perf_counter()
-        if now - self._refreshed >= _REFRESH:
-            self._refreshed = now
+            seconds = time.perf_counter() - self._started
+            about = self._done, self._total, self._video, stage, done, total, seconds
+            self._call(RunProgress(*about))
+        elif self._pace.is_due():
             self._bar.set_postfix_str(one_line(f"{self._video}: {stage} {done}/{total}"))
 
     def finish(self) -> None:
         """Says that the video is done."""
         self._done += 1
         self._bar.update()
-        if self._call is not None:
-            self._video = self._video if self._done < self._total else ""
-            self._call(self._progress("", 0, 0))
+        self._video = self._video if self._done < self._total else ""
+        self.count()
 
-    def _progress(self, stage: str, done: int, total: int) -> RunProgress:
-        seconds = time.perf_counter() - self._started
-        return RunProgress(self._done, self._total, self._video, stage, done, total, seconds)
+    def count(self) -> None:
+        """Says how many are done, to a function: a bar shows that by itself."""
+        if self._call is not None:
+            self("", 0, 0)
 
 
 class InWork:

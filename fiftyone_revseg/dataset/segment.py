@@ -187,7 +187,7 @@ def segment_view(
             summary=summary,
         )
         engine = engine or LocalEngine(pipeline)
-        with run, Reporter(progress, len(todo)) as reporter:
+        with run, Reporter(progress, len(todo), "Segmenting") as reporter:
             in_work = InWork(reporter)
             answered: Any = engine.run(left.todo, in_work)  # of whatever kind, it can be closed
             with contextlib.closing(answered):  # or its threads would go on after an interruption
