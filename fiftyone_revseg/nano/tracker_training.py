@@ -26,11 +26,10 @@ from fiftyone_revseg.nano.tracker_report import write_model_card
 from fiftyone_revseg.tracking.checkpoints import build_model, read_config
 from fiftyone_revseg.tracking.memory import Memory, encode_frames, track_frame
 from fiftyone_revseg.tracking.preprocess import to_model_images, to_prompt
-from fiftyone_revseg.training.run_folder import check_same_run, write_curves
+from fiftyone_revseg.training.run_folder import check_same_run, plot_curves, write_curves
 from fiftyone_revseg.training.saved_states import load_state, read_settings, save_state
 
 CONFIG = Path(__file__).resolve().parent.parent / "checkpoints" / "sam2-nano" / "config.yaml"
-CURVE_FIELDS = ("step", "loss", "focal", "dice", "iou_error", "score_loss", "iou", "lr", "seconds")
 
 
 @dataclass(frozen=True)
@@ -264,7 +263,7 @@ class _Run:
             for key, value in self.model.state_dict().items():
                 self.average[key].lerp_(value, 1 - decay)
         row = {key: round(float(value.detach()), 5) for key, value in losses.items()}
-        return {"step": self.step, "loss": round(float(loss.detach()), 5), "lr": lr, **row}
+        return {"step": self.step, "loss": round(float(loss.detach()), 5), **row, "lr": lr}
 
     def _learning_rate(self) -> float:
         s = self.settings
@@ -298,9 +297,8 @@ class _Run:
         save_state(directory / "resume.pt", state)
         with replacing(directory / "model.safetensors") as path:
             save_file(average, path)
-        write_curves(directory / "curve.csv", list(CURVE_FIELDS), self.rows)
-        with replacing(directory / "curve.png", durable=False) as path:
-            _plot(path, self.rows, self.settings)
+        write_curves(directory / "curve.csv", self.rows)
+        plot_curves(directory / "curve.png", self.rows)
 
 
 def _claim(directory: Path, settings: TrackerTraining, config: Path) -> None:
@@ -313,28 +311,3 @@ def _claim(directory: Path, settings: TrackerTraining, config: Path) -> None:
         check_same_run(directory, made, {**wanted, "long_share": 0.0}, ())
     write_json(path, wanted, indent=2)
     write_text(directory / "config.yaml", config.read_text())
-
-
-def _plot(path: Path, rows: list[dict[str, Any]], settings: TrackerTraining) -> None:
-    """Loss and IoU over the steps, smoothed over 25 of them; left out without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        path.write_bytes(b"")
-        return
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    window = np.ones(25) / 25
-    for axis, keys in zip(
-        figure.subplots(1, 2), (("focal", "dice", "iou_error", "score_loss"), ("iou",)), strict=True
-    ):
-        for key in keys:
-            values = np.array([row[key] for row in rows], float)
-            if len(values) >= 25:
-                axis.plot(np.arange(25, len(values) + 1), np.convolve(values, window, "valid"))
-            else:
-                axis.plot(values)
-        for start in (settings.image_steps, settings.steps):
-            axis.axvline(start, color="grey", linewidth=0.5)
-        axis.set_xlabel("step")
-        axis.legend(keys)
-    figure.savefig(path, dpi=100, format="png")

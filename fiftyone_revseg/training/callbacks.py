@@ -11,21 +11,14 @@ from transformers import TrainerCallback
 from fiftyone_revseg.reasoning.spec import ChainSpec
 from fiftyone_revseg.training.run_folder import RunFolder
 
+_OF_ROLLOUTS = (
+    *("total", "turns", "tokens", "distinct_key_frames", "distinct_replies"),
+    *("refused", "malformed", "overlong", "empty", "unreadable"),
+)
 # TRL's name of a figure -> ours
 CURVES = {
-    "rewards/format_curve/mean": "format",
-    "rewards/temporal_curve/mean": "temporal",
-    "rewards/spatial_curve/mean": "spatial",
-    "chain/total": "total",
-    "chain/turns": "turns",
-    "chain/tokens": "tokens",
-    "chain/distinct_key_frames": "distinct_key_frames",
-    "chain/distinct_replies": "distinct_replies",
-    "chain/refused": "refused",
-    "chain/malformed": "malformed",
-    "chain/overlong": "overlong",
-    "chain/empty": "empty",
-    "chain/unreadable": "unreadable",
+    **{f"rewards/{part}_curve/mean": part for part in ("format", "temporal", "spatial")},
+    **{f"chain/{name}": name for name in _OF_ROLLOUTS},
     "kl": "kl",
     "entropy": "entropy",
     "clip_ratio/region_mean": "clipped",

@@ -23,7 +23,6 @@ from fiftyone_revseg.training.chat_template import keep_sizes
 from fiftyone_revseg.training.distinct_images import name_of, see_once
 from fiftyone_revseg.training.environment import (
     ChainEnvironment,
-    Rewards,
     Task,
     hear_turn2,
 )
@@ -55,7 +54,7 @@ class ChainTrainer(GRPOTrainer):
 
     def __init__(self, task: Task, log: RolloutLog, **arguments: Any) -> None:
         super().__init__(
-            reward_funcs=[format_curve, temporal_curve, spatial_curve],
+            reward_funcs=[_curve(name) for name in ("format", "temporal", "spatial")],
             environment_factory=partial(ChainEnvironment, task),  # type: ignore[arg-type]
             **arguments,
         )
@@ -276,19 +275,14 @@ class ChainTrainer(GRPOTrainer):
         return bool(ids) and ids[-1] in self.eos_token_ids
 
 
-def format_curve(environments: Sequence[Any], **_: Any) -> list[float | None]:
-    """The format reward of each rollout."""
-    return [_part(environment.rewards, "format") for environment in environments]
+def _curve(name: str) -> Any:
+    """What TRL takes for a reward, and shows as a curve: one part of what each rollout earned."""
 
+    def curve(environments: Sequence[Any], **_: Any) -> list[float | None]:
+        return [e.rewards and getattr(e.rewards, name) for e in environments]
 
-def temporal_curve(environments: Sequence[Any], **_: Any) -> list[float | None]:
-    """The temporal reward of each rollout."""
-    return [_part(environment.rewards, "temporal") for environment in environments]
-
-
-def spatial_curve(environments: Sequence[Any], **_: Any) -> list[float | None]:
-    """The spatial reward of each rollout."""
-    return [_part(environment.rewards, "spatial") for environment in environments]
+    curve.__name__ = f"{name}_curve"
+    return curve
 
 
 def _inner(model: Any) -> Any:
@@ -296,14 +290,8 @@ def _inner(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "peft_config") else model
 
 
-def _part(rewards: Rewards | None, name: str) -> float | None:
-    return None if rewards is None else getattr(rewards, name)
-
-
 def _repeated(fields: dict[str, Any], images: list[int], count: int) -> dict[str, Any]:
     """The processor's outputs for prompts, as if each prompt had been there ``count`` times."""
-    import torch
-
     grids = fields["image_grid_thw"].split(images)
     patches = fields["pixel_values"].split([int(g.prod(dim=1).sum()) for g in grids])
     repeated: dict[str, Any] = {

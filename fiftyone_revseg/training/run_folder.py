@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class RunFolder:
         self._sums, self._counts = {}, {}
         # A resumed run repeats a few steps
         rows = [*(r for r in self.curves() if r["step"] < step), {"step": step, **means}]
-        write_curves(self._curves, list(dict.fromkeys(name for r in rows for name in r)), rows)
+        write_curves(self._curves, rows)
         rate = (time.monotonic() - self._began[0]) / (step - self._began[1])
         left = (self.steps - step) * rate / 60
         shown = "  ".join(f"{name} {mean:.3f}" for name, mean in means.items())
@@ -69,46 +69,44 @@ class RunFolder:
                 for row in csv.DictReader(file)
             ]
 
-    def plot(self) -> Path | None:
-        """Draws every curve into ``curves.png``.
-
-        Returns:
-            the path of the picture, or None if nothing is logged yet or matplotlib is missing
-        """
-        try:
-            import matplotlib
-
-            matplotlib.use("Agg")
-            from matplotlib import pyplot as plt
-        except ImportError:
-            return None
-        rows = self.curves()
-        names = [name for name in dict.fromkeys(n for r in rows for n in r) if name != "step"]
-        if not names:
-            return None
-        figure, axes = plt.subplots(
-            (len(names) + 2) // 3, 3, figsize=(12, 3 * ((len(names) + 2) // 3)), squeeze=False
-        )
-        for axis, name in zip(axes.flat, names, strict=False):
-            axis.plot(*zip(*[(r["step"], r[name]) for r in rows if name in r], strict=True))
-            axis.set_title(name)
-            axis.set_xlabel("step")
-        for axis in axes.flat[len(names) :]:
-            axis.axis("off")
-        figure.tight_layout()
-        path = self.directory / "curves.png"
-        with replacing(path, durable=False) as partial:
-            figure.savefig(partial, dpi=80)
-        plt.close(figure)
-        return path
+    def plot(self) -> None:
+        """Draws every curve into ``curves.png``, see :func:`plot_curves`."""
+        plot_curves(self.directory / "curves.png", self.curves())
 
 
-def write_curves(path: Path, names: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
+def write_curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes the curves of a run as a table: a line for each step, with a column for each name."""
     with replacing(path, durable=False) as partial, open(partial, "w", newline="") as file:
-        writer = csv.DictWriter(file, names)
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for r in rows for name in r)))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def plot_curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draws the curves of a run, each in a plot of its own; nothing where matplotlib is missing.
+
+    Args:
+        path: the picture to write
+        rows: the "step" and the values of each; there may be none
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return
+    names = [name for name in dict.fromkeys(n for r in rows for n in r) if name != "step"]
+    if not names:
+        return
+    height = (len(names) + 2) // 3
+    figure = Figure(figsize=(12, 3 * height), layout="tight")
+    axes = figure.subplots(height, 3, squeeze=False)
+    for axis, name in zip(axes.flat, names, strict=False):
+        axis.plot(*zip(*[(r["step"], r[name]) for r in rows if name in r], strict=True))
+        axis.set_title(name)
+        axis.set_xlabel("step")
+    for axis in axes.flat[len(names) :]:
+        axis.axis("off")
+    with replacing(path, durable=False) as partial:
+        figure.savefig(partial, dpi=80)
 
 
 def check_same_run(
