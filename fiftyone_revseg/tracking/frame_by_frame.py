@@ -133,13 +133,6 @@ class FrameByFrameTracker:
         for k, size, logits, scores in self._logits(frames, boxes):
             yield self.frame_masks(k, size, logits, scores)
 
-    def track_logits(
-        self, frames: Iterable[tuple[int, np.ndarray]], boxes_xyxy_px: np.ndarray
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """As :meth:`track`, but yields the number and the model's own (N, h, w) mask logits."""
-        for k, _, logits, _ in self._logits(frames, _checked_boxes(boxes_xyxy_px)):
-            yield k, logits[:, 0].cpu().numpy()
-
     def _logits(
         self, frames: Iterable[tuple[int, np.ndarray]], boxes: np.ndarray
     ) -> Iterator[tuple[int, tuple[int, int], torch.Tensor, np.ndarray]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mask_logits import track_logits
 
 from fiftyone_revseg.tracking import Sam2Tracker
 from fiftyone_revseg.tracking.checkpoints import EMBEDDED, _package_config, build_model, read_config
@@ -71,7 +72,7 @@ def our_logits(tracker, frames) -> list[np.ndarray]:
     """Our pass, resized to the source as the predictor does."""
     from torch.nn.functional import interpolate
 
-    found = tracker.track_logits(enumerate(frames), BOXES)
+    found = track_logits(tracker, enumerate(frames), BOXES)
     return [
         interpolate(torch.from_numpy(logits)[:, None], SIZE[::-1], mode="bilinear")[:, 0].numpy()
         for _, logits in found

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import EntryNotFoundError
+from mask_logits import track_logits
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
@@ -160,7 +161,7 @@ def test_both_versions_track(version, tmp_path):
     tracker = Sam2Tracker.load(tmp_path, device="cpu")
     rng = np.random.default_rng(0)
     frames = [(k, rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)) for k in range(3)]
-    logits = [m for _, m in tracker.track_logits(frames, np.array([[8, 8, 40, 40]]))]
+    logits = [m for _, m in track_logits(tracker, frames, np.array([[8, 8, 40, 40]]))]
     assert len(logits) == 3
     assert all(np.isfinite(m).all() for m in logits)
     assert all(np.abs(a - b).max() > 1e-3 for a, b in itertools.pairwise(logits))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helper_scripts import run_script
+from mask_logits import track_logits
 from pocket_tracker import BOXES, HEIGHT, WIDTH, noise, pocket_tracker
 
 from fiftyone_revseg.tracking import decode_masks
@@ -46,16 +47,16 @@ def test_score_is_presence_times_expected_iou():
 @pytest.mark.parametrize("ahead", [1, 3, 16])
 def test_encoding_ahead_changes_nothing(ahead):
     frames = list(noise(7))
-    one = [m for _, m in pocket_tracker(frames_ahead=1).track_logits(frames, BOXES)]
-    many = [m for _, m in pocket_tracker(frames_ahead=ahead).track_logits(frames, BOXES)]
+    one = [m for _, m in track_logits(pocket_tracker(frames_ahead=1), frames, BOXES)]
+    many = [m for _, m in track_logits(pocket_tracker(frames_ahead=ahead), frames, BOXES)]
     np.testing.assert_allclose(many, one, rtol=0, atol=1e-4)
 
 
 def test_objects_in_one_batch_are_as_each_on_its_own():
     frames = list(noise(6))
-    together = np.array([m for _, m in pocket_tracker().track_logits(frames, BOXES)])
+    together = np.array([m for _, m in track_logits(pocket_tracker(), frames, BOXES)])
     for n in range(2):
-        alone = np.array([m for _, m in pocket_tracker().track_logits(frames, BOXES[n : n + 1])])
+        alone = np.array([m for _, m in track_logits(pocket_tracker(), frames, BOXES[n : n + 1])])
         np.testing.assert_allclose(together[:, n], alone[:, 0], rtol=0, atol=1e-4)
     assert np.abs(together[:, 0] - together[:, 1]).max() > 1e-2
 
@@ -128,8 +129,8 @@ def test_prompt_is_two_corners_and_maybe_the_centre():
 
 def test_centre_point_reaches_the_model():
     frames = list(noise(2))
-    plain = [m for _, m in pocket_tracker().track_logits(frames, BOXES)]
-    centred = [m for _, m in pocket_tracker(centre_point=True).track_logits(frames, BOXES)]
+    plain = [m for _, m in track_logits(pocket_tracker(), frames, BOXES)]
+    centred = [m for _, m in track_logits(pocket_tracker(centre_point=True), frames, BOXES)]
     assert np.abs(plain[0] - centred[0]).max() > 1e-3
 
 
@@ -189,9 +190,9 @@ def test_options_that_make_no_sense_are_refused(options):
 
 def test_bfloat16_is_close_to_full_precision():
     frames = list(noise(4))
-    full = np.array([m for _, m in pocket_tracker().track_logits(frames, BOXES)])
+    full = np.array([m for _, m in track_logits(pocket_tracker(), frames, BOXES)])
     half = np.array(
-        [m for _, m in pocket_tracker(dtype=torch.bfloat16).track_logits(frames, BOXES)]
+        [m for _, m in track_logits(pocket_tracker(dtype=torch.bfloat16), frames, BOXES)]
     )
     assert half.dtype == np.float32
     np.testing.assert_allclose(half, full, rtol=0, atol=0.1)

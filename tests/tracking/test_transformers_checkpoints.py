@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mask_logits import track_logits
 from safetensors.torch import load_file, save_file
 from tiny_trackers import KINDS, tiny_model
 
@@ -41,7 +42,7 @@ def edgetam(saved, tmp_path):
 
 
 def logits(tracker) -> list:
-    return [m for _, m in tracker.track_logits(frames(), BOXES)]
+    return [m for _, m in track_logits(tracker, frames(), BOXES)]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers
 from helper_scripts import run_script
+from mask_logits import track_logits
 from pocket_tracker import BOXES, HEIGHT, WIDTH, noise
 from rendered_worlds import Rendered, first_world, moving
 from tiny_trackers import KINDS, SIDE, tiny_model
@@ -74,7 +75,7 @@ def test_nano_has_the_logits_that_sam2_gives_it(nano_pair, monkeypatch):
     monkeypatch.setattr(Sam2Tracker, "new_memory", lambda self: Memory(self.model))
     video = Rendered(first_world(moving, bodies=2))
     ours, theirs = (
-        np.array([m for _, m in t.track_logits(video.walk(0), video.boxes(0))]) for t in nano_pair
+        np.array([m for _, m in track_logits(t, video.walk(0), video.boxes(0))]) for t in nano_pair
     )
     assert np.ptp(ours) > 10
     np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-4)
@@ -97,7 +98,7 @@ def test_official_architecture_has_the_logits_that_sam2_gives_it(version):
     converted = to_transformers(config, model.state_dict())
     frames = list(noise(18))  # more than there are object pointers
     ours, theirs = (
-        np.array([m for _, m in t.track_logits(frames, BOXES)])
+        np.array([m for _, m in track_logits(t, frames, BOXES)])
         for t in (
             Sam2Tracker(model, device="cpu"),
             TransformersTracker(converted, device="cpu"),
@@ -120,7 +121,7 @@ def test_pruned_memory_answers_as_all_memory_would(tracker):
     frames = list(noise(24))
     plain = ((0.5,) * 3, (0.5,) * 3) if "sam3" in model.config.model_type else ()
     # As transformers does it: random weights make much of the last digits of a batch
-    ours = TransformersTracker(model, device="cpu", frames_ahead=1).track_logits(frames, BOXES)
+    ours = track_logits(TransformersTracker(model, device="cpu", frames_ahead=1), frames, BOXES)
     for (k, frame), (_, logits) in zip(frames, ours, strict=True):
         image = to_model_images([frame], SIDE, "cpu", *plain)[0]
         expected = model(session, frame=image, frame_idx=k).pred_masks[:, 0]
@@ -197,9 +198,9 @@ def test_an_object_that_is_not_seen_has_no_mask_and_a_low_score():
 
 def test_objects_together_are_as_each_on_its_own(tracker):
     frames = list(noise(6))
-    together = np.array([m for _, m in tracker.track_logits(frames, BOXES)])
+    together = np.array([m for _, m in track_logits(tracker, frames, BOXES)])
     for n in range(2):
-        alone = np.array([m for _, m in tracker.track_logits(frames, BOXES[n : n + 1])])
+        alone = np.array([m for _, m in track_logits(tracker, frames, BOXES[n : n + 1])])
         np.testing.assert_allclose(together[:, n], alone[:, 0], rtol=0, atol=1e-2)
     assert np.abs(together[:, 0] - together[:, 1]).max() > 1
 
@@ -207,9 +208,9 @@ def test_objects_together_are_as_each_on_its_own(tracker):
 @pytest.mark.parametrize("ahead", [1, 3])
 def test_encoding_ahead_changes_nothing(sam2, ahead):
     frames = list(noise(7))
-    usual = [m for _, m in sam2.track_logits(frames, BOXES)]
+    usual = [m for _, m in track_logits(sam2, frames, BOXES)]
     other = TransformersTracker(sam2.model, device="cpu", frames_ahead=ahead)
-    found = [m for _, m in other.track_logits(frames, BOXES)]
+    found = [m for _, m in track_logits(other, frames, BOXES)]
     np.testing.assert_allclose(found, usual, rtol=0, atol=1e-4)
 
 
@@ -258,7 +259,7 @@ def test_bfloat16_is_close_to_full_precision(kind):
     model.config.multimask_output_in_sam = False
     full, half = (
         np.array(
-            [m for _, m in TransformersTracker(model, "", "cpu", d).track_logits(frames, BOXES)]
+            [m for _, m in track_logits(TransformersTracker(model, "", "cpu", d), frames, BOXES)]
         )
         for d in ("float32", "bfloat16")
     )
@@ -292,7 +293,7 @@ def follows_the_key_frame(model) -> None:
     frames = [
         (k, np.random.default_rng(k).integers(0, 255, (120, 160, 3), np.uint8)) for k in range(2)
     ]
-    logits = [m for _, m in tracker.track_logits(frames, np.array([[20, 20, 90, 100]]))]
+    logits = [m for _, m in track_logits(tracker, frames, np.array([[20, 20, 90, 100]]))]
     assert [m.shape for m in logits] == [(1, 256, 256)] * 2
     assert np.isfinite(logits).all()
     assert np.abs(logits[0] - logits[1]).max() > 0
