@@ -15,9 +15,11 @@ import fiftyone as fo
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
+from fiftyone_revseg.dataset import explain
 from fiftyone_revseg.dataset.collection import list_videos
 from fiftyone_revseg.dataset.ownership import ForeignLabelsError, check_label_field, check_videos
 from fiftyone_revseg.dataset.schema import fields_with_text, valid_label_field
+from fiftyone_revseg.dataset.zoo.source import frames_input, known_trackers
 from fiftyone_revseg.models.hub import is_on_disk
 from fiftyone_revseg.models.presets import preset_names, resolve
 from fiftyone_revseg.models.quantization import SHARES
@@ -236,11 +238,8 @@ def label_fields(dataset: fo.Dataset) -> list[str]:
     Returns:
         a list of names, the most recent one first
     """
-    suffix = "_trajectory"
-    schema = dataset.get_field_schema(ftype=fo.DictField)
-    names = [name.removesuffix(suffix) for name in schema if name.endswith(suffix)]
     masks = {*dataset.get_field_schema(), *(dataset.get_frame_field_schema() or {})}
-    return [name for name in reversed(names) if name in masks]
+    return [name for name in reversed(explain.label_fields(dataset)) if name in masks]
 
 
 def text_fields(dataset: fo.Dataset) -> list[str]:
@@ -412,13 +411,7 @@ def model_inputs(form: Form) -> None:
         )
     default = markdown_line(preset.tracker) if preset else "the model's"
     tracker_input(form, f". By default {default}")
-    form.inputs.int(
-        "frames",
-        min=1,
-        max=256,
-        label="Frames",
-        description="How many frames of a video the model is shown. By default, what it expects",
-    )
+    frames_input(form.inputs)
     if preset is not None:
         tell_of(form, preset)
 
@@ -428,7 +421,7 @@ def tracker_input(form: Form, by_default: str = "", default: str | None = None) 
     return form.text(
         "tracker",
         default,
-        ["sam2-nano", *OFFICIAL_PRESETS],
+        known_trackers(),
         check_tracker,
         label="Tracker",
         description=f"A SAM 2 checkpoint: a name, a hub id or a path{by_default}",

@@ -12,7 +12,7 @@ import fiftyone.plugins as fop
 from fiftyone_revseg.app.manifest import PLUGIN_NAME, make_manifest, to_yaml
 from fiftyone_revseg.dataset import register_zoo_source
 from fiftyone_revseg.dataset.zoo.register import SOURCE_NAME
-from fiftyone_revseg.files import is_partial, replacing
+from fiftyone_revseg.files import is_partial, read_files, write_files
 
 _ENTRY = "__init__.py"
 _SCRIPT = "show_frame.js"
@@ -31,7 +31,7 @@ def install_plugin() -> list[str]:
     """
     folder, contents = _folder(), _contents()
     _check_others(folder)
-    old = {name: _read(folder / name) for name in contents}
+    old = read_files(folder, contents)
     done = []
     if old == contents:
         done.append(f"The plugin is installed already, in {folder}")
@@ -41,11 +41,7 @@ def install_plugin() -> list[str]:
                 f"There is another plugin in '{folder}': remove it with `fiftyone plugins delete "
                 f"{PLUGIN_NAME}`, or keep using it instead"
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        # The manifest is last, as FiftyOne takes a folder with one for a plugin
-        for name, content in sorted(contents.items(), key=lambda item: item[0] == "fiftyone.yml"):
-            with replacing(folder / name) as partial:
-                partial.write_bytes(content)
+        write_files(folder, contents)
         done.append(f"The plugin is {'updated' if any(old.values()) else 'installed'} in {folder}")
     done.append(f"The models are registered in {register_zoo_source(overwrite=True)}")
     return done
@@ -83,7 +79,7 @@ def _contents() -> dict[str, bytes]:
     return {
         _ENTRY: entry.read_bytes(),
         _SCRIPT: script.read_bytes(),
-        "fiftyone.yml": manifest.encode(),
+        "fiftyone.yml": manifest.encode(),  # last, as a folder with one is a plugin to FiftyOne
     }
 
 
@@ -103,7 +99,3 @@ def _check_others(folder: Path) -> None:
                 f"The plugin is in '{plugin.directory}' already: remove it with `fiftyone plugins "
                 f"delete {PLUGIN_NAME}`, or keep using it instead"
             )
-
-
-def _read(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None

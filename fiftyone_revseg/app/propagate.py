@@ -9,8 +9,8 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from fiftyone_revseg.app import held_models as models
+from fiftyone_revseg.app.chosen_object import Correct, frame_input, playback_warning, preview
 from fiftyone_revseg.app.forms import Form, problem, text
-from fiftyone_revseg.app.objects import Correct, frame_input, playback_warning, preview
 from fiftyone_revseg.app.operator import Settings, from_script
 from fiftyone_revseg.dataset.correct import Correction, propagate
 from fiftyone_revseg.dataset.objects import StoredObject

@@ -8,8 +8,8 @@ from typing import Any
 import fiftyone.operators as foo
 
 from fiftyone_revseg.app import held_models as models
+from fiftyone_revseg.app.chosen_object import Correct, frame_input, playback_warning
 from fiftyone_revseg.app.forms import Form, problem
-from fiftyone_revseg.app.objects import Correct, frame_input, playback_warning
 from fiftyone_revseg.app.operator import Settings, from_script
 from fiftyone_revseg.dataset.correct import Correction, reground
 from fiftyone_revseg.dataset.objects import StoredObject

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
+from fiftyone_revseg.app.chosen_object import Chosen, label_field_of, object_input, sample_of
 from fiftyone_revseg.app.forms import Form, existing_label_field_input, label_fields
-from fiftyone_revseg.app.objects import Chosen, label_field_of, object_input, sample_of
 from fiftyone_revseg.app.operator import Operator, Run, Settings, from_script
 from fiftyone_revseg.dataset.review import accept, reject
 from fiftyone_revseg.text.escape import markdown

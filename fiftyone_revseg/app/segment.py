@@ -18,7 +18,12 @@ from fiftyone_revseg.app.running import duration, list_active, stop_runs
 from fiftyone_revseg.app.targets import VideosOperator, playback_notice
 from fiftyone_revseg.dataset import list_runs, segment_view
 from fiftyone_revseg.dataset.changes import count_corrected
-from fiftyone_revseg.dataset.collection import count_samples, is_clips, is_image_groups
+from fiftyone_revseg.dataset.collection import (
+    count_samples,
+    in_all_slices,
+    is_clips,
+    is_image_groups,
+)
 from fiftyone_revseg.dataset.jobs import check_queries, make_jobs
 from fiftyone_revseg.dataset.resume import RETRIED
 from fiftyone_revseg.dataset.runs import list_at_work
@@ -363,10 +368,8 @@ def _result(
 
 def _failures(dataset: fo.Dataset, label_field: str) -> Any:
     """The samples without an answer, whichever run that was: done again, they leave the view."""
-    view, field = dataset.view(), f"{label_field}_status"
-    if dataset.media_type == "group":
-        view = dataset.select_group_slices(media_type="video")
-    return view.exists(field).match(~F(field).is_in(list(ANSWERED)))
+    field = f"{label_field}_status"
+    return in_all_slices(dataset).exists(field).match(~F(field).is_in(list(ANSWERED)))
 
 
 def _in_words(result: dict[str, Any]) -> str:

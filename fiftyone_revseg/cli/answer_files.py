@@ -7,18 +7,15 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fiftyone_revseg.files import check_writable, to_json
 from fiftyone_revseg.files.written import Written
 from fiftyone_revseg.masks import pictures
-
-if TYPE_CHECKING:
-    from fiftyone_revseg.pipeline import Segmentation
-    from fiftyone_revseg.reasoning import Trajectory
-    from fiftyone_revseg.video import Video
+from fiftyone_revseg.pipeline import Segmentation
+from fiftyone_revseg.reasoning import Trajectory
+from fiftyone_revseg.video import Video
 
 
 def write_answer(

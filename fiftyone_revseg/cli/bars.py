@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fiftyone_revseg.cli.ctrl_c import CtrlC
 from fiftyone_revseg.cli.output import echo
+from fiftyone_revseg.progress import RunProgress
 from fiftyone_revseg.text.escape import one_line
-
-if TYPE_CHECKING:
-    from fiftyone_revseg.dataset import RunProgress
 
 _TITLES = {
     "decode": "Reading frames",

@@ -9,7 +9,7 @@ import click
 
 from fiftyone_revseg.cli import options
 from fiftyone_revseg.cli.bars import RunBars
-from fiftyone_revseg.cli.errors import GOES_ON, in_one_sentence
+from fiftyone_revseg.cli.one_sentence import GOES_ON, in_one_sentence
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.text.escape import one_line
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fiftyone_revseg.cli import options
-from fiftyone_revseg.cli.errors import in_one_sentence
+from fiftyone_revseg.cli.one_sentence import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.models import presets
 from fiftyone_revseg.text.columns import in_columns

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from fiftyone_revseg.cli import options
-from fiftyone_revseg.cli.errors import GOES_ON, in_one_sentence
+from fiftyone_revseg.cli.one_sentence import GOES_ON, in_one_sentence
 from fiftyone_revseg.cli.output import echo
 
 SYNTHETIC = "synthetic"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from fiftyone_revseg.cli.errors import in_one_sentence
+from fiftyone_revseg.cli.one_sentence import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 
 

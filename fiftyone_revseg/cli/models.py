@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fiftyone_revseg.cli.errors import in_one_sentence
+from fiftyone_revseg.cli.one_sentence import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.files import to_json
 from fiftyone_revseg.models.builtin import PRESETS, Preset

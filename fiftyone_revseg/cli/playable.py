@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fiftyone_revseg.cli import options
-from fiftyone_revseg.cli.errors import GOES_ON, in_one_sentence, refuse_failures
+from fiftyone_revseg.cli.one_sentence import GOES_ON, in_one_sentence, refuse_failures
 from fiftyone_revseg.cli.output import echo
 
 if TYPE_CHECKING:

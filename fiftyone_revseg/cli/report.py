@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from fiftyone_revseg.cli import options
-from fiftyone_revseg.cli.errors import in_one_sentence
+from fiftyone_revseg.cli.one_sentence import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 
 

@@ -40,7 +40,7 @@ def status(dataset_name, label_field, as_json) -> None:
     dataset = open_dataset(dataset_name)  # before anything else imports FiftyOne, see there
 
     from fiftyone_revseg.dataset import list_runs
-    from fiftyone_revseg.dataset.collection import count_samples
+    from fiftyone_revseg.dataset.collection import count_samples, in_all_slices
     from fiftyone_revseg.dataset.explain import label_fields
 
     names = label_fields(dataset)
@@ -55,7 +55,7 @@ def status(dataset_name, label_field, as_json) -> None:
     runs = [run for run in list_runs(dataset) if label_field in (None, run["label_field"])]
     about = {
         "dataset": dataset_name,
-        "samples": count_samples(videos_of(dataset)),
+        "samples": count_samples(in_all_slices(dataset)),
         "runs": runs,
         "label_fields": {name: describe(dataset, name) for name in names},
     }
@@ -64,13 +64,6 @@ def status(dataset_name, label_field, as_json) -> None:
         return
     for line in _lines(about):
         echo(line)
-
-
-def videos_of(dataset: Any) -> Any:
-    """Returns a collection with all samples that have a status, whatever slice they are in."""
-    if dataset.media_type == "group":
-        return dataset.select_group_slices(media_type="video")
-    return dataset
 
 
 def describe(dataset: Any, label_field: str) -> dict[str, Any]:
@@ -89,9 +82,10 @@ def describe(dataset: Any, label_field: str) -> dict[str, Any]:
     """
     from fiftyone_revseg.dataset import count_statuses
     from fiftyone_revseg.dataset.changes import count_corrected
+    from fiftyone_revseg.dataset.collection import in_all_slices
     from fiftyone_revseg.dataset.runs import without_path
 
-    videos = videos_of(dataset)
+    videos = in_all_slices(dataset)
     name = f"{label_field}_answers.classifications"
     failed = videos.match(_is_failed(label_field))
     columns = failed.values(["id", "filepath", f"{name}.status", f"{name}.reason"])

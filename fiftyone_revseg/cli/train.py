@@ -10,7 +10,7 @@ import click
 
 from fiftyone_revseg.cli import options
 from fiftyone_revseg.cli.datasets import open_dataset
-from fiftyone_revseg.cli.errors import in_one_sentence
+from fiftyone_revseg.cli.one_sentence import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.files import check_writable
 from fiftyone_revseg.measures.rewards import TEMPORAL_VARIANTS

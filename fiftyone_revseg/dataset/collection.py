@@ -179,9 +179,18 @@ def source_dataset(samples: Any) -> fo.Dataset:
 
 def select_by_id(dataset: fo.Dataset, ids: Sequence[str]) -> Any:
     """Returns a view of some samples, whichever slice of a grouped dataset they are in."""
-    if dataset.media_type == "group":
-        return dataset.select_group_slices(media_type="video").select(ids)
-    return dataset.select(ids)
+    return in_all_slices(dataset).select(ids)
+
+
+def in_all_slices(samples: Any) -> Any:
+    """Returns the videos of a grouped collection, whichever slice they are in; all else as it is.
+
+    Args:
+        samples: a :class:`fiftyone.core.collections.SampleCollection`
+    """
+    if samples.media_type == "group" and not is_image_groups(samples):
+        return samples.select_group_slices(media_type="video")
+    return samples
 
 
 def field_values(samples: Any, name: str) -> dict[str, Any]:

@@ -123,9 +123,10 @@ def export_results(
     check_writable(directory)
 
     summary = ExportSummary(str(directory), format, total=count_samples(samples))
-    created = _create(directory)
+    created = not directory.exists()
     remarks: dict[str, list[str]] = {}
     try:
+        directory.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             exporter = make(directory, label_field, images, stack)
             for video in videos:
@@ -187,16 +188,6 @@ def _remove_if_empty(*folders: Path) -> None:
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
-
-
-def _create(directory: Path) -> bool:
-    if directory.exists():
-        return False
-    try:
-        directory.mkdir(parents=True)
-    except OSError as error:
-        raise ValueError(f"Nothing can be written to {directory}: {error.strerror}") from error
-    return True
 
 
 @dataclass

@@ -11,6 +11,7 @@ import fiftyone as fo
 
 from fiftyone_revseg.dataset.collection import (
     check_collection,
+    in_all_slices,
     is_clips,
     is_image_groups,
     select_by_id,
@@ -111,9 +112,7 @@ def whole_videos(samples: Any) -> Any:
     """
     if is_image_groups(samples):
         return None
-    if samples.media_type == "group":
-        samples = samples.select_group_slices(media_type="video")
-    samples = check_collection(samples)
+    samples = check_collection(in_all_slices(samples))
     if not is_clips(samples):
         return samples
     return select_by_id(source_dataset(samples), list(dict.fromkeys(samples.values("sample_id"))))

@@ -11,6 +11,7 @@ from pymongo import UpdateMany
 
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import (
+    in_all_slices,
     is_image_groups,
     list_videos,
     source_dataset,
@@ -114,8 +115,7 @@ def _places(samples: Any, label_field: str) -> list[Place]:
         return [find_place(samples, label_field)]
     if not source_dataset(samples).has_field(f"{label_field}_answers"):
         raise ValueError(f"There is no label field '{label_field}': segment the videos first")
-    if samples.media_type == "group" and not is_image_groups(samples):
-        samples = samples.select_group_slices(media_type="video")
+    samples = in_all_slices(samples)
     alone = samples.media_type == "image" and not is_image_groups(samples)
     videos = [video_of(samples)] if alone else list_videos(samples)
     places = [Place.of(video, label_field) for video in videos]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fiftyone_revseg.dataset.collection import check_collection, source_dataset
 from fiftyone_revseg.dataset.registered_runs import RegisteredRun
@@ -14,9 +14,7 @@ from fiftyone_revseg.dataset.training_runs import TRAINING
 from fiftyone_revseg.files import check_writable
 from fiftyone_revseg.models.presets import check_free, register_preset
 from fiftyone_revseg.progress import OnProgress
-
-if TYPE_CHECKING:
-    from fiftyone_revseg.training.grpo import GrpoConfig
+from fiftyone_revseg.training.grpo import GrpoConfig, train_grpo
 
 
 @dataclass
@@ -109,7 +107,6 @@ def train_view(
     import torch
 
     from fiftyone_revseg.dataset.training_rows import view_rows
-    from fiftyone_revseg.training.grpo import GrpoConfig, train_grpo
     from fiftyone_revseg.training.model_card import summarize_curves
     from fiftyone_revseg.training.run_folder import RunFolder
     from fiftyone_revseg.training.step_progress import StepProgress

@@ -12,8 +12,8 @@ from fiftyone import ViewField as F
 
 from fiftyone_revseg.dataset.collection import (
     check_collection,
+    in_all_slices,
     is_clips,
-    is_image_groups,
     source_dataset,
 )
 from fiftyone_revseg.dataset.drift import SUSPECTED
@@ -157,8 +157,7 @@ def make_view(
     elif not 0 <= threshold <= 1:
         raise ValueError(f"threshold must be a number from 0 to 1, not {threshold}")
     label_field = valid_label_field(label_field)
-    if samples.media_type == "group" and not is_image_groups(samples):
-        samples = samples.select_group_slices(media_type="video")
+    samples = in_all_slices(samples)
     if kind.made is not None:
         return kind.made(samples, label_field, threshold, progress)
     assert kind.wanted is not None, "a kind of view has one or the other"

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fiftyone_revseg.dataset import RevSegModel, segment_view
 from fiftyone_revseg.dataset.collection import count_samples
 from fiftyone_revseg.dataset.expressions import QUERIES
-from fiftyone_revseg.dataset.segment import segment_view
 from fiftyone_revseg.evaluation.benchmarks import Benchmark, open_benchmark
 from fiftyone_revseg.evaluation.benchmarks.importer import import_opened
 from fiftyone_revseg.evaluation.evaluate import evaluate_view
@@ -21,12 +21,9 @@ from fiftyone_revseg.evaluation.tables import write_table
 from fiftyone_revseg.files import check_writable
 from fiftyone_revseg.files.names import safe_name
 from fiftyone_revseg.files.written import Written
+from fiftyone_revseg.pipeline import RevSeg
 from fiftyone_revseg.progress import RunProgress
 from fiftyone_revseg.synthetic.mevis_layout import write_mevis
-
-if TYPE_CHECKING:
-    from fiftyone_revseg.dataset import RevSegModel
-    from fiftyone_revseg.pipeline import RevSeg
 
 #: Made-up videos, which are written in the layout of MeViS first
 SYNTHETIC = "synthetic"

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
@@ -22,11 +22,9 @@ from fiftyone_revseg.evaluation.tables import INTERVAL, SHARES, table_cells
 from fiftyone_revseg.files import check_writable
 from fiftyone_revseg.files.written import Written
 from fiftyone_revseg.masks import pictures
+from fiftyone_revseg.progress import OnProgress
 from fiftyone_revseg.text.escape import markdown_line
 from fiftyone_revseg.version import __version__
-
-if TYPE_CHECKING:
-    from fiftyone_revseg.progress import OnProgress
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _PICTURES = "pictures"

@@ -175,20 +175,14 @@ def _picture(
     cells, captions = [], []
     with video.open() as opened:
         if key is not None:
-            cells.append(_with_boxes(_small(opened[key]), boxes))
+            cells.append(_with_boxes(pictures.fit_width(opened[key], _WIDTH), boxes))
             captions.append(f"key frame {first + key}")
         for k in spread:
             pair = decode_masks([predicted[k], truth[k]], video.size)
-            cells.append(_overlay(_small(opened[k]), pair[0], pair[1]))
+            cells.append(_overlay(pictures.fit_width(opened[k], _WIDTH), pair[0], pair[1]))
             j = 100 * float(region_similarity(pair[:1], pair[1:])[0])
             captions.append(f"frame {first + k}, " + (f"J {j:.0f}" if annotated[k] else "no truth"))
     return pictures.frame_strip(cells, captions, None if key is None else 0, _COLUMNS)
-
-
-def _small(frame: np.ndarray) -> np.ndarray:
-    """A frame at the size of the report."""
-    size = (_WIDTH, max(1, round(frame.shape[0] * _WIDTH / frame.shape[1])))
-    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR))
 
 
 def _overlay(cell: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:

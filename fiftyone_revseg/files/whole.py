@@ -18,7 +18,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,19 @@ def write_text(path: str | Path, text: str) -> None:
     """Writes a text file in UTF-8."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def write_files(folder: str | Path, contents: Mapping[str, bytes]) -> None:
+    """Writes files into a folder, which is made if it is missing, one after the other."""
+    for name, content in contents.items():
+        with replacing(Path(folder, name)) as partial:
+            partial.write_bytes(content)
+
+
+def read_files(folder: str | Path, names: Iterable[str]) -> dict[str, bytes | None]:
+    """Reads files of a folder; None for those that are not there."""
+    paths = {name: Path(folder, name) for name in names}
+    return {name: path.read_bytes() if path.is_file() else None for name, path in paths.items()}
 
 
 def write_json(path: str | Path, value: Any, indent: int | None = None) -> None:

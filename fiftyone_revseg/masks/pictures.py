@@ -196,7 +196,7 @@ def contact_sheet(
         per_line = max(20, page_width * 2 // size)
         lines = [part for text in caption.splitlines() for part in textwrap.wrap(text, per_line)]
         strips.append(_text_strip(lines, page_width, line, font))
-        cells = [_fit_width(image, cell_width) for image in images]
+        cells = [fit_width(image, cell_width) for image in images]
         height = max((cell.shape[0] for cell in cells), default=0)
         strip = np.full((height + 2 * gap, page_width, 3), 255, np.uint8)
         for column, cell in enumerate(cells):
@@ -300,7 +300,8 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _fit_width(image: np.ndarray, width: int) -> np.ndarray:
+def fit_width(image: np.ndarray, width: int) -> np.ndarray:
+    """Scales an ``(H, W, 3)`` uint8 RGB image to a width, and its height with it."""
     height = max(1, math.floor(image.shape[0] * width / image.shape[1] + 0.5))
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 

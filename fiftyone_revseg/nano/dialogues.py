@@ -11,9 +11,10 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from transformers import PreTrainedTokenizerFast
 
 from fiftyone_revseg.masks.boxes import box_around
 from fiftyone_revseg.reasoning.prompts import fill, split_at
@@ -22,9 +23,6 @@ from fiftyone_revseg.reasoning.spec import ChainSpec
 from fiftyone_revseg.synthetic.queries import Query, queries_by_kind, reading_order
 from fiftyone_revseg.synthetic.shapes import COLORS, SHAPES
 from fiftyone_revseg.synthetic.world import World
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 GRID = 10  # boxes are answered in steps of 10 of the 0..1000 scale: finer than the pixels
 _GROUNDED = 2  # of the questions about a video, with turn 2

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
+from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
 
 from fiftyone_revseg.nano import vlm as nano_vlm
 from fiftyone_revseg.nano.batches import tree_mask
 from fiftyone_revseg.nano.dialogues import GRID, IGNORED
 from fiftyone_revseg.synthetic.shapes import COLORS, SHAPES
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
 
 
 def dense_heads(model: Qwen3VLForConditionalGeneration) -> torch.nn.ModuleDict:

@@ -7,7 +7,7 @@ vocabulary and the prompts differ, so whatever loads the nano model loads a real
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +20,6 @@ from transformers import (
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
 )
-
-if TYPE_CHECKING:
-    from transformers.models.qwen3_vl import Qwen3VLProcessor
 
 FRAMES = 8
 FRAME_SIZE = 96  # pixels; 6 x 6 tokens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fiftyone_revseg.files.digests import digest_texts
 from fiftyone_revseg.models.devices import empty_caches
@@ -14,9 +14,7 @@ from fiftyone_revseg.pipeline.work import Work
 from fiftyone_revseg.reasoning import ChainSpec, Reasoner, Trajectory
 from fiftyone_revseg.tracking import Tracker
 from fiftyone_revseg.types import FrameTable
-
-if TYPE_CHECKING:
-    from fiftyone_revseg.video import Video
+from fiftyone_revseg.video import Video
 
 
 class RevSeg:

@@ -26,12 +26,11 @@ from fiftyone_revseg.reasoning.resize import resize_square
 from fiftyone_revseg.tracking import MaskTrack
 from fiftyone_revseg.tracking.both_ways import FoundMasks, walk_both_ways
 from fiftyone_revseg.tracking.lockstep import Ended, Found, Pursuit
-from fiftyone_revseg.video import VideoError, open_video
+from fiftyone_revseg.types import FrameTable
+from fiftyone_revseg.video import Video, VideoError, open_video
 
 if TYPE_CHECKING:
     from fiftyone_revseg.pipeline.pipeline import RevSeg
-    from fiftyone_revseg.types import FrameTable
-    from fiftyone_revseg.video import Video
 
 _HELD_BYTES = 512 * 2**20  # of sampled frames at the size of the video
 _SECONDS = 0.1  # between two reports about one stage of one job

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fiftyone_revseg.models.batch_size import BatchSize
 from fiftyone_revseg.tracking.checkpoints import find_checkpoint, load_files
 from fiftyone_revseg.tracking.frame_by_frame import FrameByFrameTracker
 from fiftyone_revseg.tracking.lockstep import Lockstep
@@ -19,9 +19,6 @@ from fiftyone_revseg.tracking.memory import (
 )
 from fiftyone_revseg.tracking.preprocess import to_model_images, to_prompt
 from fiftyone_revseg.tracking.side_by_side import track_side_by_side
-
-if TYPE_CHECKING:
-    from fiftyone_revseg.models.batch_size import BatchSize
 
 
 class Sam2Tracker(FrameByFrameTracker):

@@ -7,13 +7,11 @@ and says nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fiftyone_revseg.reasoning.spec import ChainSpec
-
-if TYPE_CHECKING:
-    from fiftyone_revseg.training.data import Row
-    from fiftyone_revseg.training.grpo import GrpoConfig
+from fiftyone_revseg.training.data import Row
+from fiftyone_revseg.training.grpo import GrpoConfig
 
 
 def check_settings(

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import AutoConfig
 
 from fiftyone_revseg.reasoning.chain import ChainRequest, first_turn
+from fiftyone_revseg.reasoning.spec import ChainSpec
 from fiftyone_revseg.training.budgets import (
     check_context,
     check_settings,
@@ -20,13 +21,10 @@ from fiftyone_revseg.training.budgets import (
     image_tokens,
 )
 from fiftyone_revseg.training.chat_template import training_processor
+from fiftyone_revseg.training.data import Row
 from fiftyone_revseg.training.gpu_memory import MemoryEstimate, Workload, estimate_memory, shape_of
 from fiftyone_revseg.training.grpo import GrpoConfig, checkpoint_of
 from fiftyone_revseg.types import FrameTable
-
-if TYPE_CHECKING:
-    from fiftyone_revseg.reasoning.spec import ChainSpec
-    from fiftyone_revseg.training.data import Row
 
 
 @dataclass(frozen=True)

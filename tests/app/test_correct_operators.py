@@ -185,13 +185,13 @@ def test_reground(segmented):
 
 
 def test_stopping_changes_nothing(segmented, monkeypatch):
-    from fiftyone_revseg.app import objects
+    from fiftyone_revseg.app import chosen_object
 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
     before = cats(segmented.first())
-    monkeypatch.setattr(objects, "RunProgress", interrupted)
+    monkeypatch.setattr(chosen_object, "RunProgress", interrupted)
     result = operator("propagate")(segmented[:1], index=1, boxes={2: BOX})
     assert result == {"state": "stopped", "summary": "Stopped: nothing was changed"}
     assert cats(segmented.first()) == before

@@ -15,10 +15,10 @@ from fiftyone.operators.executor import ExecutionContext, ExecutionError, Execut
 
 from fiftyone_revseg.app import running
 from fiftyone_revseg.app.train import Train
+from fiftyone_revseg.dataset import training
 from fiftyone_revseg.dataset.training_runs import list_training_runs
 from fiftyone_revseg.models.builtin import CHECKPOINTS
 from fiftyone_revseg.models.presets import home, resolve, user_presets
-from fiftyone_revseg.training import grpo
 
 URI = "fiftyone_revseg/train"
 
@@ -68,7 +68,7 @@ def trainer(monkeypatch):
             shutil.copytree(CHECKPOINTS / "revseg-nano", out / "checkpoint", dirs_exist_ok=True)
         )
 
-    monkeypatch.setattr(grpo, "train_grpo", train_grpo)
+    monkeypatch.setattr(training, "train_grpo", train_grpo)
     return calls
 
 
@@ -130,13 +130,13 @@ def test_delegated_by_default(annotated, trainer):
 
 def test_stopped(annotated, trainer, monkeypatch):
     monkeypatch.setattr(running, "_ASKED", 0)
-    train = grpo.train_grpo
+    train = training.train_grpo
 
     def stopping(*arguments, **options):
         running.stop_runs(annotated)
         return train(*arguments, **options)
 
-    monkeypatch.setattr(grpo, "train_grpo", stopping)
+    monkeypatch.setattr(training, "train_grpo", stopping)
     result = messages_of(annotated, name="mine", prompts=1)[-1].body.params["results"]
     assert result["state"] == "stopped"
     assert "with the same form to go on" in result["summary"]
@@ -150,7 +150,7 @@ def test_what_fails_is_remembered(annotated, monkeypatch):
     def fail(*_, **__):
         raise ValueError("no such luck")
 
-    monkeypatch.setattr(grpo, "train_grpo", fail)
+    monkeypatch.setattr(training, "train_grpo", fail)
     with pytest.raises(Exception, match="no such luck"):
         foo.get_operator(URI)(annotated, "mine", prompts=1, delegate=False)
     assert [run["state"] for run in list_training_runs(annotated)] == ["failed"]

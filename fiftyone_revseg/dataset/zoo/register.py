@@ -9,7 +9,7 @@ from typing import Any
 
 import fiftyone as fo
 
-from fiftyone_revseg.files import replacing
+from fiftyone_revseg.files import read_files, write_files
 from fiftyone_revseg.models.builtin import PRESETS
 
 #: The source's name, and so the directory's under ``model_zoo_dir``. FiftyOne also puts the module
@@ -46,7 +46,7 @@ def register_zoo_source(overwrite: bool = False) -> Path:
     """
     folder = Path(fo.config.model_zoo_dir) / SOURCE_NAME
     contents = {name: (_HERE / name).read_bytes() for name in _FILES}
-    if all(_read(folder / name) == content for name, content in contents.items()):
+    if read_files(folder, contents) == contents:
         return folder
     if os.path.lexists(folder):
         if not overwrite:
@@ -56,10 +56,7 @@ def register_zoo_source(overwrite: bool = False) -> Path:
             )
         if folder.is_symlink():
             folder.unlink()  # and not what it leads to
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        with replacing(folder / name) as partial:
-            partial.write_bytes(content)
+    write_files(folder, contents)
     return folder
 
 
@@ -98,7 +95,3 @@ def write_manifest() -> None:
     """Writes ``manifest.json`` into this package: to be run when the presets have changed."""
     text = json.dumps(make_manifest(), indent=4) + "\n"
     (_HERE / "manifest.json").write_text(text, encoding="utf-8")
-
-
-def _read(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None

@@ -96,27 +96,18 @@ def resolve_input(model_name: str, ctx: Any) -> types.Property:
         description="What to segment in every video; several queries on a line each",
         view=types.TextFieldView(multiline=True, rows=2),
     )
-    choices = types.AutocompleteView(allow_user_input=False)
-    for name in fields:
-        choices.add_choice(name, label=name)
     inputs.str(
         "prompt_field",
         default=default,
         label="Prompt field",
         description="The field with each sample's own query, or list of queries. The query above "
         "is asked where it is empty",
-        view=choices,
+        view=suggest(fields, allow_user_input=False),
     )
     tracker = f"A SAM 2 checkpoint: a name, a hub id or a path. By default {preset.tracker}"
     view = suggest(known_trackers())
     inputs.str("tracker", label="Tracker", description=tracker, view=view)
-    inputs.int(
-        "frames",
-        min=1,
-        max=256,
-        label="Frames",
-        description="How many frames of a video the model is shown. By default, what it expects",
-    )
+    frames_input(inputs)
     device = "For example cuda:1. By default, a GPU if there is one"
     view = suggest(["cpu", "cuda:0", "cuda:1"])
     inputs.str("device", label="Device", description=device, view=view)
@@ -175,9 +166,20 @@ def known_trackers() -> list[str]:
     return ["sam2-nano", *OFFICIAL_PRESETS]
 
 
-def suggest(values: Sequence[str]) -> types.AutocompleteView:
-    """Makes a text field that offers values and takes others too."""
-    view = types.AutocompleteView()
+def frames_input(inputs: types.Object) -> None:
+    """Asks how many frames the model is shown: "frames"."""
+    inputs.int(
+        "frames",
+        min=1,
+        max=256,
+        label="Frames",
+        description="How many frames of a video the model is shown. By default, what it expects",
+    )
+
+
+def suggest(values: Sequence[str], **options: Any) -> types.AutocompleteView:
+    """Makes a text field that offers values and, unless the options differ, takes others too."""
+    view = types.AutocompleteView(**options)
     for value in values:
         view.add_choice(value, label=value)
     return view

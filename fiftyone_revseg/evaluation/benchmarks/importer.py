@@ -14,13 +14,16 @@ import fiftyone.utils.data as foud
 
 from fiftyone_revseg.dataset.collection import count_samples
 from fiftyone_revseg.dataset.labelled_videos import reason_of, with_progress
+from fiftyone_revseg.evaluation.benchmarks.benchmark_writer import (
+    BenchmarkWriter,
+    declare_benchmark_fields,
+)
 from fiftyone_revseg.evaluation.benchmarks.layout import (
     Benchmark,
     BenchmarkVideo,
     BrokenVideoError,
 )
 from fiftyone_revseg.evaluation.benchmarks.registry import open_benchmark
-from fiftyone_revseg.evaluation.benchmarks.writer import BenchmarkWriter, declare_benchmark_fields
 
 logger = logging.getLogger(__name__)
 
@@ -105,9 +108,12 @@ def import_benchmark(
         ValueError: if there is no such benchmark, or the dataset is one of something else
     """
     benchmark = open_benchmark(name, directory, split, masks)
-    return import_opened(
-        benchmark, dataset_name, max_videos, persistent, progress, videos, log=logger.warning
-    )[0]
+    dataset, summary = import_opened(
+        benchmark, dataset_name, max_videos, persistent, progress, videos
+    )
+    if summary.broken:
+        logger.warning("%s", summary)
+    return dataset
 
 
 def import_opened(
@@ -117,12 +123,8 @@ def import_opened(
     persistent: bool = True,
     progress: bool | Callable[..., Any] | None = None,
     videos: str | Path | None = None,
-    log: Callable[[str], Any] | None = None,
 ) -> tuple[fo.Dataset, ImportSummary]:
     """Imports what :func:`open_benchmark` opened; otherwise as :func:`import_benchmark`.
-
-    Args:
-        log (None): called with a text if there is something to complain about
 
     Returns:
         the dataset, and an :class:`ImportSummary`
@@ -133,10 +135,7 @@ def import_opened(
         _check_same(dataset, benchmark)
     else:
         dataset = fo.Dataset(dataset_name, persistent=persistent)
-    summary = add_videos(dataset, benchmark, max_videos, progress, videos)
-    if summary.broken and log is not None:
-        log(str(summary))
-    return dataset, summary
+    return dataset, add_videos(dataset, benchmark, max_videos, progress, videos)
 
 
 def add_videos(

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from fiftyone_revseg.dataset.expressions import Expression
 from fiftyone_revseg.files.names import inside, is_component
 from fiftyone_revseg.masks.rle import RLE
+from fiftyone_revseg.video.image_order import in_order
 
 IMAGES = "JPEGImages"
 META = "meta_expressions.json"
@@ -211,12 +212,6 @@ class Benchmark:
         """Lists the names of the videos."""
         return list(self._videos)
 
-    def __len__(self) -> int:
-        return len(self._videos)
-
-    def __iter__(self) -> Iterator[BenchmarkVideo]:
-        return (self.read(name) for name in self._videos)
-
     def _find_split(self, split: str | None) -> str:
         found = self.splits()
         if split is None:
@@ -275,7 +270,7 @@ class Benchmark:
         there = _files_by_stem(folder)
         listed = self._videos[name].get("frames")
         if listed is None:
-            listed = sorted(there, key=_natural)
+            listed = [os.path.splitext(name)[0] for name in in_order(there.values())]
         if not isinstance(listed, list) or not listed:
             raise BrokenVideoError(f"Video '{name}' has no frames, by '{self.meta_path}'")
         stems = [str(stem) for stem in listed]
@@ -283,11 +278,12 @@ class Benchmark:
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise BrokenVideoError(f"The image '{folder / missing[0]}.jpg'{more} is missing")
-        if stems != sorted(set(stems), key=_natural):
+        files = [there[stem] for stem in stems]
+        if files != in_order(set(files)):
             raise BrokenVideoError(
                 f"'{self.meta_path}' lists the frames of video '{name}' twice or out of order"
             )
-        return tuple(os.path.join(folder, there[stem]) for stem in stems)
+        return tuple(os.path.join(folder, file) for file in files)
 
     def _size(self, name: str, images: Sequence[str]) -> tuple[int, int]:
         """The (width, height) of a video: as the file says, or of its first image."""
@@ -426,12 +422,3 @@ def _pattern_of(images: Sequence[str]) -> str | None:
         except ValueError:  # no file fits
             continue
     return None
-
-
-def _natural(name: str) -> list[Any]:
-    parts = re.split(r"(\d+)", name)
-    # Of numbers, those of more digits are larger; they may have more than Python converts
-    return [
-        (len(part.lstrip("0")), part.lstrip("0"), part) if i % 2 else part
-        for i, part in enumerate(parts)
-    ]
