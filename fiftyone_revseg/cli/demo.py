@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import numpy as np
 
 from fiftyone_revseg.cli import options
 from fiftyone_revseg.cli.one_sentence import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.models import presets
+from fiftyone_revseg.reasoning import Trajectory
 from fiftyone_revseg.text.columns import in_columns
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from fiftyone_revseg.reasoning import Trajectory
 
 DATASET = "revseg-demo"
 
@@ -190,11 +187,8 @@ def _segment(dataset: Any, model: str, echo: Callable[[str], Any]) -> None:
 
 def _result(sample: Any) -> Result:
     """Reads one sample's answers back from the dataset, and compares them with the truth."""
-    import numpy as np
-
     from fiftyone_revseg.dataset.labelled_videos import object_masks
     from fiftyone_revseg.measures import j_and_f
-    from fiftyone_revseg.reasoning import Trajectory
     from fiftyone_revseg.video import open_video
 
     with open_video(sample.filepath) as video:
@@ -219,8 +213,6 @@ def _result(sample: Any) -> Result:
 
 def _row(video: Any, trajectory: Trajectory, objects: np.ndarray) -> list[np.ndarray]:
     """Draws the key frame with its boxes, then frames over the whole video with their masks."""
-    import numpy as np
-
     from fiftyone_revseg.cli.answer_files import key_frame_picture
     from fiftyone_revseg.masks import pictures
 

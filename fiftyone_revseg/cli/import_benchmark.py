@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.bars import RunBars, StageBars
+from fiftyone_revseg.cli.datasets import list_datasets
 from fiftyone_revseg.cli.one_sentence import GOES_ON, in_one_sentence
 from fiftyone_revseg.cli.output import echo
 
@@ -78,9 +80,6 @@ def import_benchmark(
       revseg import mevis data/mevis --split valid_u
       revseg import synthetic data/synthetic --count 20
     """
-    # Before anything else imports FiftyOne, which logs to what is the output
-    from fiftyone_revseg.cli.bars import RunBars
-    from fiftyone_revseg.cli.datasets import list_datasets
     from fiftyone_revseg.evaluation.benchmarks import open_benchmark
 
     with in_one_sentence(interrupted=GOES_ON):
@@ -90,7 +89,9 @@ def import_benchmark(
             opened = _write_synthetic(directory, split, count, not no_masks)
         else:
             opened = open_benchmark(benchmark, directory, split, not no_masks)
-        list_datasets()  # says in one sentence if there is no database
+        # Says in one sentence if there is no database. Before anything else imports FiftyOne, see
+        # there
+        list_datasets()
         from fiftyone_revseg.dataset.collection import count_samples
         from fiftyone_revseg.evaluation.benchmarks.importer import import_opened
 
@@ -108,7 +109,6 @@ def import_benchmark(
 
 
 def _write_synthetic(directory: Path, split: str, count: int, masks: bool) -> Any:
-    from fiftyone_revseg.cli.bars import StageBars
     from fiftyone_revseg.evaluation.benchmarks import open_benchmark
     from fiftyone_revseg.synthetic.mevis_layout import write_mevis
 

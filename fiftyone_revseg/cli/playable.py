@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.bars import RunBars
+from fiftyone_revseg.cli.datasets import open_view
 from fiftyone_revseg.cli.one_sentence import GOES_ON, in_one_sentence, refuse_failures
 from fiftyone_revseg.cli.output import echo
 
@@ -51,12 +53,9 @@ def playable(dataset_name, view, output_dir, everything, undo) -> None:
     """
     if undo and (output_dir or everything):
         raise click.UsageError("--undo takes neither --output-dir nor --all")
-    from fiftyone_revseg.cli.datasets import open_view
-
     # Before anything else imports FiftyOne, see there
     samples = open_view(dataset_name, view)
 
-    from fiftyone_revseg.cli.bars import RunBars
     from fiftyone_revseg.dataset.playable import make_playable, restore_originals
 
     with in_one_sentence(interrupted=GOES_ON), RunBars("Restoring" if undo else "Copying") as bars:
@@ -74,12 +73,9 @@ def say_how_it_plays(dataset_name: str, view: str | None) -> None:
     Raises:
         click.ClickException: if there are such videos
     """
-    from fiftyone_revseg.cli.datasets import open_view
-
     # Before anything else imports FiftyOne, see there
     samples = open_view(dataset_name, view)
 
-    from fiftyone_revseg.cli.bars import RunBars
     from fiftyone_revseg.dataset.playback_fields import mark_playback
 
     with in_one_sentence(interrupted="nothing was written"), RunBars("Looking") as bars:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from fiftyone_revseg.cli.datasets import list_names, open_dataset
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.files import to_json
 from fiftyone_revseg.text.escape import one_line
@@ -35,8 +36,6 @@ def status(dataset_name, label_field, as_json) -> None:
       revseg status my-videos
       revseg status my-videos --json | jq '.label_fields.revseg.statuses'
     """
-    from fiftyone_revseg.cli.datasets import list_names, open_dataset
-
     dataset = open_dataset(dataset_name)  # before anything else imports FiftyOne, see there
 
     from fiftyone_revseg.dataset import list_runs

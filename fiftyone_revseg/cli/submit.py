@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.datasets import open_collection, open_dataset
 from fiftyone_revseg.cli.one_sentence import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.text.escape import one_line
@@ -48,8 +49,6 @@ def submit(dataset_name, path, label_field, view, benchmark, meta) -> None:
       revseg apply mevis-valid --query-field queries --model revseg-qwen2.5-vl-7b
       revseg submit mevis-valid mevis.zip
     """
-    from fiftyone_revseg.cli.datasets import open_collection
-
     samples = open_collection(dataset_name, view)  # before anything else imports FiftyOne
 
     from fiftyone_revseg.dataset.collection import source_dataset
@@ -129,8 +128,6 @@ def load_predictions(dataset_name, source, label_field, **how) -> None:
       revseg load-predictions mevis-valid_u results.zip --field theirs
       revseg evaluate mevis-valid_u --field theirs
     """
-    from fiftyone_revseg.cli.datasets import open_dataset
-
     dataset = open_dataset(dataset_name)  # before anything else imports FiftyOne, see there
 
     from fiftyone_revseg.evaluation import predictions

@@ -14,6 +14,7 @@ from fiftyone_revseg.cli.one_sentence import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.files import check_writable
 from fiftyone_revseg.measures.rewards import TEMPORAL_VARIANTS
+from fiftyone_revseg.models.presets import check_free, register_preset
 from fiftyone_revseg.text.escape import one_line
 from fiftyone_revseg.training.grpo import VLLM_MODES
 
@@ -181,8 +182,6 @@ def grpo(
     if not dry_run:
         _claim(out, resume)
         if name is not None:
-            from fiftyone_revseg.models.presets import check_free
-
             with in_one_sentence():
                 check_free(name, out / "checkpoint")
     rows = _rows(dataset, view, gt, query_field, worlds, seed)
@@ -191,8 +190,6 @@ def grpo(
         return
     _run(lambda out, config: train_grpo(rows, out, config, resume), out, config)
     if name and os.environ.get("RANK", "0") == "0":  # of several processes, one
-        from fiftyone_revseg.models.presets import register_preset
-
         register_preset(name, out / "checkpoint", base=config.model)
         echo(f"It is known as {name} now: revseg models")
 

@@ -33,20 +33,32 @@ class ViewKind:
 
     Attributes:
         description: which samples are in it, in words
-        wanted: makes the expression that holds for an answer whose sample is in the view, given
-            the threshold; None if it is not about answers
+        make: makes the view of the samples, the label field, the threshold and what to report to
         threshold: the threshold's default; None if there is none
-        made: if it is not about answers, makes the view of the samples, the label field, the
-            threshold and what to report to
     """
 
     description: str
-    wanted: Callable[[float | None], Any] | None
+    make: Callable[[Any, str, float | None, Any], Any]
     threshold: float | None = None
-    made: Callable[[Any, str, float | None, Any], Any] | None = None
 
 
 _IS_OBJECT = F("index") != None  # noqa: E711
+
+
+def _answered(wanted: Callable[[float | None], Any]) -> Callable[..., Any]:
+    """The samples with an answer for which an expression holds, which the threshold makes."""
+
+    def make(samples: Any, label_field: str, threshold: float | None, progress: Any) -> Any:
+        answers = f"{label_field}_answers"
+        found = F(f"{answers}.classifications").filter(wanted(threshold)).length() > 0
+        if is_clips(samples) and not samples.has_field(answers):
+            source = source_dataset(samples)
+            _check_answers(source, label_field)
+            return samples.select_by("sample_id", source.match(found).values("id"))
+        _check_answers(samples, label_field)
+        return samples.match(found)
+
+    return make
 
 
 def _drifting(samples: Any, label_field: str, threshold: float | None, progress: Any) -> Any:
@@ -67,46 +79,44 @@ VIEWS = {
     "failures": ViewKind(
         "A query could not be answered: no readable key frame or box, nothing to track, or an "
         "unreadable video",
-        lambda _: ~F("status").is_in(["ok", "no_target"]),
+        _answered(lambda _: ~F("status").is_in(["ok", "no_target"])),
     ),
     "low confidence": ViewKind(
         "The model was unsure of a box: its confidence is under the threshold",
         # For the database, no number is less than any
-        lambda t: (F("confidence") != None) & (F("confidence") < t),  # noqa: E711
+        _answered(lambda t: (F("confidence") != None) & (F("confidence") < t)),  # noqa: E711
         threshold=0.5,
     ),
     "drift suspected": ViewKind(
         "The area or the score of an object jumps by more than the threshold from one frame to "
         "the next; the worst first",
-        None,
+        _drifting,
         threshold=SUSPECTED,
-        made=_drifting,
     ),
     "plays wrongly in the App": ViewKind(
         "The App shows other pictures than those of the labels, or cannot play the video; what is "
         "wrong is in the field playback_problem",
-        None,
-        made=_playing_wrongly,
+        _playing_wrongly,
     ),
     "no target": ViewKind(
         "The model found that there is no such object",
-        lambda _: F("status") == "no_target",
+        _answered(lambda _: F("status") == "no_target"),
     ),
     "corrected by hand": ViewKind(
         "A person corrected a box or a key frame",
-        lambda _: F("corrected") == True,  # noqa: E712
+        _answered(lambda _: F("corrected") == True),  # noqa: E712
     ),
     "accepted": ViewKind(
         "A person accepted an object",
-        lambda _: F("tags").contains("accepted"),
+        _answered(lambda _: F("tags").contains("accepted")),
     ),
     "rejected": ViewKind(
         "A person rejected an object",
-        lambda _: F("tags").contains("rejected"),
+        _answered(lambda _: F("tags").contains("rejected")),
     ),
     "not yet reviewed": ViewKind(
         "There is an object that no person has accepted or rejected",
-        lambda _: _IS_OBJECT & ~F("tags").contains(["accepted", "rejected"]),
+        _answered(lambda _: _IS_OBJECT & ~F("tags").contains(["accepted", "rejected"])),
     ),
 }
 
@@ -158,19 +168,7 @@ def make_view(
         raise ValueError(f"threshold must be a number from 0 to 1, not {threshold}")
     label_field = valid_label_field(label_field)
     samples = in_all_slices(samples)
-    if kind.made is not None:
-        return kind.made(samples, label_field, threshold, progress)
-    assert kind.wanted is not None, "a kind of view has one or the other"
-
-    answers = f"{label_field}_answers"
-    wanted = F(f"{answers}.classifications").filter(kind.wanted(threshold)).length() > 0
-    if is_clips(samples) and not samples.has_field(answers):
-        source = source_dataset(samples)
-        _check_answers(source, label_field)
-        ids = source.match(wanted).values("id")
-        return samples.select_by("sample_id", ids)
-    _check_answers(samples, label_field)
-    return samples.match(wanted)
+    return kind.make(samples, label_field, threshold, progress)
 
 
 def measure_drift(

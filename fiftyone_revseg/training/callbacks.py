@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import AutoProcessor, TrainerCallback
 
 from fiftyone_revseg.reasoning.spec import ChainSpec
 from fiftyone_revseg.training.run_folder import RunFolder
@@ -84,8 +84,6 @@ class KeepSpec(TrainerCallback):
 
     def write(self, directory: Path) -> None:
         """Writes the processor and ``revseg.json``."""
-        from transformers import AutoProcessor
-
         processor = AutoProcessor.from_pretrained(self._source, trust_remote_code=False)
         processor.save_pretrained(directory)
         self._spec.save(directory)

@@ -19,6 +19,7 @@ from trl.trainer.utils import (
 )
 
 from fiftyone_revseg.reasoning.decoding import FAMILIES, Decoder, Decoding, Prompt
+from fiftyone_revseg.training.callbacks import KeepSpec
 from fiftyone_revseg.training.chat_template import keep_sizes
 from fiftyone_revseg.training.distinct_images import name_of, see_once
 from fiftyone_revseg.training.environment import (
@@ -37,9 +38,13 @@ class ChainTrainer(GRPOTrainer):
         task: the rows and how they are asked
         log: where rollouts are counted and written
         arguments: those of :class:`trl.GRPOTrainer`, but for the environments and rewards
+
+    Attributes:
+        keep_spec: what completes its checkpoints
     """
 
     _name = "ReVSeg GRPO"
+    keep_spec: KeepSpec
 
     # What TRL sets, and declares as more than it is here
     args: Any

@@ -19,7 +19,6 @@ from fiftyone_revseg.measures.rewards import TEMPORAL_VARIANTS
 
 if TYPE_CHECKING:
     from fiftyone_revseg.reasoning.spec import ChainSpec
-    from fiftyone_revseg.training.callbacks import KeepSpec
     from fiftyone_revseg.training.chain_trainer import ChainTrainer
     from fiftyone_revseg.training.data import Row
     from fiftyone_revseg.training.environment import Task
@@ -161,7 +160,7 @@ def train_grpo(
     if trainer.accelerator.is_main_process:
         write_json(out / "run.json", {"rows": len(rows), "config": asdict(config)}, indent=2)
         if start is not None and not (start / SPEC).is_file():
-            _spec_keeper(trainer).write(start)  # a kill came between the trainer's part and this
+            trainer.keep_spec.write(start)  # a kill came between the trainer's part and this
     trainer.train(resume_from_checkpoint=str(start) if start else None)
     path = out / "checkpoint"
     save_checkpoint(trainer, path)
@@ -221,7 +220,8 @@ def build_trainer(
         peft_config=_lora(config),
     )
     trainer.remove_callback(PrinterCallback)  # the curves are printed, and easier to read
-    trainer.add_callback(KeepSpec(checkpoint, spec))
+    trainer.keep_spec = KeepSpec(checkpoint, spec)
+    trainer.add_callback(trainer.keep_spec)
     trainer.add_callback(tensorboard(out / "tensorboard"))
     trainer.add_callback(Curves(out, config.steps, max(config.save_every, 10)))
     return trainer
@@ -324,16 +324,9 @@ def save_checkpoint(trainer: Any, directory: Path) -> None:
             partial = Path(names[0])
             (partial / "training_args.bin").unlink(missing_ok=True)
             merge_in_place(partial)
-            _spec_keeper(trainer).write(partial)
+            trainer.keep_spec.write(partial)
             write_card(partial, directory.parent, directory.parent.name)
     trainer.accelerator.wait_for_everyone()
-
-
-def _spec_keeper(trainer: Any) -> KeepSpec:
-    from fiftyone_revseg.training.callbacks import KeepSpec
-
-    (keep,) = (c for c in trainer.callback_handler.callbacks if isinstance(c, KeepSpec))
-    return keep
 
 
 def _processes() -> int:
