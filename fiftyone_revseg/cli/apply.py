@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.bars import RunBars
+from fiftyone_revseg.cli.datasets import open_collection
 from fiftyone_revseg.cli.one_sentence import GOES_ON, in_one_sentence
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.types import ANSWERED
@@ -186,9 +188,6 @@ def apply(
             shard = Shard.parse(shard)
         except ValueError as error:
             raise click.UsageError(f"--shard: {error}") from error
-
-    from fiftyone_revseg.cli.bars import RunBars
-    from fiftyone_revseg.cli.datasets import open_collection
 
     # Before anything else imports FiftyOne, see there
     samples = open_collection(dataset_name, view, group_by, order_by, group_slice)

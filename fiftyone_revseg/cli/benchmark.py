@@ -9,6 +9,7 @@ import click
 
 from fiftyone_revseg.cli import options
 from fiftyone_revseg.cli.bars import RunBars
+from fiftyone_revseg.cli.datasets import list_datasets
 from fiftyone_revseg.cli.one_sentence import GOES_ON, in_one_sentence
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.text.escape import one_line
@@ -59,8 +60,6 @@ def benchmark(name, directory, split, label_field, **how) -> None:
       revseg benchmark reasonvos data/ReasonVOS --model revseg-qwen2.5-vl-7b
       revseg benchmark mevis data/MeViS --split valid --model revseg-qwen2.5-vl-7b
     """
-    from fiftyone_revseg.cli.datasets import list_datasets
-
     list_datasets()  # before anything else imports FiftyOne, see there
 
     from fiftyone_revseg.dataset.schema import valid_label_field

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.datasets import open_collection
 from fiftyone_revseg.cli.one_sentence import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 
@@ -58,7 +59,6 @@ def evaluate(dataset_name, view, group_slice, group_by, order_by, eval_key, outp
       revseg evaluate reasonvos
       revseg evaluate my-videos --field revseg --key nano -o results.md -o results.json
     """
-    from fiftyone_revseg.cli.datasets import open_collection
     from fiftyone_revseg.evaluation.tables import check_path, to_text, write_table
 
     with in_one_sentence():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.bars import RunBars
+from fiftyone_revseg.cli.datasets import open_collection
 from fiftyone_revseg.cli.one_sentence import GOES_ON, in_one_sentence, refuse_failures
 from fiftyone_revseg.cli.output import echo
 
@@ -59,12 +61,10 @@ def filter_videos(
       revseg filter my-training-set --tracker sam2.1-hiera-large
       revseg filter my-training-set --starts 4
     """
-    from fiftyone_revseg.cli.datasets import open_collection
 
     # Before anything else imports FiftyOne, see there
     samples = open_collection(dataset_name, view, group_slice=group_slice)
 
-    from fiftyone_revseg.cli.bars import RunBars
     from fiftyone_revseg.dataset.collection import check_collection
     from fiftyone_revseg.dataset.data_filter import check_filter, filter_view
     from fiftyone_revseg.tracking import load_tracker

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.datasets import open_dataset
 from fiftyone_revseg.cli.one_sentence import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 
@@ -49,8 +50,6 @@ def report(results, out, dataset_name, worst, best) -> None:
 
 def _dataset(wanted: str | None, evaluated: str):
     """The dataset, which must be there if it was asked for."""
-    from fiftyone_revseg.cli.datasets import open_dataset
-
     try:
         return open_dataset(wanted or evaluated)
     except click.ClickException as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fiftyone_revseg.cli import options
+from fiftyone_revseg.cli.bars import StageBars
 from fiftyone_revseg.cli.one_sentence import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.files.names import safe_name
@@ -88,7 +89,6 @@ def segment(video, queries, out, frame_range, png, **how) -> None:
     for why in filter(None, map(refusal, queries)):
         raise click.UsageError(why.replace("The query", "A QUERY"))
     from fiftyone_revseg.cli.answer_files import check_answer, write_answer
-    from fiftyone_revseg.cli.bars import StageBars
     from fiftyone_revseg.video import VideoError, open_video
 
     try:  # before the models are loaded, which can take minutes
