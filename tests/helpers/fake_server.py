@@ -46,7 +46,9 @@ class FakeServer:
         answer: makes the reply
         model: the model's name
         root: the checkpoint that it is said to be
-        owner: "vllm", "sglang", "llamacpp"; "transformers" lists models as ``transformers serve``
+        owner: "vllm", "sglang", "llamacpp", or "transformers", which answers as vLLM and as
+            ``transformers serve`` were found to
+        parser: whether it was started with ``--reasoning-parser``
         key: the key to ask for
         fault: called as ``fault(number, body)`` with the number of the request, from 0; returns a
             :class:`Fault` or None
@@ -54,9 +56,18 @@ class FakeServer:
     """
 
     def __init__(
-        self, answer, model="revseg-nano", root="", owner="vllm", key=None, fault=None, says=None
+        self,
+        answer,
+        model="revseg-nano",
+        root="",
+        owner="vllm",
+        key=None,
+        fault=None,
+        says=None,
+        parser=False,
     ) -> None:
         self.answer, self.key, self.fault, self.says = answer, key, fault, says
+        self.owner, self.parser = owner, parser
         self.cards = [{"id": model, "object": "model", "owned_by": owner, "root": root or model}]
         if owner == "transformers":
             status = {"value": "loaded"}
@@ -101,6 +112,9 @@ class FakeServer:
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             fault = self.fault(number, body) if self.fault else None
+            unknown = set(body) - _TRANSFORMERS_FIELDS
+            if self.owner == "transformers" and unknown:
+                fault = Fault("status", 422, {"detail": f"Unexpected fields: {unknown}"})
             if fault is None:
                 handler.send(200, self._completion(body))
             elif fault.kind in ("status", "body"):
@@ -127,9 +141,9 @@ class FakeServer:
         choice = {
             "index": 0,
             "finish_reason": "stop",
-            "message": {"role": "assistant", "content": reply.text},
+            "message": {"role": "assistant", **self._parts(reply.text)},
         }
-        if body.get("logprobs") and reply.token_texts:
+        if body.get("logprobs") and reply.token_texts and self.owner != "transformers":
             pairs = zip(reply.token_texts, reply.token_probabilities, strict=True)
             tokens = [
                 {"token": t, "bytes": list(t.encode()), "logprob": math.log(max(p, 1e-30))}
@@ -149,6 +163,32 @@ class FakeServer:
                 "total_tokens": reply.prompt_tokens + reply.tokens,
             },
         }
+
+    def _parts(self, text):
+        """The answer, and the thought where the server takes it apart."""
+        thought, end, content = text.removeprefix("<think>").partition("</think>")
+        if self.owner == "transformers" and end:
+            return {"content": content.strip(), "reasoning_content": thought}
+        if self.parser and not end:  # all of it may be a thought that has not ended yet
+            return {"content": None, "reasoning": thought}
+        if self.parser:
+            return {"content": content, "reasoning": thought}
+        return {"content": text}
+
+
+# What transformers serve takes; it does nothing about some of them, without a word
+_TRANSFORMERS_FIELDS = {
+    "chat_template_kwargs",
+    "frequency_penalty",
+    "logprobs",
+    "max_tokens",
+    "messages",
+    "model",
+    "reasoning_effort",
+    "temperature",
+    "top_logprobs",
+    "top_p",
+}
 
 
 def conversation_of(body):
