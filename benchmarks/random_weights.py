@@ -263,6 +263,7 @@ def save_random_checkpoint(
     spec: ChainSpec | None = None,
     dtype: str = "float32",
     seed: int = 0,
+    vocabulary: int | None = None,
 ) -> Path:
     """Writes a checkpoint with random weights in the ordinary files.
 
@@ -274,6 +275,7 @@ def save_random_checkpoint(
         spec (None): the settings for its ``revseg.json``; by default those of its family
         dtype ("float32"): the precision of the weights; "bfloat16" halves the files
         seed (0): the seed of the weights
+        vocabulary (None): fewer tokens than published, which saves memory
 
     Returns:
         the directory
@@ -283,6 +285,8 @@ def save_random_checkpoint(
 
     directory = Path(directory)
     config, processor = build(architecture, text_layers, vision_layers)
+    if vocabulary is not None:
+        config.get_text_config().vocab_size = vocabulary
     state = torch.random.get_rng_state()
     torch.manual_seed(seed)
     try:

@@ -25,7 +25,7 @@ from fiftyone_revseg.models.quantization import (
 from fiftyone_revseg.models.weights import share, stamp
 from fiftyone_revseg.reasoning.backend import Conversation, Image, Message, Reply, VideoFrames
 from fiftyone_revseg.reasoning.complete_weights import check_loaded, refuse_adapters
-from fiftyone_revseg.reasoning.regions import OPENED_THOUGHT, thought_is_open
+from fiftyone_revseg.reasoning.regions import OPENED_THOUGHT, mark_of, thought_is_open
 from fiftyone_revseg.reasoning.seen_images import SeenImages, name_of
 from fiftyone_revseg.reasoning.spec import FILE_NAME, ChainSpec, complete_settings, read_settings
 from fiftyone_revseg.reasoning.thinking import thinking_arguments
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fiftyone_revseg.reasoning.decoding import Decoder, Drawn, Prompt
 
 
+_ENDS = ("<|im_end|>", "<turn|>")  # of a message, in the templates of Qwen and of Gemma 4
 _LAST_TOKENS = 16  # of a prompt, in which an opened thought is looked for
 
 
@@ -86,6 +87,7 @@ class LocalReasoner:
         if can_decode(model) and not _is_spread(model):
             self._decoder = Decoder(model, _held_bytes(model), self._seen.used)
         self._stop = _stop_tokens(model, processor.tokenizer)
+        self._marks = _marks(processor.tokenizer)
         pad = processor.tokenizer.pad_token_id
         self._pad = self._stop[0] if pad is None else pad
         # in place of the checkpoint's own, which would fill in whatever a call leaves unsaid
@@ -301,6 +303,7 @@ class LocalReasoner:
     ) -> Reply:
         end = next((i for i, token in enumerate(ids) if token in self._stop), len(ids))
         pieces = _pieces(self.processor.tokenizer, ids[:end])
+        pieces = [self._marks.get(i, piece) for i, piece in zip(ids, pieces, strict=False)]
         probabilities = probabilities[:end]
         if opened:
             pieces, probabilities = [OPENED_THOUGHT, *pieces], [1.0, *probabilities]
@@ -623,11 +626,17 @@ def _metadata(video: VideoFrames) -> dict[str, Any]:
     }
 
 
+def _marks(tokenizer: Any) -> dict[int, str]:
+    """The special tokens, which are no text, that tell a thought from an answer."""
+    pairs = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
+    return {i: mark_of(token) for i, token in pairs if mark_of(token)}
+
+
 def _stop_tokens(model: Any, tokenizer: Any) -> list[int]:
     """The tokens that end a reply: what the checkpoint says, and the end of a chat message."""
     configured = model.generation_config.eos_token_id
     tokens = list(configured) if isinstance(configured, (list, tuple)) else [configured]
-    tokens += [tokenizer.eos_token_id, tokenizer.get_vocab().get("<|im_end|>")]
+    tokens += [tokenizer.eos_token_id, *map(tokenizer.get_vocab().get, _ENDS)]
     return list(dict.fromkeys(token for token in tokens if token is not None))
 
 

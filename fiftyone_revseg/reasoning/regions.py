@@ -16,6 +16,8 @@ _OPEN = re.compile(r"<think(?:ing)?>|\u25c1think\u25b7|\[THINK\]|<seed:think>")
 _CLOSE = re.compile(r"</think(?:ing)?>|\u25c1/think\u25b7|\[/THINK\]|</seed:think>")
 _BEGIN_BOX, _END_BOX = "<|begin_of_box|>", "<|end_of_box|>"  # GLM's marks of an answer
 
+_TOKENS = {"<|channel>": "<think>", "<channel|>": "</think>"}  # Gemma 4's, around a thought
+
 #: What may stand around an answer and says nothing: fences, tags and marks
 MARKS = re.compile(
     r"```[a-zA-Z0-9]{0,20}|</?(?:answer|tool_call|box|bbox)>|<\|[a-z_]{1,30}\|>|\\boxed|\*\*"
@@ -29,6 +31,13 @@ class ParseError(ValueError):
 def thought_is_open(prompt: str) -> bool:
     """Whether a prompt ends within a thought, so that the reply begins in it."""
     return prompt.rstrip().endswith(OPENED_THOUGHT)
+
+
+def mark_of(token: str) -> str:
+    """What a special token is read as: a mark around a thought or an answer, or nothing."""
+    if token in (_BEGIN_BOX, _END_BOX, "<answer>", "</answer>"):
+        return token
+    return _TOKENS.get(token, token if _OPEN.fullmatch(token) or _CLOSE.fullmatch(token) else "")
 
 
 def is_in_thought(reply: str) -> bool:

@@ -10,6 +10,8 @@ from tiny_families import FAMILIES, save_family
 
 from fiftyone_revseg.reasoning import Conversation, Image, LocalReasoner, family_spec, run_chain
 from fiftyone_revseg.reasoning.conventions import find_convention
+from fiftyone_revseg.reasoning.decoding import Drawn
+from fiftyone_revseg.reasoning.regions import ParseError, answer_region
 from fiftyone_revseg.types import Status
 
 CONVENTIONS = {"qwen2_5_vl": "pixels", "gemma4": "relative-1000-y-first"}
@@ -156,3 +158,23 @@ def test_the_whole_chain_is_the_same_in_every_way(checkpoint, thought, request_f
             assert one[0] == other[0]
             assert one[1:] == pytest.approx(other[1:], rel=1e-3)
     assert len({round(first, 4) for _, _, first, *_ in told[0]}) > 2
+
+
+@pytest.mark.parametrize("marks", [("<|channel>", "<channel|>"), ("[THINK]", "[/THINK]")])
+def test_a_thought_between_special_tokens_is_no_answer(tmp_path, monkeypatch, marks):
+    """They are no text; without them a draft would look like the answer."""
+    reasoner = LocalReasoner.load(save_family("gemma4", tmp_path), device="cpu")
+    tokenizer = reasoner.processor.tokenizer
+    tokenizer.add_special_tokens({"additional_special_tokens": [*marks]})
+    reasoner = LocalReasoner(reasoner.model, reasoner.processor, reasoner.spec, "gemma")
+    written = f"{marks[0]}thought: [0, 0, 9, 9]?{marks[1]}[1, 2, 3, 4]<|im_end|>"
+    ids = tokenizer(written, add_special_tokens=False).input_ids
+    drawn = [Drawn(ids, [0.5] * len(ids))]
+    monkeypatch.setattr(reasoner, "_drawn_by_transformers", lambda *_: drawn)
+    asked = Conversation(thinking=False).say("user", "where?")
+    (reply,) = reasoner.generate([asked], reasoner.spec)
+    assert len(reply.token_texts) == len(reply.token_probabilities)
+    start, end = answer_region(reply.text)
+    assert reply.text[start:end] == "[1, 2, 3, 4]"
+    with pytest.raises(ParseError, match="never finished"):
+        answer_region("".join(reply.token_texts[:-14]), complete=False)
