@@ -1,4 +1,4 @@
-"""The replies of a Qwen-VL model, with nothing read twice.
+"""The replies of a Qwen-VL or GLM-V model, with nothing read twice.
 
 Turn 2 goes on from what turn 1 was read into, the queries about a video from the video's frames,
 and the rollouts of a group from their prompt: only what follows is read. The replies are those of
@@ -26,7 +26,10 @@ from fiftyone_revseg.models.weights import versions_of
 from fiftyone_revseg.reasoning.caches import KINDS, Caches, cache_argument, layer_kinds
 from fiftyone_revseg.reasoning.kept_prefixes import KeptPrefixes, Prefix, begin_alike, names_of
 
-FAMILIES = ("qwen2_5_vl", "qwen3_vl", "qwen3_5", "qwen3_5_moe")
+FAMILIES = (
+    *("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"),
+    *("glm4v", "glm46v", "glm4v_moe"),
+)
 _WORTH_SHARING = 32  # tokens that two dialogues of a batch begin with, to be read once
 
 
@@ -94,7 +97,7 @@ class Decoder:
     """Lets a model reply to dialogues, and keeps what they were read into.
 
     Args:
-        model: a Qwen-VL model with a language modelling head, see :func:`can_decode`
+        model: a model with a language modelling head, see :func:`can_decode`
         held_bytes: the most memory for what is kept, on the model's device
         looking (None): a function that is given the patches and the names of the images that the
             model is about to look at, and returns a context to do so in

@@ -4,8 +4,8 @@ A dialogue shows the same frames in turn 2 as in turn 1, and all queries about a
 again. What the tower makes of an image does not depend on the images around it.
 
 Where a dialogue goes on from what it was read into (:mod:`.decoding`) that saves little. Where
-transformers generates, as for Qwen2-VL, GLM and with FlashAttention, the embedded model's dialogues
-take 1.2 (one by one) to 1.4 times (in batches) the CPU time without it, for the same replies.
+transformers generates, as with FlashAttention, the embedded model's dialogues take 1.2 (one by one)
+to 1.4 times (in batches) the CPU time without it, for the same replies.
 """
 
 from __future__ import annotations

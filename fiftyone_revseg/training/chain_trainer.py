@@ -18,7 +18,7 @@ from trl.trainer.utils import (
     unsplit_pixel_values_by_grid,
 )
 
-from fiftyone_revseg.reasoning.decoding import FAMILIES, Decoder, Decoding, Prompt
+from fiftyone_revseg.reasoning.decoding import Decoder, Decoding, Prompt
 from fiftyone_revseg.training.callbacks import KeepSpec
 from fiftyone_revseg.training.chat_template import keep_sizes
 from fiftyone_revseg.training.distinct_images import name_of, see_once
@@ -29,6 +29,8 @@ from fiftyone_revseg.training.environment import (
 )
 from fiftyone_revseg.training.rollout_log import RolloutLog
 from fiftyone_revseg.training.shared_prefix import group_log_probabilities
+
+_SHARING = ("qwen2_5_vl", "qwen3_vl", "qwen3_5", "qwen3_5_moe")  # families it is tested with
 
 
 class ChainTrainer(GRPOTrainer):
@@ -85,7 +87,7 @@ class ChainTrainer(GRPOTrainer):
         keeps keys and values, which gradient checkpointing cannot.
         """
         plain = self.accelerator.num_processes == 1 and not self.is_deepspeed_enabled
-        kind = self.model.config.model_type in FAMILIES
+        kind = self.model.config.model_type in _SHARING
         whole = self.args.per_device_train_batch_size % self.num_generations == 0
         return plain and kind and whole and not self.args.gradient_checkpointing
 

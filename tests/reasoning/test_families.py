@@ -16,7 +16,9 @@ from fiftyone_revseg.types import Status
 
 CONVENTIONS = {"qwen2_5_vl": "pixels", "gemma4": "relative-1000-y-first"}
 UNKNOWN = ("llava", "gemma3", "glm5_next")
-FAST = ("qwen2_5_vl", "qwen3_vl", "qwen3_5", "qwen3_5_moe")
+READ_ANEW = ("internvl", "llava", "gemma3", "gemma4", "glm5_next", "qwen4_exp")
+FAST = [family for family in FAMILIES if family not in READ_ANEW]
+
 SIDES = dict.fromkeys(FAMILIES, 56) | dict.fromkeys((f for f in FAMILIES if "qwen" in f), 64)
 SIDES |= {"qwen2_vl": 56, "qwen2_5_vl": 56, "gemma4": 96}
 PROMPTS = {
