@@ -38,7 +38,7 @@ class OneByOne:
         for conversation in conversations:
             inputs = self.reasoner.encode([conversation])
             written = self.reasoner.model.generate(
-                **inputs, max_new_tokens=spec.max_new_tokens, do_sample=False, eos_token_id=None
+                **inputs, max_new_tokens=spec.max_new_tokens, do_sample=False
             )
             ids = written[0, inputs["input_ids"].shape[1] :]
             yield self.reasoner.processor.tokenizer.decode(ids, skip_special_tokens=True)
@@ -147,7 +147,6 @@ def main():
         small = {"vocabulary": args.vocabulary, "vision_layers": 2} if args.full_width else {}
         save_random_checkpoint(folder, name, text_layers=args.layers, spec=spec, **small)
         reasoner = LocalReasoner.load(folder, args.device, "float32")
-    reasoner._stop = [2**30]  # no token of the model: every reply has the same length
     count = sum(p.numel() for p in reasoner.model.parameters())
     print(f"{name}, {args.layers} layers, {count / 1e6:.1f} M parameters, float32, {args.device}")
     print(

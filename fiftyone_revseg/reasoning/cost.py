@@ -66,7 +66,7 @@ def estimate_cost(spec: ChainSpec, pairs: int, tokens_per_picture: int | None = 
     frame = tokens_per_picture or _square(spec.frame_size)
     key_frame = tokens_per_picture or _square(spec.key_frame_size)
     # Turn 2 reads turn 1 and its reply once more
-    written = spec.max_new_tokens + (0 if spec.thinking is False else spec.thinking_tokens)
+    written = spec.reply_tokens
     labels = spec.frames * len(spec.template("frame"))
     first = (len(spec.template("turn1")) + labels) // _CHARACTERS
     second = (len(spec.template("turn2")) + len(default_template("coordinates_pixels"))) // 4

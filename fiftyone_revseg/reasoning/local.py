@@ -25,7 +25,12 @@ from fiftyone_revseg.models.quantization import (
 from fiftyone_revseg.models.weights import share, stamp
 from fiftyone_revseg.reasoning.backend import Conversation, Image, Message, Reply, VideoFrames
 from fiftyone_revseg.reasoning.complete_weights import check_loaded, refuse_adapters
-from fiftyone_revseg.reasoning.regions import OPENED_THOUGHT, mark_of, thought_is_open
+from fiftyone_revseg.reasoning.regions import (
+    LAST_TOKENS,
+    OPENED_THOUGHT,
+    mark_of,
+    thought_is_open,
+)
 from fiftyone_revseg.reasoning.seen_images import SeenImages, name_of
 from fiftyone_revseg.reasoning.spec import FILE_NAME, ChainSpec, complete_settings, read_settings
 from fiftyone_revseg.reasoning.thinking import thinking_arguments
@@ -37,7 +42,6 @@ if TYPE_CHECKING:
 
 
 _ENDS = ("<|im_end|>", "<turn|>")  # of a message, in the templates of Qwen and of Gemma 4
-_LAST_TOKENS = 16  # of a prompt, in which an opened thought is looked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,7 +294,7 @@ class LocalReasoner:
 
     def _opened(self, inputs: Any) -> list[bool]:
         """Whether each prompt ends within a thought, which its reply then goes on with."""
-        ends = inputs["input_ids"][:, -_LAST_TOKENS:].tolist()
+        ends = inputs["input_ids"][:, -LAST_TOKENS:].tolist()
         return [thought_is_open(self.processor.tokenizer.decode(end)) for end in ends]
 
     def _reply(

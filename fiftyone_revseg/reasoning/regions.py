@@ -7,6 +7,7 @@ from collections import deque
 
 #: What a chat template writes at the end of a prompt to have the model think first
 OPENED_THOUGHT = "<think>"
+LAST_TOKENS = 16  # of a prompt, in which it is looked for
 
 MAX_REPLY = 1_000_000  # characters; a thought of 32,000 tokens has about 150,000
 MAX_ANSWER = 50_000  # characters; the longest answer that is of any use has about 10,000

@@ -93,6 +93,11 @@ class ChainSpec:
         check_templates(prompts)
         object.__setattr__(self, "prompts", dict(prompts))
 
+    @property
+    def reply_tokens(self) -> int:
+        """The most tokens that a reply may have, with its thought."""
+        return self.max_new_tokens + (0 if self.thinking is False else self.thinking_tokens)
+
     def template(self, name: str) -> str:
         """Returns a prompt template: this spec's own if it has one, else the default."""
         return self.prompts[name] if name in self.prompts else default_template(name)

@@ -79,7 +79,7 @@ def completion_length(
     )
     words = len(processor.tokenizer(text).input_ids)
     picture = image_tokens(processor, spec.key_frame_size)
-    turn = turn_tokens or spec.max_new_tokens
+    turn = turn_tokens or spec.reply_tokens
     needed = 2 * turn + words + picture
     if given is not None and given < needed:
         raise ValueError(

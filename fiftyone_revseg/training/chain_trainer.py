@@ -19,6 +19,7 @@ from trl.trainer.utils import (
 )
 
 from fiftyone_revseg.reasoning.decoding import Decoder, Decoding, Prompt
+from fiftyone_revseg.reasoning.regions import LAST_TOKENS, OPENED_THOUGHT, thought_is_open
 from fiftyone_revseg.training.callbacks import KeepSpec
 from fiftyone_revseg.training.chat_template import keep_sizes
 from fiftyone_revseg.training.distinct_images import name_of, see_once
@@ -173,10 +174,10 @@ class ChainTrainer(GRPOTrainer):
         self, prompts: list, prompt_ids: list, completion_ids: list, completions: list, *rest: Any
     ) -> Any:
         # Every reply reads as a call; which one really leads to turn 2 is for the chain to say
-        for environment, ids, messages in zip(
-            self.environments, completion_ids, completions, strict=True
+        for environment, before, ids, messages in zip(
+            self.environments, prompt_ids, completion_ids, completions, strict=True
         ):
-            reply = self._text(ids)
+            reply = self._text(ids, before)
             messages[0] = {"role": "assistant", "content": reply}
             if self.task.hear(environment.rollout, reply, self._ended(ids)):
                 call = {"name": "keyframe", "arguments": {"reply": reply}}
@@ -191,8 +192,10 @@ class ChainTrainer(GRPOTrainer):
             rollout = environment.rollout
             rollout.tokens = sum(mask)
             if len(mask) > first:
-                written = ids[len(mask) - mask[::-1].index(0) :] if mask[-1] else []
-                hear_turn2(rollout, self._text(written), self._ended(written), self.task.spec)
+                start = len(mask) - mask[::-1].index(0) if mask[-1] else len(ids)
+                written = ids[start:]
+                reply = self._text(written, ids[:start])
+                hear_turn2(rollout, reply, self._ended(written), self.task.spec)
             elif rollout.shown is not None:
                 rollout.ending = "overlong"
                 rollout.error = "turn 2 did not fit into max_completion_length"
@@ -273,10 +276,13 @@ class ChainTrainer(GRPOTrainer):
             self._log_metric(f"chain/{name}", value)
         return super()._calculate_rewards(inputs, *rest)
 
-    def _text(self, ids: Sequence[int]) -> str:
-        return self._tokenizer.decode(
+    def _text(self, ids: Sequence[int], before: Sequence[int]) -> str:
+        """A reply, with the thought that its template opened at the end of what is before it."""
+        opened = thought_is_open(self._tokenizer.decode(before[-LAST_TOKENS:]))
+        text = self._tokenizer.decode(
             ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
+        return OPENED_THOUGHT + text if opened else text
 
     def _ended(self, ids: Sequence[int]) -> bool:
         return bool(ids) and ids[-1] in self.eos_token_ids

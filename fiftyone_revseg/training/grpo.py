@@ -250,7 +250,9 @@ def trl_arguments(
     import torch
     from trl import GRPOConfig
 
-    turn = config.max_turn_tokens or spec.max_new_tokens
+    from fiftyone_revseg.reasoning.thinking import thinking_arguments
+
+    turn = config.max_turn_tokens or spec.reply_tokens
     gpu = torch.cuda.is_available()
     together = config.batch * _processes()
     rollouts = config.prompts * config.rollouts
@@ -275,6 +277,7 @@ def trl_arguments(
         num_generations=config.rollouts,
         max_completion_length=length,
         max_tool_calling_iterations=1,
+        chat_template_kwargs=thinking_arguments(spec.thinking),
         generation_kwargs=limits,
         temperature=config.temperature,
         top_p=1.0,

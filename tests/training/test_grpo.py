@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from random_weights import save_random_checkpoint
+from tiny_families import thinking
 
 from fiftyone_revseg.reasoning import ChainRequest, ChainSpec, LocalReasoner, run_chain
 from fiftyone_revseg.reasoning.chain import first_turn, second_turn
@@ -330,6 +331,23 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, lora_rank, variety_pays):
         train_grpo(rows([])[:5], tmp_path / "parts", config)
     with pytest.raises(ValueError, match="no checkpoint"):
         train_grpo(rows([]), tmp_path / "parts", config, resume=tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("setting", [None, False])
+def test_a_thought_that_the_template_opens_is_part_of_the_reply(tmp_path, setting):
+    model, spec = tiny(tmp_path / "model")
+    spec.replace(thinking=setting).save(model)
+    template = tmp_path / "model" / "chat_template.jinja"
+    template.write_text(thinking(template.read_text()))
+    trainer = build_trainer(world_rows(2), tmp_path / "run", settings(model, max_turn_tokens=None))
+    scripted(trainer)
+    prompt = trainer.processing_class.tokenizer.decode(rollouts_of(trainer)["prompt_ids"][0])
+    assert prompt.endswith("<think>\n" if setting is None else "<think>\n\n</think>\n\n")
+    rollouts = [environment.rollout for environment in trainer.environments]
+    second = [rollout.replies[1] for rollout in rollouts if len(rollout.replies) == 2]
+    assert second == ["<think>" + TURN2 if setting is None else TURN2] * 4
+    endings = [rollout.ending for rollout in rollouts]
+    assert endings.count("grounded") == (0 if setting is None else 4)  # what was drafted is no box
 
 
 def test_a_key_frame_that_does_not_fit_is_counted_as_overlong(tmp_path):
