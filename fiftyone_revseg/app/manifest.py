@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fiftyone_revseg.files import write_text
+
 #: The plugin's name, and so the first part of the operators' URIs
 PLUGIN_NAME = "fiftyone_revseg"
 
@@ -57,9 +59,7 @@ def to_yaml(manifest: dict[str, Any]) -> str:
 
 def write_manifest(directory: Path) -> None:
     """Writes the manifest of the repository: to be run when operators were added."""
-    (directory / "fiftyone.yml").write_text(
-        to_yaml(make_manifest(_ENTRY, _SCRIPT)), encoding="utf-8"
-    )
+    write_text(directory / "fiftyone.yml", to_yaml(make_manifest(_ENTRY, _SCRIPT)))
 
 
 if __name__ == "__main__":

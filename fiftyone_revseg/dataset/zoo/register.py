@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
 
-from fiftyone_revseg.files import read_files, write_files
+from fiftyone_revseg.files import read_files, write_files, write_json
 from fiftyone_revseg.models.builtin import PRESETS
 
 #: The source's name, and so the directory's under ``model_zoo_dir``. FiftyOne also puts the module
@@ -93,5 +92,4 @@ def make_manifest() -> dict[str, Any]:
 
 def write_manifest() -> None:
     """Writes ``manifest.json`` into this package: to be run when the presets have changed."""
-    text = json.dumps(make_manifest(), indent=4) + "\n"
-    (_HERE / "manifest.json").write_text(text, encoding="utf-8")
+    write_json(_HERE / "manifest.json", make_manifest(), indent=4)
