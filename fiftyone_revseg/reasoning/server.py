@@ -53,7 +53,9 @@ _REFUSALS = {
     "structure": "refuses regular expressions: replies are free text",
     "logprobs": "gives no probabilities: boxes have no confidence",
     "no penalties": "does not let penalties be switched off: coordinates may be distorted",
+    "sampling": "lets nobody choose the temperature: replies differ from one time to the next",
     "thinking": "lets nobody choose whether its model thinks: it does as it does",
+    "max_tokens": "is told the most tokens of a reply as max_completion_tokens",
 }
 _AT_A_TIME = 16
 _SPLITS_THOUGHTS = "takes thoughts apart from answers: replies are free text"
@@ -292,12 +294,12 @@ class ServerReasoner:
 
         async def complete(body: dict[str, Any], extras: Sequence[str]) -> Any | Failure:
             left = max(ends - time.monotonic(), 0.001)
-            return await client.complete(left, {**body, **self._fields(conversation, extras)})
+            return await client.complete(left, self._with_extras(body, conversation, extras))
 
         while True:
             extras = self._wanted(conversation)
             answer = await complete(body, extras)
-            if _is_refusal(answer) and extras:
+            if _is_refusal(answer):
                 async with client.finding_out:  # one for all that are refused together
                     if extras == self._wanted(conversation):
                         await self._find_out(extras, partial(complete, _without_pictures(body)))
@@ -344,9 +346,18 @@ class ServerReasoner:
         }
         return tuple(name for name in self._extras if concerned.get(name, True))
 
-    def _fields(self, conversation: Conversation, extras: Sequence[str]) -> dict[str, Any]:
+    def _with_extras(
+        self, request: Mapping[str, Any], conversation: Conversation, extras: Sequence[str]
+    ) -> dict[str, Any]:
+        """Adds some extras to a request, in the server's own way."""
         owner = self.model.owner
-        fields: dict[str, Any] = {"logprobs": True} if "logprobs" in extras else {}
+        fields = dict(request)
+        if "sampling" not in extras:
+            del fields["temperature"], fields["top_p"]
+        if "max_tokens" not in extras:
+            fields["max_completion_tokens"] = fields.pop("max_tokens")
+        if "logprobs" in extras:
+            fields["logprobs"] = True
         body: dict[str, Any] = {}
         if owner in _PATTERN_FIELDS:
             body = {**_PLAIN_SAMPLING}

@@ -263,9 +263,29 @@ def test_what_a_server_refuses_is_found_out_without_pictures(owner, refused, lef
     assert len(shown) == 6  # the two of the first batch were sent twice
     assert set(shown[-1]) & extras == left
     small = [body for body in server.bodies if body not in shown]
-    assert 0 < len(small) <= 5
-    assert {body["max_tokens"] for body in small} == {16}
+    assert 0 < len(small) <= 8
+    assert {body.get("max_tokens", body.get("max_completion_tokens")) for body in small} == {16}
     assert caplog.text.count("The server at") == len(refused)
+
+
+def test_models_that_take_no_temperature_and_another_limit(caplog):
+    """As the thinking models of OpenAI do."""
+    refused = {"max_tokens", "temperature", "top_p", "logprobs", "frequency_penalty"}
+
+    def fault(number, body):
+        return status(400, "unsupported parameter") if refused & set(body) else None
+
+    asked = Conversation(thinking="low").say("user", picture(), "hello")
+    with FakeServer(sure, owner="system", fault=fault) as server:
+        reasoner = ServerReasoner.connect(server.url, "revseg-nano", SPEC)
+        for _ in range(2):
+            reasoner.generate([asked], SPEC)
+        reasoner.close()
+    shown = [body for body in server.bodies if "image_url" in str(body["messages"])]
+    assert len(shown) == 3
+    assert shown[-1]["max_completion_tokens"] == SPEC.max_new_tokens
+    assert shown[-1]["reasoning_effort"] == "low"
+    assert caplog.text.count("lets nobody choose the temperature") == 1
 
 
 def test_a_request_that_is_refused_for_itself_changes_nothing(caplog):
