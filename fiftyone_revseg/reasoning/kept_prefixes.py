@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,11 @@ class Prefix:
     names: np.ndarray
     layers: Layers
     states: Mapping[int, Layers] = field(default_factory=dict)
+
+    @cached_property
+    def bytes(self) -> int:
+        """The memory that the keys and values take."""
+        return _bytes_of(self.layers)
 
     def states_for(self, names: np.ndarray) -> dict[int, Layers]:
         """The states of a dialogue that goes on from here."""
@@ -66,9 +72,7 @@ class KeptPrefixes:
         """The memory that they take; several can have states in common."""
         kept = self._prefixes.values()
         states = {id(layers): layers for prefix in kept for layers in prefix.states.values()}
-        return sum(_bytes_of(prefix.layers) for prefix in kept) + sum(
-            map(_bytes_of, states.values())
-        )
+        return sum(prefix.bytes for prefix in kept) + sum(map(_bytes_of, states.values()))
 
     def have_room_for(self, size: int) -> bool:
         """Whether a prefix of a size in bytes can be kept, if need be in place of all others."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import textwrap
 import threading
 import time
@@ -36,11 +37,13 @@ from fiftyone_revseg.reasoning.spec import FILE_NAME, ChainSpec, complete_settin
 from fiftyone_revseg.reasoning.thinking import thinking_arguments
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from fiftyone_revseg.reasoning.decoding import Decoder, Drawn, Prompt
 
 
+_BUDGETS = (70, 140, 280, 560, 1120)  # tokens of a picture that Gemma 4 has to choose from
 _ENDS = ("<|im_end|>", "<turn|>")  # of a message, in the templates of Qwen and of Gemma 4
 
 
@@ -256,14 +259,15 @@ class LocalReasoner:
             arguments["videos"] = [np.stack(video.frames) for video in videos]
         # Where a model takes any size, the pictures have theirs: a box in pixels must mean the
         # image that we know. Others see one size only, which their processors resize to
-        size = {"do_resize": False} if _patch_side(self.processor) > 1 else {}
+        size: dict[str, Any] = {"do_resize": False} if _patch_side(self.processor) > 1 else {}
+        budget = _token_budget(self.processor, [image for some in images for image in some])
         inputs = self.processor(
             text=texts,
             **arguments,
             text_kwargs={"padding": True, "padding_side": "left"},
-            images_kwargs=size,
+            images_kwargs={**size, **budget},
             videos_kwargs={
-                **size,
+                **({} if budget else size),
                 "do_sample_frames": False,
                 **({"video_metadata": [_metadata(v) for v in videos]} if videos else {}),
             },
@@ -494,13 +498,33 @@ def _check_sizes(spec: ChainSpec, processor: Any, model: str) -> None:
                 f"{name} is {size}, but the model '{model}' sees squares of {side} pixels: "
                 f"set it to a multiple, such as {near}"
             )
+        if _has_budget(processor) and (size // side) ** 2 > _BUDGETS[-1]:
+            raise ValueError(
+                f"{name} is {size}, but the model '{model}' sees at most {_BUDGETS[-1]} squares of "
+                f"{side} pixels: set it to {math.isqrt(_BUDGETS[-1]) * side} or less"
+            )
 
 
 def _patch_side(processor: Any) -> int:
     """The side, in pixels, of what makes one token; 1 where pictures are resized anyway."""
-    patch = getattr(processor.image_processor, "patch_size", None)
-    merge = getattr(processor.image_processor, "merge_size", None)
+    pictures = processor.image_processor
+    patch = getattr(pictures, "patch_size", None)
+    merge = getattr(pictures, "merge_size", getattr(pictures, "pooling_kernel_size", None))
     return patch * merge if isinstance(patch, int) and isinstance(merge, int) else 1
+
+
+def _has_budget(processor: Any) -> bool:
+    """Whether pictures are padded to one of some numbers of tokens, as Gemma 4 has it."""
+    return hasattr(processor.image_processor, "max_soft_tokens")
+
+
+def _token_budget(processor: Any, images: Sequence[np.ndarray]) -> dict[str, int]:
+    """What such a processor is told: the least that all pictures fit into."""
+    if not images or not _has_budget(processor):
+        return {}
+    side = _patch_side(processor)
+    most = max((image.shape[0] // side) * (image.shape[1] // side) for image in images)
+    return {"max_soft_tokens": next((n for n in _BUDGETS if n >= most), _BUDGETS[-1])}
 
 
 class _ProbabilityRecorder:

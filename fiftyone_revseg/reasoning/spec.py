@@ -191,7 +191,7 @@ _LATER = {"thinking": None, "thinking_tokens": 0}  # settings that were added, a
 # a wrong guess gives boxes that look right and are not. Qwen2.5-VL: pixels of the picture that it
 # is shown; Qwen2-VL, Qwen3-VL to Qwen3.8, GLM-4.1V to 4.6V and InternVL: thousandths of its sides;
 # Gemma 4: the same, with y first. Key frames make at least 1,024 tokens, from which on a Qwen
-# developer expects good boxes (llama.cpp, issue 16842): 32 squares of 28 or 32 pixels each way.
+# developer expects good boxes (llama.cpp, issue 16842): 32 squares of 28, 32 or 48 pixels each way.
 _FAMILIES = {
     "qwen2_5_vl": ChainSpec(key_frame_size=896),
     **dict.fromkeys(
@@ -204,8 +204,11 @@ _FAMILIES = {
     ),
     # Tiles of 448 pixels: 896 makes four, and one of the whole
     "internvl": ChainSpec(box_convention="relative-1000", key_frame_size=896),
-    # Squares of 48 pixels
-    "gemma4": ChainSpec(box_convention="relative-1000-y-first", key_frame_size=816),
+    # Squares of 48 pixels, 1,120 at most
+    **dict.fromkeys(
+        ("gemma4", "gemma4_unified"),
+        ChainSpec(box_convention="relative-1000-y-first", frame_size=432, key_frame_size=1536),
+    ),
 }
 
 

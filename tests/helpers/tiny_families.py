@@ -111,7 +111,7 @@ def gemma3():  # its processor wants to know which conversation a picture belong
     return config, processor
 
 
-def gemma4():
+def gemma4(model_type: str = "gemma4", processors: str = "Gemma4", **vision: Any):
     names = {
         "boi_token": "<|image>",
         "image_token": "<|image|>",
@@ -123,25 +123,26 @@ def gemma4():
     marks = ("<|channel>", "<channel|>")  # around a thought
     tokenizer = make_tokenizer(*names.values(), "<|video|>", *marks, **names)
     ids = tokenizer.convert_tokens_to_ids
-    processor = tf.Gemma4Processor(
-        feature_extractor=tf.Gemma4AudioFeatureExtractor(),
-        image_processor=tf.Gemma4ImageProcessor(max_soft_tokens=70),
-        video_processor=tf.Gemma4VideoProcessor(),
+    processor = getattr(tf, f"{processors}Processor")(
+        feature_extractor=getattr(tf, f"{processors}AudioFeatureExtractor")(),
+        image_processor=getattr(tf, f"{processors}ImageProcessor")(),
+        video_processor=getattr(tf, f"{processors}VideoProcessor")(),
         tokenizer=tokenizer,
         chat_template=template("<|image|>"),
     )
     config = tf.AutoConfig.for_model(
-        "gemma4",
+        model_type,
         text_config={
             **TINY_TEXT,
             "head_dim": 16,
             "global_head_dim": 16,
             "layer_types": ["sliding_attention", "full_attention"],
-            "hidden_size_per_layer_input": 8,
-            "vocab_size_per_layer_input": 320,
             "use_bidirectional_attention": "vision",
+            **({} if vision else {"hidden_size_per_layer_input": 8}),
+            **({} if vision else {"vocab_size_per_layer_input": 320}),
         },
-        vision_config={
+        vision_config=vision
+        or {
             **{k: v for k, v in VISION.items() if k != "image_size"},
             "patch_size": 16,
             "num_key_value_heads": 2,
@@ -156,6 +157,12 @@ def gemma4():
         audio_token_id=ids("<|audio|>"),
     )
     return config, processor
+
+
+def gemma4_unified():  # without a vision tower
+    return gemma4(
+        "gemma4_unified", "Gemma4Unified", mm_embed_dim=32, mm_posemb_size=64, output_proj_dims=32
+    )
 
 
 GLM_TOKENS = ("<|begin_of_image|>", "<|image|>", "<|end_of_image|>", "<|video|>")
@@ -243,6 +250,7 @@ FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
     "llava": llava,
     "gemma3": gemma3,
     "gemma4": gemma4,
+    "gemma4_unified": gemma4_unified,
     "glm4v": glm4v,
     "glm46v": glm46v,
     "glm4v_moe": glm4v_moe,

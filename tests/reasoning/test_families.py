@@ -14,13 +14,19 @@ from fiftyone_revseg.reasoning.decoding import Drawn
 from fiftyone_revseg.reasoning.regions import ParseError, answer_region
 from fiftyone_revseg.types import Status
 
-CONVENTIONS = {"qwen2_5_vl": "pixels", "gemma4": "relative-1000-y-first"}
+CONVENTIONS = {
+    "qwen2_5_vl": "pixels",
+    "gemma4": "relative-1000-y-first",
+    "gemma4_unified": "relative-1000-y-first",
+}
 UNKNOWN = ("llava", "gemma3", "glm5_next")
-READ_ANEW = ("internvl", "llava", "gemma3", "gemma4", "glm5_next", "qwen4_exp")
+READ_ANEW = (
+    *("internvl", "llava", "gemma3", "gemma4", "gemma4_unified", "glm5_next", "qwen4_exp"),
+)
 FAST = [family for family in FAMILIES if family not in READ_ANEW]
 
 SIDES = dict.fromkeys(FAMILIES, 56) | dict.fromkeys((f for f in FAMILIES if "qwen" in f), 64)
-SIDES |= {"qwen2_vl": 56, "qwen2_5_vl": 56, "gemma4": 96}
+SIDES |= {"qwen2_vl": 56, "qwen2_5_vl": 56, "gemma4": 96, "gemma4_unified": 96}
 PROMPTS = {
     "system": "Be brief.",
     "turn1": "{frames}Find {query}",
@@ -89,6 +95,18 @@ def test_every_picture_reaches_the_model(checkpoint):
     a, b, c = (picture(i, SIDES[checkpoint[1]]) for i in range(3))
     assert (logits(a, b) - logits(a, c)).abs().max() > 1e-4
     assert (logits(a, b) - logits(c, b)).abs().max() > 1e-4
+
+
+def test_gemma_sees_pictures_at_their_size(tmp_path):
+    reasoner = LocalReasoner.load(save_family("gemma4", tmp_path), device="cpu")
+    image = reasoner.model.config.image_token_id
+    for side, tokens, budget in ((48, 1, 70), (480, 100, 140), (1536, 1024, 1120)):
+        asked = Conversation().say("user", picture(0, 48), picture(0, side), "?")
+        inputs = reasoner.encode([asked])
+        assert (inputs["input_ids"] == image).sum() == 1 + tokens
+        assert inputs["pixel_values"].shape[1] == 9 * budget
+    with pytest.raises(ValueError, match="at most 1120 squares of 48 pixels: set it to 1584 or"):
+        reasoner.generate([asked], reasoner.spec.replace(key_frame_size=1632))
 
 
 class Understood:

@@ -40,9 +40,20 @@ def test_the_defaults_are_the_papers():
 
 @pytest.mark.parametrize(
     ("family", "patch"),
-    [("qwen2_5_vl", 28), ("qwen2_vl", 28), ("glm46v", 28), ("qwen3_vl", 32), ("qwen3_5", 32)],
+    [
+        ("qwen2_5_vl", 28),
+        ("qwen2_vl", 28),
+        ("glm46v", 28),
+        ("qwen3_vl", 32),
+        ("qwen3_5", 32),
+        ("qwen4_exp", 32),
+        ("gemma4", 48),
+        ("gemma4_unified", 48),
+    ],
 )
 def test_a_key_frame_makes_1024_tokens_where_the_tower_allows(family, patch):
+    assert family_spec(family).frame_size % patch == 0
+    assert family_spec(family).key_frame_size % patch == 0
     assert (family_spec(family).key_frame_size / patch) ** 2 >= 1024
 
 
