@@ -8,7 +8,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from fiftyone_revseg.reasoning.backend import Conversation, Message, Reply, Vide
 from fiftyone_revseg.reasoning.serving.backoff import Backoff
 from fiftyone_revseg.reasoning.serving.client import Client, Failure, persist
 from fiftyone_revseg.reasoning.serving.data_uri import DataUris, ImageEncoding
+from fiftyone_revseg.reasoning.serving.extras import PATTERN_FIELDS, Extras, is_refusal
 from fiftyone_revseg.reasoning.serving.replies import (
     has_probabilities,
     read_models,
@@ -35,29 +36,10 @@ from fiftyone_revseg.reasoning.serving.served import (
     served_spec,
 )
 from fiftyone_revseg.reasoning.spec import ChainSpec
-from fiftyone_revseg.reasoning.thinking import thinking_fields
 
 logger = logging.getLogger(__name__)
 
-# Servers of which it is known how a reply is constrained, and that they take _PLAIN_SAMPLING
-_PATTERN_FIELDS = {
-    "vllm": lambda pattern: {"structured_outputs": {"regex": pattern}},
-    "sglang": lambda pattern: {"regex": pattern},
-}
-# In place of settings that come with a checkpoint, which would distort coordinates
-_PLAIN_SAMPLING = {"top_k": -1, "repetition_penalty": 1.0}
-# What is asked for on top of a reply -> what to say of a server that refuses it, or does without;
-# in the order in which it is given up. Without a word about penalties, llama.cpp and transformers
-# serve apply the one that comes with a checkpoint
-_REFUSALS = {
-    "structure": "refuses regular expressions: replies are free text",
-    "logprobs": "gives no probabilities: boxes have no confidence",
-    "no penalties": "does not let penalties be switched off: coordinates may be distorted",
-    "sampling": "lets nobody choose the temperature: replies differ from one time to the next",
-    "thinking": "lets nobody choose whether its model thinks: it does as it does",
-    "max_tokens": "is told the most tokens of a reply as max_completion_tokens",
-}
-_AT_A_TIME = 16
+_AT_A_TIME = 16  # requests
 _SPLITS_THOUGHTS = "takes thoughts apart from answers: replies are free text"
 
 
@@ -142,15 +124,12 @@ class ServerReasoner:
         self.backoff = backoff or Backoff()
         self.settings = {"server": self.url, "images": str(encoding)}
         self._encode = DataUris(encoding)
-        if structured and model.owner not in _PATTERN_FIELDS:
+        if structured and model.owner not in PATTERN_FIELDS:
             raise ValueError(
                 "structured=True needs vLLM or SGLang, and the server at "
                 f"{self.url} says of itself that it is neither: leave it out"
             )
-        left_out = (
-            () if model.owner in _PATTERN_FIELDS and structured is not False else ("structure",)
-        )
-        self._extras = tuple(name for name in _REFUSALS if name not in left_out)
+        self._extras = Extras(self.url, model.owner, structured is not False)
         self._key = Secret(find_key(key))
         self._lock = threading.Lock()
         self._client: Client | None = None
@@ -294,93 +273,31 @@ class ServerReasoner:
 
         async def complete(body: dict[str, Any], extras: Sequence[str]) -> Any | Failure:
             left = max(ends - time.monotonic(), 0.001)
-            return await client.complete(left, self._with_extras(body, conversation, extras))
+            return await client.complete(left, self._extras.added(body, conversation, extras))
 
         while True:
-            extras = self._wanted(conversation)
+            extras = self._extras.wanted(conversation)
             answer = await complete(body, extras)
-            if _is_refusal(answer):
+            if is_refusal(answer):
                 async with client.finding_out:  # one for all that are refused together
-                    if extras == self._wanted(conversation):
-                        await self._find_out(extras, partial(complete, _without_pictures(body)))
-                if extras == self._wanted(conversation):
+                    if extras == self._extras.wanted(conversation):
+                        small = partial(complete, _without_pictures(body))
+                        await self._extras.find_out(extras, small)
+                if extras == self._extras.wanted(conversation):
                     return answer
             elif isinstance(answer, Failure):
                 return answer
             elif "structure" in extras and thought_apart(answer):
                 # Its grammar starts behind a thought of its own, so the model thought twice
-                self._give_up("structure", _SPLITS_THOUGHTS)
+                self._extras.give_up("structure", _SPLITS_THOUGHTS)
             else:
                 break
         reply = read_reply(answer, self.url, self.model.owner)
         if isinstance(reply, str):
             return Failure(reply, passing=True)
         if "logprobs" in extras and not has_probabilities(answer):
-            self._give_up("logprobs", _REFUSALS["logprobs"])
+            self._extras.give_up("logprobs")
         return reply
-
-    async def _find_out(
-        self, extras: Sequence[str], complete: Callable[[Sequence[str]], Awaitable[Any | Failure]]
-    ) -> None:
-        """Finds out whether it is an extra that a server refuses, and gives it up.
-
-        Args:
-            extras: what was asked for on top of a request that was refused
-            complete: makes a small request with some extras
-        """
-        if not _is_refusal(await complete(extras)) or _is_refusal(await complete(())):
-            return  # the request itself is what it refuses
-        kept: tuple[str, ...] = ()
-        for name in reversed(extras):
-            if _is_refusal(await complete((name, *kept))):
-                self._give_up(name, _REFUSALS[name])
-            else:
-                kept = (name, *kept)
-
-    def _wanted(self, conversation: Conversation) -> tuple[str, ...]:
-        """What to ask for on top, what can best be done without first."""
-        concerned = {
-            "structure": conversation.pattern is not None,
-            "no penalties": self.model.owner not in _PATTERN_FIELDS,
-            "thinking": conversation.thinking is not None,
-        }
-        return tuple(name for name in self._extras if concerned.get(name, True))
-
-    def _with_extras(
-        self, request: Mapping[str, Any], conversation: Conversation, extras: Sequence[str]
-    ) -> dict[str, Any]:
-        """Adds some extras to a request, in the server's own way."""
-        owner = self.model.owner
-        fields = dict(request)
-        if "sampling" not in extras:
-            del fields["temperature"], fields["top_p"]
-        if "max_tokens" not in extras:
-            fields["max_completion_tokens"] = fields.pop("max_tokens")
-        if "logprobs" in extras:
-            fields["logprobs"] = True
-        body: dict[str, Any] = {}
-        if owner in _PATTERN_FIELDS:
-            body = {**_PLAIN_SAMPLING}
-            if "structure" in extras and conversation.pattern:
-                body.update(_PATTERN_FIELDS[owner](conversation.pattern))
-        elif "no penalties" in extras:
-            fields["frequency_penalty"] = 0.0
-            if owner == "llamacpp":
-                body["repeat_penalty"] = 1.0
-        if owner == "llamacpp" and "logprobs" in extras:
-            fields["top_logprobs"] = 1  # or it sends 20 alternatives of each token
-        if "thinking" in extras:
-            told = thinking_fields(conversation.thinking, owner)
-            body.update(told.pop("extra_body", {}))
-            fields.update(told)
-        return {**fields, "extra_body": body} if body else fields
-
-    def _give_up(self, name: str, why: str) -> None:
-        """Does not ask again for what this server does not do."""
-        with self._lock:
-            known, self._extras = self._extras, tuple(e for e in self._extras if e != name)
-        if name in known:
-            logger.warning("The server at %s %s", self.url, why)
 
     def _body(self, conversation: Conversation, spec: ChainSpec) -> dict[str, Any]:
         thought = 0 if conversation.thinking is False else spec.thinking_tokens
@@ -406,11 +323,6 @@ class ServerReasoner:
             else:
                 content.append({"type": "text", "text": part})
         return {"role": message.role, "content": content}
-
-
-def _is_refusal(answer: Any | Failure) -> bool:
-    """Whether a server did not like something about a request."""
-    return isinstance(answer, Failure) and answer.status in (400, 422)
 
 
 def _without_pictures(body: Mapping[str, Any]) -> dict[str, Any]:
