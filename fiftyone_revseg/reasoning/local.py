@@ -385,8 +385,7 @@ def _load(
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except _LOADING_ERRORS as e:
         raise _cannot_load(name, e) from e
-    for template in _templates(processor):
-        check_template(template, name)
+    _check_processor(processor, name)
     _check_sizes(spec, processor, name)  # before gigabytes are read
     refuse_adapters(name, _directory(name))
     placing = placing_arguments(config, device, dtype, quantization, device_map)
@@ -416,6 +415,29 @@ def _load(
     except torch.OutOfMemoryError as e:
         raise _too_large(name, device) from e
     return _Weights(model, processor, digest_files(_weight_files(_directory(name))))
+
+
+def _check_processor(processor: Any, name: str) -> None:
+    """Refuses what could not ask anything, or would ask with no words at all."""
+    tokenizer = getattr(processor, "tokenizer", None)
+    if tokenizer is None or getattr(processor, "image_processor", None) is None:
+        raise ValueError(
+            f"The model '{name}' has no processor for both text and images: put the processor's "
+            "files of the original checkpoint beside its weights"
+        )
+    if not tokenizer("Where is it?", add_special_tokens=False).input_ids:
+        raise ValueError(
+            f"The tokenizer of the model '{name}' knows no words: put tokenizer.json of the "
+            "original checkpoint beside its weights"
+        )
+    templates = _templates(processor)
+    if not templates:
+        raise ValueError(
+            f"The model '{name}' has no chat template, so it cannot be asked in turns: give an "
+            "instruction-tuned checkpoint, or put its chat_template.jinja beside its weights"
+        )
+    for template in templates:
+        check_template(template, name)
 
 
 def _templates(processor: Any) -> list[str]:

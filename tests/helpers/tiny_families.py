@@ -165,6 +165,60 @@ def gemma4_unified():  # without a vision tower
     )
 
 
+def mistral3():
+    tokenizer = make_tokenizer("[IMG]", "[IMG_BREAK]", "[IMG_END]")
+    processor = tf.PixtralProcessor(
+        image_processor=tf.PixtralImageProcessor(patch_size={"height": 14, "width": 14}),
+        tokenizer=tokenizer,
+        patch_size=14,
+        spatial_merge_size=2,
+        chat_template=template("[IMG]"),
+    )
+    config = tf.AutoConfig.for_model(
+        "mistral3",
+        text_config={"model_type": "mistral", **TINY_TEXT, "head_dim": 16},
+        vision_config={"model_type": "pixtral", **VISION, "image_size": 1024, "head_dim": 16},
+        image_token_index=tokenizer.convert_tokens_to_ids("[IMG]"),
+        spatial_merge_size=2,
+    )
+    return config, processor
+
+
+def molmo2():  # it points, and was not taught to write boxes
+    names = {
+        "image_start_token_id": "<im_start>",
+        "low_res_image_start_token_id": "<low_res_im_start>",
+        "image_end_token_id": "<im_end>",
+        "image_patch_id": "<im_patch>",
+        "frame_start_token_id": "<frame_start>",
+        "frame_end_token_id": "<frame_end>",
+    }
+    others = ("<|image|>", "<|video|>", "<im_col>", "<im_low>")
+    tokenizer = make_tokenizer(*names.values(), *others)
+    processor = tf.Molmo2Processor(
+        image_processor=tf.Molmo2ImageProcessor(size=SQUARE, overlap_margins=[1, 1]),
+        video_processor=tf.Molmo2VideoProcessor(size=SQUARE),
+        tokenizer=tokenizer,
+        chat_template=template("<|image|>"),
+    )
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
+    shape = {"hidden_size": 32, "intermediate_size": 64, "initializer_range": 0.2, **heads}
+    config = tf.AutoConfig.for_model(
+        "molmo2",
+        text_config={**TINY_TEXT, "head_dim": 16, "additional_vocab_size": 16},
+        vision_config={
+            **shape,
+            "num_hidden_layers": 2,
+            "image_size": [56, 56],
+            "patch_size": 14,
+            "num_position_embeddings": 16,
+        },
+        adapter_config={**shape, "vision_feature_layer": [-1], "text_hidden_size": 32},
+        **{name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()},
+    )
+    return config, processor
+
+
 GLM_TOKENS = ("<|begin_of_image|>", "<|image|>", "<|end_of_image|>", "<|video|>")
 GLM_IMAGE = "<|begin_of_image|><|image|><|end_of_image|>"
 
@@ -251,6 +305,8 @@ FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
     "gemma3": gemma3,
     "gemma4": gemma4,
     "gemma4_unified": gemma4_unified,
+    "mistral3": mistral3,
+    "molmo2": molmo2,
     "glm4v": glm4v,
     "glm46v": glm46v,
     "glm4v_moe": glm4v_moe,
