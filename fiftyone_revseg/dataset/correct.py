@@ -250,9 +250,9 @@ class _Reporting:
         self._tracker, self._report, self._total, self._done = tracker, report, total, 0
 
     def track(
-        self, frames: Iterable[tuple[int, np.ndarray]], boxes_xyxy_px: np.ndarray
+        self, frames: Iterable[tuple[int, np.ndarray]], prompts: np.ndarray
     ) -> Iterator[FrameMasks]:
-        for found in self._tracker.track(frames, boxes_xyxy_px):
+        for found in self._tracker.track(frames, prompts):
             self._done += 1
             self._report("track", self._done, self._total)
             yield found

@@ -25,7 +25,8 @@ from fiftyone_revseg.nano.tracker_clips import MIN_AREA, random_clip
 from fiftyone_revseg.nano.tracker_report import write_model_card
 from fiftyone_revseg.tracking.checkpoints import build_model, read_config
 from fiftyone_revseg.tracking.memory import Memory, encode_frames, track_frame
-from fiftyone_revseg.tracking.preprocess import to_model_images, to_prompt
+from fiftyone_revseg.tracking.preprocess import to_model_images
+from fiftyone_revseg.tracking.prompts import to_prompt
 from fiftyone_revseg.training.run_folder import check_same_run, plot_curves, write_curves
 from fiftyone_revseg.training.saved_states import load_state, read_settings, save_state
 

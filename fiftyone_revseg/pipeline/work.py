@@ -26,6 +26,7 @@ from fiftyone_revseg.reasoning.resize import resize_square
 from fiftyone_revseg.tracking import MaskTrack
 from fiftyone_revseg.tracking.both_ways import FoundMasks, walk_both_ways
 from fiftyone_revseg.tracking.lockstep import Ended, Found, Pursuit
+from fiftyone_revseg.tracking.prompts import object_prompt
 from fiftyone_revseg.types import FrameTable
 from fiftyone_revseg.video import Video, VideoError, open_video
 
@@ -182,7 +183,7 @@ class Work:
                 of = tracking.pursuit
                 try:
                     for found in walk_both_ways(
-                        self._pipeline.tracker, of.video, of.key_frame, of.boxes_xyxy_px
+                        self._pipeline.tracker, of.video, of.key_frame, of.prompts
                     ):
                         tracking.masks.add(found)
                         done += 1
@@ -200,19 +201,22 @@ class Work:
 
     def _start(self, queries: Iterable[int]) -> list[_Tracking]:
         """Groups the objects of some queries by the key frame that they are tracked from."""
-        together: dict[int, dict[tuple[int, int], tuple[float, ...]]] = {}
+        # Points make another prompt than boxes alone, and one array has as many of each object
+        together: dict[tuple[int, int], dict[tuple[int, int], Any]] = {}
         for q in queries:
             trajectory = self._trajectories[q]
             for i, grounding in enumerate(trajectory.groundings):
                 if grounding is not None:
-                    boxes = together.setdefault(trajectory.key_frames[i], {})
-                    boxes[q, i] = grounding.box_xyxy_px
+                    key = trajectory.key_frames[i], len(grounding.points)
+                    box, points = grounding.box_xyxy_px, grounding.points
+                    prompt = object_prompt(box, points) if points else box
+                    together.setdefault(key, {})[q, i] = prompt
         started = []
-        for key_frame, boxes in together.items():
+        for (key_frame, _), prompts in together.items():
             assert self._video is not None
-            pursuit = Pursuit(self._video, key_frame, np.array(list(boxes.values()), float), self)
-            masks = FoundMasks(self._video, len(boxes))
-            self._trackings[pursuit] = _Tracking(pursuit, list(boxes), masks)
+            pursuit = Pursuit(self._video, key_frame, np.array(list(prompts.values()), float), self)
+            masks = FoundMasks(self._video, len(prompts))
+            self._trackings[pursuit] = _Tracking(pursuit, list(prompts), masks)
             started.append(self._trackings[pursuit])
         return started
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from fiftyone_revseg.reasoning.backend import Conversation, Image, VideoFrames
 from fiftyone_revseg.reasoning.conventions import find_convention
 from fiftyone_revseg.reasoning.dialogue import Dialogue, in_words, plain
-from fiftyone_revseg.reasoning.parse import ParseError, parse_boxes, parse_choices, parse_think
+from fiftyone_revseg.reasoning.parse import parse_choices, parse_prompt, parse_think
 from fiftyone_revseg.reasoning.patterns import box_pattern, choices_pattern, longest_thought
 from fiftyone_revseg.reasoning.prompts import fill, split_at
 from fiftyone_revseg.reasoning.queries import refusal
@@ -74,6 +74,12 @@ def second_turn(
         choice: the object that is asked for
     """
     return Pair(request, spec).turn2(history, 0, choice).conversation
+
+
+def grounding_of(dialogue: Dialogue) -> Grounding:
+    """Returns where turn 2 found its object."""
+    ((box, points),) = dialogue.result
+    return Grounding(box, dialogue.turns[-1].confidence, points)
 
 
 @dataclass(eq=False)
@@ -146,7 +152,7 @@ class Pair:
         for position in range(len(first.result)):
             branch = by_object.get(position)
             if branch is not None and branch.history is not None:
-                groundings.append(Grounding(branch.result[0], branch.turns[-1].confidence))
+                groundings.append(grounding_of(branch))
                 continue
             groundings.append(None)
             crashes += branch is None or branch.crashed
@@ -218,6 +224,7 @@ class Pair:
         frame = request.read_frame(table.source_frame(choice.frame))
         image = resize_square(frame, spec.key_frame_size)
         convention = find_convention(spec.box_convention)
+        with_point = spec.prompt == "box+point"
         values = {
             "query": plain(request.query.strip()),
             "description": plain(choice.description),
@@ -225,20 +232,18 @@ class Pair:
             "time": f"{table.times[choice.frame]:.1f}",
             "coordinates": fill(spec.template(convention.template), {"size": spec.key_frame_size}),
             "size": spec.key_frame_size,
-            "example": convention.example,
+            "example": convention.example(with_point),
         }
 
         def parse(text: str, complete: bool) -> list:
-            boxes = parse_boxes(
-                text, spec.box_convention, spec.key_frame_size, request.source_size, complete
-            )
-            if not boxes:
-                raise ParseError("it has no box although the object was seen in this frame")
-            return boxes  # the first one counts: one was asked for
+            return [parse_prompt(text, spec, request.source_size, complete)]
 
         before, after = split_at(spec.template("turn2"), "image")
+        if with_point:
+            after = f"{after}\n{spec.template('point')}"
         conversation = history.say("user", fill(before, values), Image(image), fill(after, values))
-        pattern = None if "turn2" in spec.prompts else box_pattern(convention, self._thought)
+        own = "turn2" in spec.prompts
+        pattern = None if own else box_pattern(convention, self._thought, with_point)
         return Dialogue(
             conversation.expect(pattern),
             parse=parse,

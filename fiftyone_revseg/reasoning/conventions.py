@@ -34,16 +34,25 @@ class BoxConvention:
         """Returns how far the space of the boxes reaches, for a key frame of a size in pixels."""
         return key_frame_size if self.reach is None else self.reach
 
-    @property
-    def example(self) -> str:
-        """What the model is shown as the form of its answer."""
+    def example(self, point: bool = False) -> str:
+        """Returns what the model is shown as the form of its answer.
+
+        Args:
+            point (False): whether it is asked for a point on the object, too
+        """
         corners = "y1, x1, y2, x2" if self.y_first else "x1, y1, x2, y2"
-        return f'{{"{self.key}": [{corners}], "label": "..."}}'
+        pair = f', "{self.point_key}": [{"y, x" if self.y_first else "x, y"}]' if point else ""
+        return f'{{"{self.key}": [{corners}]{pair}, "label": "..."}}'
+
+    @property
+    def point_key(self) -> str:
+        """The key that the model is asked to use for a point."""
+        return "point" if self.y_first else "point_2d"
 
     @property
     def asked(self) -> str:
         """What to tell a model whose box was in another order."""
-        form = self.example.partition("]")[0].removeprefix("{")
+        form = self.example().partition("]")[0].removeprefix("{")
         return f"write {form}], with {'y' if self.y_first else 'x'} first"
 
 

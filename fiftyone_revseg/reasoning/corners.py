@@ -50,7 +50,8 @@ _OTHER_ORDERS = {  # y_first -> the keys of no box in that order, and why
         **_SIZED_BOX_KEYS,
     },
 }
-_POINT_KEYS = ("point2d", "point", "points", "points2d", "positivepoints", "pointcoordinates")
+#: Normalized keys of points
+POINT_KEYS = ("point2d", "point", "points", "points2d", "positivepoints", "pointcoordinates")
 _SAYS_Y_FIRST = re.compile(
     r"\by_?(?:min|1|0)[^\w]{1,8}x_?(?:min|1|0)\b|\btop[^\w]{1,8}left[^\w]{1,8}bottom\b",
     re.IGNORECASE,
@@ -95,24 +96,28 @@ def named_boxes(item: Pairs, convention: BoxConvention) -> Iterator[Corners]:
         ConventionError: if a key says that the order is another one
     """
     for keys in normalized(item):
-        of_box = (name for name in _BOX_KEYS[convention.y_first] if keys.get(name) is not None)
-        value = next((keys[name] for name in of_box), None)
-        if value is not None:
-            yield from (_x_first(box, convention) for box in _boxes_in(value))
-            continue
-        for name, why in _OTHER_ORDERS[convention.y_first].items():
-            if isinstance(keys.get(name), (Items, str)):  # what names its corners is walked into
-                raise ConventionError(f"{why}: {convention.asked}")
-        for names in _CORNER_KEYS:
-            if all(name in keys for name in names):
-                yield from _four_numbers([keys[name] for name in names])
-                break
-        else:
-            if all(isinstance(keys.get(name), Items) for name in _TWO_CORNER_KEYS):
-                yield from _four_numbers([keys[name] for name in _TWO_CORNER_KEYS])
-            sized = any(names <= keys.keys() for names in _SIZED_KEYS)
-            if sized and _PLACED_KEYS & keys.keys():
-                raise ConventionError(f"{_SIZED}: {convention.asked}")
+        yield from boxes_of(keys, convention)
+
+
+def boxes_of(keys: Mapping[str, Any], convention: BoxConvention) -> Iterator[Corners]:
+    """As :func:`named_boxes`, of one of the objects that :func:`normalized` yields."""
+    of_box = (name for name in _BOX_KEYS[convention.y_first] if keys.get(name) is not None)
+    value = next((keys[name] for name in of_box), None)
+    if value is not None:
+        yield from (_x_first(box, convention) for box in _boxes_in(value))
+        return
+    for name, why in _OTHER_ORDERS[convention.y_first].items():
+        if isinstance(keys.get(name), (Items, str)):  # what names its corners is walked into
+            raise ConventionError(f"{why}: {convention.asked}")
+    for names in _CORNER_KEYS:
+        if all(name in keys for name in names):
+            yield from _four_numbers([keys[name] for name in names])
+            return
+    if all(isinstance(keys.get(name), Items) for name in _TWO_CORNER_KEYS):
+        yield from _four_numbers([keys[name] for name in _TWO_CORNER_KEYS])
+    sized = any(names <= keys.keys() for names in _SIZED_KEYS)
+    if sized and _PLACED_KEYS & keys.keys():
+        raise ConventionError(f"{_SIZED}: {convention.asked}")
 
 
 def bare_boxes(item: Items, convention: BoxConvention) -> Iterator[Corners]:
@@ -146,7 +151,7 @@ def without_box(
     answer: str, objects: Sequence[Mapping[str, Any]], convention: BoxConvention
 ) -> str:
     """Says of an answer without any box what it has instead."""
-    if _POINT_TAG.search(answer) or any(name in keys for keys in objects for name in _POINT_KEYS):
+    if _POINT_TAG.search(answer) or any(name in keys for keys in objects for name in POINT_KEYS):
         return f"it has a point where a box was asked for: {convention.asked}"
     if any(name in keys for keys in objects for name in _BOX_KEYS[convention.y_first]):
         return f"its {convention.key} does not hold four numbers"

@@ -22,6 +22,7 @@ from fiftyone_revseg.reasoning.corners import (
     Corners,
     bare_boxes,
     box_of_text,
+    boxes_of,
     check_order,
     check_scale,
     is_whole_image,
@@ -31,8 +32,10 @@ from fiftyone_revseg.reasoning.corners import (
     to_source,
     without_box,
 )
+from fiftyone_revseg.reasoning.points import read_points
 from fiftyone_revseg.reasoning.regions import MARKS, ParseError, answer_region, tagged_thought
-from fiftyone_revseg.reasoning.trajectory import Box, KeyframeChoice
+from fiftyone_revseg.reasoning.spec import ChainSpec
+from fiftyone_revseg.reasoning.trajectory import Box, KeyframeChoice, Point
 from fiftyone_revseg.reasoning.values import Items, Pairs, walk
 from fiftyone_revseg.text.clean import storable
 
@@ -160,6 +163,45 @@ def parse_boxes(
     return found[:MAX_OBJECTS]
 
 
+def parse_prompt(
+    reply: str, spec: ChainSpec, source_size: tuple[int, int], complete: bool = True
+) -> tuple[Box, tuple[Point, ...]]:
+    """Reads what the tracker starts from out of a turn-2 reply: one object was asked for.
+
+    Args:
+        reply: the model's text
+        spec: how the model was asked
+        source_size: the ``(width, height)`` of the source frame, in pixels
+        complete (True): whether the model ended the reply
+
+    Returns:
+        the first box, see :func:`parse_boxes`, and the points beside it; () unless the spec's
+        ``prompt`` asks for one, and the reply has one
+
+    Raises:
+        ParseError: if there is no usable box, or a point contradicts it
+    """
+    convention, size = spec.box_convention, spec.key_frame_size
+    boxes = parse_boxes(reply, convention, size, source_size, complete)
+    if not boxes:
+        raise ParseError("it has no box although the object was seen in this frame")
+    if spec.prompt == "box":
+        return boxes[0], ()
+    asked = find_convention(convention)
+    side = asked.side(size)
+    start, end = answer_region(reply, complete)
+    with_box = [
+        keys
+        for candidate in find_candidates(reply[start:end])
+        for pairs in _objects(candidate)
+        for keys in normalized(pairs)
+        if boxes[0] in [to_source(one, side, source_size) for one in _boxes_of(keys, asked)]
+    ]
+    if not with_box:
+        return boxes[0], ()
+    return boxes[0], read_points(with_box[-1], boxes[0], asked, side, source_size)
+
+
 def parse_think(reply: str) -> str:
     """Returns the thought in a reply, whether or not its tags are complete; "" if there is none.
 
@@ -253,6 +295,13 @@ def _read_corners(
     if not found:
         found = list(paired_boxes(lists, convention))
     return tuple(dict.fromkeys(found)) or None
+
+
+def _boxes_of(keys: dict[str, Any], convention: BoxConvention) -> list[Corners]:
+    try:
+        return list(boxes_of(keys, convention))
+    except ConventionError:  # of a draft: the answer has a box
+        return []
 
 
 def _is_size_of_image(

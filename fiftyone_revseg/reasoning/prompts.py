@@ -21,6 +21,7 @@ PLACEHOLDERS: dict[str, frozenset[str]] = {
     "turn1": frozenset({"frames", "query", "frame_count", "last_index", "seconds"}),
     "frame": frozenset({"index", "time", "frame_count", "last_index"}),
     "turn2": frozenset({"image", "query", "description", "index", "time", *_BOX}),
+    "point": frozenset({"description"}),
     "coordinates_pixels": frozenset({"size"}),
     "coordinates_relative": frozenset({"size"}),
     "coordinates_shares": frozenset({"size"}),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from fiftyone_revseg.models.batch_size import BatchSize, is_out_of_memory
 from fiftyone_revseg.reasoning.backend import Conversation
-from fiftyone_revseg.reasoning.chain import ChainRequest, Pair
+from fiftyone_revseg.reasoning.chain import ChainRequest, Pair, grounding_of
 from fiftyone_revseg.reasoning.dialogue import Dialogue, in_words, plain
 from fiftyone_revseg.reasoning.trajectory import Grounding
 
@@ -196,7 +196,7 @@ def ground_again(
     turns = tuple(dialogue.turns)
     if dialogue.history is None:
         return None, turns, dialogue.error or ""
-    return Grounding(dialogue.result[0], turns[-1].confidence), turns, ""
+    return grounding_of(dialogue), turns, ""
 
 
 def ask(

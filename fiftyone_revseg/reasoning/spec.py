@@ -16,6 +16,7 @@ from fiftyone_revseg.reasoning.prompts import check_templates, default_template,
 
 FILE_NAME = "revseg.json"
 FRAME_ENCODINGS = ("images", "video")
+PROMPTS = ("box", "box+point")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class ChainSpec:
             that was cut off within its thought is asked for again without thinking
         thinking_tokens (0): how many tokens a reply may have on top of ``max_new_tokens`` for its
             thought, unless ``thinking`` is off
+        prompt ("box"): what turn 2 asks for, and the tracker starts from: "box", or "box+point",
+            with a point on the object
 
     Raises:
         ValueError: if a setting is not valid
@@ -62,6 +65,7 @@ class ChainSpec:
     temperature: float = 0.0
     thinking: bool | str | None = None
     thinking_tokens: int = 0
+    prompt: str = "box"
 
     def __post_init__(self) -> None:
         for name, (least, most) in _LIMITS.items():
@@ -75,6 +79,8 @@ class ChainSpec:
             raise ValueError(
                 f"frame_encoding must be one of {FRAME_ENCODINGS}, got {self.frame_encoding!r}"
             )
+        if self.prompt not in PROMPTS:
+            raise ValueError(f"prompt must be one of {PROMPTS}, got {self.prompt!r}")
         number = isinstance(self.temperature, (int, float)) and not isinstance(
             self.temperature, bool
         )
@@ -185,7 +191,8 @@ _LIMITS = {
     "retries": (0, 100),
     "thinking_tokens": (0, 1_000_000),
 }
-_LATER = {"thinking": None, "thinking_tokens": 0}  # settings that were added, and their defaults
+# Settings that were added, and their defaults
+_LATER = {"thinking": None, "thinking_tokens": 0, "prompt": "box"}
 
 # Transformers' model type -> settings. Only families whose makers say which boxes they answer with:
 # a wrong guess gives boxes that look right and are not. Qwen2.5-VL: pixels of the picture that it

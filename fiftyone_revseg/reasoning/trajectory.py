@@ -13,6 +13,7 @@ from fiftyone_revseg.text.clean import storable
 from fiftyone_revseg.types import FrameTable, Status
 
 Box = tuple[float, float, float, float]
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,24 @@ class Grounding:
         box_xyxy_px: ``(x1, y1, x2, y2)`` in source pixels
         confidence: the mean token probability of the box's JSON, in [0, 1]; None if the backend
             gives no probabilities
+        points (()): ``(x, y)`` points on the object in source pixels, if they were asked for
     """
 
     box_xyxy_px: Box
     confidence: float | None
+    points: tuple[Point, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns a JSON-serializable dict."""
+        found = {"box_xyxy_px": list(self.box_xyxy_px), "confidence": self.confidence}
+        return {**found, "points": [list(p) for p in self.points]} if self.points else found
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Grounding:
+        """Loads a grounding from :meth:`to_dict`'s output."""
+        x1, y1, x2, y2 = d["box_xyxy_px"]
+        points = tuple((x, y) for x, y in d.get("points", ()))
+        return cls((x1, y1, x2, y2), d["confidence"], points)
 
 
 @dataclass(frozen=True)
@@ -139,10 +154,7 @@ class Trajectory:
             "reason": self.reason,
             "think": self.think,
             "choices": [asdict(choice) for choice in self.choices],
-            "groundings": [
-                g and {"box_xyxy_px": list(g.box_xyxy_px), "confidence": g.confidence}
-                for g in self.groundings
-            ],
+            "groundings": [g and g.to_dict() for g in self.groundings],
             "frame_table": self.frame_table.to_dict(),
             "source_size": list(self.source_size),
             "turns": [asdict(turn) for turn in self.turns],
@@ -162,9 +174,7 @@ class Trajectory:
             reason=d["reason"],
             think=thought_of(d),
             choices=tuple(KeyframeChoice(**choice) for choice in d["choices"]),
-            groundings=tuple(
-                g and Grounding(tuple(g["box_xyxy_px"]), g["confidence"]) for g in d["groundings"]
-            ),
+            groundings=tuple(g and Grounding.from_dict(g) for g in d["groundings"]),
             turns=tuple(Turn(**turn) for turn in d["turns"]),
             model=d["model"],
             spec=None if d["spec"] is None else ChainSpec.from_dict(d["spec"]),

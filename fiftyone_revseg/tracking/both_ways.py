@@ -58,7 +58,7 @@ class FoundMasks:
 
 
 def walk_both_ways(
-    tracker: Tracker, video: VideoLike, key_frame: int, boxes_xyxy_px: np.ndarray
+    tracker: Tracker, video: VideoLike, key_frame: int, prompts: np.ndarray
 ) -> Iterator[FrameMasks]:
     """Tracks objects from the key frame to the end and, in a pass of its own, to the beginning.
 
@@ -69,25 +69,25 @@ def walk_both_ways(
         tracker: the tracker
         video: has ``walk``, ``size`` and a length
         key_frame: the number of the key frame, 0-based
-        boxes_xyxy_px: (N, 4) boxes in pixels of the key frame
+        prompts: (N, 4) boxes in pixels of the key frame, or (N, P, 3) points with labels
 
     Yields:
         a :class:`~fiftyone_revseg.tracking.tracker.FrameMasks` for each frame that was walked
         through: twice for the key frame, unless it is the first
 
     Raises:
-        ValueError: if there is no such frame, or the boxes are not as said
+        ValueError: if there is no such frame, or the prompts are not as said
     """
     if not 0 <= key_frame < len(video):
         raise ValueError(f"no frame {key_frame} in a video of {len(video)} frames")
-    if len(boxes_xyxy_px):
-        yield from tracker.track(video.walk(key_frame), boxes_xyxy_px)
+    if len(prompts):
+        yield from tracker.track(video.walk(key_frame), prompts)
         if key_frame > 0:
-            yield from tracker.track(video.walk(key_frame, -1), boxes_xyxy_px)
+            yield from tracker.track(video.walk(key_frame, -1), prompts)
 
 
 def track_both_ways(
-    tracker: Tracker, video: VideoLike, key_frame: int, boxes_xyxy_px: np.ndarray
+    tracker: Tracker, video: VideoLike, key_frame: int, prompts: np.ndarray
 ) -> list[MaskTrack]:
     """Tracks objects as :func:`walk_both_ways`, and puts their tracks together.
 
@@ -96,7 +96,7 @@ def track_both_ways(
     Returns:
         N tracks over all frames of the video
     """
-    masks = FoundMasks(video, len(boxes_xyxy_px))
-    for found in walk_both_ways(tracker, video, key_frame, boxes_xyxy_px):
+    masks = FoundMasks(video, len(prompts))
+    for found in walk_both_ways(tracker, video, key_frame, prompts):
         masks.add(found)
     return masks.tracks()

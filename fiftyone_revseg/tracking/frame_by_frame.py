@@ -14,6 +14,7 @@ import numpy as np
 from fiftyone_revseg.masks.rle import encode_masks
 from fiftyone_revseg.models.devices import choose_device, choose_dtype
 from fiftyone_revseg.models.weights import share, stamp
+from fiftyone_revseg.tracking.prompts import checked_prompts, to_prompt
 from fiftyone_revseg.tracking.tracker import FrameMasks
 
 if TYPE_CHECKING:
@@ -114,32 +115,31 @@ class FrameByFrameTracker:
         return tracker
 
     def track(
-        self, frames: Iterable[tuple[int, np.ndarray]], boxes_xyxy_px: np.ndarray
+        self, frames: Iterable[tuple[int, np.ndarray]], prompts: np.ndarray
     ) -> Iterator[FrameMasks]:
-        """Tracks objects from their boxes in the first frame through all that follow.
+        """Tracks objects from their prompts in the first frame through all that follow.
 
         Args:
             frames: (number, (H, W, 3) uint8 RGB) pairs of one size, the key frame first; up to
                 ``frames_ahead`` of them are read before the first result comes out
-            boxes_xyxy_px: (N, 4) boxes in pixels of the key frame
+            prompts: (N, 4) boxes in pixels of the key frame, or (N, P, 3) points with labels, see
+                :mod:`fiftyone_revseg.tracking.prompts`
 
         Yields:
             a :class:`~fiftyone_revseg.tracking.tracker.FrameMasks` for every frame
 
         Raises:
-            ValueError: if the boxes are not (N, 4) with positive sides, or frames differ in size
+            ValueError: if the prompts are no such, or frames differ in size
         """
-        boxes = _checked_boxes(boxes_xyxy_px)
-        for k, size, logits, scores in self._logits(frames, boxes):
+        given = checked_prompts(prompts)
+        for k, size, logits, scores in self._logits(frames, given):
             yield self.frame_masks(k, size, logits, scores)
 
     def _logits(
-        self, frames: Iterable[tuple[int, np.ndarray]], boxes: np.ndarray
+        self, frames: Iterable[tuple[int, np.ndarray]], prompts: np.ndarray
     ) -> Iterator[tuple[int, tuple[int, int], torch.Tensor, np.ndarray]]:
         """Yields number, (height, width), (N, 1, h, w) logits and (N,) scores of every frame."""
         import torch
-
-        from fiftyone_revseg.tracking.preprocess import to_prompt
 
         memory = self.new_memory()
         prompt = None
@@ -150,14 +150,14 @@ class FrameByFrameTracker:
                 check_frame(k, frame, size)
             if memory.frame == 0:
                 prompt = to_prompt(
-                    boxes, size[::-1], self.model.image_size, self.device, self.centre_point
+                    prompts, size[::-1], self.model.image_size, self.device, self.centre_point
                 )
-            if not len(boxes):
+            if not len(prompts):
                 for k, _ in batch:
                     yield k, size, torch.zeros(0, 1, 1, 1), np.zeros(0)
                 continue
             for (k, _), features in zip(batch, self.encode([f for _, f in batch]), strict=True):
-                out = self._step(features, memory, len(boxes), prompt)
+                out = self._step(features, memory, len(prompts), prompt)
                 prompt = None
                 yield k, size, out.mask_logits, scores_of(out)
 
@@ -244,17 +244,3 @@ def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
     stream = iter(items)
     for first in stream:
         yield list(chain([first], islice(stream, size - 1)))
-
-
-def _checked_boxes(boxes_xyxy_px: Any) -> np.ndarray:
-    """(N, 4) float32 boxes, or a ValueError that says what is wrong with them."""
-    boxes = np.asarray(boxes_xyxy_px, np.float32)
-    if boxes.size == 0:
-        return np.zeros((0, 4), np.float32)
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(
-            f"boxes of shape {boxes.shape}: give (N, 4), one x0, y0, x1, y1 per object"
-        )
-    if not np.isfinite(boxes).all() or (boxes[:, 2:] <= boxes[:, :2]).any():
-        raise ValueError("a box is empty or not finite: give x0 < x1 and y0 < y1 in source pixels")
-    return boxes

@@ -24,6 +24,7 @@ from fiftyone_revseg.prefetch import Feed
 from fiftyone_revseg.tracking.both_ways import VideoLike
 from fiftyone_revseg.tracking.frame_by_frame import check_frame, scores_of
 from fiftyone_revseg.tracking.memory import FrameFeatures, Memory
+from fiftyone_revseg.tracking.prompts import points_of
 from fiftyone_revseg.tracking.side_by_side import can_go_together, fork, form_of
 from fiftyone_revseg.tracking.tracker import FrameMasks
 
@@ -36,19 +37,20 @@ _AHEAD = 4  # frames of each pass that are decoded ahead
 
 @dataclass(eq=False)
 class Pursuit:
-    """Objects to follow both ways from their boxes in one frame.
+    """Objects to follow both ways from their prompts in one frame.
 
     Attributes:
         video: has ``walk``, ``size`` and a length; several pursuits may be through the same one
         key_frame: the number of the key frame, 0-based
-        boxes_xyxy_px: (N, 4) boxes in pixels of the key frame, N at least 1
+        prompts: (N, 4) boxes in pixels of the key frame, or (N, P, 3) points with labels, N at
+            least 1
         key (None): what the caller knows it by
         frames_found: how many frames have been tracked
     """
 
     video: VideoLike
     key_frame: int
-    boxes_xyxy_px: np.ndarray
+    prompts: np.ndarray
     key: Any = None
     frames_found: int = 0
 
@@ -101,7 +103,7 @@ class _Pass:
 
     @property
     def count(self) -> int:
-        return len(self.pursuit.boxes_xyxy_px)
+        return len(self.pursuit.prompts)
 
 
 @dataclass(eq=False)
@@ -234,8 +236,8 @@ class Lockstep:
             return []
         model = self._tracker.model
         # The oldest first, so that videos are done one after the other, not all at the end
-        form = form_of(model, ready[0].memory)
-        group = [one for one in ready if form_of(model, one.memory) == form]
+        form = _form(model, ready[0])
+        group = [one for one in ready if _form(model, one) == form]
         most = self._objects.size if can_go_together(model) else 1
         chosen: list[_Pass] = []
         for one in group:
@@ -290,7 +292,7 @@ class Lockstep:
         outputs = self._tracker.step_together(
             features,
             [one.memory for one in chosen],
-            [one.pursuit.boxes_xyxy_px for one in chosen],
+            [one.pursuit.prompts for one in chosen],
             [one.pursuit.video.size for one in chosen],
         )
         found: list[Found | Ended] = []
@@ -361,6 +363,11 @@ class Lockstep:
     def _forget(self, shared: _Shared) -> None:
         for k in [k for k in shared.features if not shared.is_needed(k)]:
             self._room += _bytes_of(shared.features.pop(k))
+
+
+def _form(model: Any, one: _Pass) -> tuple[int, int]:
+    """What must be the same for passes to go one step together."""
+    return form_of(model, one.memory), points_of(one.pursuit.prompts) if one.step == 0 else 0
 
 
 def _is_ready(one: _Pass) -> bool:

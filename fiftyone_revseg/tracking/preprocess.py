@@ -1,4 +1,4 @@
-"""From source frames and boxes to the model's own square image, and back."""
+"""From source frames to the model's own square image."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 # ImageNet statistics, as everywhere in SAM2
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-
-BOX_LABELS = (2, 3)  # SAM's labels of a box's top-left and bottom-right corner
-POINT_LABEL = 1
 
 
 def to_model_images(
@@ -52,37 +49,3 @@ def to_model_images(
     pixels = pixels.float().round().clamp(0, 255) / 255
     centre, scale = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (mean, std))
     return (pixels - centre) / scale
-
-
-def to_prompt(
-    boxes_xyxy_px: np.ndarray,
-    source_size: tuple[int, int],
-    image_size: int,
-    device: torch.device | str = "cpu",
-    centre_point: bool = False,
-) -> dict[str, torch.Tensor]:
-    """Turns boxes into the points that SAM2 takes for them: two corners, and maybe the centre.
-
-    Args:
-        boxes_xyxy_px: (N, 4) boxes in pixels of the source frame
-        source_size: (width, height) of the source frame
-        image_size: the side S of the model's image
-        device ("cpu"): where to put the tensors
-        centre_point (False): add each box's centre as a positive point
-
-    Returns:
-        ``point_coords`` (N, P, 2) float32 in pixels of the model's image and ``point_labels``
-        (N, P) int32, P = 2 or 3
-    """
-    import torch
-
-    points: np.ndarray = np.asarray(boxes_xyxy_px, np.float32).reshape(-1, 2, 2)
-    labels = list(BOX_LABELS)
-    if centre_point:
-        points = np.concatenate([points, points.mean(axis=1, keepdims=True)], axis=1)
-        labels.append(POINT_LABEL)
-    points = points / np.array(source_size, np.float32) * image_size
-    return {
-        "point_coords": torch.from_numpy(points).to(device),
-        "point_labels": torch.tensor([labels] * len(points), dtype=torch.int32, device=device),
-    }

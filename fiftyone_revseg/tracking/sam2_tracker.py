@@ -17,7 +17,8 @@ from fiftyone_revseg.tracking.memory import (
     encode_frames,
     track_frame,
 )
-from fiftyone_revseg.tracking.preprocess import to_model_images, to_prompt
+from fiftyone_revseg.tracking.preprocess import to_model_images
+from fiftyone_revseg.tracking.prompts import to_prompt
 from fiftyone_revseg.tracking.side_by_side import track_side_by_side
 
 
@@ -85,19 +86,19 @@ class Sam2Tracker(FrameByFrameTracker):
         self,
         features: Sequence[FrameFeatures],
         memories: Sequence[Memory],
-        boxes: Sequence[np.ndarray],
+        prompts: Sequence[np.ndarray],
         sizes: Sequence[tuple[int, int]],
     ) -> list[StepOutput]:
-        """As ``_step`` for several passes; boxes are in pixels of videos of (width, height)."""
+        """As ``_step`` for several passes; prompts are in pixels of videos of (width, height)."""
         import torch
 
         prompt = None
         if memories[0].frame == 0:
-            prompts = [
-                to_prompt(b, size, self.model.image_size, self.device, self.centre_point)
-                for b, size in zip(boxes, sizes, strict=True)
+            each = [
+                to_prompt(p, size, self.model.image_size, self.device, self.centre_point)
+                for p, size in zip(prompts, sizes, strict=True)
             ]
-            prompt = {name: torch.cat([p[name] for p in prompts]) for name in prompts[0]}
-        counts = [len(b) for b in boxes]
+            prompt = {name: torch.cat([p[name] for p in each]) for name in each[0]}
+        counts = [len(p) for p in prompts]
         with self._computing():
             return track_side_by_side(self.model, features, memories, counts, prompt)

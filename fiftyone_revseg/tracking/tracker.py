@@ -29,10 +29,10 @@ class FrameMasks:
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Follows objects from their boxes in one frame."""
+    """Follows objects from their prompts in one frame."""
 
     def track(
-        self, frames: Iterable[tuple[int, np.ndarray]], boxes_xyxy_px: np.ndarray
+        self, frames: Iterable[tuple[int, np.ndarray]], prompts: np.ndarray
     ) -> Iterator[FrameMasks]:
         """Tracks objects through frames in the order given.
 
@@ -41,12 +41,13 @@ class Tracker(Protocol):
 
         Args:
             frames: (number, (H, W, 3) uint8 RGB) pairs of one size, the key frame first
-            boxes_xyxy_px: (N, 4) boxes in pixels of the key frame
+            prompts: (N, 4) boxes in pixels of the key frame, or (N, P, 3) points with labels, see
+                :mod:`fiftyone_revseg.tracking.prompts`
 
         Yields:
             a :class:`FrameMasks` for every frame, in the same order
 
         Raises:
-            ValueError: if boxes or frames are not as said
+            ValueError: if prompts or frames are not as said
         """
         ...

@@ -25,7 +25,7 @@ from fiftyone_revseg.measures.rewards import (
 )
 from fiftyone_revseg.reasoning.backend import Conversation, Image, Message
 from fiftyone_revseg.reasoning.chain import ChainRequest, first_turn, second_turn
-from fiftyone_revseg.reasoning.parse import ParseError, parse_boxes, parse_choices
+from fiftyone_revseg.reasoning.parse import ParseError, parse_choices, parse_prompt
 from fiftyone_revseg.reasoning.spec import ChainSpec
 from fiftyone_revseg.reasoning.trajectory import Box, KeyframeChoice
 from fiftyone_revseg.training.data import Row, Scene
@@ -208,12 +208,7 @@ def hear_turn2(rollout: Rollout, reply: str, ended: bool, spec: ChainSpec) -> No
     """Takes turn 2's reply; it is read as at inference, where the first box counts."""
     rollout.replies.append(reply)
     try:
-        boxes = parse_boxes(
-            reply, spec.box_convention, spec.key_frame_size, rollout.scene.source_size, ended
-        )
-        if not boxes:
-            raise ParseError("it has no box although the object was seen in this frame")
-        rollout.box_xyxy_px = boxes[0]
+        rollout.box_xyxy_px, _ = parse_prompt(reply, spec, rollout.scene.source_size, ended)
     except ParseError as e:
         rollout.error = f"turn 2: {e}"
     if not ended:

@@ -1,9 +1,9 @@
 """The model's own mask logits, before a tracker makes masks of them."""
 
-from fiftyone_revseg.tracking.frame_by_frame import _checked_boxes
+from fiftyone_revseg.tracking.frame_by_frame import checked_prompts
 
 
 def track_logits(tracker, frames, boxes):
     """Yields the number and the (N, h, w) logits of every frame."""
-    for k, _, logits, _ in tracker._logits(frames, _checked_boxes(boxes)):
+    for k, _, logits, _ in tracker._logits(frames, checked_prompts(boxes)):
         yield k, logits[:, 0].cpu().numpy()

@@ -87,7 +87,7 @@ def test_what_speaks_against_the_convention_is_refused(convention, reply, why):
 def test_what_is_asked_for_is_read_and_fits_the_pattern(name):
     convention = BOX_CONVENTIONS[name]
     numbers = {"x1": 0.25, "y1": 0.1, "x2": 0.5, "y2": 0.75}
-    reply = f"[{convention.example}]"
+    reply = f"[{convention.example()}]"
     for corner, share in numbers.items():
         reply = reply.replace(corner, f"{share * convention.side(SIDE):g}")
     assert re.fullmatch(box_pattern(convention, 100), reply)

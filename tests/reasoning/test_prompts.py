@@ -19,7 +19,7 @@ def test_the_defaults_ask_for_the_papers_format():
     turn1 = ChainSpec().template("turn1")
     for part in ("<think>", "</think>", "<answer>", '"frame_idx"', '"object description"'):
         assert part in turn1
-    example = BOX_CONVENTIONS[ChainSpec().box_convention].example
+    example = BOX_CONVENTIONS[ChainSpec().box_convention].example()
     asked = fill(ChainSpec().template("turn2"), {"example": example})
     assert '"bbox_2d": [x1, y1, x2, y2]' in asked
 

@@ -66,7 +66,7 @@ def follow(lockstep, pursuits):
 
 
 def assert_equal(tracker, pursuit, found, exact):
-    tracks = track_both_ways(tracker, pursuit.video, pursuit.key_frame, pursuit.boxes_xyxy_px)
+    tracks = track_both_ways(tracker, pursuit.video, pursuit.key_frame, pursuit.prompts)
     assert sorted(found) == list(range(len(pursuit.video)))
     for n, track in enumerate(tracks):
         for k, masks in found.items():

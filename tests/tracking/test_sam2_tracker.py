@@ -12,7 +12,7 @@ from pocket_tracker import BOXES, HEIGHT, WIDTH, noise, pocket_tracker
 
 from fiftyone_revseg.tracking import decode_masks
 from fiftyone_revseg.tracking.memory import Memory, encode_frames, track_frame
-from fiftyone_revseg.tracking.preprocess import to_prompt
+from fiftyone_revseg.tracking.prompts import to_prompt
 
 
 def test_every_frame_is_answered_in_order_at_source_size():

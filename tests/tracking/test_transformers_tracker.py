@@ -25,7 +25,8 @@ from fiftyone_revseg.tracking import (
 from fiftyone_revseg.tracking.checkpoints import _package_config, build_model, read_config
 from fiftyone_revseg.tracking.convert import to_transformers
 from fiftyone_revseg.tracking.memory import Memory
-from fiftyone_revseg.tracking.preprocess import to_model_images, to_prompt
+from fiftyone_revseg.tracking.preprocess import to_model_images
+from fiftyone_revseg.tracking.prompts import to_prompt
 from fiftyone_revseg.tracking.streaming import Stream, encode_frames
 
 

@@ -1,0 +1,125 @@
+"""A point beside a box: read in every convention, refused where it contradicts the box."""
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fiftyone_revseg.reasoning import ChainSpec, ParseError, Trajectory, run_chain
+from fiftyone_revseg.reasoning.conventions import BOX_CONVENTIONS
+from fiftyone_revseg.reasoning.parse import parse_prompt
+from fiftyone_revseg.reasoning.patterns import box_pattern
+from fiftyone_revseg.types import Status
+
+SIZE, SIDE = (1920, 1080), 840
+Y_FIRST = "relative-1000-y-first"
+
+
+def read(reply, convention="relative-1000", prompt="box+point"):
+    spec = ChainSpec(key_frame_size=SIDE, box_convention=convention, prompt=prompt)
+    return parse_prompt(reply, spec, SIZE)
+
+
+def written(point, convention):
+    side = convention.side(SIDE)
+    x, y = (v * side / extent for v, extent in zip(point, SIZE, strict=True))
+    return [y, x] if convention.y_first else [x, y]
+
+
+@pytest.mark.parametrize("name", BOX_CONVENTIONS)
+@given(st.floats(100, 1800), st.floats(60, 1000), st.floats(0, 1), st.floats(0, 1))
+def test_a_point_comes_back_from_each_convention(name, x2, y2, along, down):
+    convention = BOX_CONVENTIONS[name]
+    box = (20.0, 10.0, x2, y2)
+    point = (20 + along * (x2 - 20) * 0.999, 10 + down * (y2 - 10) * 0.999)
+    corners = [*written(box[:2], convention), *written(box[2:], convention)]
+    reply = json.dumps(
+        [{convention.key: corners, convention.point_key: written(point, convention)}]
+    )
+    found, (on,) = read(reply, name)
+    assert found == pytest.approx(box, abs=1e-6)
+    assert on == pytest.approx(point, abs=1e-6)
+
+
+BOX = '"bbox_2d": [100, 100, 300, 300]'
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        f'[{{{BOX}, "point_2d": [200, 250], "label": "dog"}}]',
+        f'[{{{BOX}, "points": [[200, 250]]}}]',
+        f'[{{{BOX}, "point": "200, 250"}}]',
+        f'[{{"point_2d": [200, 250], {BOX}}}]',
+        f'Draft: {{{BOX}, "point_2d": [150, 150]}} no.\n[{{{BOX}, "point_2d": [200, 250]}}]',
+        f'[{{{BOX}, "point_2d": [200, 250]}}, {{"bbox_2d": [1, 1, 9, 9], "point_2d": [5, 5]}}]',
+    ],
+)
+def test_forms_of_one_point(reply):
+    box, points = read(reply)
+    assert box == pytest.approx((192, 108, 576, 324))
+    assert points == (pytest.approx((384, 270)),)
+
+
+def test_several_points_and_none():
+    assert len(read(f'[{{{BOX}, "points": [[200, 250], [110, 110], [200, 250]]}}]')[1]) == 2
+    assert read(f"[{{{BOX}}}]")[1] == ()
+    assert read("[100, 100, 300, 300]")[1] == ()
+    # Nobody asked for it
+    assert read(f'[{{{BOX}, "point_2d": [900, 900]}}]', prompt="box")[1] == ()
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (f'[{{{BOX}, "point_2d": [900, 900]}}]', "its point is not within its box"),
+        (f'[{{{BOX}, "point_2d": [0.2, 0.3]}}]', "shares of the image"),
+        (f'[{{{BOX}, "point_2d": [200]}}]', "its point does not hold two numbers"),
+        (f'[{{{BOX}, "point_2d": [200, "left"]}}]', "its point does not hold two numbers"),
+        (f'[{{{BOX}, "point_2d": [1e999, 200]}}]', "its point does not hold two numbers"),
+        ('[{"point_2d": [200, 250]}]', "a point where a box was asked for"),
+        ("[]", "no box although the object was seen"),
+    ],
+)
+def test_points_that_contradict(reply, why):
+    with pytest.raises(ParseError, match=why):
+        read(reply)
+
+
+@pytest.mark.parametrize("name", BOX_CONVENTIONS)
+def test_what_is_asked_for_is_read_and_fits_the_pattern(name):
+    convention = BOX_CONVENTIONS[name]
+    reply = f"[{convention.example(point=True)}]"
+    shares = {"x1": 0.25, "y1": 0.1, "x2": 0.5, "y2": 0.75, "y": 0.5, "x": 0.3}
+    for corner, share in shares.items():
+        reply = re.sub(rf"\b{corner}\b", f"{share * convention.side(SIDE):g}", reply)
+    assert re.fullmatch(box_pattern(convention, 100, point=True), reply)
+    box, (point,) = read(reply, name)
+    assert box == pytest.approx((480, 108, 960, 810))
+    assert point == pytest.approx((576, 540))
+
+
+def test_the_chain_asks_for_a_point_and_keeps_it(scripted, request_for):
+    spec = ChainSpec(frames=4, frame_size=28, key_frame_size=56, prompt="box+point")
+
+    def reply(conversation):
+        if len(conversation.messages) == 1:
+            return '<think>a</think><answer>[{"frame_idx": 2, "object description": "a"}]</answer>'
+        asked = conversation.messages[-1].text
+        assert '"point_2d": [x, y]' in asked
+        assert asked.endswith("around it.")
+        return '[{"bbox_2d": [14, 14, 28, 56], "point_2d": [21, 28]}]'
+
+    (trajectory,) = run_chain(scripted(reply), spec, [request_for(size=(80, 40))])
+    assert trajectory.status is Status.OK
+    assert trajectory.groundings[0].points == ((30, 20),)
+    assert Trajectory.from_json(trajectory.to_json()) == trajectory
+
+
+def test_what_is_stored_without_points_is_as_before():
+    assert "prompt" not in ChainSpec().to_dict()
+    assert ChainSpec(prompt="box+point").to_dict()["prompt"] == "box+point"
+    with pytest.raises(ValueError, match="prompt must be one of"):
+        ChainSpec(prompt="points")
