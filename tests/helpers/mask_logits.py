@@ -1,6 +1,6 @@
 """The model's own mask logits, before a tracker makes masks of them."""
 
-from fiftyone_revseg.tracking.frame_by_frame import checked_prompts
+from fiftyone_revseg.tracking.prompts import checked_prompts
 
 
 def track_logits(tracker, frames, boxes):
