@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from contents import contents
 from fake_models import BoxTracker, ScriptedReasoner
+from fake_server import FakeServer
 from PIL import Image
 
 import fiftyone_revseg as revseg
@@ -200,6 +201,17 @@ def test_a_dry_run_says_what_would_be_asked(dataset, scripted):
     dataset.reload()
     assert contents(dataset) == before
     assert not scripted  # nothing was loaded
+
+
+def test_a_dry_run_asks_a_server_for_its_models_only(dataset, monkeypatch):
+    monkeypatch.setenv("REVSEG_SERVER_KEY", "sk-3f9a-not-to-be-seen")
+    with FakeServer(None, model="models/gemini-9", key="sk-3f9a-not-to-be-seen") as server:
+        options = ["--server", server.url, "--model", "gemini-9", "--dry-run"]
+        result = run(dataset.name, "--query", "the star", *options)
+        assert not server.bodies
+    assert result.exit_code == 0, result.output
+    assert "2 queries: about 4 requests with 66 pictures" in result.output
+    assert "not-to-be-seen" not in result.output
 
 
 def test_several_queries_and_the_field_first(dataset, scripted):
