@@ -6,7 +6,7 @@ that the engine uses. Each reply is replaced by a readable one, so that turn 2 i
 really written has to be the same.
 
     python benchmarks/hybrid.py                                                 # tiny
-    python benchmarks/hybrid.py --full-width --videos 1 --new-tokens 16 --repeats 1
+    python benchmarks/hybrid.py --full-width --videos 2 --new-tokens 24 --repeats 1
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ def main():
     parser.add_argument("--videos", type=int, default=4)
     parser.add_argument("--queries", type=int, default=4, help="about each video")
     parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--frame-size", type=int, default=128)
-    parser.add_argument("--key-frame-size", type=int, default=256)
+    parser.add_argument("--frame-size", type=int, default=192)
+    parser.add_argument("--key-frame-size", type=int, default=320)
     parser.add_argument("--new-tokens", type=int, default=48)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=2)

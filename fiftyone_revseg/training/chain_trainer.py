@@ -5,6 +5,7 @@ The only module that leans on TRL's inside, which is marked experimental: so TRL
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -31,6 +32,7 @@ from fiftyone_revseg.training.environment import (
 from fiftyone_revseg.training.rollout_log import RolloutLog
 from fiftyone_revseg.training.shared_prefix import group_log_probabilities
 
+logger = logging.getLogger(__name__)
 _SHARING = ("qwen2_5_vl", "qwen3_vl", "qwen3_5", "qwen3_5_moe")  # families it is tested with
 
 
@@ -71,7 +73,12 @@ class ChainTrainer(GRPOTrainer):
         self.rollout_log = log
         if not self.accelerator.is_main_process:
             log.every = 0  # one process writes
-        self._shares_prefix = self._can_share_prefix()
+        why = self._why_whole()
+        if why:
+            logger.warning("Each rollout is read from its beginning, which is slower: %s", why)
+        elif self.aux_loss_enabled:
+            logger.warning("The balance of experts is learned in whole passes, which is slower")
+        self._shares_prefix = not why
         if self._shares_prefix:
             for model in filter(None, (self.model, self.ref_model)):
                 see_once(_inner(model))
@@ -81,16 +88,20 @@ class ChainTrainer(GRPOTrainer):
         self._alike = False  # whether rollouts come in whole groups that begin alike
         self._decoder: Decoder | None = None
 
-    def _can_share_prefix(self) -> bool:
-        """Whether one pass over a group's shared beginning is enough.
+    def _why_whole(self) -> str:
+        """Why one pass over a group's shared beginning is not enough, in words; empty if it is.
 
         It calls the model twice in one pass, which wrappers for many devices do not expect, and
         keeps keys and values, which gradient checkpointing cannot.
         """
-        plain = self.accelerator.num_processes == 1 and not self.is_deepspeed_enabled
-        kind = self.model.config.model_type in _SHARING
-        whole = self.args.per_device_train_batch_size % self.num_generations == 0
-        return plain and kind and whole and not self.args.gradient_checkpointing
+        kind = self.model.config.model_type
+        if self.accelerator.num_processes > 1 or self.is_deepspeed_enabled:
+            return "the model is spread over processes"
+        if kind not in _SHARING:
+            return f"a '{kind}' model was not tested otherwise"
+        if self.args.per_device_train_batch_size % self.num_generations:
+            return "a batch is not a number of whole groups"
+        return "of gradient checkpointing" if self.args.gradient_checkpointing else ""
 
     def _tokenize_prompts(self, prompts: list) -> Any:
         # The rollouts of a group start alike: tokens and patches are made once for each group

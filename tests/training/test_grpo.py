@@ -225,7 +225,7 @@ def variety_pays(monkeypatch):
     ],
 )
 def test_a_run_leaves_a_checkpoint_that_needs_nothing_else(
-    tmp_path, architecture, lora_rank, gradient_checkpointing, capsys, variety_pays
+    tmp_path, architecture, lora_rank, gradient_checkpointing, capsys, caplog, variety_pays
 ):
     import torch
 
@@ -240,6 +240,8 @@ def test_a_run_leaves_a_checkpoint_that_needs_nothing_else(
     )
 
     path = train_grpo(world_rows(4), tmp_path / "run", config)
+    slower = gradient_checkpointing or "moe" in architecture
+    assert ("which is slower" in caplog.text) == slower
     reasoner = LocalReasoner.load(path, device="cpu", dtype="float32")
     assert reasoner.spec == spec
     assert sorted(p.name for p in path.iterdir() if "adapter" in p.name) == []
