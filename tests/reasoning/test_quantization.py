@@ -1,5 +1,7 @@
 """Weights in fewer bits, weights that are so already, and weights that are spread."""
 
+import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from random_weights import save_random_checkpoint
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, Qwen3VLMoeConfig
 
 from fiftyone_revseg import load_pipeline
@@ -18,14 +21,14 @@ from fiftyone_revseg.reasoning import Conversation, Image, LocalReasoner
 NANO = CHECKPOINTS / "revseg-nano"
 
 
-def dialogue(spec):
-    seen = np.random.default_rng(0).integers(0, 256, (spec.frame_size,) * 2 + (3,), np.uint8)
+def dialogue():
+    seen = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     return Conversation().say("user", Image(seen), "Which is the red circle?")
 
 
 def logits(reasoner):
     with torch.inference_mode():
-        return reasoner.model(**reasoner.encode([dialogue(reasoner.spec)])).logits[0, -1].float()
+        return reasoner.model(**reasoner.encode([dialogue()])).logits[0, -1].float()
 
 
 def brief(reasoner):
@@ -48,7 +51,7 @@ def test_the_embedded_model_in_fewer_bits(whole, bits, alike):
     assert weights(small) <= 1.3 * SHARES[bits] * weights(whole)  # narrow layers have more norms
     near = torch.cosine_similarity(logits(small), logits(whole), dim=0)
     assert alike < near < 1
-    (reply,) = small.generate([dialogue(small.spec)], brief(small))
+    (reply,) = small.generate([dialogue()], brief(small))
     assert reply.tokens == 8
     assert 0.5 < np.mean(reply.token_probabilities) <= 1  # it still knows what to say
     # What is shared is not mixed up with the whole weights
@@ -106,11 +109,55 @@ def test_what_is_quantized_already_is_loaded_as_it_is(tmp_path, whole):
         LocalReasoner.load(tmp_path, device="cpu", quantization="8bit")
 
 
+def to_fp8(checkpoint, block=64):
+    """Rewrites the weights of a checkpoint's language model as the makers of FP8 ones do."""
+    state = load_file(checkpoint / "model.safetensors")
+    for name in [name for name in state if re.search(r"language_model.*_proj\.weight$", name)]:
+        whole = state[name].float()
+        rows, columns = whole.shape
+        padded = torch.nn.functional.pad(whole, (0, -columns % block, 0, -rows % block))
+        blocks = padded.unflatten(0, (-1, block)).unflatten(2, (-1, block))
+        scale = blocks.abs().amax(dim=(1, 3)) / torch.finfo(torch.float8_e4m3fn).max
+        few = (blocks / scale[:, None, :, None]).flatten(2).flatten(0, 1)[:rows, :columns]
+        state[name] = few.to(torch.float8_e4m3fn).contiguous()
+        state[f"{name}_scale_inv"] = scale
+    save_file(state, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    rewrite_config(
+        checkpoint,
+        quant_method="fp8",
+        activation_scheme="dynamic",
+        weight_block_size=[block, block],
+        modules_to_not_convert=["visual", "lm_head"],
+    )
+
+
+def rewrite_config(checkpoint, **quantization):
+    path = checkpoint / "config.json"
+    config = {**json.loads(path.read_text()), "quantization_config": quantization}
+    path.write_text(json.dumps(config))
+
+
+def test_a_checkpoint_in_fp8(tmp_path, whole):
+    pytest.importorskip("accelerate")
+    checkpoint = shutil.copytree(NANO, tmp_path / "fp8")
+    to_fp8(checkpoint)
+    few = LocalReasoner.load(checkpoint, device="cpu")
+    near = torch.cosine_similarity(logits(few), logits(whole), dim=0)
+    assert 0.99 < near < 1
+
+
+def test_what_a_quantized_checkpoint_takes_is_said(tmp_path):
+    checkpoint = shutil.copytree(NANO, tmp_path / "gptq")
+    rewrite_config(checkpoint, quant_method="gptq", bits=4, group_size=128)
+    with pytest.raises(ValueError, match="weights are quantized by gptq: install what that takes"):
+        LocalReasoner.load(checkpoint, device="cpu")
+
+
 def test_a_spread_model_replies_the_same():
     pytest.importorskip("accelerate")
     whole = LocalReasoner.load(NANO, device="cpu")
     spread = LocalReasoner.load(NANO, device="cpu", device_map="auto")
-    asked = [dialogue(whole.spec)]
+    asked = [dialogue()]
     assert spread.model is not whole.model
     (reply,), (expected,) = (r.generate(asked, brief(r)) for r in (spread, whole))
     assert reply.text == expected.text
