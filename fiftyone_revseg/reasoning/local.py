@@ -101,7 +101,7 @@ class LocalReasoner:
         self.model.generation_config = GenerationConfig(
             eos_token_id=self._stop, pad_token_id=self._pad
         )
-        _check_sizes(spec, processor, name)
+        _check_spec(spec, processor, name)
 
     @classmethod
     def load(
@@ -170,7 +170,7 @@ class LocalReasoner:
         """
         if not conversations:
             return []
-        _check_sizes(spec, self.processor, self.name)
+        _check_spec(spec, self.processor, self.name)
         with self._lock:
             return self._generate(conversations, spec)
 
@@ -267,7 +267,7 @@ class LocalReasoner:
             text_kwargs={"padding": True, "padding_side": "left"},
             images_kwargs={**size, **budget},
             videos_kwargs={
-                **({} if budget else size),
+                **({} if _has_budget(self.processor) else size),
                 "do_sample_frames": False,
                 **({"video_metadata": [_metadata(v) for v in videos]} if videos else {}),
             },
@@ -386,7 +386,7 @@ def _load(
     except _LOADING_ERRORS as e:
         raise _cannot_load(name, e) from e
     _check_processor(processor, name)
-    _check_sizes(spec, processor, name)  # before gigabytes are read
+    _check_spec(spec, processor, name)  # before gigabytes are read
     refuse_adapters(name, _directory(name))
     placing = placing_arguments(config, device, dtype, quantization, device_map)
     loaded: Any
@@ -510,7 +510,12 @@ def _weight_files(directory: Path) -> list[Path]:
     return [directory / name for name in names if (directory / name).is_file()]
 
 
-def _check_sizes(spec: ChainSpec, processor: Any, model: str) -> None:
+def _check_spec(spec: ChainSpec, processor: Any, model: str) -> None:
+    if spec.frame_encoding == "video" and getattr(processor, "video_processor", None) is None:
+        raise ValueError(
+            f"frame_encoding is 'video', but the model '{model}' takes no videos: set it to "
+            "'images'"
+        )
     side = _patch_side(processor)
     for name in ("frame_size", "key_frame_size"):
         size = getattr(spec, name)

@@ -22,6 +22,7 @@ VISION = {
 }
 SQUARE = {"height": 56, "width": 56}
 QWEN_IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
+QWEN_VIDEO = "<|vision_start|><|video_pad|><|vision_end|>"
 
 
 def make_tokenizer(*special: str, **named: str) -> Any:
@@ -38,8 +39,8 @@ def make_tokenizer(*special: str, **named: str) -> Any:
     )
 
 
-def template(image: str) -> str:
-    return CHAT_TEMPLATE.replace(QWEN_IMAGE, image)
+def template(image: str, video: str = "") -> str:
+    return CHAT_TEMPLATE.replace(QWEN_IMAGE, image).replace(QWEN_VIDEO, video)
 
 
 def internvl():
@@ -55,7 +56,7 @@ def internvl():
         video_processor=tf.InternVLVideoProcessor(size=SQUARE),
         tokenizer=tokenizer,
         image_seq_length=4,
-        chat_template=template("<IMG_CONTEXT>\n"),
+        chat_template=template("<IMG_CONTEXT>\n", "<video>\n"),
     )
     config = tf.AutoConfig.for_model(
         "internvl",
@@ -128,7 +129,7 @@ def gemma4(model_type: str = "gemma4", processors: str = "Gemma4", **vision: Any
         image_processor=getattr(tf, f"{processors}ImageProcessor")(),
         video_processor=getattr(tf, f"{processors}VideoProcessor")(),
         tokenizer=tokenizer,
-        chat_template=template("<|image|>"),
+        chat_template=template("<|image|>", "<|video|>"),
     )
     config = tf.AutoConfig.for_model(
         model_type,
@@ -199,7 +200,7 @@ def molmo2():  # it points, and was not taught to write boxes
         image_processor=tf.Molmo2ImageProcessor(size=SQUARE, overlap_margins=[1, 1]),
         video_processor=tf.Molmo2VideoProcessor(size=SQUARE),
         tokenizer=tokenizer,
-        chat_template=template("<|image|>"),
+        chat_template=template("<|image|>", "<|video|>"),
     )
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
     shape = {"hidden_size": 32, "intermediate_size": 64, "initializer_range": 0.2, **heads}
@@ -230,7 +231,7 @@ def glm(model_type: str, processors: str, vision: dict[str, Any], **text: Any):
         image_processor=getattr(tf, f"{processors}ImageProcessor")(),
         video_processor=getattr(tf, f"{processors}VideoProcessor")(),
         tokenizer=tokenizer,
-        chat_template=template(GLM_IMAGE),
+        chat_template=template(GLM_IMAGE, "<|begin_of_video|><|video|><|end_of_video|>"),
     )
     shape = {k: v for k, v in VISION.items() if not k.startswith("num_")}
     config = tf.AutoConfig.for_model(

@@ -9,6 +9,7 @@ import torch
 from tiny_families import FAMILIES, save_family
 
 from fiftyone_revseg.reasoning import Conversation, Image, LocalReasoner, family_spec, run_chain
+from fiftyone_revseg.reasoning.backend import VideoFrames
 from fiftyone_revseg.reasoning.conventions import find_convention
 from fiftyone_revseg.reasoning.decoding import Drawn
 from fiftyone_revseg.reasoning.regions import ParseError, answer_region
@@ -83,6 +84,26 @@ def test_batches_of_dialogues_with_pictures(checkpoint):
         (alone,) = reasoner.generate([conversation], reasoner.spec)
         assert reply.text == alone.text
         assert reply.prompt_tokens == alone.prompt_tokens
+
+
+def test_frames_as_a_video(checkpoint):
+    side = SIDES[checkpoint[1]]
+    if checkpoint[1] in ("llava", "gemma3", "mistral3"):
+        with pytest.raises(ValueError, match="takes no videos: set it to 'images'"):
+            load(checkpoint, frame_encoding="video")
+        return
+    reasoner = load(checkpoint, frame_encoding="video", max_new_tokens=3)
+    asked = []
+    for seed in range(2):
+        frames = [picture(4 * seed + i, side).pixels for i in range(4)]
+        video = VideoFrames(tuple(frames), (0.0, 1.0, 2.0, 3.0))
+        asked.append(Conversation().say("user", video, "where?" * (seed + 1)))
+    together = reasoner.generate(asked, reasoner.spec)
+    for conversation, reply in zip(asked, together, strict=True):
+        (alone,) = reasoner.generate([conversation], reasoner.spec)
+        assert reply.text == alone.text
+        assert reply.token_probabilities == pytest.approx(alone.token_probabilities, rel=1e-3)
+    assert together[0].token_probabilities != together[1].token_probabilities
 
 
 def test_every_picture_reaches_the_model(checkpoint):

@@ -220,7 +220,6 @@ def variety_pays(monkeypatch):
         ("tiny-qwen3-vl", 4, False),
         ("tiny-qwen3-vl", 4, True),
         ("tiny-qwen3.5", 0, False),
-        ("tiny-qwen3.5", 4, False),
         ("tiny-qwen3.5-moe", 0, False),
     ],
 )
