@@ -117,13 +117,15 @@ def masks_at(answer: Segmentation, k: int) -> list[np.ndarray | None]:
 
 
 def key_frame_picture(video: Video, trajectory: Trajectory, k: int) -> np.ndarray:
-    """Draws the box and description of every object whose key frame is ``k`` on that frame."""
-    boxes = [
-        grounding.box_xyxy_px if grounding and frame == k else None
+    """Draws the box, points and description of the objects whose key frame is ``k`` on it."""
+    shown = [
+        grounding if frame == k else None
         for grounding, frame in zip(trajectory.groundings, trajectory.key_frames, strict=True)
     ]
     labels = [choice.description for choice in trajectory.choices]
-    return pictures.draw_boxes(video[k], boxes, labels)
+    boxes = [None if grounding is None else grounding.box_xyxy_px for grounding in shown]
+    points = [grounding.points if grounding else () for grounding in shown]
+    return pictures.draw_boxes(video[k], boxes, labels, points)
 
 
 def _write_key_frames(files: _Files, video: Video, answer: Segmentation) -> None:

@@ -151,10 +151,14 @@ def _report(answer: Segmentation, folder: Path, written: list[Path]) -> None:
         echo(f"    key frame  {k} ({seconds:.2f} s)")
         grounding, track = trajectory.groundings[i], answer.tracks[i]
         if grounding is not None:
-            box = ", ".join(f"{v:.0f}" for v in grounding.box_xyxy_px)
+            box = ", ".join(f"{v:.0f}" for v in grounding.box_xyxy_px or ())
+            points = "; ".join(f"{x:.0f}, {y:.0f}" for x, y in grounding.points)
             confidence = grounding.confidence
             sure = "" if confidence is None else f", confidence {confidence:.2f}"
-            echo(f"    box        {box}{sure}")
+            if box:
+                echo(f"    box        {box}{sure}")
+            if points:
+                echo(f"    point      {points}{'' if box else sure}")
         if track is not None:
             seen = len(track.visible_frames)
             echo(f"    masks      in {seen} of {answer.frame_count} frames")

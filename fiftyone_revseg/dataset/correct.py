@@ -286,6 +286,11 @@ def _ground(
             f"{frame_number} ({reason}): choose another frame, or draw the box. Nothing was "
             "changed"
         )
+    if grounding.box_xyxy_px is None:
+        raise ValueError(
+            f"The model '{pipeline.name}' gives points, and no box to correct an object by: draw "
+            "the box. Nothing was changed"
+        )
     return grounding.box_xyxy_px, grounding.confidence, [asdict(turn) for turn in turns]
 
 

@@ -396,6 +396,8 @@ def _key_frame_box(
     grounding = record.trajectory["groundings"][i]
     if grounding is None or record.sampled[record.choices[i]["frame"]] != key_frame:
         return None  # another key frame was chosen since
+    if grounding["box_xyxy_px"] is None:
+        return None  # the model gave points
     return relative_xywh(grounding["box_xyxy_px"], record.source_size)
 
 

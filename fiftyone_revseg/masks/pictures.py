@@ -92,13 +92,15 @@ def draw_boxes(
     frame: np.ndarray,
     boxes_xyxy_px: Sequence[Sequence[float] | None],
     labels: Sequence[str] = (),
+    points_px: Sequence[Sequence[tuple[float, float]]] = (),
 ) -> np.ndarray:
-    """Draws one box per object on a frame, with its label beside it.
+    """Draws one box per object on a frame, with its label beside it, and points as dots.
 
     Args:
         frame: an ``(H, W, 3)`` uint8 RGB frame, which is left as it is
         boxes_xyxy_px: a ``(x0, y0, x1, y1)`` box in pixels of the frame per object, or None
         labels: a label per object
+        points_px (()): ``(x, y)`` points in pixels of the frame per object
 
     Returns:
         an ``(H, W, 3)`` uint8 RGB image
@@ -108,12 +110,18 @@ def draw_boxes(
     width = max(2, round(min(image.size) / 160))
     font = _font(max(11, round(min(image.size) / 24)))
     for index, box in enumerate(boxes_xyxy_px):
-        if box is None:
-            continue
-        x0, y0, x1, y1 = (round(float(v)) for v in box)
         color = object_color(index)
-        # PIL counts the far corner as part of the rectangle and refuses one that lies before.
-        draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=color, width=width)
+        points = points_px[index] if index < len(points_px) else ()
+        for x, y in points:
+            dot = (x - 2 * width, y - 2 * width, x + 2 * width, y + 2 * width)
+            draw.ellipse(dot, fill=color, outline=(255, 255, 255), width=max(1, width // 2))
+        if box is None and not len(points):
+            continue
+        around = (*points[0], *points[0]) if box is None else box
+        x0, y0, x1, y1 = (round(float(v)) for v in around)
+        if box is not None:
+            # PIL counts the far corner as part of the rectangle and refuses one that lies before.
+            draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=color, width=width)
         label = labels[index] if index < len(labels) else ""
         if label:
             _draw_label(draw, image.size, label, (x0, y0, x1, y1), color, font)

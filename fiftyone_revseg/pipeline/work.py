@@ -209,7 +209,7 @@ class Work:
                 if grounding is not None:
                     key = trajectory.key_frames[i], len(grounding.points)
                     box, points = grounding.box_xyxy_px, grounding.points
-                    prompt = object_prompt(box, points) if points else box
+                    prompt: Any = object_prompt(box, points) if points else box
                     together.setdefault(key, {})[q, i] = prompt
         started = []
         for (key_frame, _), prompts in together.items():

@@ -224,7 +224,7 @@ class Pair:
         frame = request.read_frame(table.source_frame(choice.frame))
         image = resize_square(frame, spec.key_frame_size)
         convention = find_convention(spec.box_convention)
-        with_point = spec.prompt == "box+point"
+        form = "_point" if spec.prompt == "point" else ""
         values = {
             "query": plain(request.query.strip()),
             "description": plain(choice.description),
@@ -232,22 +232,24 @@ class Pair:
             "time": f"{table.times[choice.frame]:.1f}",
             "coordinates": fill(spec.template(convention.template), {"size": spec.key_frame_size}),
             "size": spec.key_frame_size,
-            "example": convention.example(with_point),
+            "example": convention.example(spec.prompt),
         }
 
         def parse(text: str, complete: bool) -> list:
             return [parse_prompt(text, spec, request.source_size, complete)]
 
-        before, after = split_at(spec.template("turn2"), "image")
-        if with_point:
+        before, after = split_at(spec.template(f"turn2{form}"), "image")
+        if spec.prompt == "box+point":
             after = f"{after}\n{spec.template('point')}"
         conversation = history.say("user", fill(before, values), Image(image), fill(after, values))
-        own = "turn2" in spec.prompts
-        pattern = None if own else box_pattern(convention, self._thought, with_point)
+        own = f"turn2{form}" in spec.prompts
+        pattern = None if own else box_pattern(convention, self._thought, spec.prompt)
         return Dialogue(
             conversation.expect(pattern),
             parse=parse,
-            correction=lambda why: fill(spec.template("correction2"), {**values, "reason": why}),
+            correction=lambda why: fill(
+                spec.template(f"correction2{form}"), {**values, "reason": why}
+            ),
             turn=2,
             object=position,
         )

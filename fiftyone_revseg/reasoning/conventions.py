@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: What a model can be asked for in turn 2, and the tracker starts from
+PROMPTS = ("box", "box+point", "point")
+
 
 @dataclass(frozen=True)
 class BoxConvention:
@@ -34,15 +37,17 @@ class BoxConvention:
         """Returns how far the space of the boxes reaches, for a key frame of a size in pixels."""
         return key_frame_size if self.reach is None else self.reach
 
-    def example(self, point: bool = False) -> str:
+    def example(self, prompt: str = "box") -> str:
         """Returns what the model is shown as the form of its answer.
 
         Args:
-            point (False): whether it is asked for a point on the object, too
+            prompt ("box"): what it is asked for, see :data:`PROMPTS`
         """
         corners = "y1, x1, y2, x2" if self.y_first else "x1, y1, x2, y2"
-        pair = f', "{self.point_key}": [{"y, x" if self.y_first else "x, y"}]' if point else ""
-        return f'{{"{self.key}": [{corners}]{pair}, "label": "..."}}'
+        box = f'"{self.key}": [{corners}]'
+        point = f'"{self.point_key}": [{"y, x" if self.y_first else "x, y"}]'
+        asked = {"box": box, "box+point": f"{box}, {point}", "point": point}[prompt]
+        return f'{{{asked}, "label": "..."}}'
 
     @property
     def point_key(self) -> str:

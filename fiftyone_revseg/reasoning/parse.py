@@ -32,7 +32,7 @@ from fiftyone_revseg.reasoning.corners import (
     to_source,
     without_box,
 )
-from fiftyone_revseg.reasoning.points import read_points
+from fiftyone_revseg.reasoning.points import points_in, read_points, tagged_points, to_point
 from fiftyone_revseg.reasoning.regions import MARKS, ParseError, answer_region, tagged_thought
 from fiftyone_revseg.reasoning.spec import ChainSpec
 from fiftyone_revseg.reasoning.trajectory import Box, KeyframeChoice, Point
@@ -165,7 +165,7 @@ def parse_boxes(
 
 def parse_prompt(
     reply: str, spec: ChainSpec, source_size: tuple[int, int], complete: bool = True
-) -> tuple[Box, tuple[Point, ...]]:
+) -> tuple[Box | None, tuple[Point, ...]]:
     """Reads what the tracker starts from out of a turn-2 reply: one object was asked for.
 
     Args:
@@ -176,12 +176,14 @@ def parse_prompt(
 
     Returns:
         the first box, see :func:`parse_boxes`, and the points beside it; () unless the spec's
-        ``prompt`` asks for one, and the reply has one
+        ``prompt`` asks for one, and the reply has one. Of points alone, None and the first object's
 
     Raises:
-        ParseError: if there is no usable box, or a point contradicts it
+        ParseError: if there is no usable box, a point contradicts it, or there is no point
     """
     convention, size = spec.box_convention, spec.key_frame_size
+    if spec.prompt == "point":
+        return None, _parse_points(reply, spec, source_size, complete)
     boxes = parse_boxes(reply, convention, size, source_size, complete)
     if not boxes:
         raise ParseError("it has no box although the object was seen in this frame")
@@ -295,6 +297,39 @@ def _read_corners(
     if not found:
         found = list(paired_boxes(lists, convention))
     return tuple(dict.fromkeys(found)) or None
+
+
+def _parse_points(
+    reply: str, spec: ChainSpec, source_size: tuple[int, int], complete: bool
+) -> tuple[Point, ...]:
+    """The points of the first object, in source pixels: by key, in a tag of Molmo, or bare."""
+    asked = find_convention(spec.box_convention)
+    side = asked.side(spec.key_frame_size)
+    start, end = answer_region(reply, complete)
+    answer = reply[start:end]
+    check_order(answer, asked)
+    pairs = tagged_points(answer)
+    if pairs is None:
+        pairs = choose(find_candidates(answer), _read_pairs)
+    if pairs is None:
+        raise ParseError(f"it has no point: write {asked.example('point')}")
+    points = [to_point(*pair, asked, side, source_size) for pair in pairs]
+    if not points:
+        raise ParseError("it has no point although the object was seen in this frame")
+    return tuple(dict.fromkeys(points))
+
+
+def _read_pairs(candidate: Candidate) -> tuple[tuple[float, float], ...] | None:
+    """The points of the first object of a candidate in the model's space; () of an empty list."""
+    if candidate.is_empty_list:
+        return ()
+    for pairs in _objects(candidate):
+        for keys in normalized(pairs):
+            if found := points_in(keys):
+                return found
+    bare = [found.value for found in candidate.values if isinstance(found.value, Items)]
+    found = points_in({"points": bare[0]}) if len(bare) == 1 and bare[0].whole else None
+    return found or None
 
 
 def _boxes_of(keys: dict[str, Any], convention: BoxConvention) -> list[Corners]:

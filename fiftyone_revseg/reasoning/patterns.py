@@ -43,19 +43,22 @@ def choices_pattern(frame_count: int, thought: int) -> str:
     return rf"{_think(thought)}<answer>{_GAP}\[{_GAP}({items})?{_GAP}\]{_GAP}</answer>"
 
 
-def box_pattern(convention: BoxConvention, thought: int, point: bool = False) -> str:
+def box_pattern(convention: BoxConvention, thought: int, prompt: str = "box") -> str:
     """Returns a regular expression for replies to turn 2: one box, with or without a thought.
 
     Args:
         convention: how the model was asked to write it
         thought: as for :func:`choices_pattern`
-        point (False): whether the model was asked for a point on the object, too
+        prompt ("box"): what the model was asked for, see
+            :data:`fiftyone_revseg.reasoning.conventions.PROMPTS`
     """
     number = _SHARE if convention.reach == 1 else _NUMBER
     corners, pair = (rf",{_GAP}".join([number] * count) for count in (4, 2))
-    also = rf', "{convention.point_key}": \[{pair}\]' if point else ""
-    box = rf'\{{"{convention.key}": \[{corners}\]{also}(, "label": "{_TEXT}")?\}}'
-    answer = rf"\[{_GAP}{box}{_GAP}\]"
+    box = rf'"{convention.key}": \[{corners}\]'
+    point = rf'"{convention.point_key}": \[{pair}\]'
+    asked = {"box": box, "box+point": f"{box}, {point}", "point": point}[prompt]
+    item = rf'\{{{asked}(, "label": "{_TEXT}")?\}}'
+    answer = rf"\[{_GAP}{item}{_GAP}\]"
     tagged = rf"<answer>{_GAP}{answer}{_GAP}</answer>"
     return rf"({_think(thought)})?({tagged}|```json\n{answer}\n```|{answer})"
 

@@ -1,4 +1,4 @@
-"""Points as models write them beside a box: where the object itself is, not what is around it."""
+"""Points as models write them, alone or beside a box."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from fiftyone_revseg.reasoning.regions import ParseError
 from fiftyone_revseg.reasoning.trajectory import Box, Point
 
 _MOST = 20  # points of one object
+_TAG = re.compile(r"<points?\s[^<>]{0,99}?\bcoords=\"([0-9\t:;, .]{1,999})\"", re.IGNORECASE)
+_PERCENT_TAG = re.compile(r"<points?\s[^<>]{0,99}?\bx1?=\"", re.IGNORECASE)
 _NUMBERS = re.compile(r"[\s,;]+")
 
 
@@ -37,21 +39,73 @@ def read_points(
     Raises:
         ParseError: if a point is none, or is not within the box: then nobody knows which is wrong
     """
-    value = next((keys[name] for name in POINT_KEYS if keys.get(name) is not None), None)
-    if value is None:
+    pairs = points_in(keys)
+    if pairs is None:
         return ()
-    points = []
-    for first, second in _pairs(value):
-        x, y = (second, first) if convention.y_first else (first, second)
-        check_scale((x, y, x, y), convention, side, source_size)
-        point = (x * source_size[0] / side, y * source_size[1] / side)
-        x1, y1, x2, y2 = box
-        if not (x1 <= point[0] <= x2 and y1 <= point[1] <= y2):
-            raise ParseError("its point is not within its box")
-        points.append(point)
-    if not points:
+    if not pairs:
         raise ParseError("its point does not hold two numbers")
+    points = [to_point(*pair, convention, side, source_size) for pair in pairs]
+    x1, y1, x2, y2 = box
+    if not all(x1 <= x <= x2 and y1 <= y <= y2 for x, y in points):
+        raise ParseError("its point is not within its box")
     return tuple(dict.fromkeys(points))[:_MOST]
+
+
+def points_in(keys: Mapping[str, Any]) -> tuple[tuple[float, float], ...] | None:
+    """Returns the pairs of numbers under a key for points; None if there is no such key."""
+    value = next((keys[name] for name in POINT_KEYS if keys.get(name) is not None), None)
+    return None if value is None else tuple(_pairs(value))[:_MOST]
+
+
+def tagged_points(answer: str) -> tuple[tuple[float, float], ...] | None:
+    """Reads a tag of Molmo 2: ``<points coords="1 1 500 250">``, picture, point, x, y.
+
+    Returns:
+        the pairs of numbers; None if there is no such tag
+
+    Raises:
+        ParseError: if the points are in several pictures, or in a tag of the first Molmo, which
+            counts in percent
+    """
+    tags = _TAG.findall(answer)
+    if not tags:
+        if _PERCENT_TAG.search(answer):
+            raise ParseError("its point is in percent, as the first Molmo writes it")
+        return None
+    pictures = [part.split() for part in re.split(r"[\t:,;]", tags[-1]) if part.strip()]
+    if len(pictures) != 1 or len(pictures[0]) < 4 or (len(pictures[0]) - 1) % 3:
+        raise ParseError("its points are not those of one picture")
+    numbers = [float(text) for text in pictures[0][1:]]
+    return tuple(zip(numbers[1::3], numbers[2::3], strict=True))[:_MOST]
+
+
+def to_point(
+    first: float,
+    second: float,
+    convention: BoxConvention,
+    side: int,
+    source_size: tuple[int, int],
+) -> Point:
+    """Scales a point.
+
+    Args:
+        first: x, or y where the convention has it first, in the model's space
+        second: the other one
+        convention: how the model was asked to write
+        side: how far the model's space reaches
+        source_size: the ``(width, height)`` of the source frame, in pixels
+
+    Returns:
+        ``(x, y)`` in source pixels
+
+    Raises:
+        ParseError: if the point is outside the image, or in another scale
+    """
+    x, y = (second, first) if convention.y_first else (first, second)
+    check_scale((x, y, x, y), convention, side, source_size)
+    if not (0 <= x <= side and 0 <= y <= side):
+        raise ParseError("the point is outside the image")
+    return (x * source_size[0] / side, y * source_size[1] / side)
 
 
 def _pairs(value: Any) -> Iterator[tuple[float, float]]:

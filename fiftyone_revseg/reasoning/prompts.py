@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fiftyone_revseg.models.limits import read_settings_text
 
-_BOX = ("coordinates", "size", "example")  # how a box is to be written
+_BOX = ("coordinates", "size", "example")  # how a box or a point is to be written
 # template -> the placeholders that it may use
 PLACEHOLDERS: dict[str, frozenset[str]] = {
     "system": frozenset(),
@@ -22,11 +22,13 @@ PLACEHOLDERS: dict[str, frozenset[str]] = {
     "frame": frozenset({"index", "time", "frame_count", "last_index"}),
     "turn2": frozenset({"image", "query", "description", "index", "time", *_BOX}),
     "point": frozenset({"description"}),
+    "turn2_point": frozenset({"image", "query", "description", "index", "time", *_BOX}),
     "coordinates_pixels": frozenset({"size"}),
     "coordinates_relative": frozenset({"size"}),
     "coordinates_shares": frozenset({"size"}),
     "correction1": frozenset({"reason", "query", "frame_count", "last_index"}),
     "correction2": frozenset({"reason", "query", "description", "index", *_BOX}),
+    "correction2_point": frozenset({"reason", "query", "description", "index", *_BOX}),
 }
 
 _FIELD = re.compile(r"\{([a-z_0-9]+)\}")

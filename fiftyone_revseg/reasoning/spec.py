@@ -11,12 +11,11 @@ from typing import Any
 
 from fiftyone_revseg.files import write_json
 from fiftyone_revseg.models.limits import LimitError, read_settings_text
-from fiftyone_revseg.reasoning.conventions import HOW_TO_SAY, find_convention
+from fiftyone_revseg.reasoning.conventions import HOW_TO_SAY, PROMPTS, find_convention
 from fiftyone_revseg.reasoning.prompts import check_templates, default_template, read_templates
 
 FILE_NAME = "revseg.json"
 FRAME_ENCODINGS = ("images", "video")
-PROMPTS = ("box", "box+point")
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,8 @@ class ChainSpec:
             that was cut off within its thought is asked for again without thinking
         thinking_tokens (0): how many tokens a reply may have on top of ``max_new_tokens`` for its
             thought, unless ``thinking`` is off
-        prompt ("box"): what turn 2 asks for, and the tracker starts from: "box", or "box+point",
-            with a point on the object
+        prompt ("box"): what turn 2 asks for, and the tracker starts from: "box", "box+point", with
+            a point on the object, or "point", for models that give no boxes
 
     Raises:
         ValueError: if a setting is not valid
@@ -197,8 +196,9 @@ _LATER = {"thinking": None, "thinking_tokens": 0, "prompt": "box"}
 # Transformers' model type -> settings. Only families whose makers say which boxes they answer with:
 # a wrong guess gives boxes that look right and are not. Qwen2.5-VL: pixels of the picture that it
 # is shown; Qwen2-VL, Qwen3-VL to Qwen3.8, GLM-4.1V to 4.6V and InternVL: thousandths of its sides;
-# Gemma 4: the same, with y first. Key frames make at least 1,024 tokens, from which on a Qwen
-# developer expects good boxes (llama.cpp, issue 16842): 32 squares of 28, 32 or 48 pixels each way.
+# Gemma 4: the same, with y first; Molmo 2: points in thousandths. Key frames make at least 1,024
+# tokens, from which on a Qwen developer expects good boxes (llama.cpp, issue 16842): 32 squares of
+# 28, 32 or 48 pixels each way.
 _FAMILIES = {
     "qwen2_5_vl": ChainSpec(key_frame_size=896),
     **dict.fromkeys(
@@ -216,6 +216,8 @@ _FAMILIES = {
         ("gemma4", "gemma4_unified"),
         ChainSpec(box_convention="relative-1000-y-first", frame_size=432, key_frame_size=1536),
     ),
+    # Points alone
+    "molmo2": ChainSpec(box_convention="relative-1000", key_frame_size=896, prompt="point"),
 }
 
 

@@ -35,27 +35,27 @@ class Grounding:
     """Where turn 2 found an object in its key frame.
 
     Attributes:
-        box_xyxy_px: ``(x1, y1, x2, y2)`` in source pixels
+        box_xyxy_px: ``(x1, y1, x2, y2)`` in source pixels; None if points alone were asked for
         confidence: the mean token probability of the box's JSON, in [0, 1]; None if the backend
             gives no probabilities
         points (()): ``(x, y)`` points on the object in source pixels, if they were asked for
     """
 
-    box_xyxy_px: Box
+    box_xyxy_px: Box | None
     confidence: float | None
     points: tuple[Point, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Returns a JSON-serializable dict."""
-        found = {"box_xyxy_px": list(self.box_xyxy_px), "confidence": self.confidence}
+        box = None if self.box_xyxy_px is None else list(self.box_xyxy_px)
+        found: dict[str, Any] = {"box_xyxy_px": box, "confidence": self.confidence}
         return {**found, "points": [list(p) for p in self.points]} if self.points else found
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Grounding:
         """Loads a grounding from :meth:`to_dict`'s output."""
-        x1, y1, x2, y2 = d["box_xyxy_px"]
         points = tuple((x, y) for x, y in d.get("points", ()))
-        return cls((x1, y1, x2, y2), d["confidence"], points)
+        return cls(d["box_xyxy_px"] and tuple(d["box_xyxy_px"]), d["confidence"], points)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,11 @@ def check_settings(
             "the trainer takes frames as images: set frame_encoding to 'images' in the "
             f"revseg.json of '{checkpoint}'"
         )
+    if spec.prompt == "point":
+        raise ValueError(
+            "the reward of turn 2 is that of a box, and the model is asked for points: set prompt "
+            f"to 'box' in the revseg.json of '{checkpoint}'"
+        )
     if len(rows) < config.prompts:
         raise ValueError(
             f"{len(rows)} rows are fewer than the {config.prompts} of a step: give more rows, or "

@@ -185,7 +185,7 @@ def mistral3():
     return config, processor
 
 
-def molmo2():  # it points, and was not taught to write boxes
+def molmo2():
     names = {
         "image_start_token_id": "<im_start>",
         "low_res_image_start_token_id": "<low_res_im_start>",

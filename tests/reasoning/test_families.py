@@ -20,7 +20,7 @@ CONVENTIONS = {
     "gemma4": "relative-1000-y-first",
     "gemma4_unified": "relative-1000-y-first",
 }
-UNKNOWN = ("llava", "gemma3", "glm5_next", "mistral3", "molmo2")
+UNKNOWN = ("llava", "gemma3", "glm5_next", "mistral3")
 READ_ANEW = (
     *("internvl", "llava", "gemma3", "gemma4", "gemma4_unified", "glm5_next", "mistral3"),
     *("molmo2", "qwen4_exp"),
@@ -34,6 +34,7 @@ PROMPTS = {
     "turn1": "{frames}Find {query}",
     "frame": "{index}:",
     "turn2": "{image}Detect {description}",
+    "turn2_point": "{image}Point to {description}",
 }
 
 
@@ -162,6 +163,8 @@ class Understood:
         reach = convention.side(self.spec.key_frame_size)
         corners = [reach // 8, reach // 4, reach // 2, reach]
         box = [{convention.key: corners, "label": "a dog"}]
+        if self.spec.prompt == "point":
+            box = [{convention.point_key: corners[1:3], "label": "a dog"}]
         answer = json.dumps(choice if len(conversation.messages) == 2 else box)
         thought = "<think>It moves.</think>" if conversation.thinking is not False else ""
         empty = {"cut": False, "token_texts": (), "token_probabilities": ()}

@@ -11,6 +11,7 @@ from fiftyone_revseg.reasoning import ChainSpec, ParseError, Trajectory, run_cha
 from fiftyone_revseg.reasoning.conventions import BOX_CONVENTIONS
 from fiftyone_revseg.reasoning.parse import parse_prompt
 from fiftyone_revseg.reasoning.patterns import box_pattern
+from fiftyone_revseg.reasoning.spec import family_spec
 from fiftyone_revseg.types import Status
 
 SIZE, SIDE = (1920, 1080), 840
@@ -91,14 +92,84 @@ def test_points_that_contradict(reply, why):
 @pytest.mark.parametrize("name", BOX_CONVENTIONS)
 def test_what_is_asked_for_is_read_and_fits_the_pattern(name):
     convention = BOX_CONVENTIONS[name]
-    reply = f"[{convention.example(point=True)}]"
+    reply = f"[{convention.example('box+point')}]"
     shares = {"x1": 0.25, "y1": 0.1, "x2": 0.5, "y2": 0.75, "y": 0.5, "x": 0.3}
     for corner, share in shares.items():
         reply = re.sub(rf"\b{corner}\b", f"{share * convention.side(SIDE):g}", reply)
-    assert re.fullmatch(box_pattern(convention, 100, point=True), reply)
+    assert re.fullmatch(box_pattern(convention, 100, "box+point"), reply)
     box, (point,) = read(reply, name)
     assert box == pytest.approx((480, 108, 960, 810))
     assert point == pytest.approx((576, 540))
+
+
+@pytest.mark.parametrize(
+    ("reply", "count"),
+    [
+        ('[{"point_2d": [500, 250], "label": "dog"}]', 1),
+        ('```json\n{"point": [500, 250]}\n```', 1),
+        ("[500, 250]", 1),
+        ('[{"points": [[500, 250], [510, 250]]}, {"points": [[1, 1]]}]', 2),
+        ('<points coords="1 1 500 250">the dog</points>', 1),
+        ('There: <points coords="17 1 500 250 2 510 250" alt="dogs"/>', 2),
+    ],
+)
+def test_points_alone(reply, count):
+    box, points = read(reply, prompt="point")
+    assert box is None
+    assert len(points) == count
+    assert points[0] == pytest.approx((960, 270))
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        ('<point x="50.0" y="25.0" alt="dog">dog</point>', "in percent, as the first Molmo"),
+        ('<points coords="1 1 500 250;2 1 500 250">dog</points>', "not those of one picture"),
+        ('<points coords="1 1 500">dog</points>', "not those of one picture"),
+        ('<points coords="1 1 500 1200">dog</points>', "outside the image"),
+        ('[{"point_2d": [0.5, 0.25]}]', "shares of the image"),
+        ('[{"point_2d": [-20, 250]}]', "outside the image"),
+        ('[{"bbox_2d": [1, 2, 3, 4]}]', r'it has no point: write \{"point_2d": \[x, y\]'),
+        ("[]", "no point although the object was seen"),
+        ("It is on the left.", "it has no point"),
+    ],
+)
+def test_points_alone_that_are_none(reply, why):
+    with pytest.raises(ParseError, match=why):
+        read(reply, prompt="point")
+
+
+@pytest.mark.parametrize("name", BOX_CONVENTIONS)
+def test_a_point_that_is_asked_for_alone_fits_the_pattern(name):
+    convention = BOX_CONVENTIONS[name]
+    reply = f"[{convention.example('point')}]"
+    for corner, share in {"y": 0.5, "x": 0.3}.items():
+        reply = re.sub(rf"\b{corner}\b", f"{share * convention.side(SIDE):g}", reply)
+    assert re.fullmatch(box_pattern(convention, 100, "point"), reply)
+    assert read(reply, name, "point") == (None, (pytest.approx((576, 540)),))
+
+
+def test_the_chain_goes_on_with_points_alone(scripted, request_for):
+    spec = ChainSpec(frames=4, frame_size=28, key_frame_size=56, prompt="point")
+
+    def reply(conversation):
+        if len(conversation.messages) == 1:
+            return '<think>a</think><answer>[{"frame_idx": 2, "object description": "a"}]</answer>'
+        if conversation.messages[-1].text.startswith("That reply"):
+            return '<points coords="1 1 21 28">a</points>'
+        assert "bounding box" not in conversation.messages[-1].text
+        return '[{"bbox_2d": [14, 14, 28, 56]}]'
+
+    (trajectory,) = run_chain(scripted(reply), spec, [request_for(size=(80, 40))])
+    assert trajectory.status is Status.OK
+    (found,) = trajectory.groundings
+    assert (found.box_xyxy_px, found.points) == (None, ((30, 20),))
+    assert "it has no point" in trajectory.turns[1].error
+    assert Trajectory.from_json(trajectory.to_json()) == trajectory
+
+
+def test_molmo_is_asked_for_points():
+    assert family_spec("molmo2").prompt == "point"
 
 
 def test_the_chain_asks_for_a_point_and_keeps_it(scripted, request_for):
@@ -122,4 +193,4 @@ def test_what_is_stored_without_points_is_as_before():
     assert "prompt" not in ChainSpec().to_dict()
     assert ChainSpec(prompt="box+point").to_dict()["prompt"] == "box+point"
     with pytest.raises(ValueError, match="prompt must be one of"):
-        ChainSpec(prompt="points")
+        ChainSpec(prompt="dots")
