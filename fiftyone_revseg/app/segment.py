@@ -311,11 +311,13 @@ def _estimate(form: Form, videos: Any, settings: Settings) -> None:
     count = count_samples(videos)
     left, status = count, f"{settings['label_field']}_status"
     known = videos.has_field(status) and not is_image_groups(videos)
-    if known and settings["overwrite"] is not True:
+    if known and settings["overwrite"] is False:
         statuses = videos.count_values(status)
         left -= sum(n for s, n in statuses.items() if s is not None and s not in RETRIED)
     kind = "clips" if is_clips(videos) else "videos"
     parts = [f"{count} {kind}" if left == count else f"{left} of {count} {kind}"]
+    if settings["overwrite"] == "changed":  # which those are is known with the model's settings
+        parts[0] = f"at most {parts[0]}"
     if not is_image_groups(videos) and not is_clips(videos):
         frames = videos.sum("metadata.total_frame_count")
         if frames:

@@ -19,8 +19,8 @@ from fiftyone_revseg.dataset.ownership import check_label_field, check_videos
 from fiftyone_revseg.dataset.place import Place
 from fiftyone_revseg.dataset.record import settings_of
 from fiftyone_revseg.dataset.resume import is_changed
-from fiftyone_revseg.dataset.room import make_fit
 from fiftyone_revseg.dataset.schema import declare_fields, valid_label_field
+from fiftyone_revseg.dataset.size_limit import make_fit
 from fiftyone_revseg.dataset.writer import (
     clear_frames,
     commit,

@@ -25,9 +25,9 @@ from fiftyone_revseg.dataset.ownership import check_label_field, check_videos
 from fiftyone_revseg.dataset.record import settings_of
 from fiftyone_revseg.dataset.reporter import InWork, Reporter
 from fiftyone_revseg.dataset.resume import check_overwrite, plan
-from fiftyone_revseg.dataset.room import NoRoomError
 from fiftyone_revseg.dataset.runs import Run, RunSummary
 from fiftyone_revseg.dataset.schema import declare_fields, valid_label_field
+from fiftyone_revseg.dataset.size_limit import NoRoomError
 from fiftyone_revseg.dataset.writer import LabelWriter
 from fiftyone_revseg.engine import Engine, LocalEngine
 from fiftyone_revseg.engine.shards import Shard

@@ -25,7 +25,7 @@ from fiftyone_revseg.dataset.labels import SampleLabels
 from fiftyone_revseg.dataset.mask_files import MaskFiles, ReplacedMaskFiles
 from fiftyone_revseg.dataset.place import Place
 from fiftyone_revseg.dataset.record import Results
-from fiftyone_revseg.dataset.room import make_fit
+from fiftyone_revseg.dataset.size_limit import make_fit
 from fiftyone_revseg.dataset.store import Document
 
 # Labels that wait to be written take so much memory, of which FiftyOne's objects are the most

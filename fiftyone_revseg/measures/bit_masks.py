@@ -104,7 +104,7 @@ def checked_runs(rle: RLE) -> np.ndarray:
 
 
 def boundary_bits(mask: int, part: Part) -> int:
-    """Marks what :func:`fiftyone_revseg.measures.metrics.boundaries` marks in the frame."""
+    """Marks the pixels whose right, lower or lower right neighbour is of the other kind."""
     upper = part.pixels(part.rows - 1)  # all but the last row, and the last column
     lefter = (1 << (part.columns - 1) * part.stride) - 1
     edges = (mask ^ (mask >> 1)) & upper

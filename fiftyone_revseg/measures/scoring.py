@@ -24,7 +24,7 @@ from fiftyone_revseg.measures.bit_masks import (
     mask_bits,
     tolerance_radius,
 )
-from fiftyone_revseg.measures.parallel import Workers, usable_cores
+from fiftyone_revseg.measures.score_workers import Workers, usable_cores
 
 _FRAMES_WORTH_WORKERS = 2000  # below this, starting them takes longer than the work
 _PAIRS_AHEAD = 4  # per worker, so that none waits for the next one

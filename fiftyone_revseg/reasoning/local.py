@@ -709,10 +709,8 @@ def _own_settings(name: str) -> dict[str, Any]:
 
     if Path(name).is_dir():
         return read_settings(name) if (Path(name) / FILE_NAME).is_file() else {}
-    path = cached_file(
-        name,
-        FILE_NAME,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
+    try:
+        path = cached_file(name, FILE_NAME)
+    except OSError:  # there is none, or the hub cannot be reached: the config was there before
+        return {}
     return read_settings(Path(path).parent) if path else {}

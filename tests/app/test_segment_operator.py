@@ -196,6 +196,10 @@ def test_the_form_tells_what_it_will_cost(fake_model, dataset):
     notice = form(dataset, query="the cat")["estimate"].view
     assert "1 of 3 videos" in notice.label
     assert "per video" in notice.description
+    notice = form(dataset, query="the cat", existing="changed")["estimate"].view
+    assert notice.label.startswith("at most 3 videos")  # the model may be another one
+    notice = form(dataset, query="the cat", existing="all")["estimate"].view
+    assert notice.label.startswith("3 videos")
     choices = form(dataset, query="the cat")["existing"]
     assert choices.type.values == ["keep", "changed", "all"]
     assert "revseg" in form(dataset, query="the cat")["label_field"].view.values()

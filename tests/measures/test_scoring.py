@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fiftyone_revseg.measures import region_similarity
 from fiftyone_revseg.measures.bit_masks import Part, boundary_bits, dilate_bits, mask_bits
-from fiftyone_revseg.measures.parallel import Workers
+from fiftyone_revseg.measures.score_workers import Workers
 from fiftyone_revseg.measures.scoring import Pair, score_many, score_rles, union_rles
 from fiftyone_revseg.tracking import decode_masks, encode_masks
 

@@ -10,7 +10,7 @@ from fake_models import SPEC, BoxTracker, ScriptedReasoner, write_video
 from fiftyone_revseg.dataset import make_labels, segment_view
 from fiftyone_revseg.dataset.model import RevSegModel, RevSegModelConfig
 from fiftyone_revseg.dataset.record import Record, reasoning_of
-from fiftyone_revseg.dataset.room import MOST, NoRoomError, make_fit
+from fiftyone_revseg.dataset.size_limit import MOST, NoRoomError, make_fit
 from fiftyone_revseg.pipeline import RevSeg, Segmentation
 from fiftyone_revseg.reasoning import ChainSpec, Grounding, KeyframeChoice, Trajectory
 from fiftyone_revseg.reasoning.trajectory import Turn
