@@ -243,6 +243,13 @@ def checkpoint_of(model: str) -> tuple[str, ChainSpec]:
     return checkpoint, checkpoint_spec(checkpoint)
 
 
+# Of Qwen-VL, and of GLM-V
+_PICTURES = (
+    *("<|image_pad|>", "<|video_pad|>", "<|vision_start|>"),
+    *("<|image|>", "<|video|>", "<|begin_of_image|>", "<|begin_of_video|>"),
+)
+
+
 def trl_arguments(
     out: Path, config: GrpoConfig, processor: Any, length: int, spec: ChainSpec
 ) -> Any:
@@ -257,8 +264,8 @@ def trl_arguments(
     together = config.batch * _processes()
     rollouts = config.prompts * config.rollouts
     # A sampled picture would have no pixels
-    ids = processor.tokenizer.convert_tokens_to_ids
-    pictures = [ids(t) for t in ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>")]
+    known = processor.tokenizer.get_vocab()
+    pictures = [known[token] for token in _PICTURES if token in known]
     limits: dict[str, Any] = {"max_new_tokens": turn, "suppress_tokens": pictures}
     if config.vllm:
         limits = {"max_tokens": turn}

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from random_weights import save_random_checkpoint
-from tiny_families import thinking
+from tiny_families import FAMILIES, thinking
 
 from fiftyone_revseg.reasoning import ChainRequest, ChainSpec, LocalReasoner, run_chain
 from fiftyone_revseg.reasoning.chain import first_turn, second_turn
@@ -405,6 +405,17 @@ def test_equal_images_are_seen_once_and_nothing_changes(tmp_path):
         see_once(model)
     for a, b in zip(*outputs, strict=True):
         assert torch.allclose(a, b, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["qwen3_5", "glm4v"])
+def test_pictures_are_never_drawn(tmp_path, family):
+    from fiftyone_revseg.training.grpo import trl_arguments
+
+    config, processor = FAMILIES[family]()
+    arguments = trl_arguments(tmp_path, settings("any"), processor, 100, ChainSpec())
+    suppressed = arguments.generation_kwargs["suppress_tokens"]
+    assert {config.image_token_id, config.video_token_id} < set(suppressed)
+    assert all(isinstance(token, int) for token in suppressed)
 
 
 def test_too_few_tokens_for_the_key_frame_are_refused_before_the_start(tmp_path):
