@@ -130,8 +130,8 @@ def quantize_rest(name: str, model: Any) -> None:
 def _bits_and_bytes(config: Any, dtype: torch.dtype, quantization: str, on_cpu: bool) -> Any:
     from transformers import BitsAndBytesConfig
 
-    # Of each layer it would say that it casts what comes in
-    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    # Of each layer it would say that it casts what comes in, and of a CPU what could be faster
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     both = (config, config.get_text_config())
     # An output that is the embedding, too, would be untied, and take the memory twice
     tied = any(getattr(part, "tie_word_embeddings", False) for part in both)
