@@ -44,7 +44,8 @@ def adapters(run):
             torch.nn.init.normal_(weight)
     folder = run / "checkpoint-2"
     model.save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json"):
+    names = ("tokenizer.json", "tokenizer_config.json", "processor_config.json")
+    for name in (*names, "chat_template.jinja"):
         (folder / name).write_bytes((run / "checkpoint" / name).read_bytes())
     SPEC.save(folder)
     return folder, model
