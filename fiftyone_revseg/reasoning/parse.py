@@ -145,7 +145,8 @@ def parse_boxes(
             if not _is_size_of_image(candidate, asked, side, source_size)
         ] or candidates
     corners = choose(candidates, lambda candidate: _read_corners(candidate, asked, strict))
-    if corners is None and not strict:
+    ended = complete or end < len(reply)  # or else the last number may go on
+    if corners is None and ended and not strict:
         alone = box_of_text(MARKS.sub("", answer), asked) if len(answer) < 500 else None
         corners = (alone,) if alone else None
     if corners is None:

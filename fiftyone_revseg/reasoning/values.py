@@ -31,6 +31,7 @@ _CONSTANTS = {
     "NaN": float("nan"), "Infinity": float("inf"),
 }  # fmt: skip
 _CLOSING = {"[": "]", "{": "}", "(": ")"}
+_ENDS = tuple(_CLOSING.values())
 
 
 class Items(list):
@@ -75,7 +76,7 @@ def find_values(text: str, strict: bool = False) -> list[Found]:
 
     Beside JSON, this reads Python's literals, comments, keys without quotes, line breaks in
     strings and a comma behind the last item. Of what is damaged or truncated, the complete parts
-    are kept, in a value that is not ``whole``.
+    are kept, in a value that is not ``whole``; a number that may go on is None there.
 
     Args:
         text: any text
@@ -231,8 +232,21 @@ class _Scanner:
         self.position = end + 2
         return True
 
+    def _doubt_last_number(self) -> None:
+        """Takes a number back behind which neither a comma nor a bracket follows.
+
+        It may go on, as the "40" of "400" that was cut off, or be one part of "4*100" or "40%".
+        """
+        value = self.stack[-1].value
+        if self.stack[-1].expects != "comma" or self.text.startswith(_ENDS, self.position):
+            return
+        last = value[-1][1] if isinstance(value, Pairs) else value[-1]
+        if isinstance(last, (int, float)):
+            value[-1] = (value[-1][0], None) if isinstance(value, Pairs) else None
+
     def _give_up(self) -> None:
         """Closes what is open as not whole, and goes on behind what does not belong there."""
+        self._doubt_last_number()
         outermost = self.stack[0]
         for outer, inner in zip(self.stack, self.stack[1:], strict=False):
             outer.add(inner.value)

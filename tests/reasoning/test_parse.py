@@ -190,6 +190,68 @@ def test_unusable_boxes_are_errors(reply):
         parse_boxes(reply, "pixels", 840, (1000, 500))
 
 
+WHOLE = [
+    '[{"KEY": [%s, %s, %s, %s], "label": "dog"}]',
+    "<think>t</think>\n<answer>[[%s, %s, %s, %s]]</answer>",
+    '{"x1": %s, "y1": %s, "x2": %s, "y2": %s}',
+    '{"bbox": {"xmin": %s, "ymin": %s, "xmax": %s, "ymax": %s}}',
+    '{"KEY": [[%s, %s], [%s, %s]]}',
+    '{"KEY": "%s, %s, %s, %s"}',
+    "(%s, %s), (%s, %s)",
+    "<think>t</think>%s, %s, %s, %s",
+    "<answer>%s, %s, %s, %s</answer>",
+]
+
+
+@pytest.mark.parametrize("form", WHOLE)
+@pytest.mark.parametrize("convention", ["relative-1000", "relative-1", "relative-1000-y-first"])
+def test_a_box_that_is_cut_off_is_none_or_the_same(form, convention):
+    """Wherever the reply is cut: "40" is not read where "400" was to be written."""
+    numbers = (0.125, 0.225, 0.325, 0.425) if convention == "relative-1" else (100, 200, 300, 400)
+    reply = form.replace("KEY", BOX_CONVENTIONS[convention].key) % numbers
+    whole = parse_boxes(reply, convention, 840, (1000, 1000))
+    assert len(whole) == 1
+    for end in range(len(reply)):
+        try:
+            assert parse_boxes(reply[:end], convention, 840, (1000, 1000), False) == whole
+        except ParseError:
+            continue
+
+
+@pytest.mark.parametrize(
+    "last", ["4*100", "4 00", "4OO", "350-400", "1920/2", "40%", "400px", "400 + 20", "4_00"]
+)
+@pytest.mark.parametrize(
+    "form",
+    [
+        '[{{"bbox_2d": [100, 200, 300, {}]}}]',
+        '[{{"bbox_2d": [[100, 200], [300, {}]]}}]',
+        '{{"x1": 100, "y1": 200, "x2": 300, "y2": {}}}',
+        '{{"top_left": [100, 200], "bottom_right": [300, {}]}}',
+        "[100, 200, 300, {}]",
+        "(100, 200), (300, {})",
+    ],
+)
+def test_a_number_with_something_behind_it_is_none(form, last):
+    assert len(parse_boxes(form.format("400"), "relative-1000", 840, (1000, 1000))) == 1
+    with pytest.raises(ParseError):
+        parse_boxes(form.format(last), "relative-1000", 840, (1000, 1000))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '[{"bbox_2d": [100, 200, 300, 400}]',
+        '[{"bbox_2d": [100, 200, 300, 400], "label": "dog"',
+        '{"bbox_2d": [100, 200, 300, 400, "label": "dog"}',
+        '{"x1": 100, "y1": 200, "x2": 300, "y2": 400, "la',
+    ],
+)
+def test_what_is_damaged_behind_its_numbers_is_still_a_box(reply):
+    found = parse_boxes(reply, "relative-1000", 840, (1000, 1000), complete=False)
+    assert found == [(100, 200, 300, 400)]
+
+
 def test_an_unknown_convention_is_a_mistake_of_the_caller():
     with pytest.raises(ValueError, match=r"must be one of .*'pixels', 'relative-1000'"):
         parse_boxes("[]", "xywh", 840, (10, 10))

@@ -80,6 +80,8 @@ def test_several_points_and_none():
         (f'[{{{BOX}, "point_2d": [200]}}]', "its point does not hold two numbers"),
         (f'[{{{BOX}, "point_2d": [200, "left"]}}]', "its point does not hold two numbers"),
         (f'[{{{BOX}, "point_2d": [1e999, 200]}}]', "its point does not hold two numbers"),
+        (f'[{{{BOX}, "point_2d": [200, 25', "its point does not hold two numbers"),
+        (f'[{{{BOX}, "point_2d": [200, 25*10]}}]', "its point does not hold two numbers"),
         ('[{"point_2d": [200, 250]}]', "a point where a box was asked for"),
         ("[]", "no box although the object was seen"),
     ],
@@ -132,6 +134,7 @@ def test_points_alone(reply, count):
         ('[{"bbox_2d": [1, 2, 3, 4]}]', r'it has no point: write \{"point_2d": \[x, y\]'),
         ("[]", "no point although the object was seen"),
         ("It is on the left.", "it has no point"),
+        ('[{"point_2d": [500, 25', "no point"),
     ],
 )
 def test_points_alone_that_are_none(reply, why):
