@@ -162,6 +162,7 @@ def loading(given: dict[str, Any]) -> Loading:
     """
     from fiftyone_revseg.pipeline import Loading
     from fiftyone_revseg.reasoning.spec import read_settings
+    from fiftyone_revseg.reasoning.thinking import read_thinking
 
     settings: dict[str, Any] = {}
     spec, frames = given.pop("spec", None), given.pop("frames", None)
@@ -175,7 +176,7 @@ def loading(given: dict[str, Any]) -> Loading:
     if (convention := given.pop("box_convention", None)) is not None:
         settings["box_convention"] = convention
     if (thinking := given.pop("thinking", None)) is not None:
-        settings["thinking"] = {"on": True, "off": False}.get(thinking, thinking)
+        settings["thinking"] = read_thinking(thinking)
     of_server = ("server", "server_concurrency", "server_timeout", "image_format")
     names = ("tracker", "device", "dtype", "quantization", "device_map", *of_server)
     models = {name: given.pop(name) for name in names if name in given}

@@ -8,7 +8,12 @@ from typing import Any
 
 from fiftyone_revseg.reasoning.backend import Conversation, Reply
 from fiftyone_revseg.reasoning.parse import ParseError, answer_span
-from fiftyone_revseg.reasoning.regions import MAX_REPLY, is_in_thought
+from fiftyone_revseg.reasoning.regions import (
+    MAX_REPLY,
+    OPENED_THOUGHT,
+    answer_region,
+    is_in_thought,
+)
 from fiftyone_revseg.reasoning.trajectory import Turn
 from fiftyone_revseg.text.clean import storable
 
@@ -70,18 +75,23 @@ class Dialogue:
         except ParseError as e:
             self.error = str(e)
             again = len(self.turns) < retries
-            unfinished = reply.cut and asked.thinking is not False and is_in_thought(reply.text)
-            if unfinished:  # nothing is answered yet that could be corrected
-                following = replace(self.conversation, thinking=False)
+            unfinished = reply.cut and asked.thinking is not False and _may_be_thought(reply.text)
+            in_thought = unfinished and is_in_thought(reply.text)
+            if in_thought:  # nothing is answered yet that could be corrected
+                following = self.conversation
             else:
                 answered = asked.say("assistant", plain(text))
                 following = answered.say("user", self.correction(self.error))
+            if unfinished:
+                following = replace(following, thinking=False)
             self.pending = following if again else None
             # What follows is for people, as the model can do nothing about it
             if unfinished and again:
                 self.error += "; it is asked again without thinking"
             if reply.cut:
-                setting = "thinking_tokens" if unfinished else "max_new_tokens"
+                setting = "thinking_tokens" if in_thought else "max_new_tokens"
+                if unfinished and not in_thought:
+                    setting += ", or thinking_tokens if it thinks,"
                 self.error += f"; it was cut off after {reply.tokens} tokens: allow more"
                 self.error += f" with {setting} in the spec"
             if reply.remark:
@@ -91,6 +101,18 @@ class Dialogue:
     def crash(self, error: Exception) -> None:
         """Ends without a reply."""
         self.error, self.crashed, self.pending = in_words(error), True, None
+
+
+def _may_be_thought(text: str) -> bool:
+    """Whether a reply that was cut off may be all thought.
+
+    Where the prompt opened the thought, a server without a parser for it sends no tag.
+    """
+    try:
+        answer_region(text, complete=False)
+    except ParseError:
+        return is_in_thought(OPENED_THOUGHT + text)
+    return False
 
 
 def plain(text: str) -> str:

@@ -109,11 +109,10 @@ class ServerReasoner:
             concurrency = 1 if model.owner == "transformers" else _AT_A_TIME
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
             raise ValueError(f"concurrency must be a whole number >= 1, got {concurrency!r}")
+        _check_seconds("timeout", timeout)
+        _check_seconds("connect_timeout", connect_timeout)
         deadline = max(900.0, 3 * timeout) if deadline is None else deadline
-        limits = {"timeout": timeout, "connect_timeout": connect_timeout, "deadline": deadline}
-        for what, seconds in limits.items():
-            if not 0 < seconds < math.inf:
-                raise ValueError(f"{what} must be a number of seconds > 0, got {seconds!r}")
+        _check_seconds("deadline", deadline)
         encoding = ImageEncoding(image_format, image_quality)
         self.url = check_url(url)
         self.model = model
@@ -258,7 +257,7 @@ class ServerReasoner:
                 body = await asyncio.to_thread(self._body, conversation, spec)
 
                 async def ask(seconds: float) -> Reply | Failure:
-                    return await self._ask(client, body, conversation, seconds)
+                    return await self._ask(client, body, conversation, spec, seconds)
 
                 found = await persist(ask, self.backoff, self.timeout, self.deadline)
             except Exception as error:
@@ -266,7 +265,12 @@ class ServerReasoner:
         return ServerError(found.reason) if isinstance(found, Failure) else found
 
     async def _ask(
-        self, client: Client, body: dict[str, Any], conversation: Conversation, seconds: float
+        self,
+        client: Client,
+        body: dict[str, Any],
+        conversation: Conversation,
+        spec: ChainSpec,
+        seconds: float,
     ) -> Reply | Failure:
         """Makes one attempt: with all that may be asked for on top, and without what is refused."""
         ends = time.monotonic() + seconds
@@ -277,7 +281,10 @@ class ServerReasoner:
 
         while True:
             extras = self._extras.wanted(conversation)
-            answer = await complete(body, extras)
+            # A model that cannot be told not to think needs the room for its thought
+            thought = 0 if "no thinking" in extras else spec.thinking_tokens
+            limit = {"max_tokens": spec.max_new_tokens + thought}
+            answer = await complete({**body, **limit}, extras)
             if is_refusal(answer):
                 async with client.finding_out:  # one for all that are refused together
                     if extras == self._extras.wanted(conversation):
@@ -293,18 +300,16 @@ class ServerReasoner:
             else:
                 break
         reply = read_reply(answer, self.url, self.model.owner)
-        if isinstance(reply, str):
-            return Failure(reply, passing=True)
+        if isinstance(reply, Failure):
+            return reply
         if "logprobs" in extras and not has_probabilities(answer):
             self._extras.give_up("logprobs")
         return reply
 
     def _body(self, conversation: Conversation, spec: ChainSpec) -> dict[str, Any]:
-        thought = 0 if conversation.thinking is False else spec.thinking_tokens
         return {
             "model": self.model.id,
             "messages": [self._message(message) for message in conversation.messages],
-            "max_tokens": spec.max_new_tokens + thought,
             "temperature": float(spec.temperature),
             "top_p": 1.0,
         }
@@ -323,6 +328,12 @@ class ServerReasoner:
             else:
                 content.append({"type": "text", "text": part})
         return {"role": message.role, "content": content}
+
+
+def _check_seconds(what: str, seconds: Any) -> None:
+    number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not number or not 0 < seconds < math.inf:
+        raise ValueError(f"{what} must be a number of seconds > 0, got {seconds!r:.50}")
 
 
 def _without_pictures(body: Mapping[str, Any]) -> dict[str, Any]:

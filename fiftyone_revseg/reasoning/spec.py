@@ -13,6 +13,7 @@ from fiftyone_revseg.files import write_json
 from fiftyone_revseg.models.limits import LimitError, read_settings_text
 from fiftyone_revseg.reasoning.conventions import HOW_TO_SAY, PROMPTS, find_convention
 from fiftyone_revseg.reasoning.prompts import check_templates, default_template, read_templates
+from fiftyone_revseg.reasoning.thinking import read_thinking
 
 FILE_NAME = "revseg.json"
 FRAME_ENCODINGS = ("images", "video")
@@ -42,8 +43,9 @@ class ChainSpec:
         retries (1): how often a reply that cannot be used is asked for again, in each turn
         temperature (0.0): the sampling temperature; 0 is greedy decoding
         thinking (None): whether a model that can think before it answers does: True, False, or how
-            hard in the model's own words, such as "low"; by default, as the model has it. A reply
-            that was cut off within its thought is asked for again without thinking
+            hard in the model's own words, such as "low"; "on" and "off" are True and False. By
+            default, as the model has it. A reply that was cut off within its thought is asked for
+            again without thinking
         thinking_tokens (0): how many tokens a reply may have on top of ``max_new_tokens`` for its
             thought, unless ``thinking`` is off
         prompt ("box"): what turn 2 asks for, and the tracker starts from: "box", "box+point", with
@@ -85,11 +87,7 @@ class ChainSpec:
         )
         if not number or not 0 <= self.temperature < math.inf:
             raise ValueError(f"temperature must be a number >= 0, got {self.temperature!r}")
-        thinking = self.thinking
-        if not (thinking is None or isinstance(thinking, bool) or _is_effort(thinking)):
-            raise ValueError(
-                f"thinking must be true, false, or an effort such as 'low', got {thinking!r:.50}"
-            )
+        object.__setattr__(self, "thinking", read_thinking(self.thinking))
         prompts = self.prompts
         if isinstance(prompts, (str, Path)):
             prompts = read_templates(prompts)
@@ -219,10 +217,6 @@ _FAMILIES = {
     # Points alone
     "molmo2": ChainSpec(box_convention="relative-1000", key_frame_size=896, prompt="point"),
 }
-
-
-def _is_effort(value: Any) -> bool:
-    return isinstance(value, str) and value.isascii() and value.isalpha() and len(value) <= 20
 
 
 def family_spec(model_type: str) -> ChainSpec:

@@ -4,6 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
+_SWITCHES = {
+    **dict.fromkeys(("on", "true", "yes", "enabled"), True),
+    **dict.fromkeys(("off", "false", "no", "none", "disabled"), False),
+}
+
+
+def read_thinking(value: Any) -> bool | str | None:
+    """Reads the setting as people write it: the words for on and off are no efforts.
+
+    Args:
+        value: None, True, False, or a word in upper or lower case
+
+    Returns:
+        as in the chain spec
+
+    Raises:
+        ValueError: if it is none of these
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    word = value.strip() if isinstance(value, str) else ""
+    if not (word.isascii() and word.isalpha() and len(word) <= 20):
+        raise ValueError(
+            "thinking must be true, false, or an effort such as 'low' (on the command line: on, "
+            f"off or the effort), got {value!r:.50}"
+        )
+    return _SWITCHES.get(word.lower(), word)
+
 
 def thinking_arguments(thinking: bool | str | None) -> dict[str, Any]:
     """Returns what a chat template is given; one that knows nothing of it ignores it.

@@ -648,6 +648,54 @@ def test_thoughts_that_come_apart(name, message, more, text):
     assert ("reasoning parser" in reply.remark) == text.endswith("</think>")
 
 
+PARTS = [
+    {
+        "type": "thinking",
+        "thinking": [{"type": "text", "text": "h"}, {"type": "text", "text": "m"}],
+    },
+    {"type": "text", "text": "<answer>"},
+    {"type": "text", "text": "[]</answer>"},
+]
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        (PARTS[1:], "<answer>[]</answer>"),
+        (PARTS, "<think>hm</think><answer>[]</answer>"),
+        ([None, 5, {"type": "text"}, *PARTS[1:]], "<answer>[]</answer>"),
+    ],
+)
+def test_a_reply_in_parts(parts, text):
+    answer = {"choices": [{"message": {"content": parts}, "finish_reason": "stop"}]}
+    assert read_reply(answer, "url").text == text
+
+
+def refused(message, ended="stop"):
+    return {"choices": [{"message": message, "finish_reason": ended}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "words", "asked"),
+    [
+        ({"error": {"message": "no GPU is left"}}, "no GPU is left", 3),
+        ({"error": "no GPU is left"}, "no GPU is left", 3),
+        ({"error": {"message": "too busy there", "code": 429}}, "too busy there", 3),
+        ({"error": {"message": "no credits", "code": 402}, "choices": []}, "no credits", 1),
+        (refused({"content": None}, "content_filter"), "filter", 1),
+        (refused({"content": "[]"}, "content_filter: SAFETY"), "SAFETY", 1),
+        (refused({"content": None, "refusal": "I can't help"}), "I can't help", 1),
+        (refused({"content": None}, "tool_calls"), "it ended with 'tool_calls'", 3),
+    ],
+)
+def test_what_a_server_says_where_all_seems_well(body, words, asked):
+    with FakeServer(echo, fault=lambda number, b: Fault("body", 200, body)) as server:
+        (error,) = ask(server, "hello")
+    assert isinstance(error, ServerError)
+    assert words in str(error)
+    assert len(server.bodies) == asked
+
+
 def test_a_reply_that_is_reasoning_only_is_explained():
     frame = np.zeros((40, 80, 3), np.uint8)
     request = ChainRequest("the dog", FrameTable((0,), (0.0,), 1, 0.1), [frame], None, (80, 40))
@@ -872,6 +920,9 @@ def test_no_server_and_no_such_server():
     [
         ({"concurrency": 0}, "concurrency"),
         ({"timeout": 0}, "timeout"),
+        ({"timeout": "5"}, "timeout must be a number of seconds > 0, got '5'"),
+        ({"timeout": True}, "timeout must be"),
+        ({"deadline": [1]}, "deadline must be"),
         ({"deadline": float("inf")}, "deadline"),
         ({"image_format": "gif"}, "image_format"),
         ({"image_quality": 101}, "image_quality"),

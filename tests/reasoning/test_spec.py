@@ -4,7 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fiftyone_revseg.cli.options import loading
 from fiftyone_revseg.reasoning import ChainSpec, family_spec
+from fiftyone_revseg.reasoning.spec import read_settings
 
 specs = st.builds(
     ChainSpec,
@@ -93,6 +95,27 @@ def test_an_unknown_family_gets_a_question():
 def test_wrong_settings_are_refused_in_words(settings, message):
     with pytest.raises(ValueError, match=message):
         ChainSpec.from_dict(settings)
+
+
+@pytest.mark.parametrize(
+    ("words", "thinking"),
+    [
+        ("on On true TRUE yes enabled", True),
+        ("off OFF Off false False no NONE none disabled", False),
+        ("low", "low"),
+    ],
+)
+def test_the_words_for_on_and_off_are_no_efforts(words, thinking, tmp_path):
+    for word in words.split():
+        spec = ChainSpec(thinking=word, thinking_tokens=100)
+        assert spec.thinking == thinking
+        assert spec == ChainSpec(thinking=thinking, thinking_tokens=100)
+        assert spec.to_dict() == ChainSpec(thinking=thinking, thinking_tokens=100).to_dict()
+        assert (spec.reply_tokens > spec.max_new_tokens) == (thinking is not False)
+        (tmp_path / "revseg.json").write_text(json.dumps({"thinking": word}))
+        assert read_settings(tmp_path) == {"thinking": thinking}
+        given = {"model": "revseg-nano", "thinking": word}
+        assert loading(given).chain_spec().thinking == thinking
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"frames": "many"}'])

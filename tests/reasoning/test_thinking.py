@@ -1,5 +1,7 @@
 """Models that think before they answer: whether they do, and what an unfinished thought is."""
 
+from dataclasses import replace
+
 import pytest
 from fake_server import FakeServer, Fault, status
 from random_weights import save_random_checkpoint
@@ -60,6 +62,39 @@ def test_a_thought_that_never_ends_is_no_answer(request_for):
     assert len(trajectory.turns) == 2
     assert "the thought was never finished" in trajectory.reason
     assert "asked again" not in trajectory.reason
+
+
+HALF = 'Frame 0 shows a cat: [{"frame_idx": 0, "object description": "a cat"}] is a draft. Let me'
+
+
+@pytest.mark.parametrize(
+    ("text", "thinking", "again"),
+    [
+        (HALF, None, True),
+        (HALF, "low", True),
+        ("I am to answer in <answer> tags. So let me", True, True),
+        (HALF, False, False),
+        ('[{"frame_idx": 0, "object desc', None, False),
+        ('<answer>[{"frame_idx": 0, "object desc', None, False),
+        ('Hm.</think><answer>[{"frame_idx": 0, "object desc', None, False),
+    ],
+)
+def test_a_thought_that_no_tag_tells_from_an_answer(request_for, text, thinking, again):
+    """Where the template opens the thought, a server without a parser sends none of its tags."""
+
+    class Plain(Thinker):
+        def reply(self, conversation):
+            reply = super().reply(conversation)
+            return replace(reply, text=text) if reply.cut else reply
+
+    reasoner = Plain(turns=(1,), thinking=thinking, obeys=thinking is not False)
+    (trajectory,) = run_chain(reasoner, reasoner.spec, [request_for()])
+    assert reasoner.asked[1][:2] == (1, False if again else thinking)
+    assert trajectory.status is (Status.OK if again else Status.BAD_KEYFRAME)
+    error = trajectory.turns[0].error
+    assert ("asked again without thinking" in error) == again
+    assert "allow more with max_new_tokens" in error
+    assert ("or thinking_tokens" in error) == again
 
 
 @pytest.mark.parametrize("thinking", [None, True, False, "low"])
@@ -153,7 +188,21 @@ def test_what_a_server_refuses_is_left_out_from_then_on(caplog):
         assert ask(server, False, False).token_probabilities  # which were not given up with it
     bodies = [body for body in server.bodies if "hello" in str(body["messages"])]
     assert ["reasoning_effort" in body for body in bodies] == [True, False, False]
+    # The first was refused; then there has to be room for the thought
+    assert [body["max_tokens"] for body in bodies] == [64, 164, 164]
     assert caplog.text.count("lets nobody choose whether its model thinks") == 1
+
+
+def test_a_host_that_always_thinks_is_still_told_how_hard():
+    def fault(number, body):
+        refused = body.get("reasoning_effort") == "none"
+        return status(400, "this model only works in thinking mode") if refused else None
+
+    with FakeServer(echo, owner="google", fault=fault) as server:
+        ask(server, False, "low", None)
+    bodies = [body for body in server.bodies if "hello" in str(body["messages"])]
+    told = [(body.get("reasoning_effort"), body["max_tokens"]) for body in bodies]
+    assert told == [("none", 64), (None, 164), ("low", 164), (None, 164)]
 
 
 def test_structure_is_given_up_where_thoughts_are_taken_apart(caplog):

@@ -117,7 +117,8 @@ class Client:
         except (asyncio.TimeoutError, openai.APITimeoutError):
             return Failure(
                 f"The server at {self.url} gave no complete answer within {seconds:.3g} s: allow "
-                "more with timeout=, or ask for less at the same time with concurrency=",
+                "more with timeout=, or ask for less at the same time with concurrency= (on the "
+                "command line --server-timeout and --server-concurrency)",
                 passing=True,
             )
         except StoppedError:
@@ -139,13 +140,19 @@ class Client:
                 return Failure(self._redirected(status, where), status=status)
             return Failure(self._refused(status, error.body), passing, wait, status)
         try:
-            return self._key.hide(json.loads(text))
+            found = self._key.hide(json.loads(text))
         except (ValueError, RecursionError):
             return Failure(
                 f"The server at {self.url} answered with something that is no JSON: "
                 f"'{self.safe(text, 60)}'",
                 passing=True,
             )
+        # Hosts that pass requests on, such as OpenRouter, tell of errors further on in this way
+        if isinstance(found, Mapping) and found.get("error") and not found.get("choices"):
+            status = _code(found["error"])
+            passing = status in _PASSING or not 400 <= status < 500
+            return Failure(self._refused(status, found), passing, status=status)
+        return found
 
     def _broken(self, error: Exception) -> str:
         """Says how a connection failed."""
@@ -190,6 +197,8 @@ class Client:
                 f"{server} takes no request of this size ({status}): send JPEG of a lower "
                 "image_quality, or fewer or smaller frames"
             )
+        if isinstance(body, list) and body:  # as Google has it
+            body = body[0]
         if isinstance(body, Mapping):
             inner = body.get("error", body)
             body = inner.get("message", inner) if isinstance(inner, Mapping) else inner
@@ -198,13 +207,19 @@ class Client:
             return f"{server} has no such model, or is at another path ({status}): {said}"
         if status == 429:
             return f"{server} is too busy ({status}): {said}"
-        what = "failed" if status >= 500 else "refuses the request"
+        what = "refuses the request" if 400 <= status < 500 else "failed"
         return f"{server} {what} ({status}): {said}"
 
     def safe(self, text: Any, width: int = 300) -> str:
         """Makes a text of the server's one short line, without the key: some repeat it."""
         text = self._key.hide(str(text)[: 100 * width])[: 10 * width]
         return one_line(text, width)
+
+
+def _code(error: Any) -> int:
+    """The HTTP status within an error that came as if all were well; 200 if there is none."""
+    code = error.get("code") if isinstance(error, Mapping) else None
+    return code if isinstance(code, int) and 400 <= code < 600 else 200
 
 
 def _proxies(url: str) -> list[str]:

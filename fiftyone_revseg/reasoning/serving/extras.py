@@ -31,7 +31,8 @@ _REFUSALS = {
     "logprobs": "gives no probabilities: boxes have no confidence",
     "no penalties": "does not let penalties be switched off: coordinates may be distorted",
     "sampling": "lets nobody choose the temperature: replies differ from one time to the next",
-    "thinking": "lets nobody choose whether its model thinks: it does as it does",
+    "effort": "lets nobody choose how hard its model thinks: it does as it does",
+    "no thinking": "lets nobody choose whether its model thinks: it does as it does",
     "max_tokens": "is told the most tokens of a reply as max_completion_tokens",
 }
 
@@ -57,7 +58,9 @@ class Extras:
         concerned = {
             "structure": conversation.pattern is not None,
             "no penalties": self._owner not in PATTERN_FIELDS,
-            "thinking": conversation.thinking is not None,
+            "effort": conversation.thinking not in (None, False),
+            # Some always think, and can be told how hard
+            "no thinking": conversation.thinking is False,
         }
         return tuple(name for name in self._names if concerned.get(name, True))
 
@@ -84,7 +87,7 @@ class Extras:
                 body["repeat_penalty"] = 1.0
         if owner == "llamacpp" and "logprobs" in extras:
             fields["top_logprobs"] = 1  # or it sends 20 alternatives of each token
-        if "thinking" in extras:
+        if "effort" in extras or "no thinking" in extras:
             told = thinking_fields(conversation.thinking, owner)
             body.update(told.pop("extra_body", {}))
             fields.update(told)

@@ -10,7 +10,9 @@ from typing import Any
 
 from fiftyone_revseg.reasoning.backend import Reply
 from fiftyone_revseg.reasoning.regions import OPENED_THOUGHT, is_marked_answer
+from fiftyone_revseg.reasoning.serving.client import Failure
 from fiftyone_revseg.reasoning.serving.served import ServedModel, ServerError
+from fiftyone_revseg.text.escape import one_line
 
 _SERVERS = ("vllm", "sglang", "llamacpp")
 _THOUGHTS = ("reasoning", "reasoning_content")  # how servers call a thought
@@ -43,7 +45,7 @@ def _owner(entry: Mapping[str, Any]) -> str:
     return "transformers" if tells and owner not in _SERVERS else owner
 
 
-def read_reply(answer: Any, url: str, owner: str = "") -> Reply | str:
+def read_reply(answer: Any, url: str, owner: str = "") -> Reply | Failure:
     """Reads a chat completion.
 
     Args:
@@ -52,21 +54,25 @@ def read_reply(answer: Any, url: str, owner: str = "") -> Reply | str:
         owner (""): what server it is, as in :class:`ServedModel`
 
     Returns:
-        the reply; or what is wrong with it, in one sentence
+        the reply; or what is wrong with it
     """
     choices = answer.get("choices") if isinstance(answer, Mapping) else None
     if not isinstance(choices, list) or not choices:
-        return f"The server at {url} answered without any choice"
+        return Failure(f"The server at {url} answered without any choice", passing=True)
     choice = choices[0] if isinstance(choices[0], Mapping) else {}
     message = choice.get("message")
     message = message if isinstance(message, Mapping) else {}
-    content = _text(message.get("content"))
+    ended = _text(choice.get("finish_reason"))
+    if refused := _refusal(message, ended):  # the same question gets the same answer
+        return Failure(f"The server at {url} {refused}")
+    content = _joined_parts(message.get("content"), "text")
     # Servers that take a thought apart from the answer; the record has both
-    thought = next(filter(None, (_text(message.get(name)) for name in _THOUGHTS)), "")
-    cut = choice.get("finish_reason") == "length"
+    thought = next(filter(None, _thoughts(message)), "")
+    cut = ended == "length"
     if not content and not thought:
         if not cut:
-            return f"The server at {url} answered without any text"
+            why = f" (it ended with '{one_line(ended, 40)}')" if ended not in ("", "stop") else ""
+            return Failure(f"The server at {url} answered without any text{why}", passing=True)
         content = OPENED_THOUGHT  # of which nothing is shown, as Gemini and OpenAI have it
     text, remark = content, ""
     if thought:
@@ -90,8 +96,32 @@ def read_reply(answer: Any, url: str, owner: str = "") -> Reply | str:
 def thought_apart(answer: Any) -> bool:
     """Whether a chat completion has the thought apart from the answer, whatever it holds."""
     with contextlib.suppress(LookupError, TypeError, AttributeError):
-        return any(_text(answer["choices"][0]["message"].get(name)) for name in _THOUGHTS)
+        return any(_thoughts(answer["choices"][0]["message"]))
     return False
+
+
+def _thoughts(message: Mapping[str, Any]) -> list[str]:
+    """What may be the thought of a message, by each of the names that servers have for it."""
+    named = [_text(message.get(name)) for name in _THOUGHTS]
+    return [*named, _joined_parts(message.get("content"), "thinking")]  # as Mistral has it
+
+
+def _joined_parts(content: Any, kind: str) -> str:
+    """The text of a message, which may come in a list of parts; of these, those of one kind."""
+    if not isinstance(content, list):
+        return _text(content) if kind == "text" else ""
+    parts = [part for part in content if isinstance(part, Mapping) and part.get("type") == kind]
+    inner = (part.get(kind) for part in parts)
+    return "".join(_joined_parts(t, "text") if isinstance(t, list) else _text(t) for t in inner)
+
+
+def _refusal(message: Mapping[str, Any], ended: str) -> str:
+    """What a server says of a question that its model may not answer, or ""."""
+    if said := _text(message.get("refusal")).strip():
+        return f"refuses to answer: {one_line(said, 300)}"
+    if ended.startswith("content_filter"):  # Gemini says behind it, why
+        return f"let a filter of contents end the answer ({one_line(ended, 100)})"
+    return ""
 
 
 def has_probabilities(answer: Any) -> bool:
