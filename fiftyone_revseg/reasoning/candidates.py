@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from fiftyone_revseg.reasoning.regions import MARKS, ParseError
@@ -22,7 +22,27 @@ _WORDS = re.compile(r"[^\W_]")
 _NUMBERING = re.compile(r"(?:^|\n)[ \t]{0,9}[0-9]{1,3}[.)]")
 _JOINING = re.compile(r"\b(?:and|or)\b", re.IGNORECASE)
 # "Answer:", "the answer is" and the end of a sentence, before something at the end of a line
-_CUE = re.compile(r"(?:\banswer(?: is)?[\s*]{0,4}:?|[.:!?])[\s*]{0,4}$", re.IGNORECASE)
+_CUE = re.compile(r"(?:\banswer(?: is)?[\s*`]{0,4}:?|[.:!?])[\s*`]{0,4}$", re.IGNORECASE)
+# The same for an empty list, where there is nothing else that might be the answer
+_THEREFORE = re.compile(
+    r"(?:\b(?:therefore|thus|hence|so|return|output)|[-=]>|\u2192)[\s,:*`]{0,4}$", re.IGNORECASE
+)
+_PERHAPS = re.compile(
+    r"\b(?:would|could|might|if|otherwise|unless|else|instead)\b"
+    r"|(?:\bnot|n['\u2019]t|\bnever)(?:\W{1,9}\w{1,30}){0,3}\W{0,9}$",
+    re.IGNORECASE,
+)
+_BECAUSE_NONE = re.compile(
+    r"[\s`*.,:;-]{0,9}(?:as |since |because )?(?:there (?:is|are) |there's )?"
+    r"(?:no|none|nothing)\b(?!,)[^\n]*\s*$",
+    re.IGNORECASE,
+)
+# The word before a list that is no box
+_SOMETHING_ELSE = re.compile(
+    r"(?:(?<![0-9] )\b(?:seconds|times|timestamps?|frames|colou?rs?|rgba?|hsv|scores)"
+    r"|(?:\bnot|n['\u2019]t)(?: at| in)?)[\s`*]{0,4}$",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -34,11 +54,15 @@ class Candidate:
         alone: whether they stand by themselves rather than within a sentence
         ends_sentence: whether a sentence, or the word "answer", ends just before them, and
             nothing follows on their last line
+        is_something_else: whether the word before says that no box follows: "seconds", "not"
+        text: the text that they are in
     """
 
     values: tuple[Found, ...]
     alone: bool
     ends_sentence: bool
+    is_something_else: bool
+    text: str = field(repr=False)
 
     @property
     def start(self) -> int:
@@ -76,7 +100,11 @@ def find_candidates(text: str, strict: bool = False) -> list[Candidate]:
         before = _end_of_line_before(text, group[0].start)
         free = _nothing_follows(text, group[-1].end)
         alone = free and not _WORDS.search(before)
-        candidates.append(Candidate(tuple(group), alone, free and bool(_CUE.search(before))))
+        cue = free and bool(_CUE.search(before))
+        if len(groups) == 1:
+            cue = cue or _says_none(before, text[group[-1].end :])
+        other = bool(_SOMETHING_ELSE.search(before[-99:]))
+        candidates.append(Candidate(tuple(group), alone, cue, other, text))
     return candidates
 
 
@@ -103,6 +131,16 @@ def choose(candidates: list[Candidate], read: Callable[[Candidate], T | None]) -
     if not last.alone or any(candidate.alone for candidate, _ in relevant[:-1]):
         raise ParseError("it has several answers with words between them: give only one")
     return answer
+
+
+def _says_none(before: str, after: str) -> bool:
+    """Whether words around an empty list say that it is the answer, and has a reason."""
+    sentence = re.split(r"[.!?]\s", before)[-1]
+    if _PERHAPS.search(sentence):
+        return False
+    if _WORDS.search(after):
+        return not _WORDS.search(before) and bool(_BECAUSE_NONE.match(MARKS.sub("", after[:300])))
+    return bool(_THEREFORE.search(sentence))
 
 
 def _says_something(between: str) -> bool:

@@ -233,6 +233,8 @@ class Pair:
             "coordinates": fill(spec.template(convention.template), {"size": spec.key_frame_size}),
             "size": spec.key_frame_size,
             "example": convention.example(spec.prompt),
+            "top_left": convention.corner(1),
+            "bottom_right": convention.corner(2),
         }
 
         def parse(text: str, complete: bool) -> list:

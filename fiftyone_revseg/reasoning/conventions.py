@@ -49,6 +49,10 @@ class BoxConvention:
         asked = {"box": box, "box+point": f"{box}, {point}", "point": point}[prompt]
         return f'{{{asked}, "label": "..."}}'
 
+    def corner(self, number: int) -> str:
+        """Returns what the model is told to call a corner: "(x1, y1)" of the number 1."""
+        return f"(y{number}, x{number})" if self.y_first else f"(x{number}, y{number})"
+
     @property
     def point_key(self) -> str:
         """The key that the model is asked to use for a point."""

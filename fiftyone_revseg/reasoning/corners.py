@@ -52,19 +52,48 @@ _OTHER_ORDERS = {  # y_first -> the keys of no box in that order, and why
 }
 #: Normalized keys of points
 POINT_KEYS = ("point2d", "point", "points", "points2d", "positivepoints", "pointcoordinates")
-_SAYS_Y_FIRST = re.compile(
-    r"\by_?(?:min|1|0)[^\w]{1,8}x_?(?:min|1|0)\b|\btop[^\w]{1,8}left[^\w]{1,8}bottom\b",
-    re.IGNORECASE,
+
+
+def _in_words(*names: str) -> str:
+    """A pattern of names in a row, as models write them: "[x1, y1, x2, y2]"."""
+    return r"\b" + r"\W{1,8}".join(f"(?:{name})" for name in names) + r"\b"
+
+
+_X1, _Y1, _X2, _Y2 = "x_?(?:min|1|0)", "y_?(?:min|1|0)", "x_?(?:max|2|1)", "y_?(?:max|2|1)"
+_SAYS_ALL = {  # y_first -> all four corners in words, in that order
+    True: (
+        r"\b(?:b?box_?)?yxyx\b", _in_words("y", "x", "y", "x"),
+        _in_words("top", "left", "bottom"), _in_words(_Y1, _X1, _Y2, _X2),
+    ),
+    False: (
+        r"\b(?:b?box_?)?xyxy\b", _in_words("x", "y", "x", "y"),
+        _in_words("left", "top", "right"), _in_words(_X1, _Y1, _X2, _Y2),
+    ),
+}  # fmt: skip
+_SAYS = {  # or one of them, as far as that says it
+    True: re.compile("|".join((*_SAYS_ALL[True], _in_words(_Y1, _X1))), re.IGNORECASE),
+    False: re.compile("|".join((*_SAYS_ALL[False], _in_words(_X1, _Y1))), re.IGNORECASE),
+}
+_SAYS_ALL_X_FIRST = re.compile("|".join(_SAYS_ALL[False]), re.IGNORECASE)
+_SIDES = (
+    r"\W{1,8}(?:w(?:idth)?\W{1,8}(?:and\W)?h(?:eight)?|h(?:eight)?\W{1,8}(?:and\W)?w(?:idth)?)\b"
 )
-_SAYS_X_FIRST = re.compile(
-    r"\bx_?(?:min|1|0)[^\w]{1,8}y_?(?:min|1|0)\b|\bleft[^\w]{1,8}top[^\w]{1,8}right\b",
+_PLACE = r"(?:c?[xy]|[xy]_?(?:min|1|0|c|center)|(?:c|center)_[xy]|left|top)"
+_SAYS_SIZED = re.compile(
+    r"\b(?:b?box_?)?c?xc?ywh\b"
+    rf"|\b{_PLACE}\W{{1,8}}{_PLACE}{_SIDES}"
+    r"|format\W{1,8}(?:coco|yolo)\b|\b(?:coco|yolo)\W{1,3}format\b",
     re.IGNORECASE,
 )
 _POINT_TAG = re.compile(r"<points?\s", re.IGNORECASE)
-_DECIMAL = re.compile(r"\s{0,9}[-+]?[0-9]{1,99}(?:\.[0-9]{0,99})?\s{0,9}")
+_DECIMAL = re.compile(r"\s{0,9}[-+]?(?:[0-9]{1,99}(?:\.[0-9]{0,99})?|\.[0-9]{1,99})\s{0,9}")
 _BARE_NUMBERS = re.compile(
-    r"\s*" + r"[,\s]\s*".join([r"([-+]?[0-9]{1,9}(?:\.[0-9]{1,9})?)"] * 4) + r"\s*\.?\s*"
+    r"(?:\W{0,9}(?:bbox|box|bounding[ _]box)\W{0,9}[:=])?\s*"
+    + r"[,\s]\s*".join([r"([-+]?(?:[0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}))"] * 4)
+    + r"\s*\.?\s*",
+    re.IGNORECASE,
 )
+_BRACES = re.compile(r"\s*\{([^{}]*)\}\s*")  # what is left of \boxed{...}
 _SLACK = 1.05  # how far a box may reach beyond the image before another scale is thought of
 
 
@@ -114,7 +143,8 @@ def boxes_of(keys: Mapping[str, Any], convention: BoxConvention) -> Iterator[Cor
             yield from _four_numbers([keys[name] for name in names])
             return
     if all(isinstance(keys.get(name), Items) for name in _TWO_CORNER_KEYS):
-        yield from _four_numbers([keys[name] for name in _TWO_CORNER_KEYS])
+        two = _four_numbers([keys[name] for name in _TWO_CORNER_KEYS])
+        yield from (_x_first(box, convention) for box in two)
     sized = any(names <= keys.keys() for names in _SIZED_KEYS)
     if sized and _PLACED_KEYS & keys.keys():
         raise ConventionError(f"{_SIZED}: {convention.asked}")
@@ -126,8 +156,21 @@ def bare_boxes(item: Items, convention: BoxConvention) -> Iterator[Corners]:
         yield from (_x_first(box, convention) for box in _four_numbers(item))
 
 
-def paired_boxes(items: list[Items], convention: BoxConvention) -> Iterator[Corners]:
-    """Yields the boxes in a row of corners, as in Qwen2-VL's "(x1,y1),(x2,y2)"; x first."""
+def paired_boxes(
+    items: list[Items], between: Sequence[str], convention: BoxConvention
+) -> Iterator[Corners]:
+    """Yields the boxes in a row of corners, as in Qwen2-VL's "(x1,y1),(x2,y2)"; x first.
+
+    Four corners with the same between all of them are those of one shape, not of two boxes.
+
+    Args:
+        items: the corners
+        between: what is written between one and the next
+        convention: the one that was asked for
+    """
+    gaps = [gap.strip() or gap.strip(" \t") for gap in between]
+    if set(gaps[::2]) & set(gaps[1::2]):
+        return
     if items and len(items) % 2 == 0 and all(len(item) == 2 and item.whole for item in items):
         for first, second in zip(items[::2], items[1::2], strict=True):
             yield from (_x_first(box, convention) for box in _four_numbers([*first, *second]))
@@ -135,16 +178,38 @@ def paired_boxes(items: list[Items], convention: BoxConvention) -> Iterator[Corn
 
 def box_of_text(text: str, convention: BoxConvention) -> Corners | None:
     """Reads an answer that is nothing but four numbers; x first."""
-    match = _BARE_NUMBERS.fullmatch(text) if len(text) < 200 else None
+    if len(text) >= 200:
+        return None
+    if braces := _BRACES.fullmatch(text):
+        text = braces[1]
+    match = _BARE_NUMBERS.fullmatch(re.sub(rf"\b{convention.key}\b", "box", text))
     box = next(_four_numbers(list(match.groups())), None) if match else None
     return box and _x_first(box, convention)
 
 
 def check_order(answer: str, convention: BoxConvention) -> None:
-    """Raises a ConventionError if the words of an answer say that the order is another one."""
-    says, other = (_SAYS_X_FIRST, "x") if convention.y_first else (_SAYS_Y_FIRST, "y")
+    """Raises a ConventionError if the words of an answer say that the order is another one.
+
+    A key that has y first by its name says more than "(x1, y1)", which may name a corner.
+    """
+    says, other = _SAYS[not convention.y_first], "x" if convention.y_first else "y"
+    if convention.y_first and f'"{convention.key}"' in answer:
+        says = _SAYS_ALL_X_FIRST
     if says.search(answer):
         raise ConventionError(f"it says that {other} comes first: {convention.asked}")
+    if _SAYS_SIZED.search(answer):
+        raise ConventionError(f"{_SIZED}: {convention.asked}")
+
+
+def check_corners(corners: Corners, convention: BoxConvention) -> None:
+    """Raises a ConventionError if the corners are turned around along one side only.
+
+    So look a place and a size. Two corners in the other order are turned around along both.
+    """
+    x1, y1, x2, y2 = corners
+    if (x1 - x2) * (y1 - y2) < 0:
+        what = "its corners are turned around along one side only, as a place and a size look"
+        raise ConventionError(f"{what}: {convention.asked}")
 
 
 def without_box(
@@ -185,6 +250,8 @@ def check_scale(
     for name, (width, height) in others.items():
         if highest > _SLACK * side and x <= width and y <= height:
             raise ConventionError(f"its corners seem to be in {name}, not in {asked}")
+    if highest > _SLACK * side or min(corners) < (1 - _SLACK) * side:
+        raise ConventionError(f"its corners go beyond {asked}: they are outside the image")
 
 
 def to_source(corners: Corners, side: int, source_size: tuple[int, int]) -> Box | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from fiftyone_revseg.reasoning.candidates import Candidate, choose, find_candidates
@@ -23,6 +24,7 @@ from fiftyone_revseg.reasoning.corners import (
     bare_boxes,
     box_of_text,
     boxes_of,
+    check_corners,
     check_order,
     check_scale,
     is_whole_image,
@@ -156,6 +158,7 @@ def parse_boxes(
         return []
     check_order(answer, asked)
     for one in corners:
+        check_corners(one, asked)
         check_scale(one, asked, side, source_size)
     boxes = dict.fromkeys(to_source(one, side, source_size) for one in corners)
     found = [box for box in boxes if box is not None]
@@ -289,14 +292,17 @@ def _read_corners(
     if candidate.is_empty_list:
         return ()
     found = [box for pairs in _objects(candidate) for box in named_boxes(pairs, convention)]
-    values = [found.value for found in candidate.values]
+    values = [one for one in candidate.values if isinstance(one.value, Items)]
     if strict:
-        values = [value for value in values if not _is_tuple(value) or len(value) == 2]
-    lists = [value for value in values if isinstance(value, Items)]
+        values = [one for one in values if not _is_tuple(one.value) or len(one.value) == 2]
+    lists = [one.value for one in values if isinstance(one.value, Items)]
+    if candidate.is_something_else:
+        lists = []
     if not found:
         found = [box for item in _nested(lists) for box in bare_boxes(item, convention)]
-    if not found:
-        found = list(paired_boxes(lists, convention))
+    if not found and lists:
+        between = [candidate.text[a.end : b.start] for a, b in pairwise(values)]
+        found = list(paired_boxes(lists, between, convention))
     return tuple(dict.fromkeys(found)) or None
 
 

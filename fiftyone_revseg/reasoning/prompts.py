@@ -15,12 +15,13 @@ from pathlib import Path
 from fiftyone_revseg.models.limits import read_settings_text
 
 _BOX = ("coordinates", "size", "example")  # how a box or a point is to be written
+_CORNERS = ("top_left", "bottom_right")  # "(x1, y1)", or with y first
 # template -> the placeholders that it may use
 PLACEHOLDERS: dict[str, frozenset[str]] = {
     "system": frozenset(),
     "turn1": frozenset({"frames", "query", "frame_count", "last_index", "seconds"}),
     "frame": frozenset({"index", "time", "frame_count", "last_index"}),
-    "turn2": frozenset({"image", "query", "description", "index", "time", *_BOX}),
+    "turn2": frozenset({"image", "query", "description", "index", "time", *_BOX, *_CORNERS}),
     "point": frozenset({"description"}),
     "turn2_point": frozenset({"image", "query", "description", "index", "time", *_BOX}),
     "coordinates_pixels": frozenset({"size"}),

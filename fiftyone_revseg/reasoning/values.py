@@ -19,7 +19,9 @@ _STRINGS = {
     '"': re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL),
     "'": re.compile(r"'[^'\\]*(?:\\.[^'\\]*)*'", re.DOTALL),
 }
-_NUMBER = re.compile(r"[-+]?[0-9]{1,400}(?:\.[0-9]{0,400})?(?:[eE][-+]?[0-9]{1,9})?")
+_NUMBER = re.compile(
+    r"[-+]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})(?:[eE][-+]?[0-9]{1,9})?"
+)
 _WHOLE_NUMBER = re.compile(r"[-+]?[0-9]+")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _BARE_KEY = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,99})\s{0,9}(?=:)")

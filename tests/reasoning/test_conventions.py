@@ -53,6 +53,26 @@ def test_a_box_comes_back_from_each_convention(name, x1, y1, x2, y2, named):
         (Y_FIRST, '{"bounding_box": [100, 200, 300, 400]}'),
         ("relative-1", '[{"bbox_2d": [0.2, 0.1, 0.4, 0.3], "label": "dog"}]'),
         ("relative-1", "(0.2, 0.1), (0.4, 0.3)"),
+        ("relative-1", "[.2, .1, .4, .3]"),
+        ("relative-1", '{"bbox_2d": [".2", ".1", .4, .3]}'),
+        ("relative-1", ".2, .1, .4, .3"),
+        ("relative-1000", "\\boxed{200, 100, 400, 300}"),
+        ("relative-1000", "bbox_2d: 200, 100, 400, 300"),
+        ("relative-1000", '"bbox": 200, 100, 400, 300'),
+        ("relative-1000", "**Bounding box:** 200, 100, 400, 300"),
+        (Y_FIRST, "box_2d: 100, 200, 300, 400"),
+        (Y_FIRST, 'where (x1, y1) is the top left corner:\n[{"box_2d": [100, 200, 300, 400]}]'),
+        (Y_FIRST, "where (y1, x1) is the top left corner:\n[100, 200, 300, 400]"),
+        (Y_FIRST, '{"box_2d": [100, 200, 300, 400], "label": "x0 y0"}'),
+        (Y_FIRST, '{"box_2d": [100, 200, 300, 400], "format": "yxyx"}'),
+        (Y_FIRST, '{"top_left": [100, 200], "bottom_right": [300, 400]}'),
+        (Y_FIRST, '{"box_2d": {"top_left": [100, 200], "bottom_right": [300, 400]}}'),
+        ("relative-1000", '{"top_left": [200, 100], "bottom_right": [400, 300]}'),
+        ("relative-1000", '{"bbox": [200, 100, 400, 300], "format": "xyxy"}'),
+        ("relative-1000", '{"bbox": [200, 100, 400, 300], "format": "x1, y1, x2, y2"}'),
+        ("relative-1000", "(x1, y1, x2, y2) = (200, 100, 400, 300)"),
+        ("relative-1000", '{"bbox": [400, 300, 200, 100], "label": "100 high, width and height"}'),
+        ("relative-1000", "(200,100),(400,300)<|box_end|>"),
         ("relative-1000", '[{"bbox_2d": [200, 100, 400, 300]}]'),
         ("pixels", '[{"bbox_2d": [168, 84, 336, 252]}]'),
     ],
@@ -76,11 +96,61 @@ def test_forms_of_one_box(convention, reply):
         ("relative-1", '{"box_2d": [0.1, 0.2, 0.3, 0.4]}', "box_2d has y first with some"),
         ("relative-1000", '{"box_2d": [100, 200, 300, 400]}', "box_2d has y first with some"),
         ("pixels", "As [ymin, xmin, ymax, xmax]: [100, 200, 300, 400]", "y comes first"),
+        (Y_FIRST, '{"box_2d": [100, 200, 300, 400], "format": "x1, y1, x2, y2"}', "x comes first"),
+        (Y_FIRST, '{"box_2d": [100, 200, 300, 400], "format": "xyxy"}', "x comes first"),
+        (Y_FIRST, "(x1, y1) is the top left: [100, 200, 300, 400]", "x comes first"),
+        (Y_FIRST, "bbox_2d: 100, 200, 300, 400", "no JSON list"),
+        ("relative-1000", '{"bbox": [100, 200, 300, 400], "format": "yxyx"}', "y comes first"),
+        ("relative-1000", "[y, x, y, x] format: [100, 200, 300, 400]", "y comes first"),
+        ("relative-1000", '{"bbox_2d": [100, 200, 300, 1900]}', "go beyond 0 to 1000"),
+        ("relative-1000", '{"bbox_2d": [400, 200, 3000, 1900]}', "go beyond 0 to 1000"),
+        ("relative-1000", '{"bbox_2d": [-400, -200, 300, 400]}', "go beyond 0 to 1000"),
+        ("pixels", '{"bbox_2d": [400, 200, 1200, 1200]}', "go beyond pixels of the 840 x 840"),
+        ("relative-1000", '{"bbox_2d": [600, 500, 700, 150]}', "turned around along one side"),
+        (Y_FIRST, '{"box_2d": [600, 500, 300, 650]}', "turned around along one side"),
+        ("relative-1", "[0.6, 0.5, 0.3, 0.65]", "turned around along one side"),
+        ("relative-1000", "[100,200],[300,210],[310,400],[110,390]", "no JSON list"),
+        ("relative-1000", "(100,200), (300,210),\n(310,400), (110,390)", "no JSON list"),
     ],
 )
 def test_what_speaks_against_the_convention_is_refused(convention, reply, why):
     with pytest.raises(ParseError, match=why):
         boxes(reply, convention)
+
+
+@pytest.mark.parametrize("convention", ["relative-1000", Y_FIRST])
+@pytest.mark.parametrize(
+    "form",
+    [
+        '{{"bbox": {}, "format": "xywh"}}',
+        '{{"bbox": {}, "bbox_format": "cxcywh"}}',
+        '{{"bbox": {}, "coordinate_format": "x, y, width, height"}}',
+        '{{"order": ["x", "y", "w", "h"], "bbox": {}}}',
+        '{{"bbox": {}, "format": "coco"}}',
+        "[x, y, width, height]: {}",
+        "bbox (cx, cy, w, h) = {}",
+        "[left, top, width, height] = {}",
+        "(x_center, y_center, width and height): {}",
+        "In COCO format: {}",
+    ],
+)
+def test_a_place_and_a_size_in_words_are_refused_as_by_key(form, convention):
+    with pytest.raises(ParseError, match="a width and a height"):
+        boxes(form.format("[100, 200, 300, 400]"), convention)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "<|box_start|>(100,200),(300,400)<|box_end|><|box_start|>(500,500),(600,600)<|box_end|>",
+        "(100,200),(300,400)\n(500,500),(600,600)",
+        "(100,200),(300,400); (500,500),(600,600)",
+        "[100, 200] [300, 400], [500, 500] [600, 600]",
+    ],
+)
+def test_corners_in_a_row_are_several_boxes_where_it_is_marked(reply):
+    found = parse_boxes(reply, "relative-1000", SIDE, (1000, 1000))
+    assert found == [(100, 200, 300, 400), (500, 500, 600, 600)]
 
 
 @pytest.mark.parametrize("name", BOX_CONVENTIONS)

@@ -1,6 +1,6 @@
 import pytest
 
-from fiftyone_revseg.reasoning import ChainSpec
+from fiftyone_revseg.reasoning import ChainSpec, run_chain
 from fiftyone_revseg.reasoning.conventions import BOX_CONVENTIONS
 from fiftyone_revseg.reasoning.prompts import (
     PLACEHOLDERS,
@@ -22,6 +22,22 @@ def test_the_defaults_ask_for_the_papers_format():
     example = BOX_CONVENTIONS[ChainSpec().box_convention].example()
     asked = fill(ChainSpec().template("turn2"), {"example": example})
     assert '"bbox_2d": [x1, y1, x2, y2]' in asked
+
+
+def test_the_corners_are_called_in_the_order_that_is_asked_for(scripted, request_for):
+    def asked(convention, **prompts):
+        spec = ChainSpec(
+            frames=4, frame_size=28, key_frame_size=56, box_convention=convention, prompts=prompts
+        )
+        first = '<answer>[{"frame_idx": 2, "object description": "a"}]</answer>'
+        reasoner = scripted(lambda c: first if len(c.messages) == 1 else "[]")
+        (trajectory,) = run_chain(reasoner, spec, [request_for(size=(80, 40))])
+        return next(turn.prompt for turn in trajectory.turns if turn.turn == 2)
+
+    assert "(y1, x1) is the top left corner and (y2, x2) the" in asked("relative-1000-y-first")
+    assert "(x1, y1) is the top left corner and (x2, y2) the" in asked("relative-1000")
+    own = "{image} (x1, y1) of {description}: {example}"  # without the names of the corners
+    assert '(x1, y1) of a: {"box_2d"' in asked("relative-1000-y-first", turn2=own)
 
 
 def test_only_placeholders_are_replaced_and_only_once():

@@ -39,6 +39,13 @@ def boxes(reply, convention="relative-1000", size=(1000, 500), **options):
         "<answer><|begin_of_box|>[]<|end_of_box|></answer>",
         '{"objects": []}',
         "**Answer:** []",
+        "There is no cat, so the answer is `[]`.",
+        "[] No cat is visible.",
+        "[] There is no cat",
+        "The cat is not there. Therefore, []",
+        "Since there is no cat, return **[]**",
+        "No such object -> []",
+        "No such object \u2192 `[]`",
     ],
 )
 def test_no_such_object_in_words_around_the_empty_list(reply):
@@ -52,6 +59,13 @@ def test_no_such_object_in_words_around_the_empty_list(reply):
         "The cat is in frame 1, so the answer is not []",
         "I would write [] if there were none, but the cat is in frame 1.",
         "- [ ] look at every frame\n- [ ] write the answer",
+        "The cat is in frame 1; otherwise I would return []",
+        "If there were no cat: I might output []",
+        "I must not return []",
+        "I won't just output []",
+        "[] is what I write where there is none, but the cat is in frame 1.",
+        "[] No, wait: the cat is in frame 1",
+        f"[] No cat is seen at first, but then [{CAT_JSON}], or rather {DOG_JSON}.",
         "<answer>[[]]</answer>",
         '<answer>{"tags": []}</answer>',
         f"<answer>[{CAT_JSON}, []]\n[]</answer>",
@@ -153,6 +167,9 @@ def test_refused_key_frames(reply, why):
         "<|begin_of_box|>[[100, 200, 300, 400]]<|end_of_box|>",
         "The image spans [0, 0, 1000, 1000]. The dog is at [100, 200, 300, 400].",
         "The dog is at [100, 200, 300, 400]. The image spans [0, 0, 999, 999].",
+        "In this frame: [100, 200, 300, 400]",
+        "At 1.5 seconds it is at [100, 200, 300, 400].",
+        "It is not [1, 2, 300, 400]: that is the cat. The dog is at [100, 200, 300, 400].",
         'Not {"bbox_2d": [1, 2, 900, 800]}, as that is the cat.\n'
         '```json\n[{"bbox_2d": [100, 200, 300, 400]}]\n```',
         '{"label": "a", "bbox": [100, 200, 300, 400], "label": "b", "bbox": [1, 2, 900, 800]}',
@@ -186,6 +203,11 @@ def test_one_meaning_one_box(reply):
         ("8%, 10%, 92%, 90%", "no JSON list"),
         ("The dog is at [100, 200, 300, 400], the cat at [1, 2, 300, 400].", "several answers"),
         ("The dog:\n[100, 200, 300, 400]\nThe cat:\n[1, 2, 300, 400]", "several answers"),
+        ("The dog was seen at seconds [1, 2, 3, 4].", "no JSON list"),
+        ("The RGB color [120, 80, 40, 255] was seen.", "no JSON list"),
+        ("It is not [100, 200, 300, 400]: that is the cat.", "no JSON list"),
+        ("The dog isn't at [100, 200, 300, 400].", "no JSON list"),
+        ("Not [100, 200, 300, 400], but to the left.", "no JSON list"),
     ],
 )
 def test_no_box_that_may_be_another(reply, why, convention):
@@ -258,9 +280,18 @@ def test_rewards_are_for_json_only():
 numbers = st.integers(10, 1000)
 
 
+def _both_or_none(corners):
+    """Corners the wrong way round are read; along one side only, they are refused."""
+    x1, y1, x2, y2 = corners
+    return corners if (x1 - x2) * (y1 - y2) >= 0 else (x2, y1, x1, y2)
+
+
+corners_of_a_box = st.tuples(numbers, numbers, numbers, numbers).map(_both_or_none)
+
+
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.tuples(numbers, numbers, numbers, numbers), min_size=1, max_size=4, unique=True),
+    st.lists(corners_of_a_box, min_size=1, max_size=4, unique=True),
     st.sampled_from(["bbox_2d", "bbox", "Bounding Box", "boxes"]),
     st.sampled_from(["{}", "<think>[1, 2]</think>{}", "```json\n{}\n```", "Here:\n{}", "{}\nDone"]),
     st.integers(1, 4000),
@@ -282,7 +313,7 @@ def test_round_trip_of_boxes(corners, key, frame, width, height):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.tuples(*[numbers] * 4), st.tuples(*[numbers] * 4), st.sampled_from(["", "bbox_2d"]))
+@given(corners_of_a_box, corners_of_a_box, st.sampled_from(["", "bbox_2d"]))
 def test_two_boxes_in_one_sentence_are_refused_unless_they_are_the_same(a, b, key):
     one, other = (json.dumps({key: c} if key else c) for c in (a, b))
     reply = f"The dog is at {one} and the cat sits at {other} beside it."
