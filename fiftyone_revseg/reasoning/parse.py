@@ -46,10 +46,19 @@ MAX_OBJECTS = 20  # a model caught in a loop lists objects without end; no real 
 _FRAME_KEYS = ("frameidx", "frameid", "frameindex", "framenumber", "frame", "keyframe")
 _TEXT_KEYS = ("objectdescription", "description", "label", "object", "objectname", "name")
 _LIST_KEYS = ("objects", "answer", "answers", "result", "results", "keyframes", "detections")
+_REASON_KEYS = ("reason", "reasoning", "thought", "think", "explanation", "comment", "note")
 # As frames are named to the model: "Frame 3 (1.5 s): "
 _WHOLE = re.compile(
     r"(?:frame)?[ _#]{0,3}([0-9]{1,9})(?:\.0{1,9})?(?: ?\([0-9.]{1,9} ?s\))?:?", re.I
 )
+#: Descriptions that say there is nothing to describe, whole and without punctuation
+NO_OBJECT = (
+    "no such object", "no object", "no such object exists", "no such object is in the video",
+    "no such object in the video", "no target", "no match", "no object found",
+    "no such object found", "none", "n a", "null", "nothing", "not visible", "not present",
+    "not found", "not in the video", "object not found", "object not present",
+    "object not visible", "no object visible", "does not exist",
+)  # fmt: skip
 _PLACEHOLDERS = ("...", "\u2026")  # the prompt's example, repeated
 
 
@@ -251,10 +260,13 @@ def _read_choices(candidate: Candidate, frame_count: int) -> _Choices | None:
     if candidate.is_empty_list or _is_empty_object(candidate):
         return _Choices()
     choices: dict[KeyframeChoice, None] = {}
-    problem = ""
+    problem, nothing = "", 0
     for pairs in _objects(candidate):
         objects = [keys for keys in normalized(pairs) if pairs.whole]
         for keys in objects:
+            if _is_no_object(keys):
+                nothing += 1
+                continue
             if _first(keys, _FRAME_KEYS) is None:
                 if len(objects) > 1 and _first(keys, _TEXT_KEYS) is not None:
                     raise ParseError("it repeats a key within one object: give each its own")
@@ -268,7 +280,25 @@ def _read_choices(candidate: Candidate, frame_count: int) -> _Choices | None:
                 choices[read] = None
     if any(found.value == [] for found in candidate.values) and choices:
         raise ParseError("it has both an object and an empty list: give only one of them")
+    if nothing:
+        if nothing > 1 or choices or problem or not all(f.value.whole for f in candidate.values):
+            raise ParseError('it says "no such object" in a list of objects: write [] alone')
+        return _Choices() if candidate.alone or candidate.ends_sentence else None
     return _Choices(tuple(choices), problem) if choices or problem else None
+
+
+def _is_no_object(keys: dict[str, Any]) -> bool:
+    """Whether an object says only that there is none, as in ``{"description": "none"}``."""
+    frames = [keys[name] for name in _FRAME_KEYS if name in keys]
+    texts = [keys[name] for name in _TEXT_KEYS if name in keys]
+    if not frames or not texts:
+        return False
+    return all(one is None for one in frames + texts) or all(map(_says_no_object, texts))
+
+
+def _says_no_object(text: Any) -> bool:
+    words = re.sub(r"[\W_]+", " ", text).strip().lower() if isinstance(text, str) else ""
+    return words in NO_OBJECT
 
 
 def _choice(keys: dict[str, Any], frame_count: int) -> KeyframeChoice | str:
@@ -282,6 +312,8 @@ def _choice(keys: dict[str, Any], frame_count: int) -> KeyframeChoice | str:
         return f"frame_idx {shown} does not exist, the frames are 0 to {frame_count - 1}"
     if not isinstance(text, str) or not _clean(text) or _clean(text) in _PLACEHOLDERS:
         return "the object description is missing"
+    if _says_no_object(text):
+        return "the object description says that there is no object"
     return KeyframeChoice(k, _clean(text))
 
 
@@ -317,7 +349,7 @@ def _parse_points(
     check_order(answer, asked)
     pairs = tagged_points(answer)
     if pairs is None:
-        pairs = choose(find_candidates(answer), _read_pairs)
+        pairs = choose(find_candidates(answer), lambda candidate: _read_pairs(candidate, asked))
     if pairs is None:
         raise ParseError(f"it has no point: write {asked.example('point')}")
     points = [to_point(*pair, asked, side, source_size) for pair in pairs]
@@ -326,16 +358,18 @@ def _parse_points(
     return tuple(dict.fromkeys(points))
 
 
-def _read_pairs(candidate: Candidate) -> tuple[tuple[float, float], ...] | None:
+def _read_pairs(
+    candidate: Candidate, convention: BoxConvention
+) -> tuple[tuple[float, float], ...] | None:
     """The points of the first object of a candidate in the model's space; () of an empty list."""
     if candidate.is_empty_list:
         return ()
     for pairs in _objects(candidate):
         for keys in normalized(pairs):
-            if found := points_in(keys):
+            if found := points_in(keys, convention):
                 return found
     bare = [found.value for found in candidate.values if isinstance(found.value, Items)]
-    found = points_in({"points": bare[0]}) if len(bare) == 1 and bare[0].whole else None
+    found = points_in({"points": bare[0]}, convention) if len(bare) == 1 and bare[0].whole else None
     return found or None
 
 
@@ -377,14 +411,16 @@ def _is_tuple(value: Items | Pairs) -> bool:
 
 
 def _is_empty_object(candidate: Candidate) -> bool:
-    """Whether this is ``{"objects": []}``, by any name of a list of objects."""
+    """Whether this is ``{"objects": [], "reason": "none is seen"}``, by any name of a list."""
     if len(candidate.values) != 1 or not isinstance(candidate.values[0].value, Pairs):
         return False
     pairs = candidate.values[0].value
-    if not pairs.whole or len(pairs) != 1 or not isinstance(pairs[0][1], Items):
+    values = [value for _, value in pairs if not isinstance(value, str)]
+    if not pairs.whole or values != [[]] or not isinstance(values[0], Items):
         return False
-    (keys,) = normalized(pairs)
-    return any(name in keys for name in _LIST_KEYS) and pairs[0][1] == []
+    (keys, *more) = normalized(pairs)
+    lists = [name for name in keys if name not in _REASON_KEYS]
+    return not more and len(lists) == 1 and lists[0] in _LIST_KEYS
 
 
 def _whole_number(value: Any) -> int | None:

@@ -7,11 +7,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fiftyone_revseg.reasoning.conventions import BoxConvention
-from fiftyone_revseg.reasoning.corners import POINT_KEYS, check_scale
+from fiftyone_revseg.reasoning.corners import (
+    POINT_KEYS,
+    ConventionError,
+    check_scale,
+    normalized,
+)
 from fiftyone_revseg.reasoning.regions import ParseError
 from fiftyone_revseg.reasoning.trajectory import Box, Point
+from fiftyone_revseg.reasoning.values import Pairs
 
 _MOST = 20  # points of one object
+_X_FIRST_KEYS = ("point2d", "points2d")  # as bbox_2d has
+_OF_A_POINT = {"x", "y", "label", "name", "description"}
 _TAG = re.compile(r"<points?\s[^<>]{0,99}?\bcoords=\"([0-9\t:;, .]{1,999})\"", re.IGNORECASE)
 _PERCENT_TAG = re.compile(r"<points?\s[^<>]{0,99}?\bx1?=\"", re.IGNORECASE)
 _NUMBERS = re.compile(r"[\s,;]+")
@@ -39,7 +47,7 @@ def read_points(
     Raises:
         ParseError: if a point is none, or is not within the box: then nobody knows which is wrong
     """
-    pairs = points_in(keys)
+    pairs = points_in(keys, convention)
     if pairs is None:
         return ()
     if not pairs:
@@ -51,10 +59,32 @@ def read_points(
     return tuple(dict.fromkeys(points))[:_MOST]
 
 
-def points_in(keys: Mapping[str, Any]) -> tuple[tuple[float, float], ...] | None:
-    """Returns the pairs of numbers under a key for points; None if there is no such key."""
-    value = next((keys[name] for name in POINT_KEYS if keys.get(name) is not None), None)
-    return None if value is None else tuple(_pairs(value))[:_MOST]
+def points_in(
+    keys: Mapping[str, Any], convention: BoxConvention
+) -> tuple[tuple[float, float], ...] | None:
+    """Reads what is under a key for points.
+
+    Args:
+        keys: an object, its keys normalized
+        convention: how the model was asked to write
+
+    Returns:
+        pairs of numbers in the convention's order; () if there is anything else; None if there is
+        no such key, or an empty list
+
+    Raises:
+        ConventionError: if the key says that the order is another one
+    """
+    given = [name for name in POINT_KEYS if keys.get(name) not in (None, [])]
+    if not given:
+        return None
+    value = keys[given[0]]
+    named = isinstance(value, Pairs) or (
+        isinstance(value, list) and all(isinstance(one, Pairs) for one in value)
+    )
+    if convention.y_first and given[0] in _X_FIRST_KEYS and not named:
+        raise ConventionError(f'point_2d has x first: write "{convention.point_key}": [y, x]')
+    return tuple(_pairs(value, convention))[:_MOST]
 
 
 def tagged_points(answer: str) -> tuple[tuple[float, float], ...] | None:
@@ -108,21 +138,41 @@ def to_point(
     return (x * source_size[0] / side, y * source_size[1] / side)
 
 
-def _pairs(value: Any) -> Iterator[tuple[float, float]]:
+def _pairs(value: Any, convention: BoxConvention) -> Iterator[tuple[float, float]]:
     """Two numbers, or several times two; nothing if there is anything else."""
+    if isinstance(value, Pairs):
+        value = [value]
     if isinstance(value, str) and len(value) < 200:
         value = _NUMBERS.split(value.strip(" []()"))
     if not isinstance(value, list):
         return
-    if len(value) == 2 and not any(isinstance(v, list) for v in value):
+    if not any(isinstance(v, list) for v in value):
         value = [value]
     for pair in value:
-        if not isinstance(pair, list) or len(pair) != 2:
+        if isinstance(pair, Pairs):
+            pair = _of_names(pair, convention)
+        if not isinstance(pair, list) or not (len(pair) == 2 or _is_labelled(pair)):
+            return
+        if any(isinstance(v, bool) for v in pair):
             return
         try:
-            x, y = (float(v) for v in pair)
+            x, y = (float(v) for v in pair[:2])
         except (TypeError, ValueError, OverflowError):
             return
         if not (abs(x) < 1e9 and abs(y) < 1e9):  # NaN is not either
             return
         yield x, y
+
+
+def _of_names(pairs: Pairs, convention: BoxConvention) -> list[Any]:
+    """The two numbers of ``{"x": 200, "y": 300}``, in the convention's order."""
+    (keys, *more) = normalized(pairs)
+    names = ("y", "x") if convention.y_first else ("x", "y")
+    if more or not keys.keys() <= _OF_A_POINT:  # a width, say: then it is the place of a box
+        return []
+    return [keys[name] for name in names if name in keys]
+
+
+def _is_labelled(point: list[Any]) -> bool:
+    """Whether a point has a 1 behind it: on the object, as SAM says it."""
+    return len(point) == 3 and point[2] in (1, "1")

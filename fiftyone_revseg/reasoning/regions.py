@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import deque
 
+from fiftyone_revseg.reasoning.values import find_values
+
 #: What a chat template writes at the end of a prompt to have the model think first
 OPENED_THOUGHT = "<think>"
 LAST_TOKENS = 16  # of a prompt, in which it is looked for
@@ -47,11 +49,22 @@ def is_in_thought(reply: str) -> bool:
 
 
 def is_marked_answer(text: str) -> bool:
-    """Whether a text is an answer rather than a thought: by its tags, or as there is no other."""
+    """Whether a text is an answer rather than a thought: by its tags, or as nothing else is there.
+
+    A thought may begin with a bracket and end with one: "[1] shows a cat, so the answer is []".
+    """
     text = text.strip()
-    return text.endswith(("</answer>", _END_BOX)) or (
-        _starts_with_answer(text) and MARKS.sub("", text[-100:]).rstrip()[-1:] in ("]", "}", ")")
-    )
+    for opening, closing in (("<answer>", "</answer>"), (_BEGIN_BOX, _END_BOX)):
+        if text.endswith(closing):
+            return opening in text
+    if not _starts_with_answer(text) or len(text) > MAX_ANSWER:
+        return False
+    text = MARKS.sub("", text)
+    found = find_values(text)
+    ends = [0, *(one.end for one in found)]
+    between = [text[end : one.start] for end, one in zip(ends, found, strict=False)]
+    rest = "".join([*between, text[ends[-1] :]])
+    return not rest.strip(" \t\r\n,") and all(one.value.whole for one in found)
 
 
 def answer_region(reply: str, complete: bool = True) -> tuple[int, int]:

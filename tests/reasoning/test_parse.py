@@ -16,7 +16,7 @@ from fiftyone_revseg.reasoning import (
     parse_think,
 )
 from fiftyone_revseg.reasoning.conventions import BOX_CONVENTIONS
-from fiftyone_revseg.reasoning.parse import answer_span
+from fiftyone_revseg.reasoning.parse import NO_OBJECT, answer_span
 
 ONE = [KeyframeChoice(3, "a cat")]
 
@@ -335,7 +335,9 @@ def check(reply, complete=True):
     except ParseError:
         choices = None
     if choices == []:
-        assert re.search(r"\[\s*\]", reply)
+        assert re.search(r"\[\s*\]", reply) or re.search(
+            r"\b(?:none|null|no such object)\b", reply, re.IGNORECASE
+        )
     for choice in choices or []:
         assert type(choice.frame) is int
         assert 0 <= choice.frame < FRAME_COUNT
@@ -415,6 +417,11 @@ def test_any_text(reply):
     check(reply, complete=False)
 
 
+def is_a_description(choice):
+    words = re.sub(r"[\W_]+", " ", choice.description).strip().lower()
+    return choice.description not in ("", "...", "\u2026") and words not in NO_OBJECT
+
+
 def test_a_description_that_is_a_tag_is_refused():
     items = [{"frame_idx": 0, "object description": "</think>"}]  # found by the test below
     with pytest.raises(ParseError):
@@ -431,7 +438,7 @@ def test_a_description_that_is_a_tag_is_refused():
             st.text(st.characters(codec="utf-8", exclude_characters="<"), min_size=1).map(
                 lambda s: " ".join(s.replace("\0", "?").split())
             ),
-        ).filter(lambda choice: choice.description not in ("", "...", "\u2026")),
+        ).filter(is_a_description),
         max_size=MAX_OBJECTS,
         unique=True,
     )

@@ -54,6 +54,11 @@ BOX = '"bbox_2d": [100, 100, 300, 300]'
         f'[{{{BOX}, "points": [[200, 250]]}}]',
         f'[{{{BOX}, "point": "200, 250"}}]',
         f'[{{"point_2d": [200, 250], {BOX}}}]',
+        f'[{{{BOX}, "point_2d": {{"x": 200, "y": 250}}}}]',
+        f'[{{{BOX}, "points": [{{"y": 250, "x": "200", "label": "dog"}}]}}]',
+        f'[{{{BOX}, "point_2d": [200, 250, 1]}}]',
+        f'[{{{BOX}, "points": [[200, 250, 1]]}}]',
+        f'[{{{BOX}, "points": [], "point": [200, 250]}}]',
         f'Draft: {{{BOX}, "point_2d": [150, 150]}} no.\n[{{{BOX}, "point_2d": [200, 250]}}]',
         f'[{{{BOX}, "point_2d": [200, 250]}}, {{"bbox_2d": [1, 1, 9, 9], "point_2d": [5, 5]}}]',
     ],
@@ -64,9 +69,24 @@ def test_forms_of_one_point(reply):
     assert points == (pytest.approx((384, 270)),)
 
 
+def test_a_key_with_x_first_is_refused_where_y_is():
+    box = '"box_2d": [100, 200, 300, 600]'
+    there = pytest.approx((960, 216))
+    for prompt, beside in (("box+point", f"{box}, "), ("point", "")):
+        with pytest.raises(ParseError, match=r'point_2d has x first: write "point": \[y, x\]'):
+            read(f'[{{{beside}"point_2d": [250, 210]}}]', Y_FIRST, prompt)
+        for key, value in {
+            "point": "[200, 500]",
+            "points": '[{"x": 500, "y": 200}]',
+            "point_2d": '{"x": 500, "y": 200}',
+        }.items():
+            assert read(f'[{{{beside}"{key}": {value}}}]', Y_FIRST, prompt)[1] == (there,)
+
+
 def test_several_points_and_none():
     assert len(read(f'[{{{BOX}, "points": [[200, 250], [110, 110], [200, 250]]}}]')[1]) == 2
     assert read(f"[{{{BOX}}}]")[1] == ()
+    assert read(f'[{{{BOX}, "points": []}}]')[1] == ()
     assert read("[100, 100, 300, 300]")[1] == ()
     # Nobody asked for it
     assert read(f'[{{{BOX}, "point_2d": [900, 900]}}]', prompt="box")[1] == ()
@@ -82,6 +102,11 @@ def test_several_points_and_none():
         (f'[{{{BOX}, "point_2d": [1e999, 200]}}]', "its point does not hold two numbers"),
         (f'[{{{BOX}, "point_2d": [200, 25', "its point does not hold two numbers"),
         (f'[{{{BOX}, "point_2d": [200, 25*10]}}]', "its point does not hold two numbers"),
+        (f'[{{{BOX}, "point_2d": [true, 250]}}]', "its point does not hold two numbers"),
+        (f'[{{{BOX}, "point_2d": [200, 250, 0]}}]', "its point does not hold two numbers"),
+        (f'[{{{BOX}, "point_2d": [200, 250, 300]}}]', "its point does not hold two numbers"),
+        (f'[{{{BOX}, "point_2d": {{"x": 200}}}}]', "its point does not hold two numbers"),
+        (f'[{{{BOX}, "point": {{"x": 200, "y": 250, "w": 9}}}}]', "does not hold two numbers"),
         ('[{"point_2d": [200, 250]}]', "a point where a box was asked for"),
         ("[]", "no box although the object was seen"),
     ],
@@ -110,6 +135,7 @@ def test_what_is_asked_for_is_read_and_fits_the_pattern(name):
         ('[{"point_2d": [500, 250], "label": "dog"}]', 1),
         ('```json\n{"point": [500, 250]}\n```', 1),
         ("[500, 250]", 1),
+        ('[{"point_2d": {"x": 500, "y": 250}}]', 1),
         ('[{"points": [[500, 250], [510, 250]]}, {"points": [[1, 1]]}]', 2),
         ('<points coords="1 1 500 250">the dog</points>', 1),
         ('There: <points coords="17 1 500 250 2 510 250" alt="dogs"/>', 2),
@@ -135,6 +161,8 @@ def test_points_alone(reply, count):
         ("[]", "no point although the object was seen"),
         ("It is on the left.", "it has no point"),
         ('[{"point_2d": [500, 25', "no point"),
+        ('[{"x": 500, "y": 250, "width": 20, "height": 10}]', "no point"),
+        ('[{"points": []}]', "no point"),
     ],
 )
 def test_points_alone_that_are_none(reply, why):
