@@ -60,7 +60,7 @@ _OVERWRITE: dict[str, bool | str] = {"none": False, "changed": "changed", "all":
 @click.option(
     "--confidence",
     "confidence_thresh",
-    type=click.FloatRange(0, 1),
+    type=options.Number(0, 1),
     metavar="X",
     help="Leave out masks with a lower confidence.",
 )
@@ -87,7 +87,7 @@ _OVERWRITE: dict[str, bool | str] = {"none": False, "changed": "changed", "all":
 @options.number("--workers", "How many workers.  [default: one for each GPU, 2 without GPUs]")
 @click.option(
     "--gpus-per-worker",
-    type=click.FloatRange(0),
+    type=options.Number(0),
     metavar="X",
     help="GPUs of each worker, such as 1 or 0.5.  [default: 1, or 0 if there are none]",
 )
@@ -108,7 +108,7 @@ _OVERWRITE: dict[str, bool | str] = {"none": False, "changed": "changed", "all":
 )
 @click.option(
     "--prices",
-    type=click.FloatRange(0),
+    type=options.Number(0),
     nargs=2,
     metavar="READ WRITTEN",
     help="With --dry-run, what a million tokens cost that the model reads, and that it writes.",

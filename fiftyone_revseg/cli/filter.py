@@ -23,7 +23,7 @@ from fiftyone_revseg.cli.output import echo
 )
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1),
+    type=options.Number(0, 1),
     default=0.6,
     show_default=True,
     metavar="X",

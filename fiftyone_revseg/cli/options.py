@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,18 @@ from fiftyone_revseg.reasoning.conventions import BOX_CONVENTIONS
 
 if TYPE_CHECKING:
     from fiftyone_revseg.pipeline import Loading
+
+
+class Number(click.FloatRange):
+    """A finite number: click takes "nan" for one of any range."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """As click has it, without what is no number or has no end."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
 
 model = click.option(
     "--model", default="revseg-nano", show_default=True, help="A preset, a hub id or a path."
@@ -32,7 +45,7 @@ _SERVER = (
     ),
     click.option(
         "--server-timeout",
-        type=click.FloatRange(0, min_open=True),
+        type=Number(0, min_open=True),
         metavar="SECONDS",
         help="How long a server may take for one reply.  [default: 300]",
     ),
@@ -159,6 +172,7 @@ def loading(given: dict[str, Any]) -> Loading:
 
     Raises:
         ValueError: if there is no ``revseg.json``, or it is not valid
+        click.UsageError: if there is no server that an option is for
     """
     from fiftyone_revseg.pipeline import Loading
     from fiftyone_revseg.reasoning.spec import read_settings
@@ -180,4 +194,8 @@ def loading(given: dict[str, Any]) -> Loading:
     of_server = ("server", "server_concurrency", "server_timeout", "image_format")
     names = ("tracker", "device", "dtype", "quantization", "device_map", *of_server)
     models = {name: given.pop(name) for name in names if name in given}
+    lone = [name for name in of_server[1:] if models.get(name) is not None]
+    if lone and models.get("server") is None:
+        said = ", ".join(f"--{name.replace('_', '-')}" for name in lone)
+        raise click.UsageError(f"{said}: for a model on a server, so --server URL goes with it")
     return Loading(given.pop("model"), spec=settings or None, **models)

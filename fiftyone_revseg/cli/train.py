@@ -144,7 +144,7 @@ def tracker(out, seed, steps, resume, threads) -> None:
 )
 @click.option(
     "--gpu-memory",
-    type=click.FloatRange(0, min_open=True),
+    type=options.Number(0, min_open=True),
     metavar="GB",
     help="With --dry-run: what a GPU has.  [default: that of the GPU here, else 80]",
 )

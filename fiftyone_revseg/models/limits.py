@@ -61,13 +61,14 @@ def check_yaml(path: str | Path) -> None:
 
 
 def check_directory(directory: str | Path) -> None:
-    """Refuses a checkpoint's directory whose files or config are of absurd size.
+    """Refuses a checkpoint's directory whose files or config are of absurd size, or cannot be read.
 
     The config is compared with the weights that lie beside it: a model has about as many numbers
     as its weights have.
 
     Raises:
-        LimitError: if it is
+        LimitError: if they are
+        ValueError: if the config says of its quantization what is no settings
     """
     directory = Path(directory)
     for path in sorted(directory.iterdir()):
@@ -81,6 +82,11 @@ def check_directory(directory: str | Path) -> None:
         config = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
         return  # whoever loads it says so
+    own = config.get("quantization_config") if isinstance(config, dict) else None
+    if own is not None and not isinstance(own, dict):  # transformers fails on it in its own words
+        raise ValueError(
+            f"The quantization_config in '{path}' must be an object of settings, got {own!r:.50}"
+        )
     weights = sum(file.stat().st_size for file in directory.glob("*.safetensors"))
     check_config(config, path, weights)
 

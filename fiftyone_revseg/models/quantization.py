@@ -28,7 +28,7 @@ def check_placing(quantization: str | None, device_map: str | None) -> None:
     Raises:
         ValueError: if there is no such way, or what it takes is not installed
     """
-    if quantization is not None and quantization not in SHARES:
+    if quantization is not None and quantization not in tuple(SHARES):
         raise ValueError(
             f"quantization is {quantization!r}: give '4bit' or '8bit', or leave it out"
         )
@@ -67,10 +67,10 @@ def placing_arguments(
     Raises:
         ValueError: if the checkpoint is quantized already, and by something else is asked for
     """
-    own = getattr(config, "quantization_config", None)
+    own = own_method(config)
     if own and quantization:
         raise ValueError(
-            f"The weights are quantized already, by {own_method(config)}: leave out "
+            f"The weights are quantized already, by {own}: leave out "
             f"quantization={quantization!r}, or name the checkpoint that they were made from"
         )
     arguments: dict[str, Any] = {}
@@ -88,9 +88,11 @@ def placing_arguments(
 def own_method(config: Any) -> str | None:
     """Names what quantized a checkpoint, such as "fp8" or "awq"; None if nothing did."""
     own = getattr(config, "quantization_config", None)
-    if own is None:
+    if not own:
         return None
     method = own.get("quant_method") if isinstance(own, dict) else own.quant_method
+    if method is None:  # bitsandbytes of before there were others
+        return "bitsandbytes"
     return str(getattr(method, "value", method))
 
 

@@ -56,24 +56,13 @@ class Loading:
         reasoner: Any = self.name
         tracker, spec = self.tracker, self.spec
         is_named, is_here = isinstance(self.name, (str, Path)), self.server is None
-        if not (is_named or is_here):
-            raise ValueError("A server needs the name that a model has there, not a reasoner")
-        options = self._server_options()
-        if options and is_here:
-            raise ValueError(f"{', '.join(options)}: for a model on a server, and none was named")
-        if (self.quantization or self.device_map) and not (is_named and is_here):
-            raise ValueError(
-                "quantization and device_map are for models that are loaded here: leave them out"
-            )
-        check_placing(self.quantization, self.device_map)
+        self._check()
         if is_named and is_here:
             preset = resolve(reasoner)
             reasoner = preset.reasoner
             check_available(preset.reasoner_weights or _reasoner_weights(reasoner))
         if tracker is None:
             tracker = self.tracker_name() if is_named else DEFAULT_TRACKER
-        if (is_named and is_here) or isinstance(tracker, (str, Path)):
-            choose_dtype(self.dtype, choose_device(self.device))
         if self.server is not None:
             reasoner = self._connect()
             spec = reasoner.spec
@@ -99,6 +88,7 @@ class Loading:
         Raises:
             ValueError: as :func:`load_pipeline`
         """
+        self._check()
         if self.server is not None:
             reasoner = self._connect()
             reasoner.close()
@@ -106,6 +96,24 @@ class Loading:
         if isinstance(self.spec, ChainSpec):
             return self.spec
         return checkpoint_spec(resolve(str(self.name)).reasoner, self.spec)
+
+    def _check(self) -> None:
+        """Refuses what does not go together, or is no way to load a model."""
+        is_named, is_here = isinstance(self.name, (str, Path)), self.server is None
+        if not (is_named or is_here):
+            raise ValueError("A server needs the name that a model has there, not a reasoner")
+        given = [
+            f"server_{name}" if name != "image_format" else name for name in self._server_options()
+        ]
+        if given and is_here:
+            raise ValueError(f"{', '.join(given)}: for a model on a server, and none was named")
+        if (self.quantization or self.device_map) and not (is_named and is_here):
+            raise ValueError(
+                "quantization and device_map are for models that are loaded here: leave them out"
+            )
+        check_placing(self.quantization, self.device_map)
+        if (is_named and is_here) or isinstance(self.tracker, (str, Path, type(None))):
+            choose_dtype(self.dtype, choose_device(self.device))
 
     def _connect(self) -> ServerReasoner:
         assert self.server is not None

@@ -92,6 +92,6 @@ def find_convention(name: str) -> BoxConvention:
     Raises:
         ValueError: if there is none
     """
-    if name not in BOX_CONVENTIONS:
+    if name not in tuple(BOX_CONVENTIONS):
         raise ValueError(f"box_convention must be one of {tuple(BOX_CONVENTIONS)}, got {name!r}")
     return BOX_CONVENTIONS[name]

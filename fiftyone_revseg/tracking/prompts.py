@@ -48,6 +48,10 @@ def checked_prompts(prompts: Any) -> np.ndarray:
         ValueError: that says what is wrong with them
     """
     given = np.asarray(prompts, np.float32)
+    if given.ndim == 3 and given.shape[0] and not given.shape[1]:
+        raise ValueError(
+            f"prompts of shape {given.shape}: an object has no point: give one on it, or a box"
+        )
     if given.size == 0:
         return np.zeros((0, 4), np.float32)
     if given.ndim == 3 and given.shape[2] == 3:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fiftyone_revseg.files import from_json
 from fiftyone_revseg.files.digests import digest_files
-from fiftyone_revseg.models.limits import LimitError, check_directory, nested
+from fiftyone_revseg.models.limits import check_directory, nested
 from fiftyone_revseg.tracking.checkpoints import (
     OFFICIAL_PRESETS,
     CheckpointError,
@@ -108,7 +108,7 @@ def _from_pretrained(directory: Path) -> PreTrainedModel:
 
     try:
         check_directory(directory)
-    except LimitError as e:
+    except ValueError as e:
         raise CheckpointError(str(e)) from None
     kind = getattr(transformers, CLASSES[str(_model_type(directory / "config.json"))])
     _check_encoder(from_json((directory / "config.json").read_bytes()), directory)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from fiftyone_revseg.models.quantization import own_method
 from fiftyone_revseg.reasoning.spec import ChainSpec
 from fiftyone_revseg.training.data import Row
 from fiftyone_revseg.training.grpo import GrpoConfig
@@ -29,6 +30,14 @@ def check_settings(
     Raises:
         ValueError: if they do not
     """
+    from transformers import AutoConfig
+
+    method = own_method(AutoConfig.from_pretrained(checkpoint, trust_remote_code=False))
+    if method:
+        raise ValueError(
+            f"the weights of '{checkpoint}' are quantized ({method}): train the checkpoint that "
+            "they were made from"
+        )
     if spec.frame_encoding != "images":
         raise ValueError(
             "the trainer takes frames as images: set frame_encoding to 'images' in the "

@@ -164,6 +164,10 @@ def test_options_reach_the_model(dataset, scripted):
         40,
         "--image-format",
         "png",
+        "--quantization",
+        "4bit",
+        "--device-map",
+        "auto",
     ]
     result = run(dataset.name, "--query", "the star", *options)
     assert result.exit_code == 0, result.output
@@ -178,6 +182,8 @@ def test_options_reach_the_model(dataset, scripted):
         "image_format": "png",
         "device": "cpu",
         "dtype": "fp32",
+        "quantization": "4bit",
+        "device_map": "auto",
     }
 
 
@@ -201,6 +207,26 @@ def test_a_dry_run_says_what_would_be_asked(dataset, scripted):
     dataset.reload()
     assert contents(dataset) == before
     assert not scripted  # nothing was loaded
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--server-concurrency", 3], "--server-concurrency: for a model on a server"),
+        (["--server-timeout", 3], "--server-timeout: for a model on a server"),
+        (["--server-timeout", "nan"], "'nan' is not a finite number"),
+        (["--prices", "nan", 1], "'nan' is not a finite number"),
+        (["--prices", 1, "inf"], "'inf' is not a finite number"),
+        (["--dtype", "int3"], "int3"),
+    ],
+)
+def test_a_dry_run_accepts_no_more_than_the_run(dataset, options, words):
+    for more in ([], ["--dry-run"]):
+        result = run(dataset.name, "--query", "the star", *options, *more)
+        assert result.exit_code != 0
+        assert isinstance(result.exception, SystemExit)
+        if more or "--prices" not in options:
+            assert words in result.output
 
 
 def test_a_dry_run_asks_a_server_for_its_models_only(dataset, monkeypatch):

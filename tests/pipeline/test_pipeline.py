@@ -268,7 +268,7 @@ def test_how_a_server_is_asked_reaches_its_reasoner():
         assert (reasoner.concurrency, reasoner.timeout, reasoner.deadline) == (3, 400, 1200)
         assert pipeline.settings()["images"] == "png"
         reasoner.close()
-    with pytest.raises(ValueError, match="concurrency, timeout, image_format: for a model on a s"):
+    with pytest.raises(ValueError, match="server_concurrency, server_timeout, image_format: for"):
         load_pipeline("revseg-nano", BoxTracker(), **options)
 
 

@@ -58,6 +58,21 @@ def test_the_embedded_model_in_fewer_bits(whole, bits, alike):
     assert LocalReasoner.load(NANO, device="cpu", dtype="bfloat16").model is whole.model
 
 
+@pytest.mark.parametrize("own", [[], "x", 5, [1]])
+def test_a_quantization_that_is_no_settings(tmp_path, own):
+    broken = shutil.copytree(NANO, tmp_path / "broken")
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps({**config, "quantization_config": own}))
+    with pytest.raises(ValueError, match="must be an object of settings"):
+        LocalReasoner.load(broken, device="cpu")
+
+
+@pytest.mark.parametrize("bits", [["4bit"], {}, 4, "4BIT"])
+def test_no_such_quantization(bits):
+    with pytest.raises(ValueError, match="give '4bit' or '8bit'"):
+        load_pipeline(device="cpu", quantization=bits)
+
+
 def test_how_a_model_was_quantized_is_a_setting_of_its_answers():
     pytest.importorskip("bitsandbytes")
     small = load_pipeline(device="cpu", quantization="4bit").settings()

@@ -811,7 +811,9 @@ def test_addresses(url, expected):
     assert check_url(url) == expected
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://x/v1", "http://", "http://x:port/v1"])
+@pytest.mark.parametrize(
+    "url", ["", "localhost:8000", "ftp://x/v1", "http://", "http://x:port/v1", 5]
+)
 def test_what_is_no_address(url):
     with pytest.raises(ValueError, match="is no address of a server"):
         check_url(url)

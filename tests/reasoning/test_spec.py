@@ -80,6 +80,7 @@ def test_an_unknown_family_gets_a_question():
         ({"frame_size": 448.0}, "frame_size must be a whole number"),
         ({"retries": -1}, "retries must be a whole number >= 0"),
         ({"box_convention": "xywh"}, "box_convention must be one of"),
+        ({"box_convention": ["pixels"]}, "box_convention must be one of"),
         ({"frame_encoding": "gif"}, "frame_encoding must be one of"),
         ({"temperature": -1}, "temperature must be a number >= 0"),
         ({"temperature": float("nan")}, "temperature must be a number >= 0"),

@@ -52,6 +52,7 @@ def test_points_alone_and_points_beside():
         ([[[9, 9, 2], [1, 1, 3]]], "a box is empty"),
         ([[[np.nan, 2, 1]]], "not finite"),
         ([[[1, 2]]], r"shape \(1, 1, 2\)"),
+        (np.zeros((1, 0, 3)), r"shape \(1, 0, 3\): an object has no point"),
     ],
 )
 def test_prompts_that_are_none(prompts, why):

@@ -12,6 +12,7 @@ from fiftyone_revseg.reasoning import ChainSpec
 from fiftyone_revseg.training import GrpoConfig
 from fiftyone_revseg.training.data import world_rows
 from fiftyone_revseg.training.dry_run import Launch, dry_run, read_launch
+from fiftyone_revseg.training.grpo import build_trainer
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "grpo_7b_8gpus"
 PAPER = {"prompts": 128, "rollouts": 8, "batch": 1, "learning_rate": 1e-6, "beta": 1e-3}
@@ -70,6 +71,19 @@ def test_the_launch_line_is_one_that_the_command_understands():
     given = {name: context.params[name] for name in PAPER}
     assert given == PAPER
     assert subprocess.run(["bash", "-n", RECIPE / "launch.sh"]).returncode == 0
+
+
+def test_a_quantized_checkpoint_is_not_trained(tmp_path, rows):
+    save_random_checkpoint(tmp_path / "small", "tiny-qwen2.5-vl", spec=ChainSpec())
+    config = json.loads((tmp_path / "small" / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (tmp_path / "small" / "config.json").write_text(json.dumps(config))
+    given = GrpoConfig(model=str(tmp_path / "small"), **PAPER)
+    words = r"quantized \(bitsandbytes\): train the checkpoint that they were made from"
+    with pytest.raises(ValueError, match=words):
+        dry_run(rows, given)
+    with pytest.raises(ValueError, match=words):
+        build_trainer(rows, tmp_path / "out", given)
 
 
 def test_full_size_without_weights(seven, rows):

@@ -58,6 +58,10 @@ def check_url(url: str) -> str:
     Raises:
         ValueError: if it is no address, or has a secret in it: it is stored with every result
     """
+    if not isinstance(url, str):
+        raise ValueError(
+            f"{url!r:.50} is no address of a server: give one such as http://localhost:8000/v1"
+        )
     url = HOSTS.get(url.strip().lower(), url)
     try:
         parts = urlsplit(url.strip())
