@@ -37,6 +37,7 @@ _BECAUSE_NONE = re.compile(
     r"(?:no|none|nothing)\b(?!,)[^\n]*\s*$",
     re.IGNORECASE,
 )
+_BUT = re.compile(r"\b(?:but|except|however|until|although|though|wait|yet)\b", re.IGNORECASE)
 # The word before a list that is no box
 _SOMETHING_ELSE = re.compile(
     r"(?:(?<![0-9] )\b(?:seconds|times|timestamps?|frames|colou?rs?|rgba?|hsv|scores)"
@@ -139,7 +140,8 @@ def _says_none(before: str, after: str) -> bool:
     if _PERHAPS.search(sentence):
         return False
     if _WORDS.search(after):
-        return not _WORDS.search(before) and bool(_BECAUSE_NONE.match(MARKS.sub("", after[:300])))
+        because = _BECAUSE_NONE.match(MARKS.sub("", after[:300]))
+        return not _WORDS.search(before) and bool(because) and not _BUT.search(after)
     return bool(_THEREFORE.search(sentence))
 
 

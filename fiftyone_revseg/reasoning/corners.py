@@ -62,11 +62,11 @@ def _in_words(*names: str) -> str:
 _X1, _Y1, _X2, _Y2 = "x_?(?:min|1|0)", "y_?(?:min|1|0)", "x_?(?:max|2|1)", "y_?(?:max|2|1)"
 _SAYS_ALL = {  # y_first -> all four corners in words, in that order
     True: (
-        r"\b(?:b?box_?)?yxyx\b", _in_words("y", "x", "y", "x"),
+        r"\b(?:b?box_?)?(?:yxyx|y1x1y2x2)n?\b", _in_words("y", "x", "y", "x"),
         _in_words("top", "left", "bottom"), _in_words(_Y1, _X1, _Y2, _X2),
     ),
     False: (
-        r"\b(?:b?box_?)?xyxy\b", _in_words("x", "y", "x", "y"),
+        r"\b(?:b?box_?)?(?:xyxy|x1y1x2y2|ltrb)n?\b", _in_words("x", "y", "x", "y"),
         _in_words("left", "top", "right"), _in_words(_X1, _Y1, _X2, _Y2),
     ),
 }  # fmt: skip
@@ -78,9 +78,9 @@ _SAYS_ALL_X_FIRST = re.compile("|".join(_SAYS_ALL[False]), re.IGNORECASE)
 _SIDES = (
     r"\W{1,8}(?:w(?:idth)?\W{1,8}(?:and\W)?h(?:eight)?|h(?:eight)?\W{1,8}(?:and\W)?w(?:idth)?)\b"
 )
-_PLACE = r"(?:c?[xy]|[xy]_?(?:min|1|0|c|center)|(?:c|center)_[xy]|left|top)"
+_PLACE = r"(?:c?[xy]|[xy]_?(?:min|1|0|c|center)|(?:c|center)[_ ]?[xy]|left|top)"
 _SAYS_SIZED = re.compile(
-    r"\b(?:b?box_?)?c?xc?ywh\b"
+    r"\b(?:b?box_?)?(?:c?xc?y|lt|tl)whn?\b"
     rf"|\b{_PLACE}\W{{1,8}}{_PLACE}{_SIDES}"
     r"|format\W{1,8}(?:coco|yolo)\b|\b(?:coco|yolo)\W{1,3}format\b",
     re.IGNORECASE,
@@ -193,7 +193,7 @@ def check_order(answer: str, convention: BoxConvention) -> None:
     A key that has y first by its name says more than "(x1, y1)", which may name a corner.
     """
     says, other = _SAYS[not convention.y_first], "x" if convention.y_first else "y"
-    if convention.y_first and f'"{convention.key}"' in answer:
+    if convention.y_first and re.search(rf"\b{convention.key}\b", answer):
         says = _SAYS_ALL_X_FIRST
     if says.search(answer):
         raise ConventionError(f"it says that {other} comes first: {convention.asked}")
@@ -240,14 +240,13 @@ def check_scale(
     if convention.reach == 1:
         if highest > _SLACK:
             raise ConventionError(f"its corners seem to be in pixels, or 0 to 1000, not {asked}")
-        return
-    if 0 < highest <= (2 if side >= 400 else 1) and min(corners) >= -1:
+    elif 0 < highest <= (2 if side >= 400 else 1) and min(corners) >= -1:
         raise ConventionError(f"its corners seem to be shares of the image, not {asked}")
     x, y = max(corners[0], corners[2]), max(corners[1], corners[3])
     others = {"pixels of the video": source_size}
     if in_pixels:
         others["0 to 1000"] = (1000, 1000)
-    for name, (width, height) in others.items():
+    for name, (width, height) in others.items() if convention.reach != 1 else ():
         if highest > _SLACK * side and x <= width and y <= height:
             raise ConventionError(f"its corners seem to be in {name}, not in {asked}")
     if highest > _SLACK * side or min(corners) < (1 - _SLACK) * side:

@@ -59,6 +59,14 @@ NO_OBJECT = (
     "not found", "not in the video", "object not found", "object not present",
     "object not visible", "no object visible", "does not exist",
 )  # fmt: skip
+# The same in a sentence, of which nobody has a list: it is asked again
+_DENIES = re.compile(
+    r"(?:there (?:is|are) no\b|no (?!.*\b(?:that|which|who)\b).{1,60}?"
+    r" (?:is|are|was|were|can be) (?:visible|present|found|seen|shown)\b"
+    r"|[\w' -]{1,60} (?:is|are|was|were) not (?:visible|present|found|seen|shown|there)"
+    r"(?: in (?:this|the|any|these|those) (?:video|frames?|images?|pictures?))?\.?$)",
+    re.IGNORECASE,
+)
 _PLACEHOLDERS = ("...", "\u2026")  # the prompt's example, repeated
 
 
@@ -312,7 +320,7 @@ def _choice(keys: dict[str, Any], frame_count: int) -> KeyframeChoice | str:
         return f"frame_idx {shown} does not exist, the frames are 0 to {frame_count - 1}"
     if not isinstance(text, str) or not _clean(text) or _clean(text) in _PLACEHOLDERS:
         return "the object description is missing"
-    if _says_no_object(text):
+    if _says_no_object(text) or _DENIES.match(_clean(text)):
         return "the object description says that there is no object"
     return KeyframeChoice(k, _clean(text))
 

@@ -64,6 +64,8 @@ def test_a_box_comes_back_from_each_convention(name, x1, y1, x2, y2, named):
         (Y_FIRST, 'where (x1, y1) is the top left corner:\n[{"box_2d": [100, 200, 300, 400]}]'),
         (Y_FIRST, "where (y1, x1) is the top left corner:\n[100, 200, 300, 400]"),
         (Y_FIRST, '{"box_2d": [100, 200, 300, 400], "label": "x0 y0"}'),
+        (Y_FIRST, "{'box_2d': [100, 200, 300, 400], 'label': '(x1, y1)'}"),
+        (Y_FIRST, '{"box_2d": [100, 200, 300, 400], "format": "y1x1y2x2"}'),
         (Y_FIRST, '{"box_2d": [100, 200, 300, 400], "format": "yxyx"}'),
         (Y_FIRST, '{"top_left": [100, 200], "bottom_right": [300, 400]}'),
         (Y_FIRST, '{"box_2d": {"top_left": [100, 200], "bottom_right": [300, 400]}}'),
@@ -108,6 +110,9 @@ def test_forms_of_one_box(convention, reply):
         ("pixels", '{"bbox_2d": [400, 200, 1200, 1200]}', "go beyond pixels of the 840 x 840"),
         ("relative-1000", '{"bbox_2d": [600, 500, 700, 150]}', "turned around along one side"),
         (Y_FIRST, '{"box_2d": [600, 500, 300, 650]}', "turned around along one side"),
+        ("relative-1", "[-0.4, 0.1, 0.3, 0.65]", "go beyond 0 to 1"),
+        ("relative-1000", '{"bbox": [100, 200, 300, 400], "t": "y1x1y2x2"}', "y comes first"),
+        (Y_FIRST, '{"box_2d": [100, 200, 300, 400], "t": "x1y1x2y2"}', "x comes first"),
         ("relative-1", "[0.6, 0.5, 0.3, 0.65]", "turned around along one side"),
         ("relative-1000", "[100,200],[300,210],[310,400],[110,390]", "no JSON list"),
         ("relative-1000", "(100,200), (300,210),\n(310,400), (110,390)", "no JSON list"),
@@ -132,6 +137,9 @@ def test_what_speaks_against_the_convention_is_refused(convention, reply, why):
         "[left, top, width, height] = {}",
         "(x_center, y_center, width and height): {}",
         "In COCO format: {}",
+        '{{"bbox": {}, "format": "ltwh"}}',
+        '{{"bbox": {}, "format": "xywhn"}}',
+        "[center x, center y, width, height] = {}",
     ],
 )
 def test_a_place_and_a_size_in_words_are_refused_as_by_key(form, convention):

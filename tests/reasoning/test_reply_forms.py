@@ -74,6 +74,11 @@ def test_no_such_object_in_words_around_the_empty_list(reply):
         "I won't just output []",
         "[] is what I write where there is none, but the cat is in frame 1.",
         "[] No, wait: the cat is in frame 1",
+        "[] No cat is there at first, but it comes in frame 1",
+        "[] None of them, except frame 1 with the cat",
+        '[{"frame_idx": 0, "object description": "There is no cat in the video"}]',
+        '[{"frame_idx": 0, "object description": "no red cat is visible"}]',
+        '[{"frame_idx": 0, "object description": "The cat is not visible in this frame."}]',
         '{"objects": [], "label": "a cat"}',
         '{"objects": [], "frame": "2"}',
         '{"objects": [], "answer": "frame 1"}',
@@ -146,6 +151,23 @@ def test_one_meaning_one_key_frame(reply):
 )
 def test_several_objects(reply):
     assert parse_choices(reply, 4) == [CAT, DOG]
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        "no entry sign on the left",
+        "a no-parking sign that is not lit",
+        "No smoking sign that is visible on the wall",
+        "the cat whose tail is not visible, left of the dog",
+        "a none-too-clean cat",
+        "nothing but the cat's tail",
+        "the void",
+    ],
+)
+def test_descriptions_that_only_sound_like_none(description):
+    reply = json.dumps([{"frame_idx": 1, "object description": description}])
+    assert parse_choices(reply, 4) == [KeyframeChoice(1, description)]
 
 
 def test_keys_repeated_with_one_frame_are_two_objects():
