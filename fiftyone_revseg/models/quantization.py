@@ -91,8 +91,9 @@ def own_method(config: Any) -> str | None:
     if not own:
         return None
     method = own.get("quant_method") if isinstance(own, dict) else own.quant_method
-    if method is None:  # bitsandbytes of before there were others
-        return "bitsandbytes"
+    if method is None:  # as it was when there was bitsandbytes alone
+        bits = isinstance(own, dict) and (own.get("load_in_4bit") or own.get("load_in_8bit"))
+        method = "bitsandbytes" if bits else "something without a name"
     return str(getattr(method, "value", method))
 
 

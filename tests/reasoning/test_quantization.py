@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from transformers import AutoModelForImageTextToText, Qwen3VLMoeConfig
 from fiftyone_revseg import load_pipeline
 from fiftyone_revseg.models import quantization
 from fiftyone_revseg.models.builtin import CHECKPOINTS
-from fiftyone_revseg.models.quantization import SHARES, check_placing
+from fiftyone_revseg.models.quantization import SHARES, check_placing, own_method
 from fiftyone_revseg.reasoning import Conversation, Image, LocalReasoner
 
 NANO = CHECKPOINTS / "revseg-nano"
@@ -65,6 +66,20 @@ def test_a_quantization_that_is_no_settings(tmp_path, own):
     (broken / "config.json").write_text(json.dumps({**config, "quantization_config": own}))
     with pytest.raises(ValueError, match="must be an object of settings"):
         LocalReasoner.load(broken, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("own", "method"),
+    [
+        (None, None),
+        ({}, None),
+        ({"quant_method": "fp8"}, "fp8"),
+        ({"load_in_8bit": True}, "bitsandbytes"),
+        ({"bits": 4}, "something without a name"),
+    ],
+)
+def test_what_quantized_a_checkpoint(own, method):
+    assert own_method(SimpleNamespace(quantization_config=own)) == method
 
 
 @pytest.mark.parametrize("bits", [["4bit"], {}, 4, "4BIT"])
