@@ -14,7 +14,7 @@ from typing import Any
 from fiftyone_revseg.reasoning.conventions import BoxConvention
 from fiftyone_revseg.reasoning.regions import ParseError
 from fiftyone_revseg.reasoning.trajectory import Box
-from fiftyone_revseg.reasoning.values import Items, Pairs
+from fiftyone_revseg.reasoning.values import DOUBTFUL, Items, Pairs
 
 Corners = tuple[float, float, float, float]
 
@@ -201,6 +201,18 @@ def check_order(answer: str, convention: BoxConvention) -> None:
         raise ConventionError(f"{_SIZED}: {convention.asked}")
 
 
+def without_doubtful(boxes: Sequence[Corners]) -> list[Corners]:
+    """Returns the boxes whose numbers are all known, as of a list that was cut off.
+
+    Raises:
+        ConventionError: if the first one is not among them: the next is another object's
+    """
+    known = [box for box in boxes if not any(number is DOUBTFUL for number in box)]
+    if boxes and boxes[0] not in known:
+        raise ConventionError("a number of its box was cut off, or has something behind it")
+    return known
+
+
 def check_corners(corners: Corners, convention: BoxConvention) -> None:
     """Raises a ConventionError if the corners are turned around along one side only.
 
@@ -309,6 +321,9 @@ def _four_numbers(values: list) -> Iterator[Corners]:
         return
     numbers = []
     for value in values:
+        if value is DOUBTFUL:
+            numbers.append(value)
+            continue
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
             return
         if isinstance(value, str) and not _DECIMAL.fullmatch(value):

@@ -33,6 +33,7 @@ from fiftyone_revseg.reasoning.corners import (
     paired_boxes,
     to_source,
     without_box,
+    without_doubtful,
 )
 from fiftyone_revseg.reasoning.points import points_in, read_points, tagged_points, to_point
 from fiftyone_revseg.reasoning.regions import MARKS, ParseError, answer_region, tagged_thought
@@ -174,10 +175,11 @@ def parse_boxes(
     if not corners:
         return []
     check_order(answer, asked)
-    for one in corners:
+    known = without_doubtful(corners)
+    for one in known:
         check_corners(one, asked)
         check_scale(one, asked, side, source_size)
-    boxes = dict.fromkeys(to_source(one, side, source_size) for one in corners)
+    boxes = dict.fromkeys(to_source(one, side, source_size) for one in known)
     found = [box for box in boxes if box is not None]
     if not found:
         raise ParseError("the box is empty or outside the image")

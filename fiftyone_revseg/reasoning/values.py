@@ -36,6 +36,10 @@ _CLOSING = {"[": "]", "{": "}", "(": ")"}
 _ENDS = tuple(_CLOSING.values())
 
 
+#: Stands where a number was of which nobody knows whether it is all of it
+DOUBTFUL = float("nan")
+
+
 class Items(list):
     """A list or a tuple.
 
@@ -78,7 +82,7 @@ def find_values(text: str, strict: bool = False) -> list[Found]:
 
     Beside JSON, this reads Python's literals, comments, keys without quotes, line breaks in
     strings and a comma behind the last item. Of what is damaged or truncated, the complete parts
-    are kept, in a value that is not ``whole``; a number that may go on is None there.
+    are kept, in a value that is not ``whole``; a number that may go on is :data:`DOUBTFUL` there.
 
     Args:
         text: any text
@@ -244,7 +248,7 @@ class _Scanner:
             return
         last = value[-1][1] if isinstance(value, Pairs) else value[-1]
         if isinstance(last, (int, float)):
-            value[-1] = (value[-1][0], None) if isinstance(value, Pairs) else None
+            value[-1] = (value[-1][0], DOUBTFUL) if isinstance(value, Pairs) else DOUBTFUL
 
     def _give_up(self) -> None:
         """Closes what is open as not whole, and goes on behind what does not belong there."""

@@ -252,6 +252,8 @@ def test_one_meaning_one_box(reply):
         ("8%, 10%, 92%, 90%", "no JSON list"),
         ("The dog is at [100, 200, 300, 400], the cat at [1, 2, 300, 400].", "several answers"),
         ("The dog:\n[100, 200, 300, 400]\nThe cat:\n[1, 2, 300, 400]", "several answers"),
+        ('[{"bbox_2d": [1, 2, 300, 4*10]}, {"bbox_2d": [1, 2, 300, 400]}]', "several answers"),
+        ('{"bbox_2d": [1, 2, 300, 4{"bbox_2d": [1, 2, 300, 400]}', "a number of its box was cut"),
         ("The dog was seen at seconds [1, 2, 3, 4].", "no JSON list"),
         ("The RGB color [120, 80, 40, 255] was seen.", "no JSON list"),
         ("It is not [100, 200, 300, 400]: that is the cat.", "no JSON list"),
