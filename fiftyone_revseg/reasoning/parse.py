@@ -62,7 +62,8 @@ NO_OBJECT = (
 )  # fmt: skip
 # The same in a sentence, of which nobody has a list: it is asked again
 _DENIES = re.compile(
-    r"(?:there (?:is|are) no\b|no (?!.*\b(?:that|which|who)\b).{1,60}?"
+    r"(?:there (?:is|are) no\b|none of (?:the|these|those)\b|no \w{1,30}\.?$"
+    r"|no (?!.*\b(?:that|which|who)\b).{1,60}?"
     r" (?:is|are|was|were|can be) (?:visible|present|found|seen|shown)\b"
     r"|[\w' -]{1,60} (?:is|are|was|were) not (?:visible|present|found|seen|shown|there)"
     r"(?: in (?:this|the|any|these|those) (?:video|frames?|images?|pictures?))?\.?$)",

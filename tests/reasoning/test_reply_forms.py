@@ -78,6 +78,8 @@ def test_no_such_object_in_words_around_the_empty_list(reply):
         "[] None of them, except frame 1 with the cat",
         '[{"frame_idx": 0, "object description": "There is no cat in the video"}]',
         '[{"frame_idx": 0, "object description": "no red cat is visible"}]',
+        '[{"frame_idx": 0, "object description": "No cat."}]',
+        '[{"frame_idx": 0, "object description": "None of the frames shows a cat"}]',
         '[{"frame_idx": 0, "object description": "The cat is not visible in this frame."}]',
         '{"objects": [], "label": "a cat"}',
         '{"objects": [], "frame": "2"}',
