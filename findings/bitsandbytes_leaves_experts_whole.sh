@@ -9,7 +9,7 @@
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT; cd "$dir"
 python3 -m venv v
-v/bin/pip install -q transformers==5.24.0 bitsandbytes==0.50.2 accelerate==1.15.0 numpy==2.4.6 torch torchvision pillow
+v/bin/pip install -q transformers==5.24.0 bitsandbytes==0.50.2 accelerate==1.15.0 numpy==2.4.6 torch==2.14.1 torchvision==0.29.1 pillow==13.0.0
 v/bin/python - <<'PY' 2>log || { tail -5 log; exit 1; }
 import logging, warnings
 import torch
