@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fiftyone_revseg.dataset.collection import check_collection, source_dataset
-from fiftyone_revseg.dataset.jobs import check_queries, make_jobs
+from fiftyone_revseg.dataset.jobs import check_queries, jobs_in, make_jobs
 from fiftyone_revseg.dataset.resume import check_overwrite, plan
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.engine.shards import Shard
@@ -59,9 +59,7 @@ def estimate_view(
     check_overwrite(overwrite)
     check_queries(queries)
     samples = check_collection(samples, group_slice)
-    jobs = make_jobs(samples, queries, prompt_field)
-    if shard is not None:
-        jobs = [job for job in jobs if shard.holds(job.key.sample_id)]
+    jobs = jobs_in(shard, make_jobs(samples, queries, prompt_field))
     left = plan(source_dataset(samples), label_field, jobs, {}, overwrite, replace_corrections)
     asked = [query for job in left.todo for query in job.queries if query.strip()]
     return estimate_cost(spec, len(asked), tokens_per_picture)

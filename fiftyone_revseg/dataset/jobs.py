@@ -16,6 +16,7 @@ from fiftyone_revseg.dataset.collection import (
 )
 from fiftyone_revseg.dataset.schema import fields_with_text
 from fiftyone_revseg.engine import EngineJob
+from fiftyone_revseg.engine.shards import Shard
 from fiftyone_revseg.reasoning.queries import refusal
 
 
@@ -90,6 +91,13 @@ def make_jobs(
         make_job(video, resolve_queries(value, queries))
         for video, value in zip(videos, asked, strict=True)
     ]
+
+
+def jobs_in(shard: Shard | None, jobs: list[EngineJob]) -> list[EngineJob]:
+    """Returns the jobs of a shard, or all. Clips of one video go together, into one sample."""
+    if shard is None:
+        return jobs
+    return [job for job in jobs if shard.holds(job.key.sample_id)]
 
 
 def _asked(samples: Any, videos: Sequence[VideoRef], field_name: str | None) -> list[Any]:

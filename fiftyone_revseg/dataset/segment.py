@@ -17,7 +17,7 @@ from fiftyone_revseg.dataset.collection import (
     source_dataset,
 )
 from fiftyone_revseg.dataset.engines import open_engine
-from fiftyone_revseg.dataset.jobs import check_queries, make_jobs
+from fiftyone_revseg.dataset.jobs import check_queries, jobs_in, make_jobs
 from fiftyone_revseg.dataset.labels import make_labels
 from fiftyone_revseg.dataset.load import load_model
 from fiftyone_revseg.dataset.model import RevSegModel
@@ -148,9 +148,7 @@ def segment_view(
             model.config.query if queries is None else queries,
             prompt_field or model.needs_fields.get("prompt_field"),
         )
-        if shard is not None:
-            # Clips of one video go together, as they are written to one sample
-            jobs = [job for job in jobs if shard.holds(job.key.sample_id)]
+        jobs = jobs_in(shard, jobs)
         if not jobs:
             return RunSummary(label_field=label_field)
         if not any(query.strip() for job in jobs for query in job.queries):

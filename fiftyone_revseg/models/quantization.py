@@ -108,7 +108,7 @@ def quantize_rest(name: str, model: Any) -> None:
         model: the model, as ``from_pretrained`` quantized it; changed in place
 
     Raises:
-        ValueError: if more than half of the weights are still whole
+        ValueError: if more than half of the weights are still whole, as they are experts
     """
     import torch
     from bitsandbytes.nn import Embedding8bit
@@ -121,13 +121,13 @@ def quantize_rest(name: str, model: Any) -> None:
         small.load_state_dict({"weight": embedding.weight.detach()})
         model.set_input_embeddings(small.to(embedding.weight.device))
     whole = sum(p.nbytes for p in model.parameters() if p.dtype not in (torch.uint8, torch.int8))
-    if whole > _ENOUGH * sum(p.nbytes for p in model.parameters()):
-        experts = sum(p.nbytes for n, p in model.named_parameters() if ".experts." in n)
-        if experts > _ENOUGH * whole:
-            raise ValueError(
-                f"Most weights of '{name}' are experts, which bitsandbytes leaves as they are: "
-                "load a checkpoint of it in FP8, or use device_map='auto'"
-            )
+    experts = sum(p.nbytes for n, p in model.named_parameters() if ".experts." in n)
+    mostly_whole = whole > _ENOUGH * sum(p.nbytes for p in model.parameters())
+    if mostly_whole and experts > _ENOUGH * whole:
+        raise ValueError(
+            f"Most weights of '{name}' are experts, which bitsandbytes leaves as they are: load a "
+            "checkpoint of it in FP8, or use device_map='auto'"
+        )
 
 
 def _bits_and_bytes(config: Any, dtype: torch.dtype, quantization: str, on_cpu: bool) -> Any:

@@ -46,8 +46,7 @@ class BoxConvention:
         corners = "y1, x1, y2, x2" if self.y_first else "x1, y1, x2, y2"
         box = f'"{self.key}": [{corners}]'
         point = f'"{self.point_key}": [{"y, x" if self.y_first else "x, y"}]'
-        asked = {"box": box, "box+point": f"{box}, {point}", "point": point}[prompt]
-        return f'{{{asked}, "label": "..."}}'
+        return f'{{{asked_for(prompt, box, point)}, "label": "..."}}'
 
     def corner(self, number: int) -> str:
         """Returns what the model is told to call a corner: "(x1, y1)" of the number 1."""
@@ -84,6 +83,17 @@ BOX_CONVENTIONS = {convention.name: convention for convention in _ALL}
 HOW_TO_SAY = 'spec={"box_convention": ...}: ' + ", ".join(
     f'"{convention.name}" ({convention.words})' for convention in _ALL
 )
+
+
+def asked_for(prompt: str, box: str, point: str) -> str:
+    """Puts together what a model is asked to write of an object.
+
+    Args:
+        prompt: one of :data:`PROMPTS`
+        box: the key and value of a box
+        point: those of a point
+    """
+    return {"box": box, "box+point": f"{box}, {point}", "point": point}[prompt]
 
 
 def find_convention(name: str) -> BoxConvention:

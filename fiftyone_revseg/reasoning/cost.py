@@ -66,17 +66,17 @@ def estimate_cost(spec: ChainSpec, pairs: int, tokens_per_picture: int | None = 
     frame = tokens_per_picture or _square(spec.frame_size)
     key_frame = tokens_per_picture or _square(spec.key_frame_size)
     # Turn 2 reads turn 1 and its reply once more
-    written = spec.reply_tokens
     labels = spec.frames * len(spec.template("frame"))
     first = (len(spec.template("turn1")) + labels) // _CHARACTERS
-    second = (len(spec.template("turn2")) + len(default_template("coordinates_pixels"))) // 4
+    asked = len(spec.template("turn2")) + len(default_template("coordinates_pixels"))
+    second = asked // _CHARACTERS
     return Cost(
         pairs=pairs,
         requests=2 * pairs,
         images=pairs * (2 * spec.frames + 1),
         image_tokens=pairs * (2 * spec.frames * frame + key_frame),
         text_tokens=pairs * (2 * first + second + spec.max_new_tokens),
-        most_written=2 * pairs * written,
+        most_written=2 * pairs * spec.reply_tokens,
     )
 
 

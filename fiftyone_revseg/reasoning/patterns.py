@@ -7,7 +7,7 @@ that matches is read by :mod:`fiftyone_revseg.reasoning.parse`, and so is much t
 
 from __future__ import annotations
 
-from fiftyone_revseg.reasoning.conventions import BoxConvention
+from fiftyone_revseg.reasoning.conventions import BoxConvention, asked_for
 from fiftyone_revseg.reasoning.parse import MAX_OBJECTS
 
 _GAP = r"[ \n]{0,4}"
@@ -56,8 +56,7 @@ def box_pattern(convention: BoxConvention, thought: int, prompt: str = "box") ->
     corners, pair = (rf",{_GAP}".join([number] * count) for count in (4, 2))
     box = rf'"{convention.key}": \[{corners}\]'
     point = rf'"{convention.point_key}": \[{pair}\]'
-    asked = {"box": box, "box+point": f"{box}, {point}", "point": point}[prompt]
-    item = rf'\{{{asked}(, "label": "{_TEXT}")?\}}'
+    item = rf'\{{{asked_for(prompt, box, point)}(, "label": "{_TEXT}")?\}}'
     answer = rf"\[{_GAP}{item}{_GAP}\]"
     tagged = rf"<answer>{_GAP}{answer}{_GAP}</answer>"
     return rf"({_think(thought)})?({tagged}|```json\n{answer}\n```|{answer})"

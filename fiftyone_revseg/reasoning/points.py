@@ -56,7 +56,7 @@ def read_points(
     x1, y1, x2, y2 = box
     if not all(x1 <= x <= x2 and y1 <= y <= y2 for x, y in points):
         raise ParseError("its point is not within its box")
-    return tuple(dict.fromkeys(points))[:_MOST]
+    return tuple(dict.fromkeys(points))
 
 
 def points_in(
