@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -291,7 +291,7 @@ def _ground(
             f"The model '{pipeline.name}' gives points, and no box to correct an object by: draw "
             "the box. Nothing was changed"
         )
-    return grounding.box_xyxy_px, grounding.confidence, [asdict(turn) for turn in turns]
+    return grounding.box_xyxy_px, grounding.confidence, [turn.to_dict() for turn in turns]
 
 
 def _with_frame(video: Video, table: FrameTable, k: int) -> FrameTable:

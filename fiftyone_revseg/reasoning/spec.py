@@ -50,6 +50,14 @@ class ChainSpec:
             thought, unless ``thinking`` is off
         prompt ("box"): what turn 2 asks for, and the tracker starts from: "box", "box+point", with
             a point on the object, or "point", for models that give no boxes
+        samples (0): how many dialogues are sampled beside the greedy one, for more candidates
+        sample_temperature (0.8): at which temperature
+        verdict (False): whether the model judges the finished tracks in a third turn
+        rounds (0): how often a verdict that no track is right leads back to turn 1
+        anchors (0): how many boxes more than its first a track may get where it broke
+        looks (0): how often turn 1 may ask for a stretch of the video to be shown closer
+        max_gap (0.0): the seconds that sampled frames may lie apart; where that is exceeded, the
+            video is asked about in windows of ``frames`` frames. 0 for no such limit
 
     Raises:
         ValueError: if a setting is not valid
@@ -67,6 +75,13 @@ class ChainSpec:
     thinking: bool | str | None = None
     thinking_tokens: int = 0
     prompt: str = "box"
+    samples: int = 0
+    sample_temperature: float = 0.8
+    verdict: bool = False
+    rounds: int = 0
+    anchors: int = 0
+    looks: int = 0
+    max_gap: float = 0.0
 
     def __post_init__(self) -> None:
         for name, (least, most) in _LIMITS.items():
@@ -82,11 +97,15 @@ class ChainSpec:
             )
         if self.prompt not in PROMPTS:
             raise ValueError(f"prompt must be one of {PROMPTS}, got {self.prompt!r}")
-        number = isinstance(self.temperature, (int, float)) and not isinstance(
-            self.temperature, bool
-        )
-        if not number or not 0 <= self.temperature < math.inf:
-            raise ValueError(f"temperature must be a number >= 0, got {self.temperature!r}")
+        for name in ("temperature", "sample_temperature", "max_gap"):
+            value = getattr(self, name)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be a number >= 0, got {value!r}")
+        if not isinstance(self.verdict, bool):
+            raise ValueError(f"verdict must be true or false, got {self.verdict!r}")
+        if self.samples and not self.sample_temperature:
+            raise ValueError("samples at a sample_temperature of 0 would all be the greedy one")
         object.__setattr__(self, "thinking", read_thinking(self.thinking))
         prompts = self.prompts
         if isinstance(prompts, (str, Path)):
@@ -187,9 +206,17 @@ _LIMITS = {
     "max_new_tokens": (1, 1_000_000),
     "retries": (0, 100),
     "thinking_tokens": (0, 1_000_000),
+    "samples": (0, 100),
+    "rounds": (0, 10),
+    "anchors": (0, 100),
+    "looks": (0, 10),
 }
 # Settings that were added, and their defaults
-_LATER = {"thinking": None, "thinking_tokens": 0, "prompt": "box"}
+_LATER = {
+    **{"thinking": None, "thinking_tokens": 0, "prompt": "box"},
+    **{"samples": 0, "sample_temperature": 0.8, "verdict": False, "rounds": 0},
+    **{"anchors": 0, "looks": 0, "max_gap": 0.0},
+}
 
 # Transformers' model type -> settings. Only families whose makers say which boxes they answer with:
 # a wrong guess gives boxes that look right and are not. Qwen2.5-VL: pixels of the picture that it

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fiftyone_revseg.files import to_json
 from fiftyone_revseg.reasoning.spec import ChainSpec
 from fiftyone_revseg.text.clean import storable
 from fiftyone_revseg.types import FrameTable, Status
 
+if TYPE_CHECKING:
+    from fiftyone_revseg.reasoning.looking_again import Candidate, Repair, Verdict
+
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
+
+_LISTS = ("candidates", "verdicts", "repairs")
 
 
 @dataclass(frozen=True)
@@ -67,12 +72,14 @@ class Turn:
         reply: the model's text, unchanged
         tokens: the number of tokens in the reply
         seconds: the time it took; in a batch, the batch's time shared out evenly
-        turn: 1 or 2
-        object: the position of the object that turn 2 asked for; None in turn 1
+        turn: 1, 2 or 3
+        object: the position of the object that turn 2 asked for; None in the other turns
         attempt: 0 for the first reply, then 1, 2, ...
         error: why the reply could not be used; None if it was
         confidence: the mean token probability of the reply's answer; None if unknown
         prompt_tokens: the number of tokens read, pictures included
+        candidate: which of several dialogues about the same query it belongs to; 0 is the greedy
+            one, and turn 3
     """
 
     prompt: str
@@ -85,6 +92,14 @@ class Turn:
     error: str | None = None
     confidence: float | None = None
     prompt_tokens: int = 0
+    candidate: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns a JSON-serializable dict."""
+        d = asdict(self)
+        if not self.candidate:  # as what was stored before there were several
+            del d["candidate"]
+        return d
 
 
 @dataclass(frozen=True)
@@ -105,6 +120,13 @@ class Trajectory:
         turns: every prompt and reply, retries included, in the order in which they were made
         model: the name of the checkpoint
         spec: the settings that were used
+        certainty: how likely the answer is what the query means, in [0, 1], by the verdict; None
+            if there is none
+        agreement: the mean IoU, in [0, 1], of the answer's masks with those of each other
+            candidate; None if there is no other
+        candidates: what each dialogue answered, the greedy one first; empty if there is only that
+        verdicts: one for each time that the model judged the tracks
+        repairs: the stretches that were tracked again
     """
 
     query: str
@@ -118,6 +140,11 @@ class Trajectory:
     turns: tuple[Turn, ...] = ()
     model: str = ""
     spec: ChainSpec | None = None
+    certainty: float | None = None
+    agreement: float | None = None
+    candidates: tuple[Candidate, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    repairs: tuple[Repair, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.choices) != len(self.groundings):
@@ -157,15 +184,36 @@ class Trajectory:
             "groundings": [g and g.to_dict() for g in self.groundings],
             "frame_table": self.frame_table.to_dict(),
             "source_size": list(self.source_size),
-            "turns": [asdict(turn) for turn in self.turns],
+            "turns": [turn.to_dict() for turn in self.turns],
             "attempts": self.attempts,
             "model": self.model,
             "spec": self.spec and self.spec.to_dict(),
+            **self._looked_again(),
+        }
+
+    def _looked_again(self) -> dict[str, Any]:
+        """What there is beyond the two turns; nothing for a chain that did not look again."""
+        numbers = {"certainty": self.certainty, "agreement": self.agreement}
+        lists = {name: [one.to_dict() for one in getattr(self, name)] for name in _LISTS}
+        return {
+            **{name: value for name, value in numbers.items() if value is not None},
+            **{name: value for name, value in lists.items() if value},
         }
 
     @classmethod
     def from_dict(cls, d: dict) -> Trajectory:
         """Loads a trajectory from :meth:`to_dict`'s output."""
+        from fiftyone_revseg.reasoning import looking_again  # which is made of what is here
+
+        kinds: tuple[Any, ...] = (
+            looking_again.Candidate,
+            looking_again.Verdict,
+            looking_again.Repair,
+        )
+        lists: dict[str, Any] = {
+            name: tuple(kind.from_dict(one) for one in d.get(name, ()))
+            for name, kind in zip(_LISTS, kinds, strict=True)
+        }
         return cls(
             query=d["query"],
             frame_table=FrameTable.from_dict(d["frame_table"]),
@@ -178,6 +226,9 @@ class Trajectory:
             turns=tuple(Turn(**turn) for turn in d["turns"]),
             model=d["model"],
             spec=None if d["spec"] is None else ChainSpec.from_dict(d["spec"]),
+            certainty=d.get("certainty"),
+            agreement=d.get("agreement"),
+            **lists,
         )
 
     def to_json(self) -> str:
