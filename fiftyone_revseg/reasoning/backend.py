@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -135,12 +136,27 @@ class Reply:
         Returns:
             a value in [0, 1], or None if the backend gave no probabilities for that span
         """
+        inside = self._probabilities(start, end)
+        return sum(inside) / len(inside) if inside else None
+
+    def probability(self, start: int, end: int) -> float | None:
+        """The probability of ``text[start:end]``, given what stands before it.
+
+        Returns:
+            the product over the tokens that overlap it, in [0, 1], or None if the backend gave no
+            probabilities for that span
+        """
+        inside = self._probabilities(start, end)
+        return math.prod(inside) if inside else None
+
+    def _probabilities(self, start: int, end: int) -> list[float]:
+        """Those of the tokens that overlap ``text[start:end]``."""
         position, inside = 0, []
         for piece, probability in zip(self.token_texts, self.token_probabilities, strict=True):
             if piece and position < end and position + len(piece) > start:
                 inside.append(probability)
             position += len(piece)
-        return sum(inside) / len(inside) if inside else None
+        return inside
 
 
 class Reasoner(Protocol):

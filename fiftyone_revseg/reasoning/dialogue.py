@@ -28,8 +28,10 @@ class Dialogue:
         conversation: what is asked first
         parse: reads the text of a reply; the flag says whether the model ended it
         correction: makes the words that ask again, of what was wrong
-        turn: 1 or 2
+        turn: 1, 2 or 3
         object (None): which object turn 2 asks for
+        judge (None): completes what ``parse`` made of an accepted reply by what else is known of
+            the reply, such as its tokens' probabilities
         turns: every prompt and reply so far
         pending: what waits for a reply; None once there is nothing more to ask
         result: what ``parse`` made of the accepted reply
@@ -43,6 +45,7 @@ class Dialogue:
     correction: Callable[[str], str]
     turn: int
     object: int | None = None
+    judge: Callable[[Any, Reply], Any] | None = None
     turns: list[Turn] = field(default_factory=list)
     result: Any = None
     history: Conversation | None = None
@@ -70,6 +73,8 @@ class Dialogue:
         )
         try:
             self.result, self.error = self.parse(reply.text, not reply.cut), None
+            if self.judge is not None:
+                self.result = self.judge(self.result, reply)
             self.history = self.conversation.say("assistant", plain(text))
             self.pending = None
         except ParseError as e:

@@ -278,8 +278,8 @@ def _read_choices(candidate: Candidate, frame_count: int) -> _Choices | None:
             if _is_no_object(keys):
                 nothing += 1
                 continue
-            if _first(keys, _FRAME_KEYS) is None:
-                if len(objects) > 1 and _first(keys, _TEXT_KEYS) is not None:
+            if first_of(keys, _FRAME_KEYS) is None:
+                if len(objects) > 1 and first_of(keys, _TEXT_KEYS) is not None:
                     raise ParseError("it repeats a key within one object: give each its own")
                 continue
             read = _choice(keys, frame_count)
@@ -314,18 +314,18 @@ def _says_no_object(text: Any) -> bool:
 
 def _choice(keys: dict[str, Any], frame_count: int) -> KeyframeChoice | str:
     """The choice that the keys of an object make; or what is wrong with it."""
-    frame, text = _first(keys, _FRAME_KEYS), _first(keys, _TEXT_KEYS)
-    k = _whole_number(frame)
+    frame, text = first_of(keys, _FRAME_KEYS), first_of(keys, _TEXT_KEYS)
+    k = whole_number(frame)
     if k is None:
         return "frame_idx is not a whole number"
     if not 0 <= k < frame_count:
         shown = str(k) if abs(k) < 10**9 else "that large"
         return f"frame_idx {shown} does not exist, the frames are 0 to {frame_count - 1}"
-    if not isinstance(text, str) or not _clean(text) or _clean(text) in _PLACEHOLDERS:
+    if not isinstance(text, str) or not one_line(text) or one_line(text) in _PLACEHOLDERS:
         return "the object description is missing"
-    if _says_no_object(text) or _DENIES.match(_clean(text)):
+    if _says_no_object(text) or _DENIES.match(one_line(text)):
         return "the object description says that there is no object"
-    return KeyframeChoice(k, _clean(text))
+    return KeyframeChoice(k, one_line(text))
 
 
 def _read_corners(
@@ -434,7 +434,8 @@ def _is_empty_object(candidate: Candidate) -> bool:
     return not more and len(lists) == 1 and lists[0] in _LIST_KEYS
 
 
-def _whole_number(value: Any) -> int | None:
+def whole_number(value: Any) -> int | None:
+    """The number that a value is, as ``3``, ``3.0``, ``"3"`` or ``"Frame 3"``; else None."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -445,10 +446,12 @@ def _whole_number(value: Any) -> int | None:
     return int(match[1]) if match else None
 
 
-def _first(keys: dict[str, Any], names: tuple[str, ...]) -> Any:
+def first_of(keys: dict[str, Any], names: tuple[str, ...]) -> Any:
+    """The value of the first of some names that has one; else None."""
     return next((keys[name] for name in names if keys.get(name) is not None), None)
 
 
-def _clean(text: str) -> str:
+def one_line(text: str) -> str:
+    """A text without what cannot be stored, its blanks and line breaks made one blank each."""
     # JSON may hold half a character, as "\ud800", and zeros, which end a name for many programs
     return " ".join(storable(text).replace("\0", "?").split())

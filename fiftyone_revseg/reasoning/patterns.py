@@ -62,5 +62,25 @@ def box_pattern(convention: BoxConvention, thought: int, prompt: str = "box") ->
     return rf"({_think(thought)})?({tagged}|```json\n{answer}\n```|{answer})"
 
 
+def verdict_pattern(objects: int, pictures: int, thought: int) -> str:
+    """Returns a regular expression for replies to turn 3: a thought, then which objects are meant.
+
+    Args:
+        objects: how many objects were shown, numbered from 1
+        pictures: how many pictures were shown, numbered from 0
+        thought: as for :func:`choices_pattern`
+    """
+    chosen = _numbers(range(1, objects + 1), objects)
+    wrong = _numbers(range(pictures), pictures)
+    rest = rf'(, "wrong_frames": \[({wrong})?\])?(, "why": "{_TEXT}")?'
+    answer = rf'\{{"objects": \[({chosen})?\]{rest}\}}'
+    return rf"({_think(thought)})?(<answer>{_GAP}{answer}{_GAP}</answer>|{answer})"
+
+
+def _numbers(numbers: range, most: int) -> str:
+    one = "|".join(str(i) for i in reversed(numbers))
+    return f"({one})(, ({one})){{0,{max(most - 1, 0)}}}"
+
+
 def _think(most: int) -> str:
     return rf"<think>[^<]{{0,{most}}}</think>{_GAP}"

@@ -16,12 +16,18 @@ from fiftyone_revseg.models.limits import read_settings_text
 
 _BOX = ("coordinates", "size", "example")  # how a box or a point is to be written
 _CORNERS = ("top_left", "bottom_right")  # "(x1, y1)", or with y first
+_OBJECT = ("number", "description", "life", "motion", "growth", "named", "votes", "candidates")
+_MEASURED = ("first", "last", "first_time", "last_time", "comes", "goes", "gaps", "x", "y")
+_AT_FIRST_AND_LAST = ("first_x", "first_y", "first_size", "last_x", "last_y", "last_size", "size")
 # template -> the placeholders that it may use
 PLACEHOLDERS: dict[str, frozenset[str]] = {
     "system": frozenset(),
     "turn1": frozenset({"frames", "query", "frame_count", "last_index", "seconds"}),
     "frame": frozenset({"index", "time", "frame_count", "last_index"}),
     "turn2": frozenset({"image", "query", "description", "index", "time", *_BOX, *_CORNERS}),
+    "turn3": frozenset({"frames", "objects", "query", "last_index", "object_count"}),
+    "object": frozenset({*_OBJECT, *_MEASURED, *_AT_FIRST_AND_LAST}),
+    "again": frozenset({"query", "rejected", "why", "frame_count", "last_index"}),
     "point": frozenset({"description"}),
     "turn2_point": frozenset({"image", "query", "description", "index", "time", *_BOX}),
     "coordinates_pixels": frozenset({"size"}),
@@ -30,6 +36,7 @@ PLACEHOLDERS: dict[str, frozenset[str]] = {
     "correction1": frozenset({"reason", "query", "frame_count", "last_index"}),
     "correction2": frozenset({"reason", "query", "description", "index", *_BOX}),
     "correction2_point": frozenset({"reason", "query", "description", "index", *_BOX}),
+    "correction3": frozenset({"reason", "query", "last_index", "object_count"}),
 }
 
 _FIELD = re.compile(r"\{([a-z_0-9]+)\}")
