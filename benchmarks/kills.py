@@ -9,7 +9,7 @@ be what an undisturbed run leaves. So it must after two writers at one target, a
 server was killed and came back in the middle of a run, and after the disk was full.
 
     python benchmarks/kills.py --kills 420 --out runs/kills      # about 20 minutes on two cores
-    python benchmarks/kills.py --kills 60 --doors export-mot presets
+    python benchmarks/kills.py --kills 60 --doors "export mot" presets
 """
 
 from __future__ import annotations
@@ -447,17 +447,14 @@ def labels(dataset: str, door: str, place: str) -> dict[str, Any]:
         if door == "import_benchmark":
             if len(values["frames"]) == len(values["frame_names"]):
                 found[values["video_name"]] = {**values, "filepath": Path(values["filepath"]).name}
-        elif values.get(f"{field}_status") and is_finished(values, field, door):
+        elif values.get(f"{field}_status") and is_finished(values, field):
             found[values["filepath"]] = without_paths(values, place)
     del loaded
     return found
 
 
-def is_finished(values: dict[str, Any], field: str, door: str) -> bool:
-    """Whether a sample is neither being corrected, nor being written by FiftyOne itself."""
-    frames = [frame.get(field) for frame in values["frames"].values()]
-    if door == "apply_model" and (len(frames) < FRAMES or None in frames):
-        return False  # FiftyOne saves samples before their frames
+def is_finished(values: dict[str, Any], field: str) -> bool:
+    """Whether a sample is not being corrected."""
     answers = values[f"{field}_answers"]["classifications"]
     return all(answer["status"] != "error" for answer in answers)
 

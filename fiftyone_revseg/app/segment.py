@@ -359,6 +359,7 @@ def _result(
         "run_key": summary.get("run_key"),
         "changed": sum(dict(summary.get("changed") or {}).values()),
         "corrected": summary.get("corrected", 0),
+        "kept": summary.get("kept", 0),
         "view": None,
     }
     if failures:
@@ -391,6 +392,11 @@ def _in_words(result: dict[str, Any]) -> str:
         lines.append(
             f"{result['corrected']} were kept because a person corrected, accepted or changed "
             "their labels; to redo them, tick *Also replace what a person did*\n"
+        )
+    if result["kept"]:
+        lines.append(
+            f"{result['kept']} were left as they are because a person changed their labels while "
+            "this was running\n"
         )
     for name, label in (("ok", "found"), ("no_target", "no such object")):
         if counts.get(name):

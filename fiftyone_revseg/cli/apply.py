@@ -70,7 +70,7 @@ _OVERWRITE: dict[str, bool | str] = {"none": False, "changed": "changed", "all":
 @options.number("--limit", "Only the first N videos.")
 @click.option(
     "--masks-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=options.NamedPath(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Write the masks there, as PNG files, instead of into the database.",
 )

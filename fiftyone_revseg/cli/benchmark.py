@@ -17,7 +17,7 @@ from fiftyone_revseg.text.escape import one_line
 
 @click.command(short_help="Import, segment and score a benchmark, and report on it.")
 @click.argument("name", metavar="NAME")
-@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("directory", metavar="DIR", type=options.NamedPath(file_okay=False, path_type=Path))
 @options.model
 @options.server
 @options.spec

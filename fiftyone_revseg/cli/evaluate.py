@@ -44,7 +44,7 @@ from fiftyone_revseg.cli.output import echo
     "-o",
     "--output",
     multiple=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.NamedPath(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Write the table to FILE.md or FILE.csv, or everything to FILE.json; may be repeated.",
 )

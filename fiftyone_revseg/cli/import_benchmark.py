@@ -30,7 +30,7 @@ def _show_layouts(context: click.Context, _: click.Parameter, wanted: bool) -> N
 
 @click.command("import", short_help="Import a benchmark into a FiftyOne dataset.")
 @click.argument("benchmark", metavar="NAME")
-@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("directory", metavar="DIR", type=options.NamedPath(file_okay=False, path_type=Path))
 @click.option(
     "--split",
     metavar="NAME",
@@ -46,7 +46,7 @@ def _show_layouts(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.option("--no-masks", is_flag=True, help="Leave the true masks out.")
 @click.option(
     "--videos",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=options.NamedPath(file_okay=False, path_type=Path),
     metavar="FOLDER",
     help="Also make an mp4 file of each video there, as the App cannot play folders of images.",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,16 @@ class Number(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
+
+
+class NamedPath(click.Path):
+    """A path that is not empty, as that of a variable that is not set: click takes it for ``.``."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """As click has it, without what names nothing."""
+        if not os.fspath(value):
+            self.fail("the path is empty: name one, or . for the folder here.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 model = click.option(
@@ -57,7 +68,7 @@ _SERVER = (
 )
 spec = click.option(
     "--spec",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=NamedPath(exists=True, file_okay=False, path_type=Path),
     metavar="DIR",
     help="The folder with a revseg.json that says how the model wants to be asked.",
 )
@@ -146,7 +157,7 @@ def folder(words: str, default: str | None = None, required: bool = False) -> Ca
     shown: dict[str, Any] = {"required": True} if required else {}
     if default is not None:
         shown = {"default": default, "show_default": True}
-    kind = click.Path(file_okay=False, path_type=Path)
+    kind = NamedPath(file_okay=False, path_type=Path)
     return click.option("-o", "--out", type=kind, metavar="DIR", help=words, **shown)
 
 

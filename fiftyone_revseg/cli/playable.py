@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @options.view
 @click.option(
     "--output-dir",
-    type=click.Path(file_okay=False),
+    type=options.NamedPath(file_okay=False),
     metavar="DIR",
     help="Where to write the copies.  [default: in FiftyOne's directory of datasets]",
 )

@@ -14,7 +14,9 @@ from fiftyone_revseg.cli.output import echo
 
 
 @click.command(short_help="Write an HTML and a Markdown report of an evaluation.")
-@click.argument("results", metavar="RESULTS.json", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument(
+    "results", metavar="RESULTS.json", type=options.NamedPath(dir_okay=False, path_type=Path)
+)
 @options.folder("Where report.html, report.md and its pictures go.", required=True)
 @click.option(
     "--dataset",

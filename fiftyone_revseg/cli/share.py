@@ -12,7 +12,7 @@ from fiftyone_revseg.cli.output import echo
 
 
 @click.command(short_help="Make a folder of a trained checkpoint that others can use.")
-@click.argument("checkpoint", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("checkpoint", type=options.NamedPath(file_okay=False, path_type=Path))
 @options.folder("Where to write; must be new or empty.", required=True)
 @click.option("--name", help="What to call it in its model card.  [default: as the directory]")
 @click.option("--license", metavar="NAME", help="For the card.  [default: as the model's before]")

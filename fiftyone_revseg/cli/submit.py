@@ -16,8 +16,8 @@ from fiftyone_revseg.text.escape import one_line
 _BENCHMARKS = ("mevis", "ref-youtube-vos")
 
 _benchmark = click.Choice(_BENCHMARKS)
-_file = click.Path(dir_okay=False, path_type=Path)
-_existing = click.Path(exists=True, path_type=Path)
+_file = options.NamedPath(dir_okay=False, path_type=Path)
+_existing = options.NamedPath(exists=True, path_type=Path)
 
 
 @click.command(short_help="Write the archive that a benchmark's server scores.")
@@ -73,7 +73,7 @@ def submit(dataset_name, path, label_field, view, benchmark, meta) -> None:
 @click.option("--benchmark", type=_benchmark, required=True, help="Whose server.")
 @click.option(
     "--images",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=options.NamedPath(exists=True, file_okay=False, path_type=Path),
     metavar="DIR",
     help="The folders of frames, for the sizes of the masks.  [default: those in DIR]",
 )

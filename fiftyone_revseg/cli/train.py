@@ -138,7 +138,7 @@ def tracker(out, seed, steps, resume, threads) -> None:
 @options.flag("--dry-run", "Say what the run would be and take, and train nothing.")
 @click.option(
     "--accelerate",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=options.NamedPath(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
     help="With --dry-run: the configuration that accelerate would launch the run with.",
 )

@@ -13,22 +13,15 @@ import fiftyone.core.models as fom
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import list_videos, source_dataset, video_of
 from fiftyone_revseg.dataset.frame_numbers import numbers_within
+from fiftyone_revseg.dataset.guard import Guard
 from fiftyone_revseg.dataset.jobs import check_queries, make_job, resolve_queries
 from fiftyone_revseg.dataset.labels import make_labels
 from fiftyone_revseg.dataset.ownership import check_label_field, check_videos
 from fiftyone_revseg.dataset.place import Place
 from fiftyone_revseg.dataset.record import settings_of
-from fiftyone_revseg.dataset.resume import is_changed
 from fiftyone_revseg.dataset.schema import declare_fields, valid_label_field
 from fiftyone_revseg.dataset.size_limit import make_fit
-from fiftyone_revseg.dataset.writer import (
-    clear_frames,
-    commit,
-    known_frames,
-    note_written,
-    withdraw,
-    write_frames,
-)
+from fiftyone_revseg.dataset.writer import LabelWriter, known_frames, note_written
 from fiftyone_revseg.engine import EngineJob
 from fiftyone_revseg.pipeline import Loading, RevSeg, Segmentation
 from fiftyone_revseg.reasoning.serving.served import check_url
@@ -113,8 +106,9 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
         model = revseg.load_model("revseg-nano", prompt_field="query")
         dataset.apply_model(model, label_field="revseg")
 
-    The frame labels are returned, and the sample-level fields are written to the sample, as a
-    video model in FiftyOne cannot return both. FiftyOne does not tell a model the label field
+    A sample's labels are in the database when :meth:`predict` returns: frames first, answers last,
+    so that a sample looks done only if it is. As video models return frame labels to FiftyOne, so
+    does this one, and FiftyOne writes them once more. It does not tell a model the label field
     either: one other than "revseg" must be given to both :func:`load_model` and ``apply_model``.
     Samples whose labels a person corrected, accepted or changed are left as they are.
 
@@ -197,7 +191,7 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
         self._fields = fields
 
     def predict(self, arg: Any, sample: Any = None) -> dict[int, fol.Detections] | None:
-        """Segments one sample and writes the sample-level fields to it.
+        """Segments one sample and writes its labels.
 
         Args:
             arg: the video reader that FiftyOne opened, or None; it is closed and not used: see
@@ -219,12 +213,16 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
             arg.close()
         name, job = self.config.label_field, self._job(sample)
         video, dataset = job.key, job.key.dataset
+        guard = Guard(
+            dataset, name, self.config.replace_foreign_labels, self.config.replace_corrections
+        )
         if dataset is not None:
             check_videos(dataset, name, [video], self.config.replace_foreign_labels)
-            if not self.config.replace_corrections and is_changed(dataset, name, video):
+            if guard.keeps_changed(video):
                 self._kept += 1
                 return None
             declare_fields(sample.dataset, name)
+            declare_fields(dataset, name)  # the fields of clips live no longer than their view
         settings = settings_of(
             self.pipeline, self.config.confidence_thresh, self.config.filter_classes
         )
@@ -236,21 +234,18 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
             settings,
         )
         labels = replace(labels, frames=dict(labels.frames))  # FiftyOne takes them all at once
-        if dataset is not None:
-            place = Place.of(video, name)
-            labels = make_fit(labels, place.stored(), name, video.support)
-        note_written(labels)
+        if dataset is None:
+            note_written(labels)
+        else:
+            if guard.keeps_meanwhile(video):
+                self._kept += 1
+                return None
+            labels = make_fit(labels, Place.of(video, name).stored(), name, video.support)
+            # FiftyOne saves samples before their frames, and many at once: killed in between, it
+            # would leave answers without their masks. What it writes after this is the same
+            LabelWriter(dataset, name).write(video, labels)
         for field_name, value in labels.sample_values(name).items():
             sample[field_name] = value
-        if dataset is not None:
-            # FiftyOne saves a sample before its frames: between the two, old masks must not pass
-            # for those of the new result
-            clear_frames(video, name)
-        if video.clip_id is not None:
-            # FiftyOne keeps the fields of clips no longer than the view
-            declare_fields(dataset, name)
-            withdraw(place)
-            commit(place, labels)
 
         # FiftyOne merges the lists of labels in frames that it knows, so without this a rerun would
         # add to the labels of the run before, and keep those of frames that it leaves out
@@ -261,9 +256,8 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
         if dataset is not None:
             # A frame that the view hides is a new one for FiftyOne, which would replace the whole
             # of it, with the labels of others that are on it
-            hidden = set(known_frames(video)) - shown
-            of_hidden = {number: frames.pop(number, fol.Detections()) for number in hidden}
-            write_frames(video, name, of_hidden)
+            for number in set(known_frames(video)) - shown:
+                frames.pop(number, None)
         return frames or None
 
     def segment(self, sample: Any) -> list[Segmentation]:

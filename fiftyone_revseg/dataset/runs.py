@@ -46,6 +46,8 @@ class RunSummary:
             been finished with the other one
         corrected: how many were skipped only because a person corrected, accepted or changed
             their labels
+        kept: how many were answered, but left as they are, as a person corrected, accepted or
+            changed their labels while the run was at work
         seconds: the wall time in seconds
         timings: stage -> its wall time in seconds
     """
@@ -58,6 +60,7 @@ class RunSummary:
     failures: dict[str, list[str]] = field(default_factory=dict)
     changed: dict[str, int] = field(default_factory=dict)
     corrected: int = 0
+    kept: int = 0
     seconds: float = 0.0
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -101,7 +104,7 @@ class RunSummary:
             lines[0] += f" ({self.seconds / self.done:.1f} s each)"
         if self.skipped:
             lines[0] += f", {self.skipped} were finished before"
-        left = self.total - self.done - self.skipped
+        left = self.total - self.done - self.skipped - self.kept
         if left:
             lines[0] += f", {left} are left: run it again to go on"
         if self.counts:
@@ -117,6 +120,11 @@ class RunSummary:
             lines.append(
                 f"  {self.corrected} kept because a person corrected, accepted or changed their "
                 "labels; replace_corrections=True redoes"
+            )
+        if self.kept:
+            lines.append(
+                f"  {self.kept} left as they are because a person changed their labels during the "
+                "run"
             )
         return "\n".join(lines)
 

@@ -17,6 +17,7 @@ from fiftyone_revseg.dataset.collection import (
     source_dataset,
 )
 from fiftyone_revseg.dataset.engines import open_engine
+from fiftyone_revseg.dataset.guard import Guard
 from fiftyone_revseg.dataset.jobs import check_queries, jobs_in, make_jobs
 from fiftyone_revseg.dataset.labels import make_labels
 from fiftyone_revseg.dataset.load import load_model
@@ -112,7 +113,7 @@ def segment_view(
             write may be replaced; ``overwrite`` does not mean them
         replace_corrections (False): whether labels that a person corrected, accepted or changed
             may be replaced, where ``overwrite`` would redo their samples. By default, these are
-            kept
+            kept, also where the person does so while the run is at work
 
     Returns:
         a :class:`RunSummary`; ``print`` it
@@ -183,6 +184,7 @@ def segment_view(
                 "settings": settings,
             },
             summary=summary,
+            guard=Guard(dataset, label_field, replace_foreign_labels, replace_corrections),
         )
         engine = engine or LocalEngine(pipeline)
         with run, Reporter(progress, len(todo), "Segmenting") as reporter:
@@ -206,9 +208,13 @@ class _Writer:
     writer: LabelWriter
     label_options: dict[str, Any]
     summary: RunSummary
+    guard: Guard
 
     def take(self, video: VideoRef, answers: list[Segmentation], report: Progress) -> None:
         """Writes and counts. Only what keeps failures from being written is raised."""
+        if self.guard.keeps_meanwhile(video):
+            self.summary.kept += 1
+            return
         try:
             wrote = self._write(video, answers, report)
         except Exception as error:

@@ -240,12 +240,6 @@ def _replaced(place: Place, labels: SampleLabels | None, stored: Results) -> Doc
     return values if left.records else dict.fromkeys(values)
 
 
-def clear_frames(video: VideoRef, label_field: str) -> None:
-    """Takes the masks of an earlier result off the frames of a video or clip, in the database."""
-    labelled = {**video.frames_within(video.support), label_field: {"$exists": True}}
-    video.documents.update_many(labelled, {"$set": {label_field: None}})
-
-
 def _replaces(new: Iterable[int] | None, old: Iterable[int] | None) -> bool:
     """Whether a result on the frames ``new`` says all that one on the frames ``old`` said."""
     if new is None:

@@ -137,10 +137,9 @@ def run_benchmark(
     if not opened.has_truth:
         return _submit(view, opened, label_field, out, bars)
     notes = [f"Not imported, so not counted: {why}" for why in imported.broken.values()]
-    if summary.corrected:
-        notes.append(
-            f"Videos whose masks a person corrected, accepted or changed: {summary.corrected}"
-        )
+    by_person = summary.corrected + summary.kept
+    if by_person:
+        notes.append(f"Videos whose masks a person corrected, accepted or changed: {by_person}")
     return _evaluate(view, "" if name == SYNTHETIC else name, label_field, out, notes, bars)
 
 

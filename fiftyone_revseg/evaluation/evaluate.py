@@ -55,7 +55,8 @@ def evaluate_view(
     in ``gt_field`` are not annotated, and are left out. Where both masks are empty, J and F are
     1, so "there is no such object" is right where there is none. A prediction is missing, and J,
     F and accuracy are 0, if the query was never asked, or the video was unreadable or ended in an
-    error. The notes count what is missing and what was left out.
+    error, or its labels cannot be used. Videos whose truth cannot be used are left out. The notes
+    count what is missing and what was left out.
 
     Examples::
 

@@ -24,7 +24,7 @@ from fiftyone_revseg.evaluation.answers import (
 from fiftyone_revseg.evaluation.davis import SharedMasks, by_annotator, objects_of
 from fiftyone_revseg.evaluation.questions import Question, Questions
 from fiftyone_revseg.evaluation.results import ExpressionScore
-from fiftyone_revseg.evaluation.video_masks import Track, VideoMasks, read_masks
+from fiftyone_revseg.evaluation.video_masks import Track, VideoMasks, check_truth, read_masks
 from fiftyone_revseg.masks.rle import rle_areas
 from fiftyone_revseg.measures.scoring import FrameScores, Pair
 
@@ -32,6 +32,7 @@ _SHOWN = 3  # reasons of each sort that a note tells
 
 _UNTRUE = "expressions have no known truth"
 _UNANNOTATED = "videos have no labels in '{}'"
+_NO_TRUTH = "left out, as its truth cannot be used"
 _UNLABELLED = "frames have no labels in '{}', not even empty ones"
 
 
@@ -276,7 +277,16 @@ class Scorer:
         return [video for video in self._videos if video.expressions]
 
     def _fail(self, video: LabelledVideo, name: str, reason: str) -> None:
-        """Counts all expressions of a video that cannot be read as missing."""
+        """Counts all expressions of a video that cannot be read as missing.
+
+        Where it is the truth that cannot be used, no prediction could be right: it is left out.
+        """
+        if not video.unusable:
+            try:
+                check_truth(video, self._gt_field, self._more)
+            except Exception as error:
+                self._remarks[video.id] = [f"{_NO_TRUTH}: {reason_of(error)}"]
+                return
         questions = _known(self._questions.of(video.ids, ()))
         scored = ScoredVideo(name, video.id, video.ids, [])
         self._videos.append(scored)

@@ -154,6 +154,23 @@ def read_masks(
     return masks
 
 
+def check_truth(video: LabelledVideo, gt_field: str, more: Sequence[str] = ()) -> None:
+    """Reads the truth of a video alone, to see whether it can be used.
+
+    Args:
+        video: a :class:`fiftyone_revseg.dataset.labelled_videos.LabelledVideo`
+        gt_field: the label field with the truth
+        more (()): see :func:`read_masks`
+
+    Raises:
+        ValueError: see :func:`read_masks`
+    """
+    for _, found in video.frames([gt_field, *more]):
+        canvas = _Canvas(video.size, found.get(VOID) or ())
+        for name in (gt_field, FOREGROUND):
+            canvas.encode(found.get(name) or ())
+
+
 class _Canvas:
     """Draws detections on a frame, and leaves out the pixels that do not count."""
 

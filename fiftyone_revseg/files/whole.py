@@ -149,6 +149,8 @@ def check_writable(path: str | Path, folder: bool = True) -> None:
     Raises:
         NotWritableError: if nothing can be written there; says why, and what to do
     """
+    if not os.fspath(path):  # of a variable that is not set, which would be the working directory
+        raise NotWritableError("The place to write to is empty: name one, '.' for the folder here")
     path = Path(path).expanduser().absolute()
     try:
         if path.is_dir() and not folder:

@@ -49,6 +49,20 @@ def change_field(dataset, update):
     dataset.reload()
 
 
+def of_evaluation(dataset):
+    """What an evaluation says about the bad video, whose label is the truth or the prediction."""
+    bad, good = dataset.values("id")
+    evaluation = revseg.evaluate_view(dataset, "ground_truth", "other", progress=False)
+    one, two = evaluation.scores
+    assert (one.missing, one.jf, two.missing, two.jf) == (True, 0, False, 1)
+
+    evaluation = revseg.evaluate_view(dataset, "other", progress=False)
+    (score,), (note,) = evaluation.scores, evaluation.notes  # no prediction of the other is wrong
+    assert (score.sample_id, score.missing, score.jf) == (good, False, 1)
+    assert note == f"left out, as its truth cannot be used: {one.reason} ({bad})"
+    return one.reason
+
+
 def every_door(dataset, tmp_path):
     """Goes through everything that reads labels; returns what each says about the bad video."""
     bad, good = dataset.values("id")
@@ -57,10 +71,7 @@ def every_door(dataset, tmp_path):
         summary = export_results(dataset, tmp_path / name, name, "ground_truth", progress=False)
         assert summary.exported == 1
         said[name] = summary.skipped[bad]
-    evaluation = revseg.evaluate_view(dataset, "other", progress=False)
-    one, two = evaluation.scores
-    assert (one.missing, one.jf, two.missing, two.jf) == (True, 0, False, 1)
-    said["evaluate"] = one.reason
+    said["evaluate"] = of_evaluation(dataset)
     comparison = compare_fields(dataset, "other", "ground_truth", progress=False)
     assert comparison.agreements == {good: 1}
     said["compare"] = comparison.unusable[bad]
@@ -114,15 +125,13 @@ def of_masks(dataset, tmp_path):
     bad, good = dataset.values("id")
     summary = export_results(dataset, tmp_path / "out", label_field="ground_truth", progress=False)
     assert summary.exported == 1
-    evaluation = revseg.evaluate_view(dataset, "other", progress=False)
-    assert [score.jf for score in evaluation.scores] == [0, 1]
     comparison = compare_fields(dataset, "other", "ground_truth", progress=False)
     assert comparison.agreements == {good: 1}
     summary_of_filter = filter_view(dataset, tracker=BoxTracker())
     assert summary_of_filter.kept == [good]
     return [
         summary.skipped[bad],
-        evaluation.scores[0].reason,
+        of_evaluation(dataset),
         comparison.unusable[bad],
         *summary_of_filter.failures,
     ]

@@ -105,6 +105,65 @@ def test_an_edit_in_one_frame_is_kept_unless_told_otherwise(dataset, edit):
     assert [d.label for d in dataset.first().frames[4].revseg.detections] == ["a grey cat", "a dog"]
 
 
+class Meanwhile(BoxTracker):
+    """A tracker that takes so long that a person does something before it is done."""
+
+    def __init__(self, deed):
+        super().__init__()
+        self._deed = deed
+
+    def track(self, frames, boxes):
+        yield from super().track(frames, boxes)
+        self._deed()
+
+
+def drawn_anew(dataset):
+    box = fo.Detection(label="mine", bounding_box=[0.1, 0.1, 0.2, 0.2])
+    sample = dataset.last()
+    sample.frames[3] = fo.Frame(revseg=fo.Detections(detections=[box]))
+    sample.save()
+
+
+@pytest.mark.parametrize("run", [segment, apply_model])
+@pytest.mark.parametrize("deed", ["edit", "accept", "correct", "draw on a video without a result"])
+def test_what_a_person_does_during_a_run_is_kept(make_dataset, path, deed, run):
+    """A run decides at its beginning what to redo, and may reach a video hours later."""
+    dataset = make_dataset(fo.Sample(path), fo.Sample(path))
+    segment(dataset[:1])
+    number = int(deed.startswith("draw"))  # of the video
+    found = {}
+
+    def do():
+        if found:
+            return
+        sample = dataset.last() if number else dataset.first()
+        if deed == "edit":
+            relabelled(sample.frames[4])
+            sample.save()
+        elif deed == "accept":
+            revseg.accept(dataset[:1], 1)
+        elif deed == "correct":
+            propagate(sample, 1, {5: [0.5, 0.25, 0.25, 0.5]}, BoxTracker())
+        else:
+            drawn_anew(dataset)
+        found.update(frames_of(sample))
+
+    def frames_of(sample):
+        return {f["_id"]: f for f in dataset._frame_collection.find({"_sample_id": sample._id})}
+
+    view = dataset[number : number + 1]
+    model = RevSeg(ScriptedReasoner(ANSWERS), Meanwhile(do))
+    if run is segment:
+        summary = revseg.segment_view(view, model, queries="both", overwrite=True)
+        assert (summary.done, summary.kept, summary.total) == (0, 1, 1)
+        assert "1 left as they are because a person" in str(summary)
+    else:
+        view.apply_model(revseg.load_model(model, query="both"), label_field="revseg")
+    assert found
+    dataset.reload()
+    assert frames_of(dataset.last() if number else dataset.first()) == found
+
+
 def test_an_edited_answer_is_kept(dataset):
     sample = dataset.first()
     sample.revseg_answers.classifications[0].label = "a tabby"

@@ -140,29 +140,58 @@ def test_rerun_leaves_no_old_masks(dataset, video):
     assert len(dataset.first().revseg_answers.classifications) == 1
 
 
-def test_a_rerun_that_is_killed_before_its_frames_are_saved_does_not_look_done(
-    dataset, video, monkeypatch
-):
+@pytest.mark.parametrize("saved", ["nothing", "the sample"])
+@pytest.mark.parametrize("over", [False, True])
+def test_killed_while_fiftyone_saves_a_sample_is_whole(dataset, video, monkeypatch, saved, over):
+    """FiftyOne saves samples before their frames: answers without masks must not be seen."""
     dataset.add_sample(fo.Sample(video))
-    model = revseg.load_model(pipeline(), query="both")
-    dataset.apply_model(model, label_field="revseg")
+    if over:
+        model = revseg.load_model(pipeline(), query="both")
+        dataset.apply_model(model, label_field="revseg")
 
-    def save_the_sample_only(operations, collection, **kwargs):
-        if collection.name.startswith("frames."):
+    written = []  # frames by the model, then samples and frames by FiftyOne
+
+    def killed(operations, collection, **kwargs):
+        written.append(collection.name.split(".")[0])
+        if written == ["frames", "samples", "frames"][: 2 if saved == "nothing" else 3]:
             raise KeyboardInterrupt
         return bulk_write(operations, collection, **kwargs)
 
     import fiftyone.core.odm as foo
 
     bulk_write = foo.bulk_write
-    monkeypatch.setattr(foo, "bulk_write", save_the_sample_only)
-    other = revseg.load_model(pipeline(), query="the cat")
+    monkeypatch.setattr(foo, "bulk_write", killed)
+    other = revseg.load_model(pipeline(hidden=range(4, 10)), query="the cat")
     with pytest.raises(KeyboardInterrupt):
         dataset.apply_model(other, label_field="revseg")
     monkeypatch.undo()
     dataset.reload()
-    assert dataset.first().revseg_answers.classifications[0].query == "the cat"
-    assert revseg.segment_view(dataset, other).done == 1
+    sample = dataset.first()
+    assert [a.query for a in sample.revseg_answers.classifications] == ["the cat"]
+    seen = boxes_by_frame(sample)
+    assert seen == {k: ["a grey cat"] if k < 5 else [] for k in range(1, FRAMES + 1)}
+    assert revseg.segment_view(dataset, other).skipped == 1
+
+
+@pytest.mark.parametrize("at", ["withdraw", "write_frames", "commit"])
+def test_a_rerun_that_is_killed_while_it_writes_does_not_look_done(dataset, video, monkeypatch, at):
+    from fiftyone_revseg.dataset import writer
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    dataset.add_sample(fo.Sample(video))
+    model = revseg.load_model(pipeline(), query="both")
+    dataset.apply_model(model, label_field="revseg")
+    other = revseg.load_model(pipeline(), query="the cat")
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, at, killed)
+        with pytest.raises(KeyboardInterrupt):
+            dataset.apply_model(other, label_field="revseg")
+    dataset.reload()
+    answers = dataset.first().revseg_answers
+    assert (answers is not None) == (at == "withdraw")
+    assert revseg.segment_view(dataset, other, overwrite="changed").done == 1
     assert boxes_by_frame(dataset.first())[1] == ["a grey cat"]
 
 
