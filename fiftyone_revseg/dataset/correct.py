@@ -37,7 +37,8 @@ from fiftyone_revseg.reasoning import ChainRequest, KeyframeChoice
 from fiftyone_revseg.reasoning.rolling import ground_again
 from fiftyone_revseg.reasoning.trajectory import thought_of
 from fiftyone_revseg.tracking import FrameMasks, MaskTrack, Tracker
-from fiftyone_revseg.tracking.several_boxes import track_prompts
+from fiftyone_revseg.tracking.known import KnownFrame
+from fiftyone_revseg.tracking.several_boxes import stretches, track_prompts
 from fiftyone_revseg.types import FrameTable
 from fiftyone_revseg.video import Video
 
@@ -232,8 +233,9 @@ def _track(
             raise ValueError(f"There is no frame {number}: the video ends before it")
         boxes[index_of(number, video.first_frame)] = list(corners_px(box, video.size))
     if progress is not None:
-        # The frame with a box is walked in both directions, unless it is the first
-        tracker = _Reporting(tracker, progress, len(video) + sum(k > 0 for k in boxes))
+        # The frame with a box is walked in both directions, unless it is its stretch's first
+        twice = sum(k > first for k, (first, _) in stretches(boxes, len(video)).items())
+        tracker = _Reporting(tracker, progress, len(video) + twice)
     track = track_prompts(tracker, video, boxes)
     if not track.visible_frames:
         raise ValueError(
@@ -250,9 +252,12 @@ class _Reporting:
         self._tracker, self._report, self._total, self._done = tracker, report, total, 0
 
     def track(
-        self, frames: Iterable[tuple[int, np.ndarray]], prompts: np.ndarray
+        self,
+        frames: Iterable[tuple[int, np.ndarray]],
+        prompts: np.ndarray,
+        known: Sequence[KnownFrame] = (),
     ) -> Iterator[FrameMasks]:
-        for found in self._tracker.track(frames, prompts):
+        for found in self._tracker.track(frames, prompts, *((known,) if known else ())):
             self._done += 1
             self._report("track", self._done, self._total)
             yield found

@@ -14,6 +14,7 @@ import numpy as np
 from fiftyone_revseg.masks.rle import encode_masks
 from fiftyone_revseg.models.devices import choose_device, choose_dtype
 from fiftyone_revseg.models.weights import share, stamp
+from fiftyone_revseg.tracking.known import Anchor, KnownFrame, check_known, join_anchors
 from fiftyone_revseg.tracking.prompts import checked_prompts, to_prompt
 from fiftyone_revseg.tracking.tracker import FrameMasks
 
@@ -38,7 +39,8 @@ class FrameByFrameTracker:
 
     A subclass has a model and says which files a checkpoint consists of (``_find``), how they are
     loaded (``_read``), how the model encodes frames (``_encode``), what it remembers
-    (``new_memory``) and how it goes one frame on (``_step``).
+    (``new_memory``: it has ``frame``, ``skip`` and ``join`` as those of
+    :class:`~fiftyone_revseg.tracking.memory.Memory`) and how it goes one frame on (``_step``).
 
     Args:
         model: the model
@@ -115,7 +117,10 @@ class FrameByFrameTracker:
         return tracker
 
     def track(
-        self, frames: Iterable[tuple[int, np.ndarray]], prompts: np.ndarray
+        self,
+        frames: Iterable[tuple[int, np.ndarray]],
+        prompts: np.ndarray,
+        known: Sequence[KnownFrame] = (),
     ) -> Iterator[FrameMasks]:
         """Tracks objects from their prompts in the first frame through all that follow.
 
@@ -124,6 +129,9 @@ class FrameByFrameTracker:
                 ``frames_ahead`` of them are read before the first result comes out
             prompts: (N, 4) boxes in pixels of the key frame, or (N, P, 3) points with labels, see
                 :mod:`fiftyone_revseg.tracking.prompts`
+            known (()): other frames of which is known where the objects are: they join the memory
+                as conditioning frames, before the step after the key frame. Where the walk comes
+                to one, the answer is what its own prompts gave
 
         Yields:
             a :class:`~fiftyone_revseg.tracking.tracker.FrameMasks` for every frame
@@ -132,11 +140,14 @@ class FrameByFrameTracker:
             ValueError: if the prompts are no such, or frames differ in size
         """
         given = checked_prompts(prompts)
-        for k, size, logits, scores in self._logits(frames, given):
+        for k, size, logits, scores in self._logits(frames, given, known):
             yield self.frame_masks(k, size, logits, scores)
 
     def _logits(
-        self, frames: Iterable[tuple[int, np.ndarray]], prompts: np.ndarray
+        self,
+        frames: Iterable[tuple[int, np.ndarray]],
+        prompts: np.ndarray,
+        known: Sequence[KnownFrame] = (),
     ) -> Iterator[tuple[int, tuple[int, int], torch.Tensor, np.ndarray]]:
         """Yields number, (height, width), (N, 1, h, w) logits and (N,) scores of every frame."""
         import torch
@@ -144,22 +155,44 @@ class FrameByFrameTracker:
         memory = self.new_memory()
         prompt = None
         size: tuple[int, int] = (0, 0)
+        key_frame = 0
+        anchors: dict[int, Anchor] = {}
         for batch in _batches(frames, self.frames_ahead):
             for k, frame in batch:
                 size = size if any(size) else frame.shape[:2]
                 check_frame(k, frame, size)
             if memory.frame == 0:
-                prompt = to_prompt(
-                    prompts, size[::-1], self.model.image_size, self.device, self.centre_point
-                )
+                key_frame = batch[0][0]
+                check_known([(one.frame, one.prompts) for one in known], key_frame, prompts)
+                prompt = self._prompt(prompts, size)
             if not len(prompts):
                 for k, _ in batch:
                     yield k, size, torch.zeros(0, 1, 1, 1), np.zeros(0)
                 continue
             for (k, _), features in zip(batch, self.encode([f for _, f in batch]), strict=True):
-                out = self._step(features, memory, len(prompts), prompt)
+                if memory.frame == 1 and known:
+                    anchors = {one.frame: self._anchor(one, size) for one in known}
+                    step = 1 if k > key_frame else -1
+                    join_anchors(memory, list(anchors.values()), key_frame, step)
+                if k in anchors:
+                    out = anchors[k].out
+                    memory.skip()
+                else:
+                    out = self._step(features, memory, len(prompts), prompt)
                 prompt = None
                 yield k, size, out.mask_logits, scores_of(out)
+
+    def _anchor(self, known: KnownFrame, size: tuple[int, int]) -> Anchor:
+        """Looks at a known frame of a video of (height, width)."""
+        check_frame(known.frame, known.image, size)
+        memory, prompts = self.new_memory(), checked_prompts(known.prompts)
+        (features,) = self.encode([known.image])
+        out = self._step(features, memory, len(prompts), self._prompt(prompts, size))
+        return Anchor(known.frame, memory, out)
+
+    def _prompt(self, prompts: np.ndarray, size: tuple[int, int]) -> dict[str, torch.Tensor]:
+        """Prompts in pixels of frames of (height, width), as the model takes them."""
+        return to_prompt(prompts, size[::-1], self.model.image_size, self.device, self.centre_point)
 
     _library = ""
 

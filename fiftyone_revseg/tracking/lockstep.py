@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,16 @@ import numpy as np
 
 from fiftyone_revseg.models.batch_size import BatchSize, is_out_of_memory
 from fiftyone_revseg.prefetch import Feed
-from fiftyone_revseg.tracking.both_ways import VideoLike
+from fiftyone_revseg.tracking.both_ways import (
+    VideoLike,
+    Within,
+    checked_within,
+    read_known,
+    walk_within,
+)
 from fiftyone_revseg.tracking.frame_by_frame import check_frame, scores_of
-from fiftyone_revseg.tracking.memory import FrameFeatures, Memory
+from fiftyone_revseg.tracking.known import Anchor, Known, check_known, join_anchors
+from fiftyone_revseg.tracking.memory import FrameFeatures, Memory, StepOutput
 from fiftyone_revseg.tracking.prompts import points_of
 from fiftyone_revseg.tracking.side_by_side import can_go_together, fork, form_of
 from fiftyone_revseg.tracking.tracker import FrameMasks
@@ -46,6 +53,12 @@ class Pursuit:
             least 1
         key (None): what the caller knows it by
         frames_found: how many frames have been tracked
+        known (()): other frames in which the same objects are known, with their prompts; see
+            :func:`fiftyone_revseg.tracking.both_ways.walk_both_ways`
+        within (None): the first and the last frame to go to, by default those of the video
+
+    Raises:
+        ValueError: if what is known, or the stretch to go through, is not as said
     """
 
     video: VideoLike
@@ -53,6 +66,12 @@ class Pursuit:
     prompts: np.ndarray
     key: Any = None
     frames_found: int = 0
+    known: Sequence[Known] = ()
+    within: Within | None = None
+
+    def __post_init__(self) -> None:
+        check_known(self.known, self.key_frame, self.prompts)
+        checked_within(self.video, self.key_frame, self.known, self.within)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,21 +108,37 @@ class Ended:
 
 @dataclass(eq=False)
 class _Pass:
-    """One direction of a pursuit; before its key frame is done, both of them."""
+    """One direction of a pursuit; before its key frame is done, both of them.
+
+    Known frames come first, each with a memory of its own, and the key frame after them.
+    """
 
     pursuit: Pursuit
     memory: Memory
     feed: Feed
-    step: int  # 1, -1; 0 for the key frame alone
+    step: int  # 1, -1; 0 for the known frames and the key frame
     frame: int  # the last one that was tracked
     taken: tuple[int, np.ndarray] | None = None
     busy: bool = False
     alone: bool = False
     since: float = field(default_factory=time.monotonic)  # when it began to wait for a frame
+    anchors: list[Anchor] = field(default_factory=list)
 
     @property
     def count(self) -> int:
         return len(self.pursuit.prompts)
+
+    @property
+    def prompts(self) -> np.ndarray:
+        """Those of the frame that comes next, as long as it has some."""
+        known = self.pursuit.known
+        if len(self.anchors) < len(known):
+            return np.asarray(known[len(self.anchors)][1], np.float32)
+        return self.pursuit.prompts
+
+    def answer(self, k: int) -> StepOutput | None:
+        """What is known of a frame that the walk comes to."""
+        return next((a.out for a in self.anchors if a.frame == k and self.step), None)
 
 
 @dataclass(eq=False)
@@ -166,7 +201,7 @@ class Lockstep:
     def add(self, pursuits: Sequence[Pursuit]) -> None:
         """Starts pursuits; those through one video are best added together."""
         for pursuit in pursuits:
-            feed = self._feed(pursuit.video, pursuit.key_frame, 1)
+            feed = self._feed(pursuit, pursuit.key_frame, 1, pursuit.known)
             start = _Pass(pursuit, self._tracker.new_memory(), feed, 0, pursuit.key_frame)
             with self._changed:
                 self._add(start)
@@ -218,8 +253,9 @@ class Lockstep:
             self._passes.clear()
             self._videos.clear()
 
-    def _feed(self, video: VideoLike, start: int, step: int) -> Feed:
-        return Feed(video.walk(start, step), _AHEAD, self._changed)
+    def _feed(self, of: Pursuit, start: int, step: int, known: Sequence[Known] = ()) -> Feed:
+        walk = walk_within(of.video, start, step, of.within)
+        return Feed(_one_after_the_other(read_known(of.video, known), walk), _AHEAD, self._changed)
 
     def _add(self, one: _Pass) -> None:
         self._passes.append(one)
@@ -262,7 +298,12 @@ class Lockstep:
             if one.taken is not None:
                 k, frame = one.taken
                 check_frame(k, frame, one.pursuit.video.size[::-1])
-                return True
+                known = one.answer(k)
+                if known is None:
+                    return True
+                one.memory.skip()
+                results.append(self._found(one, known, 0.0))
+                return False
         except Exception as error:
             results.append(self._end(one.pursuit, error))
             return False
@@ -292,7 +333,7 @@ class Lockstep:
         outputs = self._tracker.step_together(
             features,
             [one.memory for one in chosen],
-            [one.pursuit.prompts for one in chosen],
+            [one.prompts for one in chosen],
             [one.pursuit.video.size for one in chosen],
         )
         found: list[Found | Ended] = []
@@ -302,24 +343,43 @@ class Lockstep:
             for one, out, sure in zip(chosen, outputs, scores, strict=True):
                 if one not in self._passes:  # another pass of its pursuit failed meanwhile
                     continue
-                size = one.pursuit.video.size[::-1]
-                one.frame, one.taken = (one.taken or (one.frame, None))[0], None
-                one.since = time.monotonic()
-                encode = partial(self._tracker.frame_masks, one.frame, size, out.mask_logits, sure)
-                found.append(Found(one.pursuit, one.frame, encode, seconds))
-                one.pursuit.frames_found += 1
+                if one.step == 0 and len(one.anchors) < len(one.pursuit.known):
+                    self._anchor(one, out)
+                    continue
+                found.append(self._found(one, out, seconds, sure))
                 if one.step == 0:
                     self._part(one)
                 self._forget(self._videos[id(one.pursuit.video)])
         return found
 
+    def _found(
+        self, one: _Pass, out: StepOutput, seconds: float, scores: np.ndarray | None = None
+    ) -> Found:
+        """The pass has come to the frame that it took."""
+        size = one.pursuit.video.size[::-1]
+        one.frame, one.taken = (one.taken or (one.frame, None))[0], None
+        one.since = time.monotonic()
+        sure = scores_of(out) if scores is None else scores
+        encode = partial(self._tracker.frame_masks, one.frame, size, out.mask_logits, sure)
+        one.pursuit.frames_found += 1
+        return Found(one.pursuit, one.frame, encode, seconds)
+
+    def _anchor(self, one: _Pass, out: StepOutput) -> None:
+        """A known frame is done: the next one has a memory of its own."""
+        k, _ = one.taken  # type: ignore[misc]
+        one.anchors.append(Anchor(k, one.memory, out))
+        one.memory, one.taken, one.since = self._tracker.new_memory(), None, time.monotonic()
+
     def _part(self, one: _Pass) -> None:
         """Goes on from the key frame in both directions."""
-        if one.frame > 0:
-            feed = self._feed(one.pursuit.video, one.frame - 1, -1)
-            back = _Pass(one.pursuit, fork(one.memory), feed, -1, one.frame)
+        pursuit, key = one.pursuit, one.frame
+        if key > (pursuit.within or (0,))[0]:
+            feed = self._feed(pursuit, key - 1, -1)
+            back = _Pass(pursuit, fork(one.memory), feed, -1, key, anchors=one.anchors)
+            join_anchors(back.memory, one.anchors, key, -1)
             self._passes.insert(self._passes.index(one) + 1, back)
-            self._videos[id(one.pursuit.video)].passes.append(back)
+            self._videos[id(pursuit.video)].passes.append(back)
+        join_anchors(one.memory, one.anchors, key, 1)
         one.step = 1
 
     def _features(self, chosen: list[_Pass]) -> list[FrameFeatures]:
@@ -365,9 +425,15 @@ class Lockstep:
             self._room += _bytes_of(shared.features.pop(k))
 
 
-def _form(model: Any, one: _Pass) -> tuple[int, int]:
+def _form(model: Any, one: _Pass) -> tuple[Any, int]:
     """What must be the same for passes to go one step together."""
-    return form_of(model, one.memory), points_of(one.pursuit.prompts) if one.step == 0 else 0
+    return form_of(model, one.memory), points_of(one.prompts) if one.step == 0 else 0
+
+
+def _one_after_the_other(*walks: Iterator[Any]) -> Iterator[Any]:
+    """As itertools.chain, but what is closed closes its parts."""
+    for walk in walks:
+        yield from walk
 
 
 def _is_ready(one: _Pass) -> bool:

@@ -61,8 +61,8 @@ class StepOutput:
 class Memory:
     """Everything ``SAM2Base`` will ever look back at: its size depends on N, never on the video.
 
-    One conditioning output (the key frame), the last ``num_maskmem - 1`` memory maps and the last
-    ``max_obj_ptrs_in_encoder - 1`` object pointers.
+    The conditioning outputs (the key frame and what joins it), the last ``num_maskmem - 1`` memory
+    maps and the last ``max_obj_ptrs_in_encoder - 1`` object pointers.
 
     Args:
         model: the SAM2 model
@@ -70,12 +70,12 @@ class Memory:
             predictor, None to keep the model's (training)
 
     Attributes:
-        frame: how many frames were tracked
-        reach: how many frames, beside the key frame, it holds at most
+        frame: the next frame's number; 0 before the key frame
+        reach: how many frames, beside the conditioning ones, it holds at most
     """
 
     def __init__(self, model: SAM2Base, dtype: torch.dtype | None = None) -> None:
-        self.frame = 0
+        self.frame = self._key = 0
         self.outputs: dict[str, dict[int, dict[str, Any]]] = {
             "cond_frame_outputs": {},
             "non_cond_frame_outputs": {},
@@ -91,13 +91,36 @@ class Memory:
         if self.frame == 0:
             self.outputs["cond_frame_outputs"][0] = output
         else:
-            recent = self.outputs["non_cond_frame_outputs"]
-            recent[self.frame] = output
-            recent.pop(self.frame - self.reach, None)
-            out_of_reach = recent.get(self.frame - self._maps)
-            if out_of_reach is not None:
-                out_of_reach["maskmem_features"] = out_of_reach["maskmem_pos_enc"] = None
+            self.outputs["non_cond_frame_outputs"][self.frame] = output
+        self.skip()
+
+    def skip(self) -> None:
+        """Goes on to the next frame; of this one nothing more is remembered."""
+        recent = self.outputs["non_cond_frame_outputs"]
+        recent.pop(self.frame - self.reach, None)
+        out_of_reach = recent.get(self.frame - self._maps)
+        if out_of_reach is not None:
+            out_of_reach["maskmem_features"] = out_of_reach["maskmem_pos_enc"] = None
         self.frame += 1
+
+    def join(self, known: Memory, distance: int) -> None:
+        """Adds a conditioning frame that was tracked as another memory's key frame.
+
+        Args:
+            known: a memory of that frame only
+            distance: how many frames it lies beyond this memory's key frame, negative before it
+        """
+        before = max(0, -(self._key + distance))
+        if before:  # to sam2, numbers below 0 are of no frame
+            self.outputs = {
+                kind: {k + before: output for k, output in outputs.items()}
+                for kind, outputs in self.outputs.items()
+            }
+            self._key, self.frame = self._key + before, self.frame + before
+        conditioning = self.outputs["cond_frame_outputs"]
+        conditioning[self._key + distance] = known.outputs["cond_frame_outputs"][0]
+        # In the order of time, so that memories which are put together agree
+        self.outputs["cond_frame_outputs"] = dict(sorted(conditioning.items()))
 
 
 def encode_frames(model: SAM2Base, images: torch.Tensor, group: int = 1) -> list[FrameFeatures]:

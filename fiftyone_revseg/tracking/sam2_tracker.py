@@ -18,7 +18,6 @@ from fiftyone_revseg.tracking.memory import (
     track_frame,
 )
 from fiftyone_revseg.tracking.preprocess import to_model_images
-from fiftyone_revseg.tracking.prompts import to_prompt
 from fiftyone_revseg.tracking.side_by_side import track_side_by_side
 
 
@@ -94,10 +93,7 @@ class Sam2Tracker(FrameByFrameTracker):
 
         prompt = None
         if memories[0].frame == 0:
-            each = [
-                to_prompt(p, size, self.model.image_size, self.device, self.centre_point)
-                for p, size in zip(prompts, sizes, strict=True)
-            ]
+            each = [self._prompt(p, size[::-1]) for p, size in zip(prompts, sizes, strict=True)]
             prompt = {name: torch.cat([p[name] for p in each]) for name in each[0]}
         counts = [len(p) for p in prompts]
         with self._computing():

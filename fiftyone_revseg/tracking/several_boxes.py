@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice, pairwise
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from fiftyone_revseg.masks.mask_track import MaskTrack
 from fiftyone_revseg.masks.rle import RLE
-from fiftyone_revseg.tracking.both_ways import VideoLike, track_both_ways
+from fiftyone_revseg.tracking.both_ways import VideoLike, Within, track_both_ways
 from fiftyone_revseg.tracking.tracker import Tracker
 
 
@@ -34,37 +34,31 @@ def track_prompts(
     Raises:
         ValueError: if there is no box, no such frame, or the boxes are not as said
     """
-    count = len(video)
     if not boxes:
         raise ValueError("there is no box to track from")
-    for k in boxes:
-        if not 0 <= k < count:
-            raise ValueError(f"no frame {k} in a video of {count} frames")
-    keys = sorted(boxes)
-    starts = [0, *((k + following) // 2 + 1 for k, following in pairwise(keys))]
     rles: list[RLE | None] = []
     scores: list[float | None] = []
-    for k, start, stop in zip(keys, starts, [*starts[1:], count], strict=True):
-        part = _Part(video, start, stop)
-        (track,) = track_both_ways(tracker, part, k, np.array([boxes[k]], float))
-        rles += track.rles[start:stop]
-        scores += track.scores[start:stop]
-    return MaskTrack(0, count, video.size, tuple(rles), tuple(scores))
+    for k, (first, last) in stretches(boxes, len(video)).items():
+        box = np.array([boxes[k]], float)
+        (track,) = track_both_ways(tracker, video, k, box, within=(first, last))
+        rles += track.rles[first : last + 1]
+        scores += track.scores[first : last + 1]
+    return MaskTrack(0, len(video), video.size, tuple(rles), tuple(scores))
 
 
-class _Part:
-    """A video of which walks never leave one part; its frames keep their numbers."""
+def stretches(keys: Iterable[int], count: int) -> dict[int, Within]:
+    """Returns the first and last frame that each key frame of a video governs, in their order.
 
-    def __init__(self, video: VideoLike, start: int, stop: int):
-        self._video, self._start, self._stop = video, start, stop
+    Args:
+        keys: the key frames, in any order
+        count: how many frames the video has
 
-    @property
-    def size(self) -> tuple[int, int]:
-        return self._video.size
-
-    def __len__(self) -> int:
-        return len(self._video)
-
-    def walk(self, start: int, step: int = 1) -> Iterator[tuple[int, np.ndarray]]:
-        count = self._stop - start if step > 0 else start - self._start + 1
-        return islice(self._video.walk(start, step), count)
+    Raises:
+        ValueError: if there is no such frame
+    """
+    ordered = sorted(keys)
+    for k in ordered:
+        if not 0 <= k < count:
+            raise ValueError(f"no frame {k} in a video of {count} frames")
+    starts = [0, *((k + following) // 2 + 1 for k, following in pairwise(ordered)), count]
+    return {k: (starts[i], starts[i + 1] - 1) for i, k in enumerate(ordered)}

@@ -24,16 +24,22 @@ def can_go_together(model: SAM2Base) -> bool:
     return not model.non_overlap_masks_for_mem_enc
 
 
-def form_of(model: SAM2Base, memory: Memory) -> int:
+def form_of(model: SAM2Base, memory: Memory) -> tuple[tuple[int, ...], ...]:
     """Returns what must be the same for memories to be put together.
 
-    That is the number of frames since the key frame. Once a memory is full, its form does not
-    change any more; but most models of SAM2.1 tell the model how old the key frame is.
+    That is how far back the frames are that it holds: once a memory is full, this does not change
+    any more. Of conditioning frames it is how many there are behind and ahead; but most models of
+    SAM2.1 tell the model how far they are, and where there are more than a model looks at, it
+    chooses the nearest ones.
     """
+    recent = tuple(memory.frame - k for k in memory.outputs["non_cond_frame_outputs"])
+    conditioning = tuple(memory.frame - k for k in memory.outputs["cond_frame_outputs"])
     ages = model.use_obj_ptrs_in_encoder and model.add_tpos_enc_to_obj_ptrs
-    if ages or model.memory_temporal_stride_for_eval != 1:
-        return memory.frame
-    return min(memory.frame, memory.reach + 1)
+    chooses = 0 <= model.max_cond_frames_in_attn < len(conditioning)
+    if not (ages or chooses or model.memory_temporal_stride_for_eval != 1):
+        behind = sum(distance > 0 for distance in conditioning)
+        conditioning = (behind, len(conditioning) - behind)
+    return recent, conditioning
 
 
 def fork(memory: Memory) -> Memory:
@@ -123,10 +129,11 @@ def _join(memories: Sequence[Memory]) -> Memory:
     first = memories[0]
     joined = copy.copy(first)
     recent = [memory.outputs["non_cond_frame_outputs"] for memory in memories]
+    conditioning = [memory.outputs["cond_frame_outputs"] for memory in memories]
     joined.outputs = {
         "cond_frame_outputs": {
-            frame: _cat([memory.outputs["cond_frame_outputs"][0] for memory in memories])
-            for frame in first.outputs["cond_frame_outputs"]
+            frame: _cat([list(outputs.values())[i] for outputs in conditioning])
+            for i, frame in enumerate(conditioning[0])
         },
         "non_cond_frame_outputs": {
             frame: _cat(

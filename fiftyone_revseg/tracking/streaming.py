@@ -57,8 +57,9 @@ def watch_ious(model: Any) -> Ious:
 class Stream:
     """One pass over a video: a session of the model's own that holds what it looks back at.
 
-    That is one conditioning output per object (the key frame), the last ``num_maskmem - 1`` memory
-    maps and the last ``max_object_pointers_in_encoder - 1`` object pointers.
+    That is the conditioning outputs of each object (the key frame and what joins it), the last
+    ``num_maskmem - 1`` memory maps and the last ``max_object_pointers_in_encoder - 1`` object
+    pointers.
 
     Args:
         model: one of transformers' video trackers
@@ -113,11 +114,22 @@ class Stream:
         # With the features in its cache the model never looks at the frame, but wants one
         frame = features.maps[0].new_zeros(1)
         output = self._model(inference_session=session, frame=frame, frame_idx=k)
-        self._prune()
-        self.frame += 1
+        self.skip()
         ious = torch.cat(self._ious.seen)
         self._ious.seen.clear()
         return StepOutput(output.pred_masks.float(), ious, output.object_score_logits.flatten())
+
+    def join(self, known: Stream, distance: int) -> None:
+        """As :meth:`fiftyone_revseg.tracking.memory.Memory.join`."""
+        for i, outputs in self.session.output_dict_per_obj.items():
+            conditioning = outputs["cond_frame_outputs"]
+            theirs = known.session.output_dict_per_obj[i]["cond_frame_outputs"]
+            conditioning[distance] = theirs[0]
+
+    def skip(self) -> None:
+        """Goes on to the next frame; of this one nothing more is remembered."""
+        self._prune()
+        self.frame += 1
 
     def _prune(self) -> None:
         session, k = self.session, self.frame

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from fiftyone_revseg.masks.rle import RLE
+from fiftyone_revseg.tracking.known import KnownFrame
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,10 @@ class Tracker(Protocol):
     """Follows objects from their prompts in one frame."""
 
     def track(
-        self, frames: Iterable[tuple[int, np.ndarray]], prompts: np.ndarray
+        self,
+        frames: Iterable[tuple[int, np.ndarray]],
+        prompts: np.ndarray,
+        known: Sequence[KnownFrame] = (),
     ) -> Iterator[FrameMasks]:
         """Tracks objects through frames in the order given.
 
@@ -43,6 +47,8 @@ class Tracker(Protocol):
             frames: (number, (H, W, 3) uint8 RGB) pairs of one size, the key frame first
             prompts: (N, 4) boxes in pixels of the key frame, or (N, P, 3) points with labels, see
                 :mod:`fiftyone_revseg.tracking.prompts`
+            known (()): other frames in which the objects are known: they are looked back at like
+                the key frame, from the walk's first step on
 
         Yields:
             a :class:`FrameMasks` for every frame, in the same order

@@ -6,33 +6,15 @@ import numpy as np
 import pytest
 import torch
 from mask_logits import track_logits
+from sam2_predictor import tracker_and_predictor
 
-from fiftyone_revseg.tracking import Sam2Tracker
-from fiftyone_revseg.tracking.checkpoints import EMBEDDED, _package_config, build_model, read_config
+from fiftyone_revseg.tracking.checkpoints import EMBEDDED, _package_config, read_config
 from fiftyone_revseg.tracking.preprocess import to_model_images
 
 NANO = EMBEDDED / "sam2-nano" / "config.yaml"
 SIZE = (200, 120)  # (width, height): neither square nor the model's
 FRAMES, KEY = 49, 24
 BOXES = np.array([[20, 30, 90, 100], [110, 10, 180, 70]], np.float32)
-
-
-def tracker_and_predictor(config: dict):
-    """Our tracker and sam2's predictor with one set of random weights, no object ever hidden."""
-    from hydra.utils import instantiate
-
-    torch.manual_seed(0)
-    model = build_model(config)
-    with torch.no_grad():
-        # Initial weights are so small that every mask is nearly flat: make the frames matter.
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(1.5)
-        model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(50.0)
-    target = "sam2.sam2_video_predictor.SAM2VideoPredictor"
-    predictor = instantiate({**config, "_target_": target}, _recursive_=True)
-    predictor.load_state_dict(model.state_dict())
-    return Sam2Tracker(model, device="cpu"), predictor.eval()
 
 
 def write_clip(directory: Path) -> list[np.ndarray]:
