@@ -9,6 +9,7 @@ import click
 
 from fiftyone_revseg.cli.apply import apply
 from fiftyone_revseg.cli.benchmark import benchmark
+from fiftyone_revseg.cli.calibrate import calibrate
 from fiftyone_revseg.cli.ctrl_c import InterruptibleGroup
 from fiftyone_revseg.cli.demo import demo
 from fiftyone_revseg.cli.doctor import doctor
@@ -53,6 +54,7 @@ _COMMANDS = (
     apply,
     status,
     evaluate,
+    calibrate,
     report,
     benchmark,
     submit,

@@ -64,6 +64,7 @@ _OVERWRITE: dict[str, bool | str] = {"none": False, "changed": "changed", "all":
     metavar="X",
     help="Leave out masks with a lower confidence.",
 )
+@options.calibration
 @options.group_slice("segment")
 @options.group_by
 @options.order_by

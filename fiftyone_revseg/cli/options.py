@@ -161,6 +161,12 @@ def folder(words: str, default: str | None = None, required: bool = False) -> Ca
     return click.option("-o", "--out", type=kind, metavar="DIR", help=words, **shown)
 
 
+calibration = click.option(
+    "--calibration",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Make certainties true by this file, which revseg calibrate --fit made.",
+)
 max_videos = number("--max-videos", "Only the first N videos.")
 replace_foreign_labels = flag(
     "--replace-foreign-labels",

@@ -24,6 +24,8 @@ from fiftyone_revseg.models.presets import home
 #: The fewest answers that a map is made of, and the fewest right and wrong ones among them
 LEAST, LEAST_OF_EACH = 50, 5
 
+_GROUPS = 20  # of neighbours at most, and of ten answers at least
+
 
 @dataclass(frozen=True)
 class CertaintyMap:
@@ -69,7 +71,8 @@ class CertaintyMap:
     ) -> CertaintyMap:
         """Makes the map that fits best of all that never fall (isotonic regression).
 
-        No share is 0 or 1: that an answer is right for sure, no number of answers tells.
+        It is fitted to groups of neighbours, each with one right and one wrong answer more than it
+        has: that all such answers are right, or none, a few of them do not tell.
 
         Args:
             certainty: (N,) float in [0, 1]
@@ -89,8 +92,10 @@ class CertaintyMap:
                 f"{LEAST_OF_EACH} wrong; here are {count}, {good} right and {count - good} wrong: "
                 "label more samples"
             )
-        least = 1 / (count + 2)
-        fitted = IsotonicRegression(y_min=least, y_max=1 - least).fit(certainty, right)
+        groups = np.array_split(np.argsort(certainty, kind="stable"), min(_GROUPS, count // 10))
+        sure = [certainty[own].mean() for own in groups]
+        shares = [(right[own].sum() + 1) / (len(own) + 2) for own in groups]
+        fitted = IsotonicRegression().fit(sure, shares, [len(own) for own in groups])
         return cls(
             tuple(fitted.X_thresholds_.tolist()),
             tuple(fitted.y_thresholds_.tolist()),
@@ -134,6 +139,26 @@ class CertaintyMap:
         except (OSError, ValueError, KeyError, TypeError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else error
             raise ValueError(f"'{path}' holds no calibration: {what}") from error
+
+
+def read_map(calibration: CertaintyMap | str | Path | None, model: str) -> CertaintyMap | None:
+    """Reads a map, or takes one that was read already, and checks that it is of these models.
+
+    Args:
+        calibration: the map or its file; None for none
+        model: the names of the models whose answers it is for
+
+    Raises:
+        FileNotFoundError: if there is no such file
+        ValueError: if it holds something else, or the map was made of other models' answers
+    """
+    if calibration is None:
+        return None
+    found = calibration
+    if not isinstance(found, CertaintyMap):
+        found = CertaintyMap.load(found)
+    found.check_model(model)
+    return found
 
 
 def default_path(dataset_name: str, label_field: str) -> Path:

@@ -40,6 +40,9 @@ _PENDING = "a correction was interrupted: propagate the object again, it goes on
 # What a new detection brings; whatever else its element of the list has stays as it is
 _REPLACED = ("label", "bounding_box", "mask", "confidence", "index", "instance", "query")
 
+# What was said of the masks before
+_UNKNOWN_NOW = ("certainty", "certainty_raw", "agreement")
+
 
 def make_entry(
     stored: StoredObject, kind: str, number: int, box: Sequence[float], by: str | None
@@ -110,6 +113,7 @@ class CorrectionWriter:
             status=str(Status.OK),
             reason="",
             tags=_without_review(answer),
+            **{name: None for name in _UNKNOWN_NOW if name in answer},
         )
         values.keyframes = self._keyframes(values.keyframes, sample_id)
         if values.records:
@@ -209,6 +213,8 @@ class CorrectionWriter:
                 if element.get("mask_path"):  # masks of corrections are always in the database
                     values[f"{root}.$[own].mask_path"] = None
                 values[f"{root}.$[own].tags"] = _without_review(element)
+                gone_by = [name for name in _UNKNOWN_NOW if name in element]
+                values |= {f"{root}.$[own].{name}": None for name in gone_by}
                 this: list[Any] = [{"own._id": own.pop(0)}]
                 writes.append(UpdateOne(frame, store.setting(values), array_filters=this))
             elif new is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.core.labels as fol
 
+from fiftyone_revseg.dataset.certainty_map import CertaintyMap
 from fiftyone_revseg.dataset.frame_numbers import index_of, number_of, numbers_of
 from fiftyone_revseg.dataset.record import (
     Record,
@@ -20,7 +21,10 @@ from fiftyone_revseg.dataset.record import (
 )
 from fiftyone_revseg.masks.boxes import box_around, relative_xywh
 from fiftyone_revseg.pipeline import Segmentation
+from fiftyone_revseg.reasoning import Trajectory
 from fiftyone_revseg.tracking import MaskTrack
+
+_ON_DETECTIONS = ("certainty", "agreement")
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ def make_labels(
     classes: Collection[str] | None = None,
     support: Sequence[int] | None = None,
     settings: dict[str, Any] | None = None,
+    calibration: CertaintyMap | None = None,
 ) -> SampleLabels:
     """Makes the labels of one sample.
 
@@ -81,22 +86,24 @@ def make_labels(
         support (None): the first and last frame number of a clip; None for a whole video
         settings (None): what the segmentations were made with, see
             :func:`fiftyone_revseg.dataset.record.settings_of`
+        calibration (None): what makes certainties true. By default, they are the model's own
 
     Returns:
         a :class:`SampleLabels`
     """
     frames = _Frames(segmentations, confidence_thresh, classes)
+    sure = [_certainty(s.trajectory, calibration) for s in segmentations]
     numbers = frames.numbers
     asked = list(support) if support else [numbers[0], numbers[-1]] if numbers else None
     answers, keyframes, index = [], [], 0
-    for segmentation in segmentations:
+    for segmentation, known in zip(segmentations, sure, strict=True):
         if not segmentation.trajectory.choices:
-            answers.append(_answer(segmentation, asked, None, None))
+            answers.append(_answer(segmentation, asked, None, None, known))
         for i in range(len(segmentation.trajectory.choices)):
             index += 1
-            answers.append(_answer(segmentation, asked, i, index))
+            answers.append(_answer(segmentation, asked, i, index, known))
             keyframes.append(_keyframe(segmentation, i, index))
-            frames.add(segmentation, i, index)
+            frames.add(segmentation, i, index, known)
     records = [Record.of(s, settings or {}, support) for s in segmentations]
     return SampleLabels(
         frames=frames,
@@ -126,12 +133,14 @@ class _Frames(Mapping[int, fol.Detections]):
         self._classes = classes
         self._objects: list[tuple[Segmentation, MaskTrack, dict[str, Any]]] = []
 
-    def add(self, segmentation: Segmentation, i: int, index: int) -> None:
-        """Adds an object of a segmentation, which gets an index."""
+    def add(self, segmentation: Segmentation, i: int, index: int, known: dict[str, float]) -> None:
+        """Adds an object of a segmentation, which gets an index; see :func:`_certainty`."""
         track, label = segmentation.tracks[i], segmentation.trajectory.choices[i].description
         if track is not None and (self._classes is None or label in self._classes):
             attributes = {"label": label, "index": index, "instance": fo.Instance()}
-            self._objects.append((segmentation, track, {**attributes, "query": segmentation.query}))
+            attributes |= {"query": segmentation.query}
+            attributes |= {name: known[name] for name in _ON_DETECTIONS if name in known}
+            self._objects.append((segmentation, track, attributes))
 
     def __getitem__(self, number: int) -> fol.Detections:
         if number not in self.numbers:
@@ -188,8 +197,21 @@ def track_detection(
     )
 
 
+def _certainty(trajectory: Trajectory, calibration: CertaintyMap | None) -> dict[str, float]:
+    """What is known of how sure an answer is; what is not known is left out."""
+    known = {"certainty": trajectory.certainty, "agreement": trajectory.agreement}
+    if calibration is not None and trajectory.certainty is not None:
+        known["certainty"] = calibration(trajectory.certainty)
+        known["certainty_raw"] = trajectory.certainty
+    return {name: float(value) for name, value in known.items() if value is not None}
+
+
 def _answer(
-    segmentation: Segmentation, asked: list[int] | None, i: int | None, index: int | None
+    segmentation: Segmentation,
+    asked: list[int] | None,
+    i: int | None,
+    index: int | None,
+    known: dict[str, float],
 ) -> fol.Classification:
     """The answer about an object; or, where ``i`` is None, about a query without any."""
     trajectory = segmentation.trajectory
@@ -211,6 +233,7 @@ def _answer(
         reason=reason,
         model=segmentation.model,
         corrected=False,
+        **known,
     )
 
 

@@ -25,6 +25,7 @@ def load_model(
     replace_corrections: bool = False,
     quantization: str | None = None,
     device_map: str | None = None,
+    calibration: str | Path | None = None,
 ) -> RevSegModel:
     """Loads a model that segments what queries describe in videos.
 
@@ -62,6 +63,8 @@ def load_model(
         quantization (None): "4bit" or "8bit" for weights in fewer bits; needs
             ``fiftyone-revseg[quantization]``
         device_map (None): "auto" to spread the vision-language model over all GPUs and the CPU
+        calibration (None): the file of a map that ``revseg calibrate --fit`` made: what goes to
+            ``certainty`` is then how often such an answer is right
 
     Returns:
         a :class:`RevSegModel`
@@ -85,5 +88,6 @@ def load_model(
         "server": pipeline.settings().get("server") if pipeline else server,
         "replace_foreign_labels": replace_foreign_labels,
         "replace_corrections": replace_corrections,
+        "calibration": None if calibration is None else str(calibration),
     }
     return RevSegModel(RevSegModelConfig(config), pipeline)

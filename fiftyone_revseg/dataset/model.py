@@ -11,6 +11,7 @@ import fiftyone.core.labels as fol
 import fiftyone.core.models as fom
 
 from fiftyone_revseg.dataset import store
+from fiftyone_revseg.dataset.certainty_map import read_map
 from fiftyone_revseg.dataset.collection import list_videos, source_dataset, video_of
 from fiftyone_revseg.dataset.frame_numbers import numbers_within
 from fiftyone_revseg.dataset.guard import Guard
@@ -54,6 +55,8 @@ class RevSegModelConfig(foc.Config):
             replaced
         replace_corrections (False): whether labels that a person corrected, accepted or changed
             may be replaced
+        calibration (None): the file of a map that makes certainties true, see
+            :mod:`fiftyone_revseg.dataset.certainty_map`
 
     Raises:
         ValueError: if the query is neither text nor a list of texts, or the address is none
@@ -75,6 +78,7 @@ class RevSegModelConfig(foc.Config):
         self.filter_classes = self.parse_array(d, "filter_classes", default=None)
         self.replace_foreign_labels = self.parse_bool(d, "replace_foreign_labels", default=False)
         self.replace_corrections = self.parse_bool(d, "replace_corrections", default=False)
+        self.calibration = self.parse_string(d, "calibration", default=None)
 
         check_queries(self.query)
         if self.server is not None:
@@ -130,6 +134,7 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
         self.config = config
         self.has_own_pipeline = pipeline is not None  # which is not the one that the config names
         self.pipeline = pipeline or config.loading.load()
+        self.calibration = read_map(config.calibration, self.pipeline.name)
         self._fields: dict[str, str] = {}
         self._kept = 0  # samples that a person changed
 
@@ -224,7 +229,10 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
             declare_fields(sample.dataset, name)
             declare_fields(dataset, name)  # the fields of clips live no longer than their view
         settings = settings_of(
-            self.pipeline, self.config.confidence_thresh, self.config.filter_classes
+            self.pipeline,
+            self.config.confidence_thresh,
+            self.config.filter_classes,
+            calibration=self.calibration,
         )
         labels = make_labels(
             self._answers(job),
@@ -232,6 +240,7 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
             self.config.filter_classes,
             video.support,
             settings,
+            self.calibration,
         )
         labels = replace(labels, frames=dict(labels.frames))  # FiftyOne takes them all at once
         if dataset is None:

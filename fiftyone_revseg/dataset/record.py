@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fiftyone_revseg.dataset.certainty_map import CertaintyMap
 from fiftyone_revseg.dataset.frame_numbers import Support, number_of
 from fiftyone_revseg.dataset.store import Document
 from fiftyone_revseg.pipeline import RevSeg, Segmentation
@@ -210,6 +211,7 @@ def settings_of(
     confidence_thresh: float | None = None,
     classes: Iterable[str] | None = None,
     masks_dir: str | Path | None = None,
+    calibration: CertaintyMap | None = None,
 ) -> dict[str, Any]:
     """Collects all that decides what the answer to a query on a video is.
 
@@ -218,6 +220,7 @@ def settings_of(
         confidence_thresh (None): the confidence under which detections are left out
         classes (None): the labels to which detections are restricted
         masks_dir (None): the directory for masks as files
+        calibration (None): what makes certainties true
 
     Returns:
         a JSON-serializable dict
@@ -230,6 +233,8 @@ def settings_of(
         settings["classes"] = sorted(classes)
     if masks_dir is not None:
         settings["masks_dir"] = str(masks_dir)
+    if calibration is not None:
+        settings["calibration"] = calibration.digest
     return settings
 
 

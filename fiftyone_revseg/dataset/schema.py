@@ -16,7 +16,7 @@ from pymongo import UpdateOne
 
 from fiftyone_revseg.dataset import store
 
-_STRING, _INT = fo.StringField, fo.IntField
+_STRING, _INT, _FLOAT = fo.StringField, fo.IntField, fo.FloatField
 
 _ATTEMPTS, _PAUSE = 20, 0.05  # seconds
 
@@ -36,10 +36,14 @@ _SAMPLE_LABELS = {
             "reason": _STRING,
             "model": _STRING,
             "corrected": fo.BooleanField,
+            "certainty": _FLOAT,
+            "certainty_raw": _FLOAT,
+            "agreement": _FLOAT,
         },
     ),
     "keyframes": (fo.TemporalDetections, "detections", {"query": _STRING, "index": _INT}),
 }
+_DETECTIONS = {"query": _STRING, "certainty": _FLOAT, "agreement": _FLOAT}
 _SAMPLE_VALUES = {"reasoning": _STRING, "status": _STRING, "trajectory": fo.DictField}
 
 
@@ -214,7 +218,8 @@ def _fields(label_field: str, images: bool) -> Iterator[tuple[str, type, dict[st
     embedded = fo.EmbeddedDocumentField
     masks = label_field if images else f"frames.{label_field}"
     yield masks, embedded, {"embedded_doc_type": fo.Detections}
-    yield f"{masks}.detections.query", _STRING, {}
+    for attribute, field_type in _DETECTIONS.items():
+        yield f"{masks}.detections.{attribute}", field_type, {}
     yield f"{masks}.detections.instance", embedded, {"embedded_doc_type": fo.Instance}
     for suffix, (label_type, labels, attributes) in _SAMPLE_LABELS.items():
         if images and label_type is fo.TemporalDetections:

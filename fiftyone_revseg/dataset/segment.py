@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fiftyone_revseg.dataset.certainty_map import CertaintyMap, read_map
 from fiftyone_revseg.dataset.collection import (
     VideoRef,
     check_collection,
@@ -57,6 +58,7 @@ def segment_view(
     anyway: bool = False,
     replace_foreign_labels: bool = False,
     replace_corrections: bool = False,
+    calibration: CertaintyMap | str | Path | None = None,
 ) -> RunSummary:
     """Segments the videos of a collection and writes the answers to its samples.
 
@@ -114,6 +116,8 @@ def segment_view(
         replace_corrections (False): whether labels that a person corrected, accepted or changed
             may be replaced, where ``overwrite`` would redo their samples. By default, these are
             kept, also where the person does so while the run is at work
+        calibration (None): a map that ``revseg calibrate --fit`` made, or its file: what goes to
+            ``certainty`` is then how often such an answer is right. By default, the model's
 
     Returns:
         a :class:`RunSummary`; ``print`` it
@@ -142,6 +146,7 @@ def segment_view(
         if not isinstance(model, RevSegModel):
             model = load_model(pipeline or model, label_field=label_field)
         pipeline = pipeline or model.pipeline
+        calibration = read_map(calibration or model.config.calibration, pipeline.name)
         if confidence_thresh is None:
             confidence_thresh = model.config.confidence_thresh
         jobs = make_jobs(
@@ -157,7 +162,7 @@ def segment_view(
                 "There is nothing to segment: give queries, or name the field that holds them, "
                 'segment_view(..., prompt_field="query")'
             )
-        settings = settings_of(pipeline, confidence_thresh, classes, masks_dir)
+        settings = settings_of(pipeline, confidence_thresh, classes, masks_dir, calibration)
         left = plan(dataset, label_field, jobs, settings, overwrite, replace_corrections)
         todo = [job.key for job in left.todo]
         check_videos(dataset, label_field, todo, replace_foreign_labels)
@@ -182,6 +187,7 @@ def segment_view(
                 "confidence_thresh": confidence_thresh,
                 "classes": classes,
                 "settings": settings,
+                "calibration": calibration,
             },
             summary=summary,
             guard=Guard(dataset, label_field, replace_foreign_labels, replace_corrections),

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import bson
 
 from fiftyone_revseg.dataset.labels import SampleLabels
 from fiftyone_revseg.dataset.record import reasoning_of, shortened
+from fiftyone_revseg.reasoning.trajectory import leave_thought_in_reply
 
 MOST = 16_000_000  # bytes of a document; a little is left for what others add
 
@@ -51,10 +53,13 @@ def make_fit(
     if _size(labels) <= room:
         return labels
     for record in records:
-        record.trajectory["think"] = None  # it is in the reply, see Trajectory.from_dict
+        leave_thought_in_reply(record.trajectory)
         record.document["shortened"] = True
-        for document in (record.document, record.trajectory):
-            document["reason"] = shortened(document["reason"])
+        looked_again = [record.trajectory.get(name, ()) for name in ("candidates", "verdicts")]
+        for document in (record.document, record.trajectory, *chain(*looked_again)):
+            for part in ("reason", "think", "why"):
+                if document.get(part) is not None:
+                    document[part] = shortened(document[part])
     for answer in labels.answers.classifications:
         answer["reasoning"] = shortened(answer["reasoning"])
         answer["reason"] = shortened(answer["reason"])

@@ -21,6 +21,7 @@ from fiftyone_revseg.dataset.explain import TrackSeries, areas_of
 from fiftyone_revseg.dataset.labelled_videos import LabelledVideo, reason_of, walk_videos
 from fiftyone_revseg.dataset.numbers import check_number_field, write_numbers
 from fiftyone_revseg.dataset.playback_fields import mark_playback
+from fiftyone_revseg.dataset.review_order import place_expression
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.progress import OnProgress
 
@@ -45,18 +46,34 @@ class ViewKind:
 _IS_OBJECT = F("index") != None  # noqa: E711
 
 
-def _answered(wanted: Callable[[float | None], Any]) -> Callable[..., Any]:
-    """The samples with an answer for which an expression holds, which the threshold makes."""
+def _unsure(threshold: float | None) -> Any:
+    """Where there is no certainty, the confidence of the box decides."""
+    known, confidence = F("certainty").exists(), F("confidence")
+    sure = known.if_else(F("certainty"), confidence)
+    # For the database, no number is less than any
+    return (known | confidence.exists()) & (sure < threshold)
+
+
+def _answered(wanted: Callable[[float | None], Any], is_queue: bool = False) -> Callable[..., Any]:
+    """The samples with an answer for which an expression holds, which the threshold makes.
+
+    In a queue, those with the least certain answer come first.
+    """
 
     def make(samples: Any, label_field: str, threshold: float | None, progress: Any) -> Any:
         answers = f"{label_field}_answers"
-        found = F(f"{answers}.classifications").filter(wanted(threshold)).length() > 0
+        own = wanted(threshold)
+        found = F(f"{answers}.classifications").filter(own).length() > 0
+        order = [(place_expression(label_field, own), 1), ("id", 1)]
         if is_clips(samples) and not samples.has_field(answers):
             source = source_dataset(samples)
             _check_answers(source, label_field)
-            return samples.select_by("sample_id", source.match(found).values("id"))
+            matching = source.match(found)
+            if is_queue:
+                matching = matching.sort_by(order)
+            return samples.select_by("sample_id", matching.values("id"), ordered=is_queue)
         _check_answers(samples, label_field)
-        return samples.match(found)
+        return samples.match(found).sort_by(order) if is_queue else samples.match(found)
 
     return make
 
@@ -82,9 +99,9 @@ VIEWS = {
         _answered(lambda _: ~F("status").is_in(["ok", "no_target"])),
     ),
     "low confidence": ViewKind(
-        "The model was unsure of a box: its confidence is under the threshold",
-        # For the database, no number is less than any
-        _answered(lambda t: (F("confidence") != None) & (F("confidence") < t)),  # noqa: E711
+        "The model was unsure: the certainty of an answer, or where there is none the confidence "
+        "of its box, is under the threshold; the least certain first",
+        _answered(_unsure, is_queue=True),
         threshold=0.5,
     ),
     "drift suspected": ViewKind(
@@ -115,8 +132,10 @@ VIEWS = {
         _answered(lambda _: F("tags").contains("rejected")),
     ),
     "not yet reviewed": ViewKind(
-        "There is an object that no person has accepted or rejected",
-        _answered(lambda _: _IS_OBJECT & ~F("tags").contains(["accepted", "rejected"])),
+        "There is an object that no person has accepted or rejected; the least certain first",
+        _answered(
+            lambda _: _IS_OBJECT & ~F("tags").contains(["accepted", "rejected"]), is_queue=True
+        ),
     ),
 }
 

@@ -28,6 +28,23 @@ def status_and_reason(answers: Sequence[Any]) -> tuple[str, str]:
     return (good or said or [("", "")])[0]
 
 
+def doubts(answers: Sequence[Any]) -> dict[str, float | None]:
+    """Returns how sure the answers to one query are, of several the least.
+
+    Of answers that a person corrected nothing is known: their masks are not what the model gave.
+
+    Returns:
+        a dict with "certainty", "certainty_raw", "agreement" and "box_confidence"
+    """
+    own = [c for c in answers if not value_of(c, "corrected")]
+    found: dict[str, float | None] = {}
+    for name in ("certainty", "certainty_raw", "agreement", "confidence"):
+        values = [value for c in own if (value := value_of(c, name)) is not None]
+        kept = "box_confidence" if name == "confidence" else name
+        found[kept] = min(map(float, values), default=None)
+    return found
+
+
 def models_of(answers: Sequence[Any]) -> set[str]:
     """Returns the names of the models that gave the answers."""
     return {str(value_of(c, "model")) for c in answers if value_of(c, "model")}

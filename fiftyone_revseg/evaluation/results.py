@@ -38,6 +38,11 @@ class ExpressionScore:
             object is in no frame
         false_presence: share of the frames without the object in which something is predicted;
             None if the object is in all frames
+        certainty: of the answer, in [0, 1], the lowest if there are several; None if unknown, or
+            if a person corrected it
+        certainty_raw: what the model said itself, where its certainty was calibrated
+        agreement: with the other candidates
+        box_confidence: the confidence of the box in the key frame
     """
 
     sample_id: str
@@ -59,6 +64,10 @@ class ExpressionScore:
     key_frame_quality: float | None = None
     found: float | None = None
     false_presence: float | None = None
+    certainty: float | None = None
+    certainty_raw: float | None = None
+    agreement: float | None = None
+    box_confidence: float | None = None
 
     @property
     def jf(self) -> float:

@@ -17,6 +17,7 @@ from fiftyone_revseg.dataset.labelled_videos import (
 from fiftyone_revseg.dataset.resume import RETRIED
 from fiftyone_revseg.evaluation.answers import (
     answers_to,
+    doubts,
     key_frame,
     models_of,
     status_and_reason,
@@ -235,7 +236,7 @@ class Scorer:
             reason = "the detections do not say which of several queries they answer"
         else:
             missing = status in RETRIED
-        about = {"status": status, "reason": reason, "missing": missing}
+        about = {"status": status, "reason": reason, "missing": missing, **doubts(answers or [])}
         return masks.nothing() if missing or track is None else track, about
 
     def add(self, job: _Job, frames: FrameScores | Exception) -> None:

@@ -250,5 +250,28 @@ def thought_of(d: Mapping[str, Any]) -> str:
         return str(d["think"])
     from fiftyone_revseg.reasoning.parse import parse_think  # which makes parts of a trajectory
 
-    replies = [turn["reply"] for turn in d["turns"] if turn.get("turn", 1) == 1]
-    return parse_think(replies[-1]) if replies else ""
+    turns = [turn for turn in d["turns"] if turn.get("turn", 1) == 1][-1:]
+    if (position := d.get("think_turn")) is not None:  # of several dialogues
+        turns = [d["turns"][position]]
+    return parse_think(turns[0]["reply"]) if turns else ""
+
+
+def leave_thought_in_reply(d: dict[str, Any]) -> None:
+    """Takes the thought out of :meth:`Trajectory.to_dict`'s output, where a reply has it, too.
+
+    Args:
+        d: the output, changed in place; :func:`thought_of` still finds the thought. Where several
+            dialogues were held and none of their replies has it, it stays
+    """
+    from fiftyone_revseg.reasoning.parse import parse_think  # which makes parts of a trajectory
+
+    if "candidates" in d and d["think"] is not None:
+        found = [
+            k
+            for k, turn in enumerate(d["turns"])
+            if turn.get("turn", 1) == 1 and parse_think(turn["reply"]) == d["think"]
+        ]
+        if not found:
+            return
+        d["think_turn"] = found[-1]
+    d["think"] = None

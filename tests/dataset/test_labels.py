@@ -10,6 +10,7 @@ import pytest
 from pycocotools import mask as coco
 
 from fiftyone_revseg.dataset import make_labels
+from fiftyone_revseg.dataset.certainty_map import CertaintyMap
 from fiftyone_revseg.pipeline import Segmentation
 from fiftyone_revseg.reasoning import Grounding, KeyframeChoice, Trajectory
 from fiftyone_revseg.tracking import MaskTrack, encode_masks
@@ -173,3 +174,47 @@ def test_the_labels_of_a_frame_are_made_when_they_are_asked_for():
     gc.collect()
     left = [frame for frame in gc.get_objects() if type(frame) is fo.Detection]
     assert len(left) <= len(held) + 2
+
+
+def looked_again(found, **known):
+    return replace(found, trajectory=replace(found.trajectory, **known))
+
+
+def test_certainty_and_agreement_are_on_answers_and_detections():
+    shown = track([None, l_shape(), l_shape(), None, None], [None, 0.9, 0.8, None, None])
+    sure = segmentation("q", [(1, "an L", 0.8, shown), (0, "an I", 0.7, shown)])
+    none = segmentation("ghost", [], Status.NO_TARGET)
+    labels = make_labels(
+        [
+            looked_again(sure, certainty=0.75, agreement=0.5),
+            looked_again(none, certainty=0.25),
+            segmentation("plain", [(1, "an L", 0.8, shown)]),
+        ]
+    )
+    answers = [answer.to_dict() for answer in labels.answers.classifications]
+    known = [(a.get("certainty"), a.get("agreement")) for a in answers]
+    assert known == [(0.75, 0.5), (0.75, 0.5), (0.25, None), (None, None)]
+    found = [d.to_dict() for d in labels.frames[2].detections]
+    assert [d.get("certainty") for d in found] == [0.75, 0.75, None]
+    assert [d.get("agreement") for d in found] == [0.5, 0.5, None]
+    # What is not known takes no room: documents are what they were before there was such a thing
+    new = {"certainty", "certainty_raw", "agreement"}
+    assert not new & ({*answers[3]} | {*found[2]})
+    assert new & {*answers[0]} == {"certainty", "agreement"}
+    stored = [r["trajectory"] for r in labels.trajectory["segmentations"]]
+    assert [r.get("certainty") for r in stored] == [0.75, 0.25, None]
+    assert not {"certainty", "agreement", "candidates", "verdicts", "repairs"} & {*stored[2]}
+
+
+def test_a_calibrated_certainty_has_the_models_own_beside_it():
+    shown = track([l_shape()] * 5, [0.9] * 5)
+    found = looked_again(segmentation("q", [(1, "an L", 0.8, shown)]), certainty=0.6)
+    calibration = CertaintyMap((0.5, 0.7), (0.1, 0.3), 100, 40, 0.5)
+    labels = make_labels([found], calibration=calibration)
+    (answer,) = labels.answers.classifications
+    assert (answer.certainty, answer.certainty_raw) == (pytest.approx(0.2), 0.6)
+    assert labels.frames[1].detections[0].certainty == pytest.approx(0.2)
+    (record,) = labels.trajectory["segmentations"]
+    assert record["trajectory"]["certainty"] == 0.6
+    plain = make_labels([segmentation("q", [(1, "an L", 0.8, shown)])], calibration=calibration)
+    assert "certainty_raw" not in plain.answers.classifications[0].to_dict()

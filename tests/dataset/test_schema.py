@@ -40,6 +40,11 @@ def test_every_field_and_attribute_is_declared(dataset):
         assert isinstance(field, fo.StringField)
     assert isinstance(dataset.get_field("revseg_answers.classifications.keyframe"), fo.IntField)
     assert isinstance(dataset.get_field("frames.revseg.detections.query"), fo.StringField)
+    for labels in ("revseg_answers.classifications", "frames.revseg.detections"):
+        for attribute in ("certainty", "agreement"):
+            assert isinstance(dataset.get_field(f"{labels}.{attribute}"), fo.FloatField)
+    raw = dataset.get_field("revseg_answers.classifications.certainty_raw")
+    assert isinstance(raw, fo.FloatField)
     assert isinstance(dataset.get_field("revseg_keyframes.detections.query"), fo.StringField)
 
 

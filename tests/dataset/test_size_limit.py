@@ -1,7 +1,9 @@
 """Results that are larger than a document of the database may be."""
 
 import copy
+from dataclasses import replace
 
+import bson
 import fiftyone as fo
 import pytest
 from bson import ObjectId
@@ -13,6 +15,7 @@ from fiftyone_revseg.dataset.record import Record, reasoning_of
 from fiftyone_revseg.dataset.size_limit import MOST, NoRoomError, make_fit
 from fiftyone_revseg.pipeline import RevSeg, Segmentation
 from fiftyone_revseg.reasoning import ChainSpec, Grounding, KeyframeChoice, Trajectory
+from fiftyone_revseg.reasoning.looking_again import Candidate, Verdict
 from fiftyone_revseg.reasoning.trajectory import Turn
 from fiftyone_revseg.types import FrameTable, Status
 
@@ -132,3 +135,47 @@ def test_records_of_before_are_read():
     record = make_labels([segmentation(0, "so")]).trajectory["segmentations"][0]
     assert Trajectory.from_dict(record["trajectory"]).think == "0 so"
     assert reasoning_of([Record(record)]) == "0 so"
+
+
+def with_candidates(number, thought, chosen):
+    """Of five dialogues, each with a thought of its own, the answer is that of one."""
+    found = segmentation(number, thought, objects=1)
+    thoughts = [f"{number}.{k} {thought}".strip() for k in range(5)]
+    turns = [
+        Turn("what?", f"<think>{said}</think><answer>[]</answer>", 9, 1.0, candidate=k)
+        for k, said in enumerate(thoughts)
+    ]
+    trajectory = replace(
+        found.trajectory,
+        think=thoughts[chosen],
+        turns=(*turns, Turn("which?", '{"objects": [1]}', 5, 1.0, turn=3)),
+        candidates=tuple(Candidate(Status.OK, think=said) for said in thoughts),
+        verdicts=(Verdict((1,), why=thought, probability=0.5, count=2),),
+        certainty=0.5,
+    )
+    return replace(found, trajectory=trajectory)
+
+
+def test_the_thoughts_of_candidates_are_stored_once_where_room_is_short():
+    thought = "so " * 8_000
+    labels = make_labels([with_candidates(i, thought, i % 5) for i in range(100)])
+    before = copy.deepcopy(labels.trajectory)
+    labels = make_fit(labels, {}, "revseg", None)
+    assert len(bson.encode(labels.trajectory)) < MOST
+    for i, record in enumerate(labels.trajectory["segmentations"]):
+        trajectory = Trajectory.from_dict(record["trajectory"])
+        assert trajectory.think == f"{i}.{i % 5} {thought}".strip()
+        assert [turn.candidate for turn in trajectory.turns] == [0, 1, 2, 3, 4, 0]
+        assert [c.think[:3] for c in trajectory.candidates] == [f"{i}.{k} "[:3] for k in range(5)]
+        assert all(len(c.think) < 600 for c in trajectory.candidates)
+        assert trajectory.verdicts[0].why.endswith("characters left out]")
+        # The replies, which hold them all, are as they were
+        assert record["trajectory"]["turns"] == before["segmentations"][i]["trajectory"]["turns"]
+
+
+def test_a_thought_that_no_reply_has_is_kept():
+    found = with_candidates(0, "hm", 2)
+    found = replace(found, trajectory=replace(found.trajectory, think="of somebody else"))
+    labels = make_labels([found, *(segmentation(i, "so " * 50_000) for i in range(200))])
+    record = make_fit(labels, {}, "revseg", None).trajectory["segmentations"][0]
+    assert Trajectory.from_dict(record["trajectory"]).think == "of somebody else"

@@ -1,5 +1,6 @@
 """The views that curators use, on a real database."""
 
+import random
 import uuid
 
 import fiftyone as fo
@@ -12,6 +13,7 @@ from PIL import Image
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.dataset.drift import drift_score
+from fiftyone_revseg.dataset.review_order import place_expression, place_of
 from fiftyone_revseg.dataset.views import VIEWS, make_view, measure_drift
 from fiftyone_revseg.pipeline import RevSeg
 
@@ -47,6 +49,14 @@ def change_answers(sample, change):
     for answer in sample.revseg_answers.classifications:
         change(answer)
     sample.save()
+
+
+def setting(values):
+    def change(answer):
+        for name, value in values.items():
+            answer[name] = value
+
+    return change
 
 
 def test_all_views_can_be_made_of_fresh_results(dataset):
@@ -86,6 +96,60 @@ def test_low_confidence(dataset):
     assert found(dataset, "low confidence", threshold=0.7) == [CAT, BOTH]
     # Answers without a confidence are not unsure: nothing is known
     assert found(dataset, "low confidence", threshold=1) == [CAT, BOTH]
+
+
+def test_the_least_certain_come_first(dataset):
+    samples = list(dataset)
+    known = [
+        (CAT, {"certainty": 0.9, "confidence": 0.1}),
+        (BOTH, {"confidence": 0.8}),
+        (BLUR, {"certainty": 0.3, "confidence": 0.99}),
+        (GHOST, {"certainty": 0.2}),
+    ]
+    for k, values in known:
+        change_answers(samples[k], setting(values))
+    # Unknown ones stand after those that are doubtful, and before those that are sure
+    assert found(dataset, "not yet reviewed") == [BLUR, BOTH, CAT]
+    assert found(dataset, "low confidence") == [GHOST, BLUR]
+    assert found(dataset, "low confidence", threshold=1) == [GHOST, BLUR, BOTH, CAT]
+    # What was calibrated to the same certainty has the order of what the model said
+    for k, raw in ((CAT, 0.7), (BLUR, 0.8)):
+        change_answers(samples[k], setting({"certainty": 0.4, "certainty_raw": raw}))
+    dataset.save_view("queue", make_view(dataset, "not yet reviewed"))
+    assert found(dataset, "not yet reviewed") == [CAT, BLUR, BOTH]
+    # Only what is left to review counts
+    first, second = samples[BOTH].revseg_answers.classifications
+    first["certainty"], second["certainty"], first.tags = 0.1, 0.95, ["accepted"]
+    samples[BOTH].save()
+    again = fo.load_dataset(dataset.name).load_saved_view("queue")
+    ids = dataset.values("id")
+    assert [ids.index(i) for i in again.values("id")] == [CAT, BLUR, BOTH]
+    first.tags = []
+    samples[BOTH].save()
+    assert found(dataset, "not yet reviewed") == [BOTH, CAT, BLUR]
+
+
+def test_the_order_of_the_queue_is_that_of_its_expression(make_dataset):
+    values = [None, 0.0, 0.3, 0.5, 0.50000001, 1.0]
+    known = [
+        (c, r, s) for c in values for r in values for s in values if c is not None or r is None
+    ]
+    random.Random(0).shuffle(known)
+    make_dataset_of = [
+        fo.Sample(
+            f"/nowhere/{k}.mp4",
+            own_answers=fo.Classifications(
+                classifications=[
+                    fo.Classification(confidence=s, certainty=c, certainty_raw=r, index=1)
+                ]
+            ),
+        )
+        for k, (c, r, s) in enumerate(known)
+    ]
+    dataset = make_dataset(*make_dataset_of)
+    names = dataset.sort_by(place_expression("own", F("index") == 1)).values("filepath")
+    places = [place_of(*known[int(name.split("/")[-1][:-4])]) for name in names]
+    assert places == sorted(places)
 
 
 def test_what_people_did(dataset):
