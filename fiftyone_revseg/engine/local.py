@@ -3,13 +3,16 @@
 ::
 
     decode -> reason -> track -> encode -> the caller
+                ^                   |
+                +-- look again <----+
 
 Decoding opens a video and reads the sampled frames, once for all of its queries. Reasoning makes
 batches of whatever dialogues wait, of any video and in either turn; while the tracker has enough to
 do, it waits until a batch is full. Tracking takes the passes of many videos step by step together.
 Encoding makes run lengths of masks, in a thread of its own, and puts together what belongs to a
-job. Every queue is bounded, so memory does not depend on how many jobs there are, nor on how long
-the videos are.
+job; where the model is to look at what was tracked, the job goes back to reasoning, and before
+those that are new there. Every queue is bounded, so memory does not depend on how many jobs there
+are, nor on how long the videos are.
 
 Threads and not processes: the models release Python's lock while they compute.
 """
@@ -18,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import sys
 import threading
 import time
@@ -91,9 +95,9 @@ class LocalEngine:
         on_server = getattr(reasoner, "concurrency", None)
         self.waits_for_batches = on_server is None
         if dialogues is None:
-            dialogues = on_server or fitting(
-                model_device, _DIALOGUE_BYTES, _MOST_DIALOGUES, _DIALOGUES_ON_CPU
-            )
+            # Samples of one dialogue share what they were read into, and only decode side by side
+            on_cpu = _DIALOGUES_ON_CPU * (1 + pipeline.spec.samples)
+            dialogues = on_server or fitting(model_device, _DIALOGUE_BYTES, _MOST_DIALOGUES, on_cpu)
         if objects is None:
             objects = fitting(device, _OBJECT_BYTES, _MOST_OBJECTS, _OBJECTS_ON_CPU)
         if trackers is None:
@@ -160,6 +164,10 @@ class _Run:
         self._grounded: Channel[Work] = Channel(max(2, engine.objects.size), self._stop)
         self._tracked: Channel[Work | _Progressed | Found | Ended] = Channel(64, self._stop)
         self.output: Channel[_Finished | _Progressed | BaseException] = Channel(64, self._stop)
+        # Bounded by what is under way: jobs between reasoning and the caller
+        self._returned: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        self._under_way = 0
+        self._under_way_lock = threading.Lock()
         self._lockstep: Lockstep | None = None
         self._open: set[Work] = set()
         self._open_lock = threading.Lock()
@@ -231,7 +239,7 @@ class _Run:
             with self._open_lock:
                 self._open.add(work)
             work.open(self._engine.patience)
-            self.output.put(_Progressed(job, "decode", len(work.images), len(work.images) or 1))
+            self.output.put(_Progressed(job, "decode", work.sampled, work.sampled or 1))
             self._decoded.put(work, number)
 
     def _reason(self) -> None:
@@ -239,21 +247,38 @@ class _Run:
         chain = RollingChain(pipeline.reasoner, pipeline.spec, self._engine.dialogues)
         while True:
             while chain.waiting < self._engine.dialogues.size:
-                work = self._decoded.get(wait=not chain.waiting)
+                work = self._next_to_reason(wait=not chain.waiting)
                 if work is None:
                     break
-                self.output.put(_Progressed(work.job, "reason", 0, len(work.queries)))
-                if work.failed:
-                    self._grounded.put(work)
-                else:
-                    chain.add(work, work.requests())
+                talks = [] if work.failed else work.talks()
+                if talks:
+                    self.output.put(_Progressed(work.job, "reason", 0, len(work.queries)))
+                    chain.add(work, talks)
                     self._hand_on(chain.take_finished())
+                else:  # nothing to ask, perhaps something to track
+                    self._grounded.put(work)
             if not chain.waiting:
                 return
             if chain.waiting < self._engine.dialogues.size and self._has_time():
                 self._stop.wait(_LOOK)
             else:
                 self._hand_on(chain.step())
+
+    def _next_to_reason(self, wait: bool) -> Work | None:
+        """Takes a job that came back, else a new one; None if there is none now, or ever."""
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._returned.get_nowait()
+            if (work := self._decoded.get(wait=False)) is not None:
+                with self._under_way_lock:
+                    self._under_way += 1
+                return work
+            with self._under_way_lock:
+                is_over = self._decoded.ended and not self._under_way
+            if is_over or not wait:
+                return None
+            if self._stop.wait(_LOOK):
+                raise Stopped
 
     def _has_time(self) -> bool:
         """Whether a fuller batch may come before the tracker has nothing to do."""
@@ -264,8 +289,8 @@ class _Run:
         return is_full or len(self._grounded) > 0
 
     def _hand_on(self, reasoned: list[tuple[Any, list[Any]]]) -> None:
-        for work, trajectories in reasoned:
-            work.take(trajectories)
+        for work, results in reasoned:
+            work.take(results)
             count = len(work.queries)
             self.output.put(_Progressed(work.job, "reason", count, count))
             self._grounded.put(work)
@@ -318,7 +343,12 @@ class _Run:
                     self.output.put(_Progressed(work.job, "track", done, total))
                 if not work.is_tracked:
                     continue
+            if work.go_on():
+                self._returned.put(work)
+                continue
             answers = work.finish()
+            with self._under_way_lock:
+                self._under_way -= 1
             with self._open_lock:
                 self._open.discard(work)
             self.output.put(_Finished(work.job, answers))

@@ -1,4 +1,4 @@
-"""One job on its way through the stages: open, ask, track, answer.
+"""One job on its way through the stages: open, ask, track, perhaps ask and track again, answer.
 
 :meth:`Work.run` goes through all of them in the caller's thread; an engine hands many from thread
 to thread, and tracks several together.
@@ -14,19 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fiftyone_revseg.pipeline.answering import Answer, Ask, Steps, Track, answering
+from fiftyone_revseg.pipeline.found_objects import FoundObject
 from fiftyone_revseg.pipeline.job import EngineJob, Progress
 from fiftyone_revseg.pipeline.segmentation import (
     Segmentation,
+    explain,
     how_tracking_ended,
     seconds_by_turn,
 )
 from fiftyone_revseg.progress import Pace
-from fiftyone_revseg.reasoning import ChainRequest, Trajectory, run_chain
+from fiftyone_revseg.reasoning import ChainRequest, Trajectory
 from fiftyone_revseg.reasoning.resize import resize_square
-from fiftyone_revseg.tracking import MaskTrack
+from fiftyone_revseg.reasoning.rolling import Talk, run_talks
 from fiftyone_revseg.tracking.both_ways import FoundMasks, walk_both_ways
 from fiftyone_revseg.tracking.lockstep import Ended, Found, Pursuit
-from fiftyone_revseg.tracking.prompts import object_prompt
 from fiftyone_revseg.types import FrameTable
 from fiftyone_revseg.video import Video, VideoError, open_video
 
@@ -42,7 +44,7 @@ class _Tracking:
     """The objects, of any query, that share a key frame."""
 
     pursuit: Pursuit
-    owners: list[tuple[int, int]]  # of each box: which query, which of its objects
+    owners: list[tuple[int, FoundObject]]  # of each box: which query, which object
     masks: FoundMasks
     frames: int = 0
     ended: Ended | None = None
@@ -69,7 +71,6 @@ class Work:
         self.job = job
         # What is not text, as a field of a dataset may be, is no query: the chain says so
         self.queries = [query if isinstance(query, str) else "" for query in job.queries]
-        self.images: list[np.ndarray] = []
         self.walked, self.to_walk = 0, 0  # frames
         self.pace = Pace(_SECONDS)
         self._pipeline = pipeline
@@ -77,12 +78,20 @@ class Work:
         self._stays_open = video is not None
         self._video = video
         self._table: FrameTable | None = None
+        self._frames: dict[int, np.ndarray] = {}  # those that were sampled, while they are needed
         self._failure: Exception | None = None
-        self._trajectories: Sequence[Trajectory] = ()
+        self._steps: list[Steps] = []
+        self._wants: dict[int, Ask | Track] = {}  # query -> what it waits for
+        self._answers: dict[int, Answer] = {}
         self._trackings: dict[Pursuit, _Tracking] = {}
         self._decoding = 0.0  # seconds
         self._tracking = [0.0] * len(self.queries)  # seconds of each query
         self._given_up = False
+
+    @property
+    def sampled(self) -> int:
+        """How many frames were read to be shown to the model."""
+        return 0 if self._table is None else len(self._table)
 
     @property
     def failed(self) -> bool:
@@ -96,11 +105,12 @@ class Work:
             report("decode", 0, pipeline.spec.frames)
             self.open()
             if not self.failed:
-                report("decode", len(self.images), len(self.images))
+                report("decode", self.sampled, self.sampled)
                 report("reason", 0, count)
-                self.take(run_chain(pipeline.reasoner, pipeline.spec, self.requests()))
-                report("reason", count, count)
-                self.track(report)
+                while talks := self.talks():
+                    self.take(run_talks(pipeline.reasoner, pipeline.spec, talks))
+                    report("reason", count, count)
+                    self.track(report)
         finally:
             self.close()
         return self.finish()
@@ -132,8 +142,11 @@ class Work:
             if self._video is None:
                 source = list(job.video) if isinstance(job.video, tuple) else job.video
                 self._video = open_video(source, job.frame_range, **self._options)
-            self._table = self._video.sample(self._pipeline.spec.frames)
-            self.images = self._sampled_frames(self._video, self._table)
+            table = self._video.sample(self._pipeline.spec.frames)
+            self._frames = dict(
+                zip(table.indices, self._sampled_frames(self._video, table), strict=True)
+            )
+            self._table = table
         except Exception as error:
             self._failure = error
         self._decoding = time.perf_counter() - started
@@ -149,74 +162,121 @@ class Work:
             return list(frames)
         return [resize_square(frame, self._pipeline.spec.frame_size) for frame in frames]
 
-    def requests(self) -> list[ChainRequest]:
-        """Returns what to run the dialogue for."""
-        video, table, images = self._video, self._table, self.images
+    def talks(self) -> list[Talk]:
+        """Returns what to ask now: nothing once all is answered."""
+        if not self._steps:
+            self._steps = [answering(r, self._pipeline.spec) for r in self._requests()]
+            for q in range(len(self._steps)):
+                self._step(q)
+        return [want.talk for want in self._wants.values() if isinstance(want, Ask)]
+
+    def take(self, results: Sequence[Any]) -> None:
+        """Takes what came of the talks, in their order."""
+        asked = [q for q, want in self._wants.items() if isinstance(want, Ask)]
+        for q, result in zip(asked, results, strict=True):
+            self._step(q, result)
+        spec = self._pipeline.spec
+        if not spec.verdict:  # nobody asks for them any more
+            self._frames.clear()
+        for k, frame in self._frames.items():
+            self._frames[k] = resize_square(frame, spec.frame_size)
+
+    def _step(self, q: int, result: Any = None) -> None:
+        """Goes on with one query."""
+        self._wants.pop(q, None)
+        try:
+            self._wants[q] = self._steps[q].send(result)
+        except StopIteration as end:
+            self._answers[q] = end.value
+        except Exception as error:  # a bug, which is to touch no other query
+            self._answers[q] = self._broken(self.queries[q], error)
+
+    def _broken(self, query: str, error: Exception) -> Answer:
+        video, table = self._video, self._table
         assert video is not None
         assert table is not None
-        width, height = video.size
-        sampled = dict(zip(table.indices, images, strict=True))
+        status, reason = explain(error)
+        return Answer(Trajectory(query, table, video.size, status, reason), ())
 
-        def read_frame(k: int) -> np.ndarray:
-            frame = sampled.get(k)
-            return frame if frame is not None and frame.shape[:2] == (height, width) else video[k]
-
+    def _requests(self) -> list[ChainRequest]:
+        video, table = self._video, self._table
+        assert video is not None
+        assert table is not None
+        # Lists of their own, which end with the dialogues
         return [
-            ChainRequest(query, table, images, read_frame, (width, height))
+            ChainRequest(
+                query, table, list(self._frames.values()), self._read_frame, video.size, self._look
+            )
             for query in self.queries
         ]
 
-    def take(self, trajectories: Sequence[Trajectory]) -> None:
-        """Takes what the model answered; the sampled frames are not needed any more."""
-        self._trajectories = trajectories
-        self.images = []
+    def _read_frame(self, k: int) -> np.ndarray:
+        """Frame ``k`` at the size of the video."""
+        video = self._video
+        assert video is not None
+        frame = self._frames.get(k)
+        if frame is not None and frame.shape[1::-1] == tuple(video.size):
+            return frame
+        return video[k]
+
+    def _look(self, k: int) -> np.ndarray:
+        """Frame ``k`` at the size of sampled frames."""
+        frame = self._frames.get(k)
+        return resize_square(
+            self._read_frame(k) if frame is None else frame, self._pipeline.spec.frame_size
+        )
 
     def track(self, report: Progress) -> None:
-        """Tracks by itself with any tracker, one query after the other."""
-        for q in range(len(self._trajectories)):
-            started = time.perf_counter()
-            trackings = self._start([q])
-            # Both directions start at the key frame, so it is walked twice; unless it is the first
-            total = sum(len(t.pursuit.video) + (t.pursuit.key_frame > 0) for t in trackings)
-            done = 0
-            for tracking in trackings:
-                of = tracking.pursuit
-                try:
-                    for found in walk_both_ways(
-                        self._pipeline.tracker, of.video, of.key_frame, of.prompts
-                    ):
-                        tracking.masks.add(found)
-                        done += 1
-                        report("track", done, total)
-                except Exception as error:
-                    tracking.error = error
-            self._tracking[q] = time.perf_counter() - started
+        """Tracks what there is to track by itself, with any tracker, one query after the other."""
+        while queries := [q for q, want in self._wants.items() if isinstance(want, Track)]:
+            for q in queries:
+                self._track(q, report)
+                self._tracked([q])
+
+    def _track(self, q: int, report: Progress) -> None:
+        started = time.perf_counter()
+        trackings = self._start([q])
+        # Both directions start at the key frame, so it is walked twice; unless it is the first
+        total = sum(len(t.pursuit.video) + (t.pursuit.key_frame > 0) for t in trackings)
+        done = 0
+        for tracking in trackings:
+            of = tracking.pursuit
+            try:
+                for found in walk_both_ways(
+                    self._pipeline.tracker, of.video, of.key_frame, of.prompts
+                ):
+                    tracking.masks.add(found)
+                    done += 1
+                    report("track", done, total)
+            except Exception as error:
+                tracking.error = error
+        self._tracking[q] += time.perf_counter() - started
 
     def pursuits(self) -> list[Pursuit]:
-        """Returns what to track, all queries together; made with the first call."""
+        """Returns what to track now, all queries together."""
         if not self._trackings:
-            trackings = self._start(range(len(self._trajectories)))
-            self.to_walk = sum(len(tracking.pursuit.video) for tracking in trackings)
+            wants = [q for q, want in self._wants.items() if isinstance(want, Track)]
+            trackings = self._start(wants)
+            self.to_walk += sum(len(tracking.pursuit.video) for tracking in trackings)
         return list(self._trackings)
 
     def _start(self, queries: Iterable[int]) -> list[_Tracking]:
         """Groups the objects of some queries by the key frame that they are tracked from."""
         # Points make another prompt than boxes alone, and one array has as many of each object
-        together: dict[tuple[int, int], dict[tuple[int, int], Any]] = {}
+        together: dict[tuple[int, int], list[tuple[int, FoundObject]]] = {}
         for q in queries:
-            trajectory = self._trajectories[q]
-            for i, grounding in enumerate(trajectory.groundings):
-                if grounding is not None:
-                    key = trajectory.key_frames[i], len(grounding.points)
-                    box, points = grounding.box_xyxy_px, grounding.points
-                    prompt: Any = object_prompt(box, points) if points else box
-                    together.setdefault(key, {})[q, i] = prompt
+            want = self._wants[q]
+            assert isinstance(want, Track)
+            for one in want.objects:
+                key = one.key_frame, len(one.grounding.points)
+                together.setdefault(key, []).append((q, one))
         started = []
-        for (key_frame, _), prompts in together.items():
+        for (key_frame, _), owners in together.items():
             assert self._video is not None
-            pursuit = Pursuit(self._video, key_frame, np.array(list(prompts.values()), float), self)
+            prompts = np.array([one.prompt for _, one in owners], float)
+            pursuit = Pursuit(self._video, key_frame, prompts, self)
             masks = FoundMasks(self._video, len(prompts))
-            self._trackings[pursuit] = _Tracking(pursuit, list(prompts), masks)
+            self._trackings[pursuit] = _Tracking(pursuit, owners, masks)
             started.append(self._trackings[pursuit])
         return started
 
@@ -243,8 +303,28 @@ class Work:
 
     @property
     def is_tracked(self) -> bool:
-        """Whether all masks are there."""
+        """Whether all masks are there that there are to come now."""
         return all(tracking.is_done for tracking in self._trackings.values())
+
+    def go_on(self) -> bool:
+        """Takes what was tracked.
+
+        Returns:
+            whether there is more to ask, :meth:`talks`, or to track, :meth:`pursuits`
+        """
+        if not self.failed:
+            self._tracked([q for q, want in self._wants.items() if isinstance(want, Track)])
+        return bool(self._wants)
+
+    def _tracked(self, queries: Iterable[int]) -> None:
+        """Goes on with queries whose objects were tracked."""
+        trackings, self._trackings = self._trackings, {}  # which know this work, and it them
+        for tracking in trackings.values():
+            for (_, one), track in zip(tracking.owners, tracking.masks.tracks(), strict=True):
+                one.error = tracking.error
+                one.track = track if tracking.error is None else None
+        for q in queries:
+            self._step(q)
 
     def close(self) -> None:
         """Lets go of the video."""
@@ -253,34 +333,19 @@ class Work:
         self._video.close()
 
     def finish(self) -> list[Segmentation]:
-        """Returns the answers, one for each query; lets go of the video, and of all else."""
+        """Returns the answers, one for each query; lets go of the video."""
         self.close()
+        self._frames.clear()
+        self._steps.clear()  # which know this work
         if self._failure is not None:
             failed = self._pipeline.failed
             return [failed(self.job.path, query, self._failure) for query in self.queries]
-        tracks: list[list[MaskTrack | None]] = [[None] * len(t.choices) for t in self._trajectories]
-        errors: dict[int, Exception] = {}
-        trackings, self._trackings = self._trackings, {}  # which know this work, and it them
-        for tracking in trackings.values():
-            for (q, i), track in zip(tracking.owners, tracking.masks.tracks(), strict=True):
-                if tracking.error is not None:
-                    errors.setdefault(q, tracking.error)
-                else:
-                    tracks[q][i] = replace(track, object_id=i)
-        return [
-            self._answer(trajectory, tracks[q], errors.get(q), self._tracking[q])
-            for q, trajectory in enumerate(self._trajectories)
-        ]
+        return [self._answer(self._answers[q], self._tracking[q]) for q in sorted(self._answers)]
 
-    def _answer(
-        self,
-        trajectory: Trajectory,
-        tracks: list[MaskTrack | None],
-        error: Exception | None,
-        seconds: float,
-    ) -> Segmentation:
-        video = self._video
+    def _answer(self, answer: Answer, seconds: float) -> Segmentation:
+        video, trajectory, error = self._video, answer.trajectory, answer.error
         assert video is not None
+        tracks = [track and replace(track, object_id=i) for i, track in enumerate(answer.tracks)]
         status, reason = how_tracking_ended(trajectory, tracks, error)
         turns = seconds_by_turn(trajectory)
         timings = {

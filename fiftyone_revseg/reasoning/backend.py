@@ -76,11 +76,16 @@ class Conversation:
         pattern: a regular expression that a usable reply matches, for backends that can let a
             model write nothing else; the others ignore it
         thinking: whether the model is to think before it answers, as in the chain spec
+        temperature (None): the sampling temperature of the reply; by default, the chain spec's
+        seed (0): tells replies apart that are sampled to the same dialogue: a model on this
+            machine draws the same one again for the same seed, a server need not
     """
 
     messages: tuple[Message, ...] = ()
     pattern: str | None = None
     thinking: bool | str | None = None
+    temperature: float | None = None
+    seed: int = 0
 
     def say(self, role: str, *content: Content) -> Conversation:
         """Returns this dialogue with one more message; empty texts are left out."""
@@ -90,6 +95,10 @@ class Conversation:
     def expect(self, pattern: str | None) -> Conversation:
         """Returns this dialogue with another pattern for replies."""
         return replace(self, pattern=pattern)
+
+    def sampled(self, temperature: float | None, seed: int = 0) -> Conversation:
+        """Returns this dialogue with another temperature for replies."""
+        return replace(self, temperature=temperature, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -178,7 +187,7 @@ class Reasoner(Protocol):
         Args:
             conversations: the conversations, each ending with a user's message
             spec: the decoding settings to use: ``max_new_tokens``, ``thinking_tokens`` and
-                ``temperature``
+                ``temperature``, where a conversation has none of its own
 
         Returns:
             one reply for each conversation, in their order; an exception in the place of one that

@@ -44,6 +44,10 @@ class ChainRequest:
         images: the sampled frames, (H, W, 3) uint8 RGB arrays at source size
         read_frame: a function that returns source frame ``k`` as a (H, W, 3) uint8 RGB array
         source_size: the ``(width, height)`` of the source frames in pixels
+        look (None): returns source frame ``k`` at the size of sampled frames, ``frame_size``; by
+            default, what ``read_frame`` returns is made smaller
+        sample (0): which of several dialogues about the query it is; 0 for the one that is decoded
+            as the chain spec says, the others are sampled
     """
 
     query: str
@@ -51,6 +55,8 @@ class ChainRequest:
     images: Sequence[np.ndarray]
     read_frame: Callable[[int], np.ndarray]
     source_size: tuple[int, int]
+    look: Callable[[int], np.ndarray] | None = None
+    sample: int = 0
 
 
 def first_turn(request: ChainRequest, spec: ChainSpec) -> Conversation:
@@ -89,34 +95,50 @@ class Pair:
     request: ChainRequest
     spec: ChainSpec
     first: Dialogue | None = None
-    branches: list[Dialogue] = field(default_factory=list)
+    branches: dict[int, Dialogue] = field(default_factory=dict)  # by object
     failures: dict[int, str] = field(default_factory=dict)  # object -> why it was never asked for
     error: str | None = None
 
-    def start(self) -> Dialogue | None:
+    def start(self) -> list[Dialogue]:
         """Makes turn 1's dialogue."""
         self.error = refusal(self.request.query)
         if self.error:  # the user's to mend: nothing to trace
-            return None
+            return []
         try:
             self.first = self.turn1()
         except Exception as e:
             logger.warning("Turn 1 of %r could not be asked", self.request.query, exc_info=True)
             self.error = in_words(e)
-        return self.first
-
-    def branch(self) -> list[Dialogue]:
-        """Makes a turn-2 dialogue for every object that turn 1 found."""
-        first = self.first
-        if first is None or first.history is None:
             return []
+        return [self.first]
+
+    def after(
+        self, dialogue: Dialogue, asked: dict[KeyframeChoice, Dialogue] | None = None
+    ) -> list[Dialogue]:
+        """Makes a turn-2 dialogue for every object that turn 1 found.
+
+        Args:
+            dialogue: what has ended
+            asked (None): dialogues of other pairs with the same query, by the choices that they
+                ask about, to be used again; new ones are added to them
+        """
+        first = self.first
+        if first is not dialogue or first.history is None:
+            return []
+        new = []
         for position, choice in enumerate(first.result):
+            known = None if asked is None else asked.get(choice)
             try:
-                self.branches.append(self.turn2(first.history, position, choice))
+                if known is None or known.candidate == self.request.sample:
+                    known = self.turn2(first.history, position, choice)
+                    new.append(known)
+                self.branches[position] = known
+                if asked is not None:
+                    asked[choice] = known
             except Exception as e:
                 logger.warning("Turn 2 of %r could not be asked", choice, exc_info=True)
                 self.failures[position] = in_words(e)
-        return self.branches
+        return new
 
     def finish(self, model: str) -> Trajectory:
         """Puts together what came of both turns."""
@@ -134,7 +156,7 @@ class Pair:
             return trajectory
         trajectory = replace(
             trajectory,
-            turns=tuple(first.turns + [turn for b in self.branches for turn in b.turns]),
+            turns=tuple(first.turns + [turn for b in self._own_branches() for turn in b.turns]),
             think=parse_think(first.turns[-1].reply) if first.turns else "",
         )
         if first.history is None:
@@ -146,11 +168,10 @@ class Pair:
                 status=Status.NO_TARGET,
                 reason="the model answered that no such object is in the video",
             )
-        by_object = {branch.object: branch for branch in self.branches}
         groundings: list[Grounding | None] = []
         reasons, crashes = [], 0
         for position in range(len(first.result)):
-            branch = by_object.get(position)
+            branch = self.branches.get(position)
             if branch is not None and branch.history is not None:
                 groundings.append(grounding_of(branch))
                 continue
@@ -168,6 +189,10 @@ class Pair:
             choices=tuple(first.result),
             groundings=tuple(groundings),
         )
+
+    def _own_branches(self) -> list[Dialogue]:
+        """Those that were made for this pair; others are told of by the pairs that made them."""
+        return [b for b in self.branches.values() if b.candidate == self.request.sample]
 
     def turn1(self) -> Dialogue:
         """Asks for key frames.
@@ -188,6 +213,8 @@ class Pair:
         }
         before, after = split_at(spec.template("turn1"), "frames")
         conversation = Conversation(thinking=spec.thinking)
+        if request.sample:
+            conversation = conversation.sampled(spec.sample_temperature, request.sample)
         if system := spec.template("system"):
             conversation = conversation.say("system", system)
         conversation = conversation.say(
@@ -200,6 +227,7 @@ class Pair:
             parse=lambda text, complete: parse_choices(text, len(table), complete),
             correction=lambda why: fill(spec.template("correction1"), {**values, "reason": why}),
             turn=1,
+            candidate=request.sample,
         )
 
     @property
@@ -243,7 +271,11 @@ class Pair:
         before, after = split_at(spec.template(f"turn2{form}"), "image")
         if spec.prompt == "box+point":
             after = f"{after}\n{spec.template('point')}"
-        conversation = history.say("user", fill(before, values), Image(image), fill(after, values))
+        # A box is not drawn by chance: of a guess where the object is, the best is asked for
+        conversation = history.sampled(0.0 if request.sample else None)
+        conversation = conversation.say(
+            "user", fill(before, values), Image(image), fill(after, values)
+        )
         own = f"turn2{form}" in spec.prompts
         pattern = None if own else box_pattern(convention, self._thought, spec.prompt)
         return Dialogue(
@@ -254,4 +286,5 @@ class Pair:
             ),
             turn=2,
             object=position,
+            candidate=request.sample,
         )

@@ -42,12 +42,16 @@ class Prompt:
         images: a name of each image, of 8 bytes or more; equal images have equal names
         patches: the patches of each image, ``(n, d)``, as the model's processor makes them
         grids: ``(images, 3)`` their grids
+        temperature (None): of this reply, drawn with chance of its own; by default, as all
+        seed (0): of that chance
     """
 
     tokens: list[int]
     images: Sequence[bytes]
     patches: Sequence[torch.Tensor]
     grids: torch.Tensor
+    temperature: float | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -311,8 +315,9 @@ class Decoder:
         open_rows = set(rows)
         logits, position, cache, seen = batch.last, batch.following, batch.cache, batch.seen
         device = logits.device
+        drawers = [_Drawer(row.prompt, decoding, device) for row in batch.rows]
         while True:
-            token, chance = _choose(logits, decoding)
+            token, chance = _choose(logits, decoding, [drawers[row] for row in rows])
             drawn, chances = token.tolist(), chance.tolist()
             for at, row in enumerate(rows):
                 if row in open_rows:
@@ -390,8 +395,12 @@ class _Row:
 
     def _part(self, tokens: slice, images: slice) -> Prompt:
         whole = self.prompt
-        return Prompt(
-            whole.tokens[tokens], whole.images[images], whole.patches[images], whole.grids[images]
+        return replace(
+            whole,
+            tokens=whole.tokens[tokens],
+            images=whole.images[images],
+            patches=whole.patches[images],
+            grids=whole.grids[images],
         )
 
 
@@ -414,16 +423,35 @@ class _Batch:
     following: torch.Tensor
 
 
-def _choose(logits: torch.Tensor, decoding: Decoding) -> tuple[torch.Tensor, torch.Tensor]:
+class _Drawer:
+    """The chance that the reply to one prompt is drawn with."""
+
+    def __init__(self, prompt: Prompt, decoding: Decoding, device: Any):
+        self.temperature = decoding.temperature
+        self.generator: torch.Generator | None = None  # torch's own
+        if prompt.temperature is not None:
+            self.temperature = prompt.temperature
+            # Its own, so that the reply does not depend on what else is in the batch
+            self.generator = torch.Generator(device).manual_seed(prompt.seed)
+
+
+def _choose(
+    logits: torch.Tensor, decoding: Decoding, drawers: Sequence[_Drawer]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Draws a token in each row; returns the tokens and their probabilities."""
     chances = logits.softmax(dim=-1)
     if decoding.suppressed:
         logits[:, list(decoding.suppressed)] = -torch.inf
-    if decoding.temperature > 0:
-        weights = (logits / decoding.temperature).softmax(dim=-1)
-        token = torch.multinomial(weights, 1)
-    else:
-        token = logits.argmax(dim=-1, keepdim=True)
+    token = logits.argmax(dim=-1, keepdim=True)
+    drawn = [at for at, drawer in enumerate(drawers) if drawer.temperature > 0]
+    if drawn:
+        heat = torch.tensor([[drawers[at].temperature] for at in drawn], device=logits.device)
+        weights = (logits[drawn] / heat).softmax(dim=-1)
+        if all(drawers[at].generator is None for at in drawn):
+            token[drawn] = torch.multinomial(weights, 1)
+        else:
+            for at, chance in zip(drawn, weights, strict=True):
+                token[at] = torch.multinomial(chance, 1, generator=drawers[at].generator)
     return token[:, 0], chances.gather(1, token)[:, 0]
 
 

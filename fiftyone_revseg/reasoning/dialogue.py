@@ -30,6 +30,7 @@ class Dialogue:
         correction: makes the words that ask again, of what was wrong
         turn: 1, 2 or 3
         object (None): which object turn 2 asks for
+        candidate (0): which of several dialogues about the same query it belongs to
         judge (None): completes what ``parse`` made of an accepted reply by what else is known of
             the reply, such as its tokens' probabilities
         turns: every prompt and reply so far
@@ -45,6 +46,7 @@ class Dialogue:
     correction: Callable[[str], str]
     turn: int
     object: int | None = None
+    candidate: int = 0
     judge: Callable[[Any, Reply], Any] | None = None
     turns: list[Turn] = field(default_factory=list)
     result: Any = None
@@ -70,6 +72,7 @@ class Dialogue:
             attempt=len(self.turns),
             confidence=reply.confidence(*answer_span(reply.text)),
             prompt_tokens=reply.prompt_tokens,
+            candidate=self.candidate,
         )
         try:
             self.result, self.error = self.parse(reply.text, not reply.cut), None

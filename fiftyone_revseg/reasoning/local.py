@@ -9,7 +9,7 @@ import math
 import textwrap
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,7 +153,7 @@ class LocalReasoner:
         return reasoner
 
     def generate(self, conversations: Sequence[Conversation], spec: ChainSpec) -> list[Reply]:
-        """Continues each conversation by one assistant message, as one batch.
+        """Continues each conversation by one assistant message, as one batch if that is possible.
 
         Args:
             conversations: the conversations, each ending with a user's message; their pictures
@@ -171,8 +171,22 @@ class LocalReasoner:
         if not conversations:
             return []
         _check_spec(spec, self.processor, self.name)
+        replies: dict[int, Reply] = {}
         with self._lock:
-            return self._generate(conversations, spec)
+            for group in self._together(conversations, spec):
+                drawn = self._generate([conversations[i] for i in group], spec)
+                replies.update(zip(group, drawn, strict=True))
+        return [replies[i] for i in range(len(conversations))]
+
+    def _together(self, conversations: Sequence[Conversation], spec: ChainSpec) -> list[list[int]]:
+        """Which conversations make a batch: transformers draws all of one with the same chance."""
+        parts = (part for c in conversations for m in c.messages for part in m.content)
+        if self._decoder is not None and not any(isinstance(p, VideoFrames) for p in parts):
+            return [list(range(len(conversations)))]
+        groups: dict[Any, list[int]] = {}
+        for i, conversation in enumerate(conversations):
+            groups.setdefault(_chance(conversation, spec), []).append(i)
+        return list(groups.values())
 
     def forget(self) -> None:
         """Frees the memory of what earlier dialogues were read into, and their images."""
@@ -222,12 +236,14 @@ class LocalReasoner:
         from fiftyone_revseg.reasoning.decoding import Drawn
 
         recorder = _ProbabilityRecorder()
+        temperature, seed = _chance(conversations[0], spec)
         decoding: dict[str, Any] = {"do_sample": False}
-        if spec.temperature > 0:
-            decoding = {"do_sample": True, "temperature": float(spec.temperature)}
+        if temperature > 0:
+            decoding = {"do_sample": True, "temperature": temperature}
             decoding.update(top_k=0, top_p=1.0)  # the whole distribution
         names = [name_of(part.pixels) for part in _images(conversations)]
-        with torch.inference_mode(), self._seen.used(inputs.get("pixel_values"), names):
+        looking = self._seen.used(inputs.get("pixel_values"), names)
+        with torch.inference_mode(), looking, _seeded(seed, self.model.device):
             sequences = self.model.generate(
                 **inputs,
                 max_new_tokens=_most_tokens(conversations, spec),
@@ -324,6 +340,26 @@ class LocalReasoner:
             tokens=min(end + 1, len(ids)),  # with the one that ends it, as servers count
             cut=end == len(ids),
         )
+
+
+def _chance(conversation: Conversation, spec: ChainSpec) -> tuple[float, int | None]:
+    """The temperature of a reply, and the seed if it is not torch's own chance."""
+    if conversation.temperature is None:
+        return float(spec.temperature), None
+    return float(conversation.temperature), conversation.seed
+
+
+@contextlib.contextmanager
+def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
+    """Draws with a seed meanwhile, and leaves torch's own chance as it was."""
+    import torch
+
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def checkpoint_spec(
@@ -608,7 +644,16 @@ def _prompts(conversations: Sequence[Conversation], inputs: Any) -> list[Prompt]
         names = [name_of(image.pixels) for image in _images([conversation])]
         end = start + len(names)
         tokens = ids[mask.bool()].tolist()
-        prompts.append(Prompt(tokens, names, patches[start:end], grids[start:end]))
+        prompts.append(
+            Prompt(
+                tokens,
+                names,
+                patches[start:end],
+                grids[start:end],
+                conversation.temperature,
+                conversation.seed,
+            )
+        )
         start = end
     return prompts
 

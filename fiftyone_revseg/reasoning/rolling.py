@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fiftyone_revseg.models.batch_size import BatchSize, is_out_of_memory
 from fiftyone_revseg.reasoning.backend import Conversation
@@ -29,12 +29,32 @@ _PADDED = 1.25  # a batch's size with its padding, at most, over that without
 _AT_A_TIME = 8
 
 
+class Talk(Protocol):
+    """Dialogues that lead to one result, such as the two turns about one (video, query) pair."""
+
+    def start(self) -> list[Dialogue]:
+        """Makes those that are asked first."""
+        ...
+
+    def after(self, dialogue: Dialogue) -> list[Dialogue]:
+        """Makes those that follow on one that has ended; none is raised for what it lacks."""
+        ...
+
+    def finish(self, model: str) -> Any:
+        """Puts together what came of all of them.
+
+        Args:
+            model: the checkpoint's name, for the record
+        """
+        ...
+
+
 @dataclass(eq=False)
 class _Asked:
-    """All queries about one video."""
+    """All talks about one video."""
 
     key: Hashable
-    pairs: list[Pair]
+    talks: Sequence[Talk]
     open: int = 0  # dialogues without an end
 
 
@@ -43,13 +63,13 @@ class _Waiting:
     """A dialogue that waits for a reply."""
 
     asked: _Asked
-    pair: Pair
+    talk: Talk
     dialogue: Dialogue
     length: int
 
 
 class RollingChain:
-    """Runs both turns for the queries about many videos, a batch at a time.
+    """Leads the talks about many videos, a batch at a time.
 
     Args:
         reasoner: what runs the model
@@ -71,50 +91,50 @@ class RollingChain:
         """How many dialogues wait for a reply."""
         return len(self._waiting)
 
-    def add(self, key: Hashable, requests: Sequence[ChainRequest]) -> None:
-        """Adds the queries about one video.
+    def add(self, key: Hashable, talks: Sequence[Talk]) -> None:
+        """Adds the talks about one video.
 
         Args:
             key: what :meth:`step` calls it
-            requests: the (video, query) pairs
+            talks: the talks
         """
-        asked = _Asked(key, [Pair(request, self._spec) for request in requests])
-        for pair in asked.pairs:
-            self._wait(asked, pair, pair.start())
+        asked = _Asked(key, talks)
+        for talk in talks:
+            self._wait(asked, talk, talk.start())
         if not asked.open:
             self._finished.append(asked)
 
-    def step(self) -> list[tuple[Hashable, list[Trajectory]]]:
+    def step(self) -> list[tuple[Hashable, list[Any]]]:
         """Lets the model continue one batch of what waits.
 
         Returns:
-            the key and the trajectories, in the order of its requests, of each video that is done
-            now. No failure of a model, a frame or a reply is raised: it is a status with a reason
+            the key and the results, in the order of its talks, of each video that is done now. No
+            failure of a model, a frame or a reply is raised: it is part of a result
         """
         batch = self._choose()
         if batch:
             ask(self._reasoner, self._spec, [one.dialogue for one in batch], self._batch)
         for one in batch:
             one.asked.open -= 1
-            self._wait(one.asked, one.pair, one.dialogue)
-            if one.dialogue is one.pair.first and one.dialogue.pending is None:
-                for branch in one.pair.branch():
-                    self._wait(one.asked, one.pair, branch)
+            ended = one.dialogue.pending is None
+            following = one.talk.after(one.dialogue) if ended else [one.dialogue]
+            self._wait(one.asked, one.talk, following)
             if not one.asked.open:
                 self._finished.append(one.asked)
         return self.take_finished()
 
-    def take_finished(self) -> list[tuple[Hashable, list[Trajectory]]]:
+    def take_finished(self) -> list[tuple[Hashable, list[Any]]]:
         """As :meth:`step`, without one: some are done before anything is asked."""
         name = getattr(self._reasoner, "name", "")
         finished, self._finished = self._finished, []
-        return [(asked.key, [pair.finish(name) for pair in asked.pairs]) for asked in finished]
+        return [(asked.key, [talk.finish(name) for talk in asked.talks]) for asked in finished]
 
-    def _wait(self, asked: _Asked, pair: Pair, dialogue: Dialogue | None) -> None:
-        """Has a dialogue wait for a reply, if there is anything to ask."""
-        if dialogue is not None and dialogue.pending is not None:
-            asked.open += 1
-            self._waiting.append(_Waiting(asked, pair, dialogue, _length(dialogue.pending)))
+    def _wait(self, asked: _Asked, talk: Talk, dialogues: Sequence[Dialogue]) -> None:
+        """Has dialogues wait for a reply."""
+        for dialogue in dialogues:
+            if dialogue.pending is not None:
+                asked.open += 1
+                self._waiting.append(_Waiting(asked, talk, dialogue, _length(dialogue.pending)))
 
     def _choose(self) -> list[_Waiting]:
         """Takes the longest, which are second turns and finish videos, with their like."""
@@ -150,14 +170,26 @@ def run_chain(
         one :class:`Trajectory` for each request, in their order. No failure of a model, a frame
         or a reply is raised: it is a status with a reason
     """
-    size = batch_size or getattr(reasoner, "concurrency", None) or _AT_A_TIME
+    return run_talks(reasoner, spec, [Pair(request, spec) for request in requests], batch_size)
+
+
+def run_talks(
+    reasoner: Reasoner, spec: ChainSpec, talks: Sequence[Talk], batch_size: int | None = None
+) -> list[Any]:
+    """Leads talks to their ends, as :func:`run_chain` does both turns.
+
+    Returns:
+        one result for each talk, in their order
+    """
+    at_a_time = _AT_A_TIME * (1 + spec.samples)  # which share what they were read into
+    size = batch_size or getattr(reasoner, "concurrency", None) or at_a_time
     chain = RollingChain(reasoner, spec, BatchSize("reasoning", size))
-    chain.add(None, requests)
+    chain.add(None, talks)
     finished = chain.take_finished()
     while chain.waiting:
         finished += chain.step()
-    ((_, trajectories),) = finished
-    return trajectories
+    ((_, results),) = finished
+    return results
 
 
 def ground_again(

@@ -307,11 +307,17 @@ class ServerReasoner:
         return reply
 
     def _body(self, conversation: Conversation, spec: ChainSpec) -> dict[str, Any]:
+        chance: dict[str, Any] = {}
+        if conversation.temperature is not None:
+            chance = {"temperature": float(conversation.temperature)}
+            if chance["temperature"]:
+                chance["seed"] = conversation.seed
         return {
             "model": self.model.id,
             "messages": [self._message(message) for message in conversation.messages],
             "temperature": float(spec.temperature),
             "top_p": 1.0,
+            **chance,
         }
 
     def _message(self, message: Message) -> dict[str, Any]:

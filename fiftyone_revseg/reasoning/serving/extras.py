@@ -72,6 +72,7 @@ class Extras:
         fields = dict(request)
         if "sampling" not in extras:
             del fields["temperature"], fields["top_p"]
+            fields.pop("seed", None)
         if "max_tokens" not in extras:
             fields["max_completion_tokens"] = fields.pop("max_tokens")
         if "logprobs" in extras:

@@ -1,0 +1,173 @@
+"""The distinct objects that the candidates for an answer found, and their tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fiftyone_revseg.masks.boxes import box_iou
+from fiftyone_revseg.masks.mask_track import MaskTrack
+from fiftyone_revseg.masks.overlap import video_iou
+from fiftyone_revseg.reasoning.looking_again import Candidate
+from fiftyone_revseg.reasoning.trajectory import Grounding, KeyframeChoice, Trajectory
+from fiftyone_revseg.tracking.prompts import object_prompt
+
+_SAME_BOX = 0.7  # IoU of a box with the box of a mask that is there already
+_SAME_TRACK = 0.7  # IoU of two tracks
+
+
+@dataclass(eq=False)
+class FoundObject:
+    """An object that a candidate found.
+
+    Attributes:
+        choice: what turn 1 said of it
+        grounding: where turn 2 found it
+        key_frame: in which frame of the source video, 0-based
+        candidate: which candidate found it first
+        track: its track; None before it was tracked, and if that failed
+        error: why it failed
+        same_as: the object whose track is the same; None if there is none
+    """
+
+    choice: KeyframeChoice
+    grounding: Grounding
+    key_frame: int
+    candidate: int = 0
+    track: MaskTrack | None = None
+    error: Exception | None = None
+    same_as: FoundObject | None = None
+
+    @property
+    def prompt(self) -> Any:
+        """``(4,)`` or ``(P, 3)``, as trackers take it, see :mod:`..tracking.prompts`."""
+        box, points = self.grounding.box_xyxy_px, self.grounding.points
+        return object_prompt(box, points) if points else box
+
+    @property
+    def own(self) -> FoundObject:
+        """This object, or the one that was found before and is the same."""
+        return self if self.same_as is None else self.same_as
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether it has a mask in any frame."""
+        return self.track is not None and bool(self.track.visible_frames)
+
+    def is_at(self, key_frame: int, grounding: Grounding) -> bool:
+        """Whether this is the object that a grounding means."""
+        box = grounding.box_xyxy_px
+        mine: Any
+        if self.track is None:
+            mine = self.grounding.box_xyxy_px if key_frame == self.key_frame else None
+        else:
+            mine = self.track.box_xyxy_px(key_frame)
+        if mine is None:
+            return False
+        if box is not None:
+            return box_iou(mine, box) >= _SAME_BOX
+        if self.track is None:
+            return False
+        mask = self.track.mask(key_frame)
+        height, width = mask.shape
+        inside = [0 <= x < width and 0 <= y < height for x, y in grounding.points]
+        return all(inside) and all(mask[int(y), int(x)] for x, y in grounding.points)
+
+
+@dataclass(eq=False)
+class FoundObjects:
+    """What candidates found, the greedy one first."""
+
+    trajectories: list[Trajectory] = field(default_factory=list)
+    objects: list[FoundObject] = field(default_factory=list)
+    _by_choice: list[dict[int, FoundObject]] = field(default_factory=list)
+
+    def add(self, trajectory: Trajectory) -> list[FoundObject]:
+        """Adds what a candidate found.
+
+        Returns:
+            the objects that no candidate before it found; they are to be tracked
+        """
+        candidate, new = len(self.trajectories), []
+        self.trajectories.append(trajectory)
+        found: dict[int, FoundObject] = {}
+        self._by_choice.append(found)
+        before = list(self.objects)
+        for i, (choice, grounding) in enumerate(
+            zip(trajectory.choices, trajectory.groundings, strict=True)
+        ):
+            if grounding is None:
+                continue
+            key_frame = trajectory.key_frames[i]
+            known = next((one for one in before if one.is_at(key_frame, grounding)), None)
+            if known is None:
+                known = FoundObject(choice, grounding, key_frame, candidate)
+                new.append(known)
+            found[i] = known
+        self.objects += new
+        return new
+
+    def compare(self) -> None:
+        """Finds out which of the tracked objects are the same, found in different frames."""
+        seen: list[FoundObject] = []
+        for one in self.objects:
+            if not one.is_seen or one.same_as is not None:
+                continue
+            one.same_as = next((o for o in seen if _are_same(o, one)), None)
+            if one.same_as is None:
+                seen.append(one)
+
+    @property
+    def distinct(self) -> list[FoundObject]:
+        """Those that are seen and differ: number 1 is the first."""
+        return [one for one in self.objects if one.is_seen and one.same_as is None]
+
+    def of(self, candidate: int) -> dict[int, FoundObject]:
+        """What a candidate found: the position of its choice -> the object."""
+        return self._by_choice[candidate]
+
+    def seen_by(self, candidate: int) -> list[FoundObject]:
+        """The distinct objects that a candidate found."""
+        found = {id(one.own): one.own for one in self.of(candidate).values() if one.own.is_seen}
+        return list(found.values())
+
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Puts together what each dialogue answered, and how far they agree."""
+        numbers = {id(one): number for number, one in enumerate(self.distinct, 1)}
+        seen = [self.seen_by(c) for c in range(len(self.trajectories))]
+        candidates = []
+        for c, trajectory in enumerate(self.trajectories):
+            found = self.of(c)
+            own = {i: id(one.own) for i, one in found.items()}
+            candidates.append(
+                Candidate(
+                    trajectory.status,
+                    trajectory.reason,
+                    trajectory.think,
+                    trajectory.choices,
+                    trajectory.groundings,
+                    tuple(numbers.get(own.get(i, 0)) for i in range(len(trajectory.choices))),
+                    mean_iou(seen[c], [other for o, other in enumerate(seen) if o != c]),
+                )
+            )
+        return tuple(candidates)
+
+
+def mean_iou(one: Sequence[FoundObject], others: Iterable[Sequence[FoundObject]]) -> float | None:
+    """Returns the mean IoU of some objects with each of other groups; None without others."""
+    mine = {id(found) for found in one}
+    ious = []
+    for other in others:
+        if mine == {id(found) for found in other}:
+            ious.append(1.0)
+        else:
+            ious.append(video_iou(*([f.track for f in some if f.track] for some in (one, other))))
+    return sum(ious) / len(ious) if ious else None
+
+
+def _are_same(one: FoundObject, other: FoundObject) -> bool:
+    assert one.track is not None
+    assert other.track is not None
+    # Two objects of one answer are two, however alike they look
+    return one.candidate != other.candidate and video_iou([one.track], [other.track]) >= _SAME_TRACK

@@ -1,0 +1,44 @@
+"""Several dialogues about one query: the one that is decoded as the spec says, and samples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fiftyone_revseg.reasoning.chain import ChainRequest, Pair
+
+if TYPE_CHECKING:
+    from fiftyone_revseg.reasoning.dialogue import Dialogue
+    from fiftyone_revseg.reasoning.spec import ChainSpec
+    from fiftyone_revseg.reasoning.trajectory import KeyframeChoice, Trajectory
+
+
+class Sampled:
+    """A talk that ends with a trajectory for each candidate, the greedy one first.
+
+    All of them begin alike, which a model reads once. A choice that an earlier turn 1 made, too,
+    is not asked about again in turn 2.
+
+    Args:
+        request: the (video, query) pair
+        spec: how to ask, and how many samples there are
+    """
+
+    def __init__(self, request: ChainRequest, spec: ChainSpec):
+        self.pairs = [Pair(replace(request, sample=n), spec) for n in range(spec.samples + 1)]
+        self._asked: dict[KeyframeChoice, Dialogue] = {}
+
+    def start(self) -> list[Dialogue]:
+        """Makes the first turns."""
+        return [dialogue for pair in self.pairs for dialogue in pair.start()]
+
+    def after(self, dialogue: Dialogue) -> list[Dialogue]:
+        """Makes the second turns that follow on one of the first."""
+        pair = self.pairs[dialogue.candidate]
+        if dialogue is not pair.first:
+            return []
+        return pair.after(dialogue, self._asked)
+
+    def finish(self, model: str) -> list[Trajectory]:
+        """Puts together what came of each dialogue."""
+        return [pair.finish(model) for pair in self.pairs]
