@@ -12,14 +12,21 @@ found are tracked; and the model is shown the tracks, and says which of them the
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fiftyone_revseg.masks.mask_track import MaskTrack
 from fiftyone_revseg.pipeline.found_objects import FoundObject, FoundObjects, mean_iou
 from fiftyone_revseg.reasoning import ChainRequest, ChainSpec, Trajectory
+from fiftyone_revseg.reasoning.backend import Conversation
+from fiftyone_revseg.reasoning.judging import Judged, Judgement, Judging, LookAgain
+from fiftyone_revseg.reasoning.looking_again import Verdict
 from fiftyone_revseg.reasoning.rolling import Talk
 from fiftyone_revseg.reasoning.sampled import Sampled
+from fiftyone_revseg.reasoning.trajectory import Turn
+from fiftyone_revseg.types import Status
+
+_MOST_JUDGED = 9  # objects that a picture can be outlined with, and a reader tell apart
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,19 @@ class Answer:
 Steps = Generator[Ask | Track, Any, Answer]
 
 
+@dataclass(eq=False)
+class _Said:
+    """What was found and said so far."""
+
+    found: FoundObjects = field(default_factory=FoundObjects)
+    turns: list[Turn] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+
+    def add(self, trajectory: Trajectory) -> list[FoundObject]:
+        self.turns += trajectory.turns
+        return self.found.add(trajectory)
+
+
 def answering(request: ChainRequest, spec: ChainSpec) -> Steps:
     """Answers one query.
 
@@ -61,30 +81,129 @@ def answering(request: ChainRequest, spec: ChainSpec) -> Steps:
         request: the (video, query) pair
         spec: how to ask
     """
-    greedy, *samples = yield Ask(Sampled(request, spec))
-    request = replace(request, images=())  # they are large, and the dialogues that show them over
-    found = FoundObjects()
+    talk, said = Sampled(request, spec), _Said()
+    greedy, *samples = yield Ask(talk)
+    history = talk.history if spec.verdict and spec.rounds else None
+    # What they show is large, and they are over
+    del talk
+    request = replace(request, images=())
     # The greedy one first: what it found need not be tracked again for the others
-    if new := found.add(greedy):
+    if new := said.add(greedy):
         yield Track(new)
-    if new := [one for trajectory in samples for one in found.add(trajectory)]:
+    if new := [one for trajectory in samples for one in said.add(trajectory)]:
         yield Track(new)
-    found.compare()
-    return _answer(found)
+    said.found.compare()
+    verdict = None
+    if spec.verdict:
+        verdict = yield from _judge(request, spec, said, history)
+    return _answer(said, verdict)
 
 
-def _answer(found: FoundObjects) -> Answer:
-    """The greedy answer, with what the others make of it."""
-    greedy = found.trajectories[0]
-    objects = found.of(0)
-    tracks = {i: one.track for i, one in objects.items()}
-    error = next((one.error for one in objects.values() if one.error), None)
-    if len(found.trajectories) > 1:
-        others = [found.seen_by(c) for c in range(1, len(found.trajectories))]
-        greedy = replace(
-            greedy,
-            turns=tuple(turn for trajectory in found.trajectories for turn in trajectory.turns),
-            candidates=found.candidates(),
-            agreement=mean_iou(found.seen_by(0), others),
+def _judge(
+    request: ChainRequest, spec: ChainSpec, said: _Said, history: Conversation | None
+) -> Generator[Ask | Track, Any, Verdict | None]:
+    """Has the model say which objects are meant, and look for others where none is."""
+    for n in range(spec.rounds + 1):
+        objects = _to_judge(said.found)
+        if not objects:
+            return None
+        candidates = len(said.found.trajectories)
+        judgement: Judgement = yield Ask(Judging(request, spec, objects, candidates))
+        said.turns += judgement.turns
+        verdict = judgement.verdict
+        if verdict is None:  # that of an earlier round was about fewer objects
+            return None
+        said.verdicts.append(verdict)
+        if verdict.objects or n == spec.rounds or history is None:
+            return verdict
+        again = LookAgain(
+            replace(request, sample=candidates),
+            spec,
+            history=history,
+            rejected=[one.description for one in objects],
+            why=verdict.why,
         )
-    return Answer(greedy, [tracks.get(i) for i in range(len(greedy.choices))], error)
+        new = said.add((yield Ask(again)))
+        if new:
+            yield Track(new)
+        said.found.compare()
+        if len(_to_judge(said.found)) == len(objects):
+            return verdict
+    return None
+
+
+def _to_judge(found: FoundObjects) -> list[Judged]:
+    votes = [{id(one) for one in found.seen_by(c)} for c in range(len(found.trajectories))]
+    return [
+        Judged(one.choice.description, one.track, sum(id(one) in seen for seen in votes))
+        for one in found.distinct[:_MOST_JUDGED]
+        if one.track is not None
+    ]
+
+
+def _answer(said: _Said, verdict: Verdict | None) -> Answer:
+    """Puts the answer together: the greedy one, unless the verdict is for another."""
+    found = said.found
+    chosen, certainty = _chosen(found, verdict)
+    if isinstance(chosen, int):
+        answer = _of_candidate(found, chosen)
+        objects = found.seen_by(chosen)
+    else:
+        answer = _of_objects(found, chosen)
+        objects = chosen
+    count = len(found.trajectories)
+    seen = [found.seen_by(c) for c in range(count)]
+    mine = {id(one) for one in objects}
+    # Those that answered the same stand for the answer, and one of them is not "another"
+    same = [c for c in range(count) if {id(one) for one in seen[c]} == mine]
+    others = [seen[c] for c in range(count) if c not in same[:1]]
+    trajectory = replace(
+        answer.trajectory,
+        turns=tuple(said.turns),
+        certainty=certainty,
+        agreement=mean_iou(objects, others),
+        candidates=found.candidates() if count > 1 else (),
+        verdicts=tuple(said.verdicts),
+    )
+    return replace(answer, trajectory=trajectory)
+
+
+def _chosen(
+    found: FoundObjects, verdict: Verdict | None
+) -> tuple[int | list[FoundObject], float | None]:
+    """Which candidate is the answer, or which objects are, and how likely that is right."""
+    if verdict is None:
+        return 0, None
+    probability = verdict.probability
+    count = range(len(found.trajectories))
+    if verdict.objects:
+        objects = [found.distinct[number - 1] for number in verdict.objects]
+        wanted = {id(one) for one in objects}
+        same = (c for c in count if {id(one) for one in found.seen_by(c)} == wanted)
+        return next(same, objects), probability
+    none = [c for c in count if found.trajectories[c].status is Status.NO_TARGET]
+    if none:
+        return none[0], probability
+    # Nothing was found that is meant: the best of what there is stays, and is not trusted
+    with_objects = [c for c in count if found.seen_by(c)]
+    return with_objects[0], None if probability is None else 1 - probability
+
+
+def _of_candidate(found: FoundObjects, candidate: int) -> Answer:
+    """The answer of one dialogue, as it is."""
+    trajectory, objects = found.trajectories[candidate], found.of(candidate)
+    tracks = {i: one.own.track for i, one in objects.items()}
+    error = next((one.error for one in objects.values() if one.error), None)
+    return Answer(trajectory, [tracks.get(i) for i in range(len(trajectory.choices))], error)
+
+
+def _of_objects(found: FoundObjects, objects: Sequence[FoundObject]) -> Answer:
+    """An answer of objects that no single dialogue found."""
+    trajectory = replace(
+        found.trajectories[objects[0].candidate],
+        status=Status.OK,
+        reason="",
+        choices=tuple(one.choice for one in objects),
+        groundings=tuple(one.grounding for one in objects),
+    )
+    return Answer(trajectory, [one.track for one in objects])

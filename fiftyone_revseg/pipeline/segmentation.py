@@ -31,9 +31,9 @@ class Segmentation:
         reason: why the status is not ok, or what went wrong with some of the objects, in words
         timings: wall time in seconds by stage; whatever worked on several queries at a time, of
             one video or of many, is shared out evenly among them. "decode" is opening the video
-            and reading the sampled frames; "turn1" and "turn2" are the model's replies in either
-            turn, retries included, as the model says (none of a turn that was not asked); "reason"
-            is both together; "track" is tracking and encoding masks
+            and reading the sampled frames; "turn1", "turn2" and "turn3" are the model's replies
+            in each turn, retries included, as the model says (none of a turn that was not asked);
+            "reason" is all together; "track" is tracking and encoding masks
         path: of the video
         fps: frames per second; 0 if the video is unreadable
         first_frame: the frame of the file, 0-based, that is frame 0 here; not 0 for clips
@@ -82,7 +82,8 @@ class Segmentation:
         if status is Status.LOST:
             return _LOST
         if status is Status.BAD_BOX:
-            errors = [turn.error for turn in self.trajectory.turns if turn.object == i]
+            turns = [turn for turn in self.trajectory.turns if turn.object == i]
+            errors = [turn.error for turn in turns if not turn.candidate]
             return next((error for error in reversed(errors) if error), self.reason)
         return self.reason
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fiftyone_revseg.reasoning.chain import ChainRequest, Pair
 
 if TYPE_CHECKING:
+    from fiftyone_revseg.reasoning.backend import Conversation
     from fiftyone_revseg.reasoning.dialogue import Dialogue
     from fiftyone_revseg.reasoning.spec import ChainSpec
     from fiftyone_revseg.reasoning.trajectory import KeyframeChoice, Trajectory
@@ -27,6 +28,12 @@ class Sampled:
     def __init__(self, request: ChainRequest, spec: ChainSpec):
         self.pairs = [Pair(replace(request, sample=n), spec) for n in range(spec.samples + 1)]
         self._asked: dict[KeyframeChoice, Dialogue] = {}
+
+    @property
+    def history(self) -> Conversation | None:
+        """The greedy dialogue up to its answer; None if it has none."""
+        first = self.pairs[0].first
+        return None if first is None else first.history
 
     def start(self) -> list[Dialogue]:
         """Makes the first turns."""

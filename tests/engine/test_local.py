@@ -351,12 +351,13 @@ def test_a_slow_caller_holds_everything_up():
 
 def test_second_turns_go_with_first_turns_of_similar_length():
     reasoner = ScriptedReasoner(ANSWERS)
-    chain = RollingChain(reasoner, SPEC.replace(frame_size=448, frames=4), BatchSize("r", 2))
-    pipeline = RevSeg(reasoner, BoxTracker())
+    spec = SPEC.replace(frame_size=448, frames=4)
+    chain = RollingChain(reasoner, spec, BatchSize("r", 2))
+    pipeline = RevSeg(reasoner, BoxTracker(), spec)
     for key, job in enumerate(jobs(3)):
         work = Work(pipeline, job)
         work.open()
-        chain.add(key, work.requests())
+        chain.add(key, work.talks())
     done = []
     while chain.waiting:
         done += chain.step()
