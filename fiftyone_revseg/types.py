@@ -41,12 +41,15 @@ class FrameTable:
         times: the seconds at which those frames are shown, counted from the video's first frame
         frame_count: the number of frames in the source video
         duration: the seconds that the source video spans
+        remarks: what is wrong with the file and was made good, in words, such as times that are
+            missing and were put between their neighbours
     """
 
     indices: tuple[int, ...]
     times: tuple[float, ...]
     frame_count: int
     duration: float
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.indices) != len(self.times):
@@ -84,9 +87,11 @@ class FrameTable:
             "times": list(self.times),
             "frame_count": self.frame_count,
             "duration": self.duration,
+            **({"remarks": list(self.remarks)} if self.remarks else {}),
         }
 
     @classmethod
     def from_dict(cls, d: dict) -> FrameTable:
         """Loads a table from :meth:`to_dict`'s output."""
-        return cls(tuple(d["indices"]), tuple(d["times"]), d["frame_count"], d["duration"])
+        times, remarks = tuple(d["times"]), tuple(d.get("remarks") or ())
+        return cls(tuple(d["indices"]), times, d["frame_count"], d["duration"], remarks)

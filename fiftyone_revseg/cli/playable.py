@@ -98,6 +98,7 @@ def _lines(found: PlaybackSummary) -> list[str]:
         more = f" and {others} more" if others else ""
         lines.append(
             f"{found.rounded[0]}{more}: right, but for times that are rounded: where a frame is"
-            " sought, the App may show the picture before it"
+            " sought, the App may show the picture before it (revseg playable --all makes"
+            " copies of these, too)"
         )
     return lines

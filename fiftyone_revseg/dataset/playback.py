@@ -36,16 +36,21 @@ class Playback:
     Attributes:
         pictures: (N,) int; that the App shows for its frame n is the picture of frame
             ``pictures[n - 1]``, counted from 1
-        rounded: how many times the picture before is shown instead where frame n is sought, as the
-            file rounds times; these do not count as wrong
+        sought: (N,) int; the same where frame n was sought, as far as the file rounds times, which
+            does not count as wrong: the picture before may be shown
         cause: why others are shown, in words; "" if none are
         unplayable: what of the file browsers cannot play, in words; "" if they play it
     """
 
     pictures: np.ndarray = field(repr=False)
-    rounded: int = 0
+    sought: np.ndarray = field(repr=False)
     cause: str = ""
     unplayable: str = ""
+
+    @property
+    def rounded(self) -> int:
+        """How many frames may show the picture before where they are sought."""
+        return int(np.sum(self.sought != self.pictures))
 
     @cached_property
     def _off(self) -> np.ndarray:
@@ -78,6 +83,10 @@ class Playback:
     def picture_of(self, number: int) -> int:
         """Returns the frame whose picture the App shows for its frame of that number."""
         return int(self.pictures[min(max(number, 1), len(self.pictures)) - 1])
+
+    def picture_sought(self, number: int) -> int:
+        """Returns the frame whose picture it may show instead where that frame was sought."""
+        return int(self.sought[min(max(number, 1), len(self.sought)) - 1])
 
 
 def pictures_shown(times: np.ndarray, rate: float, rounding: float = 0.0) -> np.ndarray:
@@ -125,11 +134,11 @@ def _measure(filepath: str, rate: float | None, stamp: Any) -> Playback:
         times = video.times + video.start_offset
         average = video.fps
     if unplayable:
-        return Playback(np.arange(1, len(times) + 1), unplayable=unplayable)
+        own = np.arange(1, len(times) + 1)
+        return Playback(own, own, unplayable=unplayable)
     told = rate or _read_rate(filepath)
     pictures = pictures_shown(times, told, _ROUNDING)
-    rounded = int(np.sum(pictures_shown(times, told) != pictures))
-    return Playback(pictures, rounded, _cause(times, told, average))
+    return Playback(pictures, pictures_shown(times, told), _cause(times, told, average))
 
 
 def _read_rate(filepath: str) -> float:

@@ -65,13 +65,19 @@ def misplaced(stored: StoredObject, boxes: Mapping[int, Any]) -> dict[int, int]:
 
     Returns:
         a dict of frame number -> the frame whose picture the App shows there, where that is
-        another one; empty for a video that the App plays right, or does not play at all
+        another one, or may do so where that frame was sought; empty for a video that the App plays
+        right, or does not play at all
     """
     playback = stored.place.playback
     if playback is None or playback.unplayable:
         return {}
-    shown = {number: playback.picture_of(number) for number in boxes}
-    return {number: picture for number, picture in shown.items() if picture != number}
+    found = {}
+    for number in boxes:
+        pictures = playback.picture_of(number), playback.picture_sought(number)
+        other = next((picture for picture in pictures if picture != number), None)
+        if other is not None:
+            found[number] = other
+    return found
 
 
 def current_box(stored: StoredObject, number: int, label_id: str | None) -> list[float] | None:
@@ -158,10 +164,10 @@ def refuse_misplaced(
     number, picture = next(iter(wrong.items()))
     exact = {n: n for n in wrong}
     raise ValueError(
-        f"The App plays this video wrongly: when it says frame {number}, it shows the picture of "
-        f"frame {picture} or one beside it, so the box that was moved or drawn there may belong to "
-        f"another frame. Say which picture was seen, seen={wrong}, or seen={exact} if a program "
-        f"wrote the box; or {ADVICE}, and draw it anew"
+        f"The App does not play this video exactly: when it says frame {number}, it shows the "
+        f"picture of frame {picture} or one beside it, so the box that was moved or drawn there "
+        f"may belong to another frame. Say which picture was seen, seen={wrong}, or seen={exact} "
+        f"if a program wrote the box; or {ADVICE}, and draw it anew"
     )
 
 

@@ -182,7 +182,7 @@ class Video:
         """
         indices = uniform_indices(len(self), count)
         times = tuple(self.time(k) for k in indices)
-        return FrameTable(indices, times, len(self), self.duration)
+        return FrameTable(indices, times, len(self), self.duration, self.remarks)
 
     def walk(self, start: int, step: int = 1) -> Iterator[tuple[int, np.ndarray]]:
         """Iterates over the frames from one to the end of the clip, or back to its beginning.

@@ -5,6 +5,7 @@ The numbers here were measured in Chromium, by bar codes read from what it shows
 
 import subprocess
 from fractions import Fraction
+from types import SimpleNamespace
 
 import fiftyone as fo
 import numpy as np
@@ -17,6 +18,7 @@ from timed_videos import encode
 from fiftyone_revseg.cli import main
 from fiftyone_revseg.dataset.playback import measure_playback, pictures_shown
 from fiftyone_revseg.dataset.playback_fields import FRAMES_OFF, PROBLEM, mark_playback
+from fiftyone_revseg.dataset.prompt_boxes import misplaced, refuse_misplaced
 from fiftyone_revseg.dataset.views import make_view
 from fiftyone_revseg.video import open_video
 
@@ -112,6 +114,24 @@ def test_the_rate_is_that_of_the_stored_metadata(tmp_path):
     assert "FiftyOne takes its frame rate for 30, and it is 25" in playback.problem
     metadata.frame_width = None  # then the App reads the file itself
     assert measure_playback(path, metadata).problem == ""
+
+
+@pytest.mark.parametrize(("rate", "share"), [(Fraction(60), 1 / 3), (Fraction(30000, 1001), 1 / 6)])
+def test_times_that_are_rounded_are_no_fault_but_asked_about(tmp_path, rate, share):
+    """A frame is sought 1 % of it behind its time, and Matroska rounds times by up to 0.5 ms."""
+    stamps = [round(1000 * k / rate) for k in range(120)]
+    playback = measure_playback(encode(tmp_path / "a.mkv", stamps, rate=rate))
+    assert playback.problem == ""
+    assert playback.rounded == pytest.approx(120 * share, abs=6)
+    late = next(n for n in range(1, 121) if playback.picture_sought(n) != n)
+    right = next(n for n in range(1, 121) if playback.picture_sought(n) == n)
+    assert stamps[late - 1] > 1000 * (late - 0.99) / rate
+    stored = SimpleNamespace(place=SimpleNamespace(playback=playback))
+    boxes = {late: [0, 0, 1, 1], right: [0, 0, 1, 1]}
+    assert misplaced(stored, boxes) == {late: late - 1}
+    with pytest.raises(ValueError, match=f"says frame {late}, it shows the picture of frame"):
+        refuse_misplaced(stored, boxes, {})
+    refuse_misplaced(stored, boxes, {late: late})
 
 
 @pytest.mark.parametrize(

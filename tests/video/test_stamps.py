@@ -1,5 +1,6 @@
 """Times that are missing, repeated or out of order: the good ones stay, and the others follow."""
 
+import json
 from itertools import pairwise
 
 import av
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fiftyone_revseg.types import FrameTable
 from fiftyone_revseg.video import open_video
 from fiftyone_revseg.video.stamps import mend_stamps
 
@@ -94,12 +96,16 @@ def test_a_stamp_twice_does_not_throw_away_the_others(twice, five_a_second, tmp_
         assert video.fps == pytest.approx(5, rel=0.03)
         assert video.times[-2] == pytest.approx(7.6, abs=0.21)
         assert f"{len(twice)} of 40 frames have no usable time" in video.remarks[0]
+        table = video.sample(4)  # whose times the model is told, and the trajectory keeps
+        assert table.remarks == video.remarks
+        assert FrameTable.from_dict(json.loads(json.dumps(table.to_dict()))) == table
         assert [bars.read(video[k]) for k in (25, 3, 39)] == [25, 3, 39]
 
 
 def test_good_times_need_no_remark(kind, make_video):
     with open_video(make_video(kind)[0]) as video:
         assert video.remarks == ()
+        assert "remarks" not in video.sample(4).to_dict()
 
 
 def test_more_frames_than_the_clock_has_ticks(tmp_path, bars):
