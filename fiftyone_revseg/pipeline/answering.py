@@ -19,8 +19,17 @@ from fiftyone_revseg.masks.mask_track import MaskTrack
 from fiftyone_revseg.pipeline.found_objects import FoundObject, FoundObjects, mean_iou
 from fiftyone_revseg.reasoning import ChainRequest, ChainSpec, Trajectory
 from fiftyone_revseg.reasoning.backend import Conversation
+from fiftyone_revseg.reasoning.closer import (
+    CloserLook,
+    FirstTurn,
+    Windows,
+    compared,
+    part_of,
+    stretch_of,
+)
 from fiftyone_revseg.reasoning.judging import Judged, Judgement, Judging, LookAgain
-from fiftyone_revseg.reasoning.looking_again import Verdict
+from fiftyone_revseg.reasoning.looking_again import Look, Verdict
+from fiftyone_revseg.reasoning.queries import refusal
 from fiftyone_revseg.reasoning.rolling import Talk
 from fiftyone_revseg.reasoning.sampled import Sampled
 from fiftyone_revseg.reasoning.trajectory import Turn
@@ -68,6 +77,11 @@ class _Said:
     found: FoundObjects = field(default_factory=FoundObjects)
     turns: list[Turn] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
+
+    def look(self, found: Sequence[FirstTurn]) -> None:
+        self.looks += [one.look for one in found]
+        self.turns += [turn for one in found for turn in one.turns]
 
     def add(self, trajectory: Trajectory) -> list[FoundObject]:
         self.turns += trajectory.turns
@@ -81,7 +95,10 @@ def answering(request: ChainRequest, spec: ChainSpec) -> Steps:
         request: the (video, query) pair
         spec: how to ask
     """
-    talk, said = Sampled(request, spec), _Said()
+    said = _Said()
+    if spec.max_gap or spec.looks:
+        request = yield from _closer(request, spec, said)
+    talk = Sampled(request, spec)
     greedy, *samples = yield Ask(talk)
     history = talk.history if spec.verdict and spec.rounds else None
     # What they show is large, and they are over
@@ -97,6 +114,24 @@ def answering(request: ChainRequest, spec: ChainSpec) -> Steps:
     if spec.verdict:
         verdict = yield from _judge(request, spec, said, history)
     return _answer(said, verdict)
+
+
+def _closer(
+    request: ChainRequest, spec: ChainSpec, said: _Said
+) -> Generator[Ask | Track, Any, ChainRequest]:
+    """Finds out which frames turn 1 is to see."""
+    table = request.frame_table
+    if len(table) > spec.frames and not refusal(request.query):
+        windows: list[FirstTurn] = yield Ask(Windows(request, spec))
+        said.look(windows)
+        request = part_of(request, compared(windows, table, spec.frames))
+    for _ in range(spec.looks):
+        first: FirstTurn = yield Ask(CloserLook(request, spec))
+        said.look([first])
+        if first.stretch is None:
+            break
+        request = stretch_of(request, first.stretch, spec.frames)
+    return request
 
 
 def _judge(
@@ -164,8 +199,19 @@ def _answer(said: _Said, verdict: Verdict | None) -> Answer:
         agreement=mean_iou(objects, others),
         candidates=found.candidates() if count > 1 else (),
         verdicts=tuple(said.verdicts),
+        looks=tuple(said.looks),
     )
-    return replace(answer, trajectory=trajectory)
+    return replace(answer, trajectory=_without_doubt(trajectory))
+
+
+def _without_doubt(trajectory: Trajectory) -> Trajectory:
+    """What is not there is not known where a part of the video was not looked at."""
+    failed = [look.error for look in trajectory.looks if look.kind == "window" and look.error]
+    if trajectory.status is not Status.NO_TARGET or not failed:
+        return trajectory
+    count = sum(look.kind == "window" for look in trajectory.looks)
+    reason = f"{len(failed)} of {count} parts of the video have no usable reply: {failed[0]}"
+    return replace(trajectory, status=Status.BAD_KEYFRAME, reason=reason)
 
 
 def _chosen(

@@ -25,6 +25,7 @@ from fiftyone_revseg.pipeline.segmentation import (
 )
 from fiftyone_revseg.progress import Pace
 from fiftyone_revseg.reasoning import ChainRequest, Trajectory
+from fiftyone_revseg.reasoning.closer import frames_to_sample
 from fiftyone_revseg.reasoning.resize import resize_square
 from fiftyone_revseg.reasoning.rolling import Talk, run_talks
 from fiftyone_revseg.tracking.both_ways import FoundMasks, walk_both_ways
@@ -35,7 +36,7 @@ from fiftyone_revseg.video import Video, VideoError, open_video
 if TYPE_CHECKING:
     from fiftyone_revseg.pipeline.pipeline import RevSeg
 
-_HELD_BYTES = 512 * 2**20  # of sampled frames at the size of the video
+_HELD_BYTES = 512 * 2**20  # of sampled frames
 _SECONDS = 0.1  # between two reports about one stage of one job
 
 
@@ -142,10 +143,10 @@ class Work:
             if self._video is None:
                 source = list(job.video) if isinstance(job.video, tuple) else job.video
                 self._video = open_video(source, job.frame_range, **self._options)
-            table = self._video.sample(self._pipeline.spec.frames)
-            self._frames = dict(
-                zip(table.indices, self._sampled_frames(self._video, table), strict=True)
-            )
+            spec = self._pipeline.spec
+            table = self._video.sample(frames_to_sample(spec, self._video.duration))
+            first = table.indices[: self._most_held if len(table) > spec.frames else None]
+            self._frames = dict(zip(first, self._sampled_frames(self._video, first), strict=True))
             self._table = table
         except Exception as error:
             self._failure = error
@@ -154,13 +155,18 @@ class Work:
             self._given_up = False
             self.close()
 
-    def _sampled_frames(self, video: Video, table: FrameTable) -> list[np.ndarray]:
-        """Reads the sampled frames; those of huge videos at the size that the model sees."""
+    @property
+    def _most_held(self) -> int:
+        """How many frames are held at the size that the model sees."""
+        return max(_HELD_BYTES // (3 * self._pipeline.spec.frame_size**2), 1)
+
+    def _sampled_frames(self, video: Video, indices: Sequence[int]) -> list[np.ndarray]:
+        """Reads sampled frames; those of huge or long videos at the size that the model sees."""
+        spec = self._pipeline.spec
         width, height = video.size
-        frames = video.frames(table.indices)
-        if 3 * width * height * len(table.indices) <= _HELD_BYTES:
-            return list(frames)
-        return [resize_square(frame, self._pipeline.spec.frame_size) for frame in frames]
+        if len(indices) <= spec.frames and 3 * width * height * len(indices) <= _HELD_BYTES:
+            return video.frames(indices)
+        return [resize_square(video[k], spec.frame_size) for k in indices]
 
     def talks(self) -> list[Talk]:
         """Returns what to ask now: nothing once all is answered."""
@@ -176,7 +182,7 @@ class Work:
         for q, result in zip(asked, results, strict=True):
             self._step(q, result)
         spec = self._pipeline.spec
-        if not spec.verdict:  # nobody asks for them any more
+        if not (spec.verdict or spec.looks or spec.max_gap):  # nobody asks for them any more
             self._frames.clear()
         for k, frame in self._frames.items():
             self._frames[k] = resize_square(frame, spec.frame_size)
@@ -202,11 +208,13 @@ class Work:
         video, table = self._video, self._table
         assert video is not None
         assert table is not None
-        # Lists of their own, which end with the dialogues
+        # Lists of their own, which end with the dialogues. Of more frames than turn 1 shows, those
+        # that it is to show are read when they are wanted
+        whole = len(table) <= self._pipeline.spec.frames
+        images = list(self._frames.values()) if whole else []
+        read, look = self._read_frame, self._look
         return [
-            ChainRequest(
-                query, table, list(self._frames.values()), self._read_frame, video.size, self._look
-            )
+            ChainRequest(query, table, images, read, video.size, look, video.time)
             for query in self.queries
         ]
 
@@ -222,9 +230,12 @@ class Work:
     def _look(self, k: int) -> np.ndarray:
         """Frame ``k`` at the size of sampled frames."""
         frame = self._frames.get(k)
-        return resize_square(
-            self._read_frame(k) if frame is None else frame, self._pipeline.spec.frame_size
-        )
+        if frame is None:
+            frame = self._read_frame(k)
+        frame = resize_square(frame, self._pipeline.spec.frame_size)
+        if len(self._frames) < self._most_held:  # other queries, and the verdict, look there, too
+            self._frames[k] = frame
+        return frame
 
     def track(self, report: Progress) -> None:
         """Tracks what there is to track by itself, with any tracker, one query after the other."""

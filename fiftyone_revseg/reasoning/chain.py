@@ -46,6 +46,8 @@ class ChainRequest:
         source_size: the ``(width, height)`` of the source frames in pixels
         look (None): returns source frame ``k`` at the size of sampled frames, ``frame_size``; by
             default, what ``read_frame`` returns is made smaller
+        time_of (None): returns at which second source frame ``k`` is shown; by default, it is
+            told from the frame table
         sample (0): which of several dialogues about the query it is; 0 for the one that is decoded
             as the chain spec says, the others are sampled
     """
@@ -56,7 +58,16 @@ class ChainRequest:
     read_frame: Callable[[int], np.ndarray]
     source_size: tuple[int, int]
     look: Callable[[int], np.ndarray] | None = None
+    time_of: Callable[[int], float] | None = None
     sample: int = 0
+
+    def time(self, k: int) -> float:
+        """Returns at which second source frame ``k`` is shown."""
+        if self.time_of is not None:
+            return self.time_of(k)
+        import numpy as np
+
+        return float(np.interp(k, self.frame_table.indices, self.frame_table.times))
 
 
 def first_turn(request: ChainRequest, spec: ChainSpec) -> Conversation:

@@ -6,8 +6,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from fiftyone_revseg.masks.mask_track import MaskTrack
 from fiftyone_revseg.reasoning.backend import Conversation
 from fiftyone_revseg.reasoning.chain import ChainRequest, Pair
@@ -17,7 +15,6 @@ from fiftyone_revseg.reasoning.object_facts import choose_frames, facts_of
 from fiftyone_revseg.reasoning.spec import ChainSpec
 from fiftyone_revseg.reasoning.trajectory import Turn
 from fiftyone_revseg.reasoning.verdict import Shown, ask_again, show, verdict_dialogue
-from fiftyone_revseg.types import FrameTable
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +106,7 @@ class Judging:
         request, size = self._request, self._spec.frame_size
         masks = [None if track.rles[k] is None else track.mask(k) for track in tracks]
         look = request.look or request.read_frame
-        return show(k, time_of(k, request.frame_table), look(k), masks, size)
+        return show(k, request.time(k), look(k), masks, size)
 
 
 @dataclass(eq=False)
@@ -131,8 +128,3 @@ class LookAgain(Pair):
             self.why,
         )
         return replace(dialogue, candidate=self.request.sample)
-
-
-def time_of(k: int, table: FrameTable) -> float:
-    """Returns at which second about a frame is shown, from those that were sampled."""
-    return float(np.interp(k, table.indices, table.times))

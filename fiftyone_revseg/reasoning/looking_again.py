@@ -71,6 +71,51 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Look:
+    """What turn 1 was shown before the frames of the trajectory, and what it found there.
+
+    Attributes:
+        kind: "window" for one of several parts of the video; "stretch" where the model was free to
+            ask for a closer look
+        frames: the frames of the source video, 0-based, that were shown
+        choices: what it found; their frames are positions in ``frames``
+        error: why there was no usable reply, in words; "" if there was
+        stretch: the first and the last position in ``frames`` of what the model then wanted to
+            see closer; None if it did not
+    """
+
+    kind: str
+    frames: tuple[int, ...]
+    choices: tuple[KeyframeChoice, ...] = ()
+    error: str = ""
+    stretch: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "error", storable(self.error))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns a JSON-serializable dict."""
+        return {
+            "kind": self.kind,
+            "frames": list(self.frames),
+            "choices": [asdict(choice) for choice in self.choices],
+            "error": self.error,
+            "stretch": self.stretch and list(self.stretch),
+        }
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Look:
+        """Loads a look from :meth:`to_dict`'s output."""
+        return cls(
+            kind=d["kind"],
+            frames=tuple(d["frames"]),
+            choices=tuple(KeyframeChoice(**choice) for choice in d["choices"]),
+            error=d["error"],
+            stretch=d["stretch"] and tuple(d["stretch"]),
+        )
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What the model said of the finished tracks, in turn 3.
 

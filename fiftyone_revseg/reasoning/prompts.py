@@ -28,6 +28,7 @@ PLACEHOLDERS: dict[str, frozenset[str]] = {
     "turn3": frozenset({"frames", "objects", "query", "last_index", "object_count"}),
     "object": frozenset({*_OBJECT, *_MEASURED, *_AT_FIRST_AND_LAST}),
     "again": frozenset({"query", "rejected", "why", "frame_count", "last_index"}),
+    "closer": frozenset({"last_index"}),
     "point": frozenset({"description"}),
     "turn2_point": frozenset({"image", "query", "description", "index", "time", *_BOX}),
     "coordinates_pixels": frozenset({"size"}),

@@ -13,12 +13,12 @@ from fiftyone_revseg.text.clean import storable
 from fiftyone_revseg.types import FrameTable, Status
 
 if TYPE_CHECKING:
-    from fiftyone_revseg.reasoning.looking_again import Candidate, Repair, Verdict
+    from fiftyone_revseg.reasoning.looking_again import Candidate, Look, Repair, Verdict
 
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 
-_LISTS = ("candidates", "verdicts", "repairs")
+_LISTS = ("candidates", "verdicts", "repairs", "looks")
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,7 @@ class Trajectory:
         candidates: what each dialogue answered, the greedy one first; empty if there is only that
         verdicts: one for each time that the model judged the tracks
         repairs: the stretches that were tracked again
+        looks: what turn 1 was shown before the frames of ``frame_table`` were chosen
     """
 
     query: str
@@ -145,6 +146,7 @@ class Trajectory:
     candidates: tuple[Candidate, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     repairs: tuple[Repair, ...] = ()
+    looks: tuple[Look, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.choices) != len(self.groundings):
@@ -209,6 +211,7 @@ class Trajectory:
             looking_again.Candidate,
             looking_again.Verdict,
             looking_again.Repair,
+            looking_again.Look,
         )
         lists: dict[str, Any] = {
             name: tuple(kind.from_dict(one) for one in d.get(name, ()))

@@ -254,3 +254,60 @@ def test_the_engine_answers_as_one_by_one(clip, tmp_path):
         for one, alone in zip(found, expected, strict=True):
             assert one.trajectory.to_dict() == alone.trajectory.to_dict()
             assert [t.to_dict() for t in one.tracks] == [t.to_dict() for t in alone.tracks]
+
+
+class Watching(Model):
+    """Finds something in pictures of a certain brightness only; the video gets brighter."""
+
+    def _reply(self, conversation):
+        answered = any(m.role == "assistant" for m in conversation.messages)
+        if answered:
+            return super()._reply(conversation)
+        pictures = [p.pixels for p in conversation.messages[-1].content if hasattr(p, "pixels")]
+        self.asked.append((1, None, 0, conversation.messages[-1].text))
+        found = [i for i, picture in enumerate(pictures) if 90 < picture.mean() < 110]
+        text = _choices([(found[0], "left")] if found else [])
+        if len(pictures) == 4 and self.again:
+            text = self.again.pop(0)
+        return Reply(text, tuple(text), (0.9,) * len(text), tokens=1)
+
+
+def test_a_brief_event_is_found_in_windows(tmp_path):
+    clip = tmp_path / "long.mp4"
+    write_video(clip, WIDTH, HEIGHT, 40)  # of 4 seconds, and 5 grey levels a frame
+    assert segment(clip, Watching([]), max_gap=0).status is Status.NO_TARGET
+    answer = segment(clip, Watching([]), max_gap=0.1)
+    assert answer.status is Status.OK
+    assert 18 < answer.trajectory.key_frames[0] < 22
+    assert [look.kind for look in answer.trajectory.looks] == ["window"] * 10
+    assert sum(bool(look.choices) for look in answer.trajectory.looks) in (1, 2)
+    assert len(answer.trajectory.frame_table) == 4
+    assert len(answer.trajectory.turns) == 10 + 2
+
+
+def test_the_model_may_ask_for_a_closer_look(tmp_path):
+    clip = tmp_path / "long.mp4"
+    write_video(clip, WIDTH, HEIGHT, 40)
+    model = Watching([], again=['<answer>{"start": 1, "end": 2}</answer>'])
+    answer = segment(clip, model, looks=2)
+    assert answer.status is Status.OK
+    (first, second) = answer.trajectory.looks
+    assert (first.frames, first.stretch) == ((0, 13, 26, 39), (1, 2))
+    assert (second.frames, second.stretch) == ((13, 17, 22, 26), None)
+    assert answer.trajectory.frame_table.indices == (13, 17, 22, 26)
+
+
+class Gone(Watching):
+    def _reply(self, conversation):
+        if "3.0" in conversation.messages[-1].text:
+            raise RuntimeError("the server is gone")
+        return Reply(_choices([]))
+
+
+def test_nothing_is_said_to_be_absent_where_a_part_was_not_looked_at(tmp_path):
+    clip = tmp_path / "long.mp4"
+    write_video(clip, WIDTH, HEIGHT, 40)
+    answer = segment(clip, Gone([]), max_gap=0.1)
+    assert answer.status is Status.BAD_KEYFRAME
+    assert "parts of the video have no usable reply" in answer.reason
+    assert "the server is gone" in answer.reason

@@ -40,7 +40,7 @@ def make_request(query="the red circle", count=4, size=(80, 40), read_frame=None
 
     def frame(k):
         image = np.zeros((height, width, 3), np.uint8)
-        image[..., 0] = k
+        image[..., 0] = k % 256
         return image
 
     indices = tuple(10 * i for i in range(count))
