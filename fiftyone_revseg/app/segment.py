@@ -15,7 +15,7 @@ from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.forms import Form
 from fiftyone_revseg.app.operator import Operator, Run, Settings, from_script
 from fiftyone_revseg.app.running import duration, list_active, stop_runs
-from fiftyone_revseg.app.targets import VideosOperator, playback_notice
+from fiftyone_revseg.app.targets import VideosOperator, keep_view, playback_notice
 from fiftyone_revseg.dataset import list_runs, segment_view
 from fiftyone_revseg.dataset.changes import count_corrected
 from fiftyone_revseg.dataset.collection import (
@@ -363,9 +363,9 @@ def _result(
         "view": None,
     }
     if failures:
-        result["view"] = f"{label_field} failures"
         dataset.reload()
-        dataset.save_view(result["view"], _failures(dataset, label_field), overwrite=True)
+        failed = _failures(dataset, label_field)
+        result["view"] = keep_view(dataset, f"{label_field} failures", failed)
     return result
 
 

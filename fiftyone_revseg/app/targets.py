@@ -24,6 +24,9 @@ from fiftyone_revseg.dataset.playback_fields import PROBLEM
 _LOOKED_AT = 5  # videos, of which how they play is measured in a form
 _QUICK = 64 * 2**20  # bytes, of which the packets are read in no time
 
+# The description of views that are saved here, by which they are told from a person's own
+_MADE_HERE = "made by ReVSeg, which replaces it when it makes it again"
+
 #: Where the true objects are, unless the form names another field
 GT_FIELD = "ground_truth"
 
@@ -89,11 +92,11 @@ def truth_to_choose(form: Form, videos: Any) -> list[str]:
 
 
 def keep_view(dataset: fo.Dataset, name: str, view: Any) -> str | None:
-    """Saves a view in its dataset, in place of an earlier one of that name.
+    """Saves a view in its dataset, in place of an earlier one of that name that was made here.
 
     Args:
         dataset: the :class:`fiftyone.core.dataset.Dataset`
-        name: the name
+        name: the name; where a person has a view of that name, another one is taken
         view: the view
 
     Returns:
@@ -102,5 +105,9 @@ def keep_view(dataset: fo.Dataset, name: str, view: Any) -> str | None:
     if is_clips(view):
         return None
     dataset.reload()
-    dataset.save_view(name, view, overwrite=True)
+    while dataset.has_saved_view(name):
+        if dataset.get_saved_view_info(name)["description"] == _MADE_HERE:
+            break
+        name = f"{name} (ReVSeg)"
+    dataset.save_view(name, view, description=_MADE_HERE, overwrite=True)
     return name

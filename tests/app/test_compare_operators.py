@@ -83,6 +83,16 @@ def test_compare_a_dataset(segmented):
     assert "3 of 3 compared" in result["summary"]
 
 
+def test_a_persons_view_of_that_name_is_kept(segmented):
+    name = "second_vs_revseg disagreement"
+    segmented.save_view(name, segmented[:1], description="mine")
+    for _ in range(2):
+        assert execute(COMPARE, segmented)["view"] == f"{name} (ReVSeg)"
+    segmented.reload()
+    assert sorted(segmented.list_saved_views()) == [name, f"{name} (ReVSeg)"]
+    assert segmented.load_saved_view(name).values("id") == segmented[:1].values("id")
+
+
 def test_compare_shows_the_least_agreement_first(segmented):
     fields = {"field_a": "revseg", "field_b": "second"}
     asked, result = shown_by(Compare(), segmented, **fields)
