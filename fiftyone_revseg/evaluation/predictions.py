@@ -18,6 +18,7 @@ import fiftyone.core.labels as fol
 from fiftyone_revseg.dataset.changes import find_changed
 from fiftyone_revseg.dataset.collection import check_collection, list_videos, source_dataset
 from fiftyone_revseg.dataset.expressions import Expression
+from fiftyone_revseg.dataset.guard import Guard
 from fiftyone_revseg.dataset.labelled_videos import (
     LabelledVideo,
     group_by_text,
@@ -159,6 +160,7 @@ def load_predictions(
         by_person = {} if replace_corrections else find_changed(dataset, label_field, videos)
         _declare(dataset, label_field, any(map(found.shared, known)))
         writer = LabelWriter(dataset, label_field)
+        guard = Guard(dataset, label_field, replace_foreign_labels, replace_corrections)
         # No field of masks: only the size and the frames of the videos are of interest
         for video in walk_videos(samples, [], progress, "Loading"):
             name = known[video.id].name
@@ -167,10 +169,14 @@ def load_predictions(
                 continue
             try:
                 answers = _read(video, found, model or files.path.stem, loaded)
-                if answers.expressions:
+                kept = bool(answers.expressions) and guard.keeps_meanwhile(video)
+                if answers.expressions and not kept:
                     writer.write(video, answers.labels())
             except Exception as error:  # what is wrong with one video must not stop the rest
                 loaded.skipped[name] = reason_of(error)
+                continue
+            if kept:
+                loaded.skipped[name] = _KEPT
                 continue
             loaded.remarks[name] = answers.remarks
             if answers.expressions:

@@ -8,10 +8,13 @@ from pathlib import Path
 import fiftyone as fo
 import numpy as np
 import pytest
+from bson import ObjectId
 from miniatures import SIZE, SPLITS, write_miniature
 from PIL import Image
 from png_predictions import stored_masks, write_predictions
 
+import fiftyone_revseg as revseg
+from fiftyone_revseg.evaluation import predictions
 from fiftyone_revseg.evaluation.benchmarks import import_benchmark
 from fiftyone_revseg.evaluation.evaluate import evaluate_view
 from fiftyone_revseg.evaluation.predictions import load_predictions
@@ -58,6 +61,30 @@ def test_the_truth_scores_100_and_nothing_scores_what_is_known(imported, tmp_pat
         truth = miniature.union(score.video, expression)
         absent = float(np.mean(~truth.any(axis=(1, 2))))
         assert (score.j, score.f, score.missing) == (absent, absent, False)
+
+
+def test_what_a_person_accepts_while_masks_are_loaded_is_kept(imported, tmp_path, monkeypatch):
+    miniature, dataset = imported("mevis")
+    folder = write_predictions(miniature, tmp_path / "theirs", miniature.union)
+    load_predictions(dataset, folder, "theirs")
+    read, accepted = predictions._read, []
+
+    def read_slowly(video, *args):
+        if not accepted:
+            assert revseg.accept(dataset.select(video.id), label_field="theirs")
+            accepted.extend([video.name, video.id, stored(video.id)])
+        return read(video, *args)
+
+    def stored(sample_id):
+        of = {"_sample_id": ObjectId(sample_id)}
+        return list(dataset._frame_collection.find(of).sort("_id", 1))
+
+    monkeypatch.setattr(predictions, "_read", read_slowly)
+    loaded = load_predictions(dataset, folder, "theirs", overwrite=True)
+    (name,) = loaded.skipped
+    assert (name, loaded.videos) == (accepted[0], len(miniature.videos) - 1)
+    assert "a person corrected, accepted" in loaded.skipped[name]
+    assert stored(accepted[1]) == accepted[2]
 
 
 def test_what_is_written_is_what_is_stored(imported, tmp_path):
