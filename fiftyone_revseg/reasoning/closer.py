@@ -236,25 +236,30 @@ def compared(found: Sequence[FirstTurn], table: FrameTable, count: int) -> list[
 
     Returns:
         positions in the table, in ascending order: the key frames of the windows that are most
-        confident, and what is next to them; frames spread over all where nothing was found
+        confident, then what is next to them in these windows, then beyond; frames spread over all
+        where nothing was found
     """
     place = {frame: i for i, frame in enumerate(table.indices)}
     ranked = sorted((one for one in found if one.look.choices), key=lambda one: -one.confidence)
-    keys: dict[int, None] = {}
+    windows: dict[int, range] = {}  # key frame -> the window that it was found in
     for one in ranked:
+        first, last = (place[one.look.frames[i]] for i in (0, -1))
         for choice in one.look.choices:
-            if len(keys) < count:
-                keys.setdefault(place[one.look.frames[choice.frame]])
-    if not keys:
+            if len(windows) < count:
+                windows.setdefault(place[one.look.frames[choice.frame]], range(first, last + 1))
+    if not windows:
         return list(uniform_indices(len(table), count))
-    chosen = dict(keys)
-    for distance in range(1, len(table)):
-        for key in keys:
-            for near in (key + distance, key - distance):
-                if len(chosen) < count and 0 <= near < len(table):
-                    chosen.setdefault(near)
-        if len(chosen) >= count:
-            break
+    chosen = dict.fromkeys(windows)
+    # What was found was seen in its window: that, before what lies beyond
+    for inside in (True, False):
+        for distance in range(1, len(table)):
+            for key, window in windows.items():
+                for near in (key + distance, key - distance):
+                    there = near in window if inside else 0 <= near < len(table)
+                    if there and len(chosen) < count:
+                        chosen.setdefault(near)
+            if len(chosen) >= count:
+                return sorted(chosen)
     return sorted(chosen)
 
 

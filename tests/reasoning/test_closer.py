@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fiftyone_revseg.reasoning import ChainSpec, KeyframeChoice, ParseError
+from fiftyone_revseg.reasoning import ChainSpec, KeyframeChoice, ParseError, Turn
 from fiftyone_revseg.reasoning.closer import (
     CloserLook,
     FirstTurn,
@@ -107,8 +107,15 @@ def test_the_most_confident_windows_are_compared():
     assert compared([unsure, sure], table, 1) == [5]
 
 
+def test_a_window_is_shown_again_before_what_lies_beyond():
+    table = FrameTable(tuple(range(12)), tuple(map(float, range(12))), 12, 12.0)
+    found = FirstTurn(Look("window", (4, 5, 6, 7), (KeyframeChoice(3, "it"),)))
+    assert compared([found], table, 4) == [4, 5, 6, 7]
+    other = FirstTurn(Look("window", (0, 1, 2, 3), (KeyframeChoice(0, "it"),)))
+    assert compared([found, other], table, 6) == [0, 1, 2, 5, 6, 7]
+
+
 def turn(confidence):
-    from fiftyone_revseg.reasoning import Turn
 
     return Turn("p", "r", 1, 0.0, confidence=confidence)
 
