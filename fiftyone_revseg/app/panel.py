@@ -15,18 +15,21 @@ import fiftyone.operators.types as types
 from bson import ObjectId
 
 from fiftyone_revseg.app.forms import offer
+from fiftyone_revseg.app.looked_again import in_words
 from fiftyone_revseg.dataset.collection import group_of
 from fiftyone_revseg.dataset.explain import (
     Explanation,
     TrackSeries,
     explain,
     has_pictures,
+    in_review_order,
     index_of_label,
     label_fields,
     make_pictures,
     picture_key,
     track_series,
 )
+from fiftyone_revseg.dataset.looked_again import masks_at
 from fiftyone_revseg.dataset.playback import ADVICE, playback_of
 from fiftyone_revseg.masks import pictures
 from fiftyone_revseg.text.escape import markdown, markdown_block, markdown_line
@@ -223,6 +226,8 @@ class ReasoningPanel(foo.Panel):
             panel.text("description", f"**{markdown_line(answer.description)}**")
         thought = markdown(answer.thought).replace("\n", "\n> ")
         panel.text("thought", f"> {thought or '(no thought)'}")
+        if answer.looked_again:
+            panel.text("looked_again", in_words(answer.looked_again))
 
     def _pictures(self, panel: _Layout, page: Page) -> None:
         answer = page.answer
@@ -233,6 +238,9 @@ class ReasoningPanel(foo.Panel):
             panel.img(f"key_frame_{page.key}", alt_text="", componentsProps=_FITTING)
         if answer.sampled:
             panel.img(f"strip_{page.key}", width="100%", alt_text="")
+        if answer.looked_again.shown and answer.index is not None:
+            panel.text(f"about_judged_{page.key}", "")
+            panel.img(f"judged_{page.key}", width="100%", alt_text="")
 
     def _series(self, panel: _Layout, page: Page, series: TrackSeries) -> None:
         if not series.numbers:
@@ -334,7 +342,7 @@ def _fill(page: Page, ctx: foo.ExecutionContext) -> None:
     page.sample_id = page.sample.id
     images = group_of(ctx.view, page.sample)
     page.sample = page.sample if images is None else images
-    page.answers = explain(page.sample, page.label_field)
+    page.answers = in_review_order(explain(page.sample, page.label_field))
     if not page.answers:
         name = markdown_line(page.label_field)
         raise _Nothing(f"This sample has not been segmented into '{name}', or not to the end.")
@@ -455,13 +463,18 @@ def _picture_values(page: Page, series: TrackSeries | None = None) -> dict[str, 
         box = dict(zip(series.numbers, series.boxes, strict=True)).get(answer.key_frame)
     try:
         key = picture_key(page.sample, answer)
-        found = make_pictures(answer, key, box)
+        shown, masks = answer.looked_again.shown, None
+        if shown and answer.index is not None:
+            masks = masks_at(page.sample, answer.index, shown, page.label_field)
+        found = make_pictures(answer, key, box, masks)
     except VideoError as error:
         return {f"note_{page.key}": f"No pictures: {markdown(error.reason)}"}
     values = {f"note_{page.key}": _note(answer), f"playback_{page.key}": _playback(page)}
-    for name, image in (("key_frame", found.key_frame), ("strip", found.strip)):
+    for name, image in vars(found).items():
         if image is not None:
             values[f"{name}_{page.key}"] = pictures.data_uri(image)
+    if found.judged is not None:
+        values[f"about_judged_{page.key}"] = "The frames of the verdict, with the object outlined:"
     return values
 
 
@@ -488,6 +501,12 @@ def _status_line(answer: Explanation) -> str:
     parts = [markdown(answer.status)]
     if answer.confidence is not None:
         parts.append(f"confidence {answer.confidence:.2f}")
+    if answer.certainty is not None:
+        raw = answer.certainty_raw
+        said = "" if raw is None else f" (the model said {raw:.2f})"
+        parts.append(f"certainty {answer.certainty:.2f}{said}")
+    if answer.agreement is not None:
+        parts.append(f"agreement {answer.agreement:.2f}")
     parts += [tag for tag in answer.tags if tag in ("accepted", "rejected")]
     if answer.corrections:
         parts.append("corrected by a person")
@@ -516,6 +535,8 @@ def _timings_line(answer: Explanation) -> str:
 def _reply(turn: dict[str, Any]) -> str:
     """One prompt and its reply, as they were, in blocks that nothing in them can end."""
     title = f"Turn {turn.get('turn', 1)}, attempt {turn.get('attempt', 0) + 1}"
+    if turn.get("candidate"):
+        title = f"Candidate {turn['candidate'] + 1}, {title[0].lower()}{title[1:]}"
     facts = f"{turn.get('tokens', 0)} tokens, {turn.get('seconds', 0):.2f} s"
     parts = [f"**{title}** ({facts})"]
     if turn.get("error"):

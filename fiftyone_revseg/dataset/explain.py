@@ -23,11 +23,14 @@ from fiftyone_revseg.dataset.collection import video_of
 from fiftyone_revseg.dataset.drift import drift_score, suspected_frames
 from fiftyone_revseg.dataset.expressions import value_of
 from fiftyone_revseg.dataset.frame_numbers import index_of, is_within, numbers_of
+from fiftyone_revseg.dataset.looked_again import LookedAgain, mask_on
 from fiftyone_revseg.dataset.record import Record, records_of
+from fiftyone_revseg.dataset.review_order import place_of
 from fiftyone_revseg.dataset.schema import field_names
-from fiftyone_revseg.dataset.stored_detection import is_relative_box
+from fiftyone_revseg.dataset.stored_detection import StoredDetection, is_relative_box
 from fiftyone_revseg.masks import pictures
 from fiftyone_revseg.masks.boxes import corners_px, relative_xywh
+from fiftyone_revseg.reasoning.outlines import outline
 from fiftyone_revseg.video import VideoError, open_video
 
 Box = tuple[float, float, float, float]
@@ -62,14 +65,18 @@ class Explanation:
         status: see :class:`fiftyone_revseg.types.Status`
         reason: why the status is not "ok", in words
         confidence: that of the box; None if unknown
+        certainty: how likely the answer is what the query means; None if unknown
+        certainty_raw: what the model said of that, where the certainty was calibrated
+        agreement: with the model's other candidates; None if there is no other
+        looked_again: what became of looking again
         index: the object's index in the detections; None if there is no object
         model: the names of the models
         tags: for example "accepted"
         key_frame: the key frame's number; None if there is none
         box_xywh_rel: the box in the key frame as ``(x, y, width, height)``, relative
         sampled: the numbers of the frames that the model saw
-        turns: the replies about this object, and those of turn 1, as dicts; see
-            :class:`fiftyone_revseg.reasoning.Turn`
+        turns: the replies about this object, and those of turns 1 and 3, as dicts; see
+            :class:`fiftyone_revseg.reasoning.Turn`. Of several candidates, all replies
         timings: stage -> seconds
         corrections: what people corrected, as dicts
         support: the first and last frame number that the answer is about; None if unknown
@@ -83,6 +90,10 @@ class Explanation:
     status: str = ""
     reason: str = ""
     confidence: float | None = None
+    certainty: float | None = None
+    certainty_raw: float | None = None
+    agreement: float | None = None
+    looked_again: LookedAgain = field(default_factory=LookedAgain)
     index: int | None = None
     model: str = ""
     tags: tuple[str, ...] = ()
@@ -158,10 +169,13 @@ class Pictures:
     Attributes:
         key_frame: the key frame with its box, an (H, W, 3) uint8 RGB image; None if there is none
         strip: the sampled frames with the chosen one marked; None if there are none
+        judged: the frames that the last verdict was about, with the object outlined; None if there
+            are none, or the object's masks are not in the database
     """
 
     key_frame: np.ndarray | None = field(default=None, repr=False)
     strip: np.ndarray | None = field(default=None, repr=False)
+    judged: np.ndarray | None = field(default=None, repr=False)
 
 
 def label_fields(samples: Any) -> list[str]:
@@ -204,6 +218,13 @@ def explain(sample: Any, label_field: str = "revseg") -> list[Explanation]:
         record, i = _take(slots, answer)
         explanations.append(_explanation(answer, record, i))
     return explanations
+
+
+def in_review_order(explanations: Sequence[Explanation]) -> list[Explanation]:
+    """Puts the least certain answers first; leaves them as they are where no certainty is known."""
+    if all(one.certainty is None for one in explanations):
+        return list(explanations)
+    return sorted(explanations, key=lambda e: place_of(e.certainty, e.certainty_raw, e.confidence))
 
 
 def track_series(sample: Any, explanation: Explanation, label_field: str = "revseg") -> TrackSeries:
@@ -289,7 +310,8 @@ def picture_key(sample: Any, explanation: Explanation) -> tuple | None:
     Raises:
         VideoError: if a file is gone
     """
-    numbers = sorted({*explanation.sampled, explanation.key_frame or 0} - {0})
+    seen = {*explanation.sampled, *explanation.looked_again.shown}
+    numbers = sorted({*seen, explanation.key_frame or 0} - {0})
     if not numbers:
         return None
     video = video_of(sample)
@@ -311,7 +333,10 @@ def has_pictures(key: tuple | None) -> bool:
 
 
 def make_pictures(
-    explanation: Explanation, key: tuple | None, box_xywh_rel: Sequence[float] | None = None
+    explanation: Explanation,
+    key: tuple | None,
+    box_xywh_rel: Sequence[float] | None = None,
+    masks: Mapping[int, StoredDetection] | None = None,
 ) -> Pictures:
     """Makes the pictures of an explanation; decoded frames are kept for the next time.
 
@@ -319,6 +344,7 @@ def make_pictures(
         explanation: the :class:`Explanation`
         key: see :func:`picture_key`
         box_xywh_rel (None): the box to draw where the explanation has none
+        masks (None): see :func:`fiftyone_revseg.dataset.looked_again.masks_at`
 
     Returns:
         a :class:`Pictures`
@@ -332,7 +358,9 @@ def make_pictures(
     if isinstance(frames, VideoError):
         raise frames
     numbers = key[1]
-    strip = key_frame = None
+    strip = key_frame = judged = None
+    if masks:
+        judged = _judged(explanation, dict(zip(numbers, frames, strict=True)), masks)
     if explanation.sampled:
         shown = [_fit(frames[numbers.index(n)], STRIP_SIZE) for n in explanation.sampled]
         strip = pictures.frame_strip(
@@ -344,7 +372,23 @@ def make_pictures(
         if box is not None:
             corners = corners_px(box, key_frame.shape[1::-1])
             key_frame = pictures.draw_boxes(key_frame, [corners], [explanation.description])
-    return Pictures(key_frame, strip)
+    return Pictures(key_frame, strip, judged)
+
+
+def _judged(
+    explanation: Explanation,
+    frames: Mapping[int, np.ndarray],
+    masks: Mapping[int, StoredDetection],
+) -> np.ndarray:
+    """The frames that the last verdict was about, as a strip, with the object outlined."""
+    found = explanation.looked_again
+    shown, labels = [], []
+    for number in found.shown:
+        picture = _fit(frames[number], STRIP_SIZE)
+        mask = mask_on(picture, masks[number]) if number in masks else None
+        shown.append(outline(picture, [mask], [found.number or 1]))
+        labels.append(f"{number} wrong" if number in found.wrong else str(number))
+    return pictures.frame_strip(shown, labels, None)
 
 
 def _explanation(answer: Any, record: Record | None, i: int) -> Explanation:
@@ -354,6 +398,9 @@ def _explanation(answer: Any, record: Record | None, i: int) -> Explanation:
         "status": value_of(answer, "status") or "",
         "reason": value_of(answer, "reason") or "",
         "confidence": answer.confidence,
+        "certainty": value_of(answer, "certainty"),
+        "certainty_raw": value_of(answer, "certainty_raw"),
+        "agreement": value_of(answer, "agreement"),
         "index": value_of(answer, "index"),
         "model": value_of(answer, "model") or "",
         "tags": tuple(answer.tags or ()),
@@ -376,12 +423,20 @@ def _explanation(answer: Any, record: Record | None, i: int) -> Explanation:
         **own,
         box_xywh_rel=_key_frame_box(record, i, own["key_frame"], corrections),
         sampled=tuple(record.sampled),
-        turns=tuple(turn for turn in record.trajectory["turns"] if turn.get("object") in (None, i)),
+        looked_again=LookedAgain.of(record, i),
+        turns=_turns_of(record, i),
         timings=dict(record.timings),
         corrections=corrections,
         frame_count=record.frame_count,
         source_size=record.source_size,
     )
+
+
+def _turns_of(record: Record, i: int) -> tuple[dict[str, Any], ...]:
+    turns = record.trajectory["turns"]
+    if not record.trajectory.get("candidates"):
+        turns = [turn for turn in turns if turn.get("object") in (None, i)]
+    return tuple(turns)
 
 
 def _key_frame_box(

@@ -11,9 +11,11 @@ import pytest
 from browser import cy, finish, open_form, submit, type_in
 from fake_models import BoxTracker, ScriptedReasoner, write_video
 from fake_server import FakeServer, status
+from second_looks import second_look
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.pipeline import RevSeg
+from fiftyone_revseg.reasoning import Trajectory
 
 pytestmark = [
     pytest.mark.slow,
@@ -77,7 +79,10 @@ def dataset(hostile, tmp_path_factory):
     answer["reasoning"], answer["reason"] = hostile("thought"), hostile("reason")
     answer["status"] = hostile("status")
     answer["model"] = hostile("model")
-    turn = first.revseg_trajectory["segmentations"][0]["trajectory"]["turns"][0]
+    record = first.revseg_trajectory["segmentations"][0]
+    said = {place: hostile(place) for place in ("think", "why", "repair")}
+    record["trajectory"] = second_look(Trajectory.from_dict(record["trajectory"]), said).to_dict()
+    turn = record["trajectory"]["turns"][0]
     turn["error"], turn["reply"] = hostile("error"), f"```\n{hostile('reply')}\n```"
     first.save()
     yield dataset
@@ -126,6 +131,7 @@ def test_the_panel(page, server, dataset, nothing_happens):
     panel.get_by_text("Show attempts").click()
     panel.get_by_text("error: ").wait_for()
     places = ("query", "status", "reason", "description", "thought", "model", "error", "reply")
+    places += ("why", "repair")
     nothing_happens(panel, *places)
 
 

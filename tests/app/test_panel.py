@@ -9,6 +9,7 @@ import pytest
 from fake_models import BoxTracker, ScriptedReasoner, write_video
 from fiftyone.operators.executor import ExecutionContext, Executor
 from PIL import Image
+from second_looks import SAID, write_second_looks
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.app.panel import ReasoningPanel, plot_traces
@@ -302,6 +303,61 @@ def test_what_models_write_is_shown_as_it_is(segmented):
     assert app.data["query"] == "### \\*bold\\* !\\[x\\](http:\u2060//a.b/c.png)"
     assert app.data["description"] == r"**a \<b\>dog\</b\>**"
     assert "`````text\na ```` b\n`````" in app.data["reply_0"]
+
+
+def test_a_second_look_is_told(segmented):
+    dataset = segmented("the cat")
+    assert "looked_again" not in App(dataset, current=dataset.first().id).send("on_load").layout
+    sample = dataset.last()
+    write_second_looks(sample, RevSeg(ScriptedReasoner(ANSWERS), BoxTracker()), ["both"])
+    app = App(dataset, current=sample.id).send("on_load")
+    assert app.layout["status"]["view"]["label"] == "ok, certainty 0.62, agreement 0.50"
+    words = app.data["looked_again"]
+    own = "a grey cat at frame 1 (object 1); a dog at frame 10 (object 2), agrees 0.75"
+    assert f"1. {own} with the others\n2. {own}" in words
+    assert "3. no such object, agrees 0.25 with the others" in words
+    assert f"4. bad\\_box: {markdown(SAID['why'])}" in words
+    assert "**Verdict 1**: none of the objects that were found, probability 0.50" in words
+    said = "objects 1, 2 of 3, probability 0.62; the outline is not right in frame 5"
+    assert f"**Verdict 2**: {said}\n\n> {markdown(SAID['why'])}" in words
+    assert "**Repaired** in frames 6 to 10, from a box in frame 7: the track jumps" in words
+    app.follow()
+    assert app.picture("judged").startswith("data:image/jpeg;base64,")
+    assert app.click("replies").data["reply_3"].startswith("**Candidate 2, turn 1, attempt 1**")
+    assert app.data["reply_5"].startswith("**Turn 3, attempt 1**")
+    assert "**Repaired**" not in app.click("next").data["looked_again"]  # that was the other object
+
+
+def test_a_verdict_that_could_not_be_used(segmented):
+    sample = segmented("the cat").first()
+    pipeline = RevSeg(ScriptedReasoner(ANSWERS), BoxTracker())
+    nothing = {
+        "certainty": None,
+        "agreement": None,
+        "candidates": (),
+        "verdicts": (),
+        "repairs": (),
+    }
+    write_second_looks(sample, pipeline, ["the cat"], **nothing)
+    app = App(sample.dataset, current=sample.id).send("on_load")
+    assert app.layout["status"]["view"]["label"] == "ok"
+    assert app.data["looked_again"].startswith("**No verdict** that could be used")
+
+
+def test_the_least_certain_answer_is_the_first_page(segmented):
+    dataset = segmented("the cat", "both")
+    sample = dataset.first()
+    for answer, certainty in zip(
+        sample.revseg_answers.classifications, (0.9, 0.2, None), strict=True
+    ):
+        answer["certainty"] = certainty
+    sample.save()
+    app = App(dataset, current=sample.id).send("on_load")
+    pages = [app.data["query"].split("### ")[1] + app.data["description"]]
+    for _ in range(2):
+        app.click("next")
+        pages.append(app.data["query"].split("### ")[1] + app.data["description"])
+    assert pages == ["both**a grey cat**", "both**a dog**", "the cat**a grey cat**"]
 
 
 def test_a_suspected_drift_is_seen(segmented):

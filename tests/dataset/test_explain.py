@@ -9,6 +9,7 @@ import pytest
 from cachetools import LRUCache
 from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 from PIL import Image
+from second_looks import SAID, write_second_looks
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.dataset import explain as module
@@ -18,11 +19,13 @@ from fiftyone_revseg.dataset.explain import (
     TrackSeries,
     explain,
     has_pictures,
+    in_review_order,
     label_fields,
     make_pictures,
     picture_key,
     track_series,
 )
+from fiftyone_revseg.dataset.looked_again import LookedAgain, masks_at
 from fiftyone_revseg.pipeline import RevSeg
 from fiftyone_revseg.video import VideoError
 
@@ -369,3 +372,60 @@ def test_nothing_to_show_needs_no_file():
     nothing = Explanation("the ghost")
     assert picture_key(fo.Sample("gone.mp4"), nothing) is None
     assert has_pictures(None)
+
+
+def test_a_chain_that_did_not_look_again(segmented):
+    (cat,) = explain(segmented("the cat").first())
+    assert cat.looked_again == LookedAgain(sampled=cat.sampled)
+    assert not cat.looked_again
+    assert (cat.certainty, cat.certainty_raw, cat.agreement) == (None, None, None)
+
+
+def test_a_second_look_is_explained(make_dataset, video):
+    dataset = make_dataset(fo.Sample(video))
+    sample = dataset.first()
+    write_second_looks(sample, pipeline(), ["both", "the ghost"])
+    cat, dog, ghost = explain(sample)
+    assert (cat.certainty, cat.agreement) == (dog.certainty, dog.agreement) == (0.625, 0.5)
+    found = cat.looked_again
+    assert [c.numbers for c in found.candidates] == [{1, 2}, {1, 2}, set(), set()]
+    assert (found.shown, found.wrong) == ((2, 5, 9), (5,))
+    assert [v.why for v in found.verdicts] == [SAID["why"]] * 2
+    assert found.key_frame(3) == 10
+    assert (found.key_frame(4), found.key_frame(-1)) == (None, None)
+    assert (found.number, dog.looked_again.number, ghost.looked_again.number) == (1, 2, None)
+    assert len(found.repairs) == 1
+    assert dog.looked_again.repairs == ()
+    # All replies of all candidates, as those about an object are others in each
+    assert len(cat.turns) == len(dog.turns) == 6
+    assert [turn.get("candidate", 0) for turn in cat.turns] == [0, 0, 0, 1, 2, 0]
+
+
+def test_the_pictures_of_a_verdict_have_the_object_outlined(make_dataset, video):
+    sample = make_dataset(fo.Sample(video)).first()
+    write_second_looks(sample, pipeline(hidden=[4]), ["both"])
+    cat, _ = explain(sample)
+    key = picture_key(sample, cat)
+    assert key[1] == (1, 2, 4, 5, 7, 9, 10)
+    masks = masks_at(sample, cat.index, cat.looked_again.shown, "revseg")
+    assert sorted(masks) == [2, 9]  # it is hidden in the fifth
+    without = make_pictures(cat, key)
+    assert without.judged is None
+    judged = make_pictures(cat, key, masks=masks).judged
+    colour = np.array([255, 30, 170])
+    drawn = (judged == colour).all(axis=-1)
+    thirds = np.array_split(drawn, 3, axis=1)
+    assert [bool(third.any()) for third in thirds] == [True, False, True]
+    # No masks, as where they are in files: no pictures that would look as if nothing was found
+    assert make_pictures(cat, key, masks={}).judged is None
+
+
+def test_the_least_certain_answer_comes_first():
+    def made(*known):
+        return [Explanation(str(k), certainty=c, confidence=s) for k, (c, s) in enumerate(known)]
+
+    order = in_review_order(made((0.9, 0.1), (None, 0.9), (None, 0.8), (0.3, 1.0), (0.51, None)))
+    assert [e.query for e in order] == ["3", "2", "1", "4", "0"]
+    # Where no certainty is known, answers stay in the order in which they were asked
+    order = in_review_order(made((None, 0.9), (None, 0.1)))
+    assert [e.query for e in order] == ["0", "1"]
