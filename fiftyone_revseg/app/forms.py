@@ -26,6 +26,7 @@ from fiftyone_revseg.models.quantization import SHARES
 from fiftyone_revseg.pipeline import Loading
 from fiftyone_revseg.reasoning.conventions import BOX_CONVENTIONS
 from fiftyone_revseg.reasoning.serving.served import KEY_NAME, check_url
+from fiftyone_revseg.reasoning.spec import LIMITS, LOOKING_AGAIN, ChainSpec
 from fiftyone_revseg.text.escape import markdown, markdown_line
 from fiftyone_revseg.tracking.checkpoints import OFFICIAL_PRESETS, find_checkpoint, is_hub_id
 from fiftyone_revseg.tracking.transformers_checkpoints import PREFIX, find_files, is_transformers
@@ -35,6 +36,14 @@ DEFAULT_LABEL_FIELD = "revseg"
 
 #: The model of a form in which nothing else was chosen
 DEFAULT_MODEL = "revseg-nano"
+
+
+_COUNTS = (
+    ("samples", "Samples", "How often the model is asked more, at a temperature. By default, 0"),
+    ("rounds", "Rounds", "How often a verdict of none is asked about anew. By default, 0"),
+    ("anchors", "Anchors", "How many boxes more a track may get where it broke. By default, 0"),
+    ("looks", "Looks", "How often the model may ask to see a stretch closer. By default, 0"),
+)
 
 
 class Form:
@@ -412,8 +421,49 @@ def model_inputs(form: Form) -> None:
     default = markdown_line(preset.tracker) if preset else "the model's"
     tracker_input(form, f". By default {default}")
     frames_input(form.inputs)
+    _looking_again_inputs(form)
     if preset is not None:
         tell_of(form, preset)
+
+
+def _looking_again_inputs(form: Form) -> None:
+    """Asks for the settings of a chain that looks again, once that is wanted: "look_again"."""
+    words = (
+        "More candidates, a verdict on the finished tracks, repairs: better answers that say how "
+    )
+    if not form.flag("look_again", "Look again", words + "certain they are, at more turns each"):
+        return
+    form.flag("verdict", "Verdict", "The model judges the finished tracks; gives a certainty")
+    for name, label, description in _COUNTS:
+        most = LIMITS[name][1]
+        form.number(name, min=0, max=most, label=label, description=description)
+    form.number(
+        "max_gap",
+        whole=False,
+        min=0,
+        label="Largest gap",
+        description="The seconds that shown frames may lie apart; longer videos are asked about in "
+        "windows. By default, no limit",
+    )
+    settings = _looking_again(form.ctx)
+    if message := problem(ChainSpec.from_dict, settings):
+        form.refuse("look_again_fault", message)
+    elif settings.get("rounds") and not settings.get("verdict"):
+        title = "Rounds do nothing without a verdict"
+        form.tell("rounds_notice", title, "Unless the checkpoint's own settings have one")
+
+
+def _looking_again(ctx: Any) -> dict[str, Any]:
+    """What was said about looking again."""
+    given = {name: ctx.params.get(name) for name in LOOKING_AGAIN}
+    if not ctx.params.get("look_again"):
+        return {}
+    settings = {name: value for name, value in given.items() if value not in (None, False, "")}
+    whole = {name for name, *_ in _COUNTS}
+    return {
+        name: int(value) if name in whole and isinstance(value, float) and value % 1 == 0 else value
+        for name, value in settings.items()
+    }
 
 
 def tracker_input(form: Form, by_default: str = "", default: str | None = None) -> str:
@@ -439,6 +489,7 @@ def loading(ctx: Any) -> Loading:
     spec: dict[str, Any] = {"frames": int(frames)} if frames else {}
     if server and text(ctx, "box_convention"):
         spec["box_convention"] = text(ctx, "box_convention")
+    spec |= _looking_again(ctx)
     return Loading(
         text(ctx, "model") or DEFAULT_MODEL,
         text(ctx, "tracker") or None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fiftyone.operators as foo
 
+from fiftyone_revseg.app.calibrate import Calibrate
 from fiftyone_revseg.app.compare import Compare
 from fiftyone_revseg.app.evaluate import Evaluate
 from fiftyone_revseg.app.export import Export
@@ -27,6 +28,7 @@ OPERATORS: list[type[foo.Operator]] = [
     Views,
     Compare,
     Evaluate,
+    Calibrate,
     Export,
     Filter,
     Playable,

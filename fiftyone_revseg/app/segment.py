@@ -17,6 +17,7 @@ from fiftyone_revseg.app.operator import Operator, Run, Settings, from_script
 from fiftyone_revseg.app.running import duration, list_active, stop_runs
 from fiftyone_revseg.app.targets import VideosOperator, keep_view, playback_notice
 from fiftyone_revseg.dataset import list_runs, segment_view
+from fiftyone_revseg.dataset.certainty_map import CertaintyMap
 from fiftyone_revseg.dataset.changes import count_corrected
 from fiftyone_revseg.dataset.collection import (
     count_samples,
@@ -28,6 +29,9 @@ from fiftyone_revseg.dataset.jobs import check_queries, make_jobs
 from fiftyone_revseg.dataset.resume import RETRIED
 from fiftyone_revseg.dataset.runs import list_at_work
 from fiftyone_revseg.pipeline import Loading
+from fiftyone_revseg.reasoning import ChainSpec
+from fiftyone_revseg.reasoning.cost import requests_of
+from fiftyone_revseg.reasoning.spec import LOOKING_AGAIN
 from fiftyone_revseg.text.escape import markdown, markdown_line
 from fiftyone_revseg.types import ANSWERED
 
@@ -89,6 +93,15 @@ class Segment(VideosOperator):
             form.enum("existing", _EXISTING, told, view, default="keep", label=words)
             if params.get("existing") in ("changed", "all"):
                 _corrections_input(form, label_field)
+        calibration = None
+        if params.get("look_again"):
+            calibration = form.text(
+                "calibration",
+                check=CertaintyMap.load,
+                label="Calibration",
+                description="The file of a calibration, which makes certainties true. By default, "
+                "they are as the model says",
+            )
         if runs := list_at_work(form.dataset, label_field):
             form.flag(
                 "anyway",
@@ -103,6 +116,7 @@ class Segment(VideosOperator):
             "prompt_field": prompt_field,
             "label_field": label_field,
             "overwrite": _OVERWRITE[params.get("existing") or "keep"],
+            "calibration": calibration or None,
             **{name: bool(params.get(name)) for name in flags},
         }
 
@@ -132,6 +146,8 @@ class Segment(VideosOperator):
 
     def params(self, given: dict[str, Any]) -> dict[str, Any]:
         params = dict(given)
+        again = ("calibration", *LOOKING_AGAIN)
+        params["look_again"] = any(params[name] not in (None, False) for name in again)
         query, prompt_field = params.pop("query"), params.pop("prompt_field")
         if query is None:
             return {**params, "asked": "field", "prompt_field": prompt_field or "query"}
@@ -150,6 +166,13 @@ class Segment(VideosOperator):
         box_convention: str | None = None,
         tracker: str | None = None,
         frames: int | None = None,
+        samples: int | None = None,
+        verdict: bool = False,
+        rounds: int | None = None,
+        anchors: int | None = None,
+        looks: int | None = None,
+        max_gap: float | None = None,
+        calibration: str | None = None,
         device: str | None = None,
         dtype: str | None = None,
         quantization: str | None = None,
@@ -184,6 +207,13 @@ class Segment(VideosOperator):
             tracker (None): a SAM 2 checkpoint. By default, the model's
             frames (None): how many frames of a video the model is shown. By default, what it
                 expects
+            samples (None): how often the model is asked more, at a temperature
+            verdict (False): whether the model judges the finished tracks, which gives a certainty
+            rounds (None): how often a verdict of none is asked about anew
+            anchors (None): how many boxes more a track may get where it broke
+            looks (None): how often the model may ask to see a stretch closer
+            max_gap (None): the seconds that shown frames may lie apart
+            calibration (None): the file of a calibration, which makes certainties true
             device (None): for example "cuda:1". By default, a GPU if there is one
             dtype (None): for example "bfloat16". By default, what suits the device
             quantization (None): "4bit" or "8bit" for weights in fewer bits
@@ -323,7 +353,10 @@ def _estimate(form: Form, videos: Any, settings: Settings) -> None:
         if frames:
             parts.append(f"{round(frames * left / count):,} frames")
     queries = settings["queries"] or [None]
-    parts.append(f"about {2 * left * len(queries):,} turns of the model")
+    turns = _turns(settings["model"].spec) * left * len(queries)
+    parts.append(
+        f"{'about' if turns == 2 * left * len(queries) else 'at most'} {turns:,} turns of the model"
+    )
     runs = [run for run in list_runs(form.dataset) if sum(run["counts"].values())]
     if runs:
         last = runs[-1]
@@ -333,6 +366,12 @@ def _estimate(form: Form, videos: Any, settings: Settings) -> None:
     else:
         description = "The time is known after the first run on this dataset"
     form.tell("estimate", " · ".join(parts), description)
+
+
+def _turns(settings: dict[str, Any] | None) -> int:
+    """How many turns a query takes, as far as the form says how the model is asked."""
+    own = {name: value for name, value in (settings or {}).items() if name in LOOKING_AGAIN}
+    return round(requests_of(ChainSpec(**own)).total)
 
 
 def _last_run(dataset: fo.Dataset, label_field: str) -> dict[str, Any]:

@@ -44,6 +44,7 @@ _OVERWRITE: dict[str, bool | str] = {"none": False, "changed": "changed", "all":
 @options.thinking
 @options.tracker
 @options.frames
+@options.looking_again
 @options.field(
     "--label-field", "revseg", "Where the labels go; the other fields are named after it."
 )

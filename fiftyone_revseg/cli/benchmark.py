@@ -25,6 +25,7 @@ from fiftyone_revseg.text.escape import one_line
 @options.thinking
 @options.tracker
 @options.frames
+@options.looking_again
 @click.option(
     "--split", metavar="NAME", help="A split.  [default: the one that figures are reported on]"
 )

@@ -94,6 +94,45 @@ frames = click.option(
     metavar="N",
     help="How many frames the model is shown.  [default: what the model expects]",
 )
+_LOOKING_AGAIN = (
+    click.option(
+        "--samples",
+        type=click.IntRange(0, 100),
+        metavar="N",
+        help="Ask N times more, at a temperature, for more candidates.  [default: 0]",
+    ),
+    click.option(
+        "--verdict/--no-verdict",
+        default=None,
+        help="Whether the model judges the finished tracks, for better answers and their certainty."
+        "  [default: as the checkpoint says, else not]",
+    ),
+    click.option(
+        "--rounds",
+        type=click.IntRange(0, 10),
+        metavar="N",
+        help="With --verdict, how often a verdict of none is asked about anew.  [default: 0]",
+    ),
+    click.option(
+        "--anchors",
+        type=click.IntRange(0, 100),
+        metavar="N",
+        help="How many boxes more a track may get where it broke.  [default: 0]",
+    ),
+    click.option(
+        "--looks",
+        type=click.IntRange(0, 10),
+        metavar="N",
+        help="How often the model may ask to see a stretch of the video closer.  [default: 0]",
+    ),
+    click.option(
+        "--max-gap",
+        type=Number(0),
+        metavar="SECONDS",
+        help="Ask about long videos in windows, so that no two shown frames lie further apart."
+        "  [default: no limit]",
+    ),
+)
 device = click.option(
     "--device", help="For example cpu or cuda:1.  [default: a GPU if there is one]"
 )
@@ -122,6 +161,13 @@ order_by = click.option(
 def server(command: Any) -> Any:
     """The options of a model on a server."""
     for option in reversed(_SERVER):
+        command = option(command)
+    return command
+
+
+def looking_again(command: Any) -> Any:
+    """The options of a chain that looks again."""
+    for option in reversed(_LOOKING_AGAIN):
         command = option(command)
     return command
 
@@ -192,7 +238,7 @@ def loading(given: dict[str, Any]) -> Loading:
         click.UsageError: if there is no server that an option is for
     """
     from fiftyone_revseg.pipeline import Loading
-    from fiftyone_revseg.reasoning.spec import read_settings
+    from fiftyone_revseg.reasoning.spec import LOOKING_AGAIN, read_settings
     from fiftyone_revseg.reasoning.thinking import read_thinking
 
     settings: dict[str, Any] = {}
@@ -204,6 +250,9 @@ def loading(given: dict[str, Any]) -> Loading:
             raise ValueError(f"There is no revseg.json in '{spec}'") from error
     if frames is not None:
         settings["frames"] = frames
+    for name in LOOKING_AGAIN:
+        if (value := given.pop(name, None)) is not None:
+            settings[name] = value
     if (convention := given.pop("box_convention", None)) is not None:
         settings["box_convention"] = convention
     if (thinking := given.pop("thinking", None)) is not None:

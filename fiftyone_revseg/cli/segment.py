@@ -46,6 +46,7 @@ class _FrameRange(click.ParamType):
 @options.thinking
 @options.tracker
 @options.frames
+@options.looking_again
 @click.option(
     "--range",
     "frame_range",
@@ -162,6 +163,13 @@ def _report(answer: Segmentation, folder: Path, written: list[Path]) -> None:
         if track is not None:
             seen = len(track.visible_frames)
             echo(f"    masks      in {seen} of {answer.frame_count} frames")
+    for name in ("certainty", "agreement"):
+        if (value := getattr(trajectory, name)) is not None:
+            echo(f"  {name:10} {value:.2f}")
+    for verdict in trajectory.verdicts[-1:]:
+        which = ", ".join(map(str, verdict.objects)) or "none"
+        why = f": {one_line(verdict.why)}" if verdict.why else ""
+        echo(f"  verdict    object {which} of {verdict.count}{why}")
     timings = ", ".join(
         f"{stage} {seconds:.1f}" for stage, seconds in (answer.timings or {}).items()
     )

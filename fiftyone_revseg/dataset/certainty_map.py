@@ -125,14 +125,11 @@ class CertaintyMap:
         """Reads what :meth:`save` wrote.
 
         Raises:
-            FileNotFoundError: if there is no such file
-            ValueError: if it holds something else
+            ValueError: if there is no such file, or it holds something else
         """
-        path = Path(path)
+        path = Path(path).expanduser()
         if not path.exists():
-            raise FileNotFoundError(
-                f"There is no calibration '{path}': revseg calibrate --fit makes one"
-            )
+            raise ValueError(f"There is no calibration '{path}': revseg calibrate --fit makes one")
         try:
             found = from_json(path.read_text(encoding="utf-8"))
             return cls(**{f.name: found[f.name] for f in fields(cls)})
@@ -149,8 +146,8 @@ def read_map(calibration: CertaintyMap | str | Path | None, model: str) -> Certa
         model: the names of the models whose answers it is for
 
     Raises:
-        FileNotFoundError: if there is no such file
-        ValueError: if it holds something else, or the map was made of other models' answers
+        ValueError: if there is no such file, it holds something else, or the map was made of other
+            models' answers
     """
     if calibration is None:
         return None

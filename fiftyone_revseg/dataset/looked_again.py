@@ -51,14 +51,15 @@ class LookedAgain:
         """
         trajectory = record.trajectory
         verdicts = tuple(Verdict.from_dict(d) for d in trajectory.get("verdicts") or ())
-        chosen = verdicts[-1].objects if verdicts else ()
+        candidates = tuple(Candidate.from_dict(d) for d in trajectory.get("candidates") or ())
+        numbers = _numbers(verdicts[-1], candidates) if verdicts else ()
         repairs = [Repair.from_dict(d) for d in trajectory.get("repairs") or ()]
         return cls(
-            tuple(Candidate.from_dict(d) for d in trajectory.get("candidates") or ()),
+            candidates,
             verdicts,
             tuple(repair for repair in repairs if repair.object == i),
             any(turn.get("turn") == 3 for turn in trajectory["turns"]),
-            chosen[i] if len(chosen) == max(1, len(record.choices)) else None,
+            numbers[i] if len(numbers) == len(record.choices) and numbers else None,
             record.document.get("first_frame") or 0,
             tuple(record.sampled),
         )
@@ -83,6 +84,12 @@ class LookedAgain:
             return ()
         shown = self.shown
         return tuple(shown[k] for k in self.verdicts[-1].wrong_frames if k < len(shown))
+
+
+def _numbers(verdict: Verdict, candidates: tuple[Candidate, ...]) -> tuple[int | None, ...]:
+    """The numbers of the answer's objects, which are those of the first candidate that fits."""
+    fitting = (c.objects for c in candidates if c.numbers == set(verdict.objects))
+    return next(fitting, verdict.objects)
 
 
 def masks_at(

@@ -172,6 +172,11 @@ def data_uri(image: np.ndarray, quality: int = 85) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
+def png_uri(png: bytes) -> str:
+    """Returns a PNG file as a ``data:`` address for browsers."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
 def text_tile(text: str, size: tuple[int, int]) -> np.ndarray:
     """Returns a plain ``(width, height)`` tile with a text, for where there is no picture."""
     image = Image.new("RGB", size, (235, 235, 235))

@@ -17,11 +17,12 @@ class Cost:
 
     Attributes:
         pairs: how many (video, query) pairs
-        requests: how many requests, two for each pair
+        requests: how many requests, two for each pair; where the chain looks again, at most
         images: how many pictures are sent; turn 2 has those of turn 1 again
         image_tokens: about how many tokens these are
         text_tokens: about how many tokens of text are read
         most_written: how many tokens may be written at most
+        looks_again: whether the chain looks again, which it need not do to the end
     """
 
     pairs: int
@@ -30,6 +31,7 @@ class Cost:
     image_tokens: int
     text_tokens: int
     most_written: int
+    looks_again: bool = False
 
     def money(self, read: float, written: float) -> float:
         """Returns what that costs at most.
@@ -43,15 +45,51 @@ class Cost:
 
     def __str__(self) -> str:
         what = "query" if self.pairs == 1 else "queries"
+        about = "at most" if self.looks_again else "about"
         return (
-            f"{self.pairs:,} {what}: about {self.requests:,} requests with {self.images:,} "
+            f"{self.pairs:,} {what}: {about} {self.requests:,} requests with {self.images:,} "
             f"pictures; about {self.image_tokens:,} tokens of pictures and {self.text_tokens:,} of "
             f"text are read, and at most {self.most_written:,} written. Every further object, and "
             "every reply that has to be asked for again, is one more request"
         )
 
 
-def estimate_cost(spec: ChainSpec, pairs: int, tokens_per_picture: int | None = None) -> Cost:
+@dataclass(frozen=True)
+class Requests:
+    """How many requests a (video, query) pair with one object takes at most, by turn."""
+
+    turn1: float
+    turn2: float
+    turn3: float
+
+    @property
+    def total(self) -> float:
+        """How many all of them are."""
+        return self.turn1 + self.turn2 + self.turn3
+
+
+def requests_of(spec: ChainSpec, windows: float = 1) -> Requests:
+    """Counts what a (video, query) pair with one object takes, if all is made use of.
+
+    Every dialogue may ask for ``looks`` stretches more; a verdict of "none" leads to both turns and
+    a verdict once more; and each box that a repair needs is a turn 2.
+
+    Args:
+        spec: how the model is asked
+        windows (1): in how many windows a video is asked about
+    """
+    rounds = spec.rounds if spec.verdict else 0
+    dialogues = windows * (1 + spec.samples)
+    return Requests(
+        turn1=dialogues * (1 + spec.looks) + rounds,
+        turn2=dialogues + rounds + spec.anchors,
+        turn3=(1 + rounds) * spec.verdict,
+    )
+
+
+def estimate_cost(
+    spec: ChainSpec, pairs: int, tokens_per_picture: int | None = None, windows: int | None = None
+) -> Cost:
     """Estimates what the dialogues about (video, query) pairs take.
 
     Args:
@@ -59,24 +97,30 @@ def estimate_cost(spec: ChainSpec, pairs: int, tokens_per_picture: int | None = 
         pairs: how many (video, query) pairs there are
         tokens_per_picture (None): how many tokens a picture is, where its size does not matter.
             By default, one for each 28 x 28 pixels
+        windows (None): in how many windows all of them are asked about. By default, one for each
 
     Returns:
         a :class:`Cost`
     """
     frame = tokens_per_picture or _square(spec.frame_size)
+    asked = requests_of(spec, windows / pairs if windows and pairs else 1)
     key_frame = tokens_per_picture or _square(spec.key_frame_size)
     # Turn 2 reads turn 1 and its reply once more
     labels = spec.frames * len(spec.template("frame"))
     first = (len(spec.template("turn1")) + labels) // _CHARACTERS
-    asked = len(spec.template("turn2")) + len(default_template("coordinates_pixels"))
-    second = asked // _CHARACTERS
+    letters = len(spec.template("turn2")) + len(default_template("coordinates_pixels"))
+    second = letters // _CHARACTERS
+    third = (len(spec.template("turn3")) + labels) // _CHARACTERS
+    shown, boxed = spec.frames * asked.total, asked.turn2
+    read = asked.turn1 * first + boxed * (first + second + spec.max_new_tokens)
     return Cost(
         pairs=pairs,
-        requests=2 * pairs,
-        images=pairs * (2 * spec.frames + 1),
-        image_tokens=pairs * (2 * spec.frames * frame + key_frame),
-        text_tokens=pairs * (2 * first + second + spec.max_new_tokens),
-        most_written=2 * pairs * spec.reply_tokens,
+        requests=round(pairs * asked.total),
+        images=round(pairs * (shown + boxed)),
+        image_tokens=round(pairs * (shown * frame + boxed * key_frame)),
+        text_tokens=round(pairs * (read + asked.turn3 * third)),
+        most_written=round(pairs * asked.total * spec.reply_tokens),
+        looks_again=asked.total > 2,
     )
 
 

@@ -84,7 +84,7 @@ class ChainSpec:
     max_gap: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, (least, most) in _LIMITS.items():
+        for name, (least, most) in LIMITS.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
@@ -199,7 +199,8 @@ def read_settings(directory: str | Path) -> dict[str, Any]:
 
 # Whole numbers -> the least and the most. The most is far beyond what any model reads or writes: a
 # typing error, or worse
-_LIMITS = {
+#: Whole number of a setting -> the least and the most that it may be
+LIMITS = {
     "frames": (1, 10_000),
     "frame_size": (1, 16_384),
     "key_frame_size": (1, 16_384),
@@ -211,6 +212,9 @@ _LIMITS = {
     "anchors": (0, 100),
     "looks": (0, 10),
 }
+#: The settings of a chain that looks again, which people choose anew for each run
+LOOKING_AGAIN = ("samples", "verdict", "rounds", "anchors", "looks", "max_gap")
+
 # Settings that were added, and their defaults
 _LATER = {
     **{"thinking": None, "thinking_tokens": 0, "prompt": "box"},

@@ -20,6 +20,7 @@ from forgotten_models import forget_models
 from PIL import Image
 
 from fiftyone_revseg.app import held_models as models
+from fiftyone_revseg.app.forms import loading
 from fiftyone_revseg.app.running import list_active, result_of, stop_runs
 from fiftyone_revseg.app.segment import Segment
 from fiftyone_revseg.dataset import list_runs, segment_view
@@ -28,7 +29,7 @@ from fiftyone_revseg.pipeline import Loading
 URI = "fiftyone_revseg/segment"
 
 
-def execute(samples, selected=(), **params):
+def execute(samples, /, selected=(), **params):
     kind = "dataset" if isinstance(samples, fo.Dataset) else "view"
     ctx = {kind: samples, "selected": list(selected), "params": params}
     if selected:
@@ -36,7 +37,7 @@ def execute(samples, selected=(), **params):
     return result_of(foo.execute_operator(URI, ctx))
 
 
-def context(samples, **params):
+def context(samples, /, **params):
     """The context that the App makes for an operator."""
     request = {
         "dataset_name": samples.dataset_name if hasattr(samples, "dataset_name") else samples.name,
@@ -47,7 +48,7 @@ def context(samples, **params):
     return ExecutionContext(request, executor=Executor(), operator_uri=URI)
 
 
-def form(samples, **params):
+def form(samples, /, **params):
     return Segment().resolve_input(context(samples, **params)).type.properties
 
 
@@ -216,6 +217,12 @@ WRONG = {
     "no such model": ({"query": "q", "model": "gpt"}, "There is no model 'gpt'"),
     "no such tracker": ({"query": "q", "tracker": "gpt"}, "no tracker called 'gpt'"),
     "too many frames": ({"query": "q", "frames": 1000}, "less than 256"),
+    "too many samples": ({"query": "q", "look_again": True, "samples": 1000}, "less than 100"),
+    "half a round": ({"query": "q", "look_again": True, "rounds": 0.5}, "a whole number"),
+    "no calibration": (
+        {"query": "q", "look_again": True, "calibration": "/none.json"},
+        "no calibration '/none.json'",
+    ),
 }
 
 
@@ -233,6 +240,36 @@ def test_wrong_forms_change_nothing(dataset, name):
     dataset.reload()
     assert fields(dataset) == before
     assert not list_runs(dataset)
+
+
+def test_the_form_asks_how_to_look_again(fake_model, dataset):
+    plain = form(dataset, query="the cat", samples=4, verdict=True)
+    assert "samples" not in plain
+    assert "about 6 turns" in plain["estimate"].view.label
+    settings = {"samples": 4, "verdict": True, "rounds": 1, "max_gap": 2.5}
+    found = form(dataset, query="the cat", look_again=True, **settings)
+    assert {"samples", "verdict", "rounds", "anchors", "looks", "max_gap"} < set(found)
+    assert "at most 42 turns" in found["estimate"].view.label
+    spec = loading(context(dataset, look_again=True, **settings)).spec
+    assert spec == settings
+    assert loading(context(dataset, **settings)).spec is None
+    assert "rounds_notice" not in found
+    assert "rounds_notice" in form(dataset, query="the cat", look_again=True, rounds=1)
+
+
+def test_looking_again_from_a_script(monkeypatch, dataset):
+    asked = []
+
+    def load(loading):
+        asked.append(loading.spec)
+        raise ValueError("stop here")
+
+    monkeypatch.setattr(models, "get_model", load)
+    segment = foo.get_operator(URI)
+    for given in ({"samples": 4, "verdict": True}, {"frames": 8}):
+        with pytest.raises(ExecutionError, match="stop here"):
+            segment(dataset, "the cat", **given)
+    assert asked == [{"samples": 4, "verdict": True}, {"frames": 8}]
 
 
 def test_images_are_refused(images):

@@ -152,6 +152,7 @@ def test_options_reach_the_model(dataset, scripted):
         "relative-1000-y-first",
         "--thinking",
         "off",
+        *("--samples", 0, "--verdict", "--rounds", 2, "--anchors", 1, "--max-gap", 2.5),
         "--device",
         "cpu",
         "--dtype",
@@ -174,7 +175,10 @@ def test_options_reach_the_model(dataset, scripted):
     assert scripted == {
         "name": "m",
         "tracker": "t",
-        "spec": {"frames": 5, "box_convention": "relative-1000-y-first", "thinking": False},
+        "spec": {
+            **{"frames": 5, "box_convention": "relative-1000-y-first", "thinking": False},
+            **{"samples": 0, "verdict": True, "rounds": 2, "anchors": 1, "max_gap": 2.5},
+        },
         "server": "http://localhost:1/v1",
         "server_key": None,
         "server_concurrency": 3,
@@ -203,6 +207,8 @@ def test_a_dry_run_says_what_would_be_asked(dataset, scripted):
         in run(dataset.name, *asked[:3], "--tokens-per-picture", 1000).output
     )
     assert "2 queries" in run(dataset.name, *asked[:3], "--overwrite", "all").output
+    again = run(dataset.name, *asked[:3], "--samples", 4, "--verdict").output
+    assert again.startswith("1 query: at most 11 requests with 93 pictures")
     assert run(dataset.name, *asked[:2], "--prices", 2, 10).exit_code == 2
     dataset.reload()
     assert contents(dataset) == before

@@ -2,10 +2,14 @@
 
 import json
 
+import fiftyone as fo
 import numpy as np
 import pytest
+from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
 
+import fiftyone_revseg as revseg
 from fiftyone_revseg.dataset.certainty_map import CertaintyMap, default_path
+from fiftyone_revseg.pipeline import RevSeg
 
 
 def drawn(count, seed=0):
@@ -77,7 +81,7 @@ def test_files_that_hold_something_else(tmp_path, change, message):
 
 
 def test_no_file_and_no_json(tmp_path):
-    with pytest.raises(FileNotFoundError, match="revseg calibrate --fit makes one"):
+    with pytest.raises(ValueError, match="revseg calibrate --fit makes one"):
         CertaintyMap.load(tmp_path / "none.json")
     for text in ("", "[]", "{}", "\x00", "[" * 100_000):
         (tmp_path / "map.json").write_text(text)
@@ -90,3 +94,32 @@ def test_where_they_are_kept(tmp_path, monkeypatch):
     path = default_path("my/videos", "revseg")
     assert path.parent == tmp_path / "calibration"
     assert path.suffix == ".json"
+
+
+@pytest.mark.parametrize("door", ["segment_view", "load_model", "apply_model"])
+def test_runs_that_calibrate(door, make_dataset, tmp_path):
+    write_video(tmp_path / "v.mp4", 64, 48, 5)
+    dataset = make_dataset(fo.Sample(str(tmp_path / "v.mp4")))
+    pipeline = RevSeg(ScriptedReasoner(ANSWERS), BoxTracker())
+    path = CertaintyMap((0.1, 0.9), (0.3, 0.6), 100, 40, 0.5, pipeline.name).save(tmp_path / "c")
+    other = CertaintyMap((0.1, 0.9), (0.3, 0.6), 100, 40, 0.5, "c + d").save(tmp_path / "other")
+
+    def go(calibration):
+        if door == "segment_view":
+            revseg.segment_view(dataset, pipeline, "the cat", calibration=calibration)
+            return
+        model = revseg.load_model(pipeline, "the cat", calibration=calibration)
+        if door == "load_model":
+            revseg.segment_view(dataset, model)
+        else:
+            dataset.apply_model(model, label_field="revseg", skip_failures=False)
+
+    for wrong, message in ((other, "answers of c"), (tmp_path / "none", "There is no calibration")):
+        with pytest.raises(ValueError, match=message):
+            go(str(wrong))
+    assert not dataset.exists("revseg_status") if dataset.has_field("revseg_status") else True
+    go(path)
+    record = dataset.first().revseg_trajectory["segmentations"][0]
+    assert record["settings"]["calibration"] == CertaintyMap.load(path).digest
+    # There is no verdict, so there is nothing to calibrate
+    assert "certainty" not in dataset.first().revseg_answers.classifications[0].to_dict()

@@ -3,7 +3,7 @@
 import pytest
 
 from fiftyone_revseg.reasoning import ChainSpec, run_chain
-from fiftyone_revseg.reasoning.cost import estimate_cost
+from fiftyone_revseg.reasoning.cost import estimate_cost, requests_of
 
 CHOICE = '<think>a</think><answer>[{"frame_idx": 1, "object description": "a"}]</answer>'
 BOX = '[{"bbox_2d": [1, 2, 30, 40], "label": "a"}]'
@@ -34,3 +34,20 @@ def test_thoughts_and_hosts_that_count_pictures():
         ((cost.image_tokens + cost.text_tokens) * 2 + cost.most_written * 10) / 1e6
     )
     assert "10 queries: about 20 requests with 330 pictures; about 369,600 tokens" in str(cost)
+
+
+def test_looking_again_is_counted():
+    spec = ChainSpec(frames=16)
+    plain, one = estimate_cost(spec, 10), requests_of(spec)
+    assert (one.turn1, one.turn2, one.turn3) == (1, 1, 0)
+    five = estimate_cost(spec.replace(samples=4), 10)
+    assert (five.requests, five.images) == (5 * plain.requests, 5 * plain.images)
+    assert five.text_tokens == pytest.approx(5 * plain.text_tokens, abs=10)
+    assert str(five).startswith("10 queries: at most 100 requests with 1,650 pictures")
+    # A verdict has pictures of its own; rounds without one do nothing
+    judged = estimate_cost(spec.replace(verdict=True), 10)
+    assert (judged.requests, judged.images) == (30, plain.images + 160)
+    assert estimate_cost(spec.replace(rounds=2), 10) == plain
+    most = requests_of(spec.replace(samples=4, verdict=True, rounds=2, anchors=3, looks=1))
+    assert (most.turn1, most.turn2, most.turn3) == (12, 10, 3)
+    assert estimate_cost(spec, 10, windows=30).requests == 60
