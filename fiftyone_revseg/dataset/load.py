@@ -26,6 +26,7 @@ def load_model(
     quantization: str | None = None,
     device_map: str | None = None,
     calibration: str | Path | None = None,
+    anyway: bool = False,
 ) -> RevSegModel:
     """Loads a model that segments what queries describe in videos.
 
@@ -65,6 +66,8 @@ def load_model(
         device_map (None): "auto" to spread the vision-language model over all GPUs and the CPU
         calibration (None): the file of a map that ``revseg calibrate --fit`` made: what goes to
             ``certainty`` is then how often such an answer is right
+        anyway (False): whether ``apply_model`` begins although a run is at work on some of the same
+            samples and the same label field
 
     Returns:
         a :class:`RevSegModel`
@@ -87,6 +90,7 @@ def load_model(
         "confidence_thresh": confidence_thresh,
         "server": pipeline.settings().get("server") if pipeline else server,
         "replace_foreign_labels": replace_foreign_labels,
+        "anyway": anyway,
         "replace_corrections": replace_corrections,
         "calibration": None if calibration is None else str(calibration),
     }

@@ -20,6 +20,7 @@ from fiftyone_revseg.dataset.labels import make_labels
 from fiftyone_revseg.dataset.ownership import check_label_field, check_videos
 from fiftyone_revseg.dataset.place import Place
 from fiftyone_revseg.dataset.record import settings_of
+from fiftyone_revseg.dataset.runs import refuse_twice
 from fiftyone_revseg.dataset.schema import declare_fields, valid_label_field
 from fiftyone_revseg.dataset.size_limit import make_fit
 from fiftyone_revseg.dataset.writer import LabelWriter, known_frames, note_written
@@ -55,6 +56,7 @@ class RevSegModelConfig(foc.Config):
             replaced
         replace_corrections (False): whether labels that a person corrected, accepted or changed
             may be replaced
+        anyway (False): whether to begin although a run is at work on some of the same samples
         calibration (None): the file of a map that makes certainties true, see
             :mod:`fiftyone_revseg.dataset.certainty_map`
 
@@ -78,6 +80,7 @@ class RevSegModelConfig(foc.Config):
         self.filter_classes = self.parse_array(d, "filter_classes", default=None)
         self.replace_foreign_labels = self.parse_bool(d, "replace_foreign_labels", default=False)
         self.replace_corrections = self.parse_bool(d, "replace_corrections", default=False)
+        self.anyway = self.parse_bool(d, "anyway", default=False)
         self.calibration = self.parse_string(d, "calibration", default=None)
 
         check_queries(self.query)
@@ -172,7 +175,10 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
             )
         dataset, replace = source_dataset(samples), self.config.replace_foreign_labels
         check_label_field(dataset, name, replace)
-        check_videos(dataset, name, list_videos(samples), replace)
+        videos = list_videos(samples)
+        check_videos(dataset, name, videos, replace)
+        if not self.config.anyway:
+            refuse_twice(dataset, name, videos)
 
     @property
     def needs_fields(self) -> dict[str, str]:

@@ -186,17 +186,11 @@ class Run(RegisteredRun):
         return ReplacedMaskFiles(self._dataset, _METHOD, name, self.run_key)
 
     def _refuse_twice(self, videos: Sequence[VideoRef]) -> None:
-        others = runs_at_work(self._dataset, _METHOD, self._summary.label_field)
-        (own,) = (run for run in others if run["run_key"] == self.run_key)
-        for run in others:
-            count = twice(run, videos) if _order(run) < _order(own) else 0
-            if count:
-                self.withdraw()
-                raise ValueError(
-                    f"{count} of {len(videos)} are being segmented into '{own['label_field']}' "
-                    f"already, by {say(run)}: wait until it has ended or end it, choose other "
-                    "samples or another label field, or do them twice with anyway=True"
-                )
+        try:
+            refuse_twice(self._dataset, self._summary.label_field, videos, self.run_key)
+        except ValueError:
+            self.withdraw()
+            raise
 
     def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
         self._summary.seconds = self.seconds
@@ -204,6 +198,33 @@ class Run(RegisteredRun):
         super().__exit__(kind, *details)
         if kind is not None:
             logger.warning("The run was %s: %s", self.state, self._summary)
+
+
+def refuse_twice(
+    dataset: fo.Dataset, label_field: str, videos: Sequence[VideoRef], own_key: str | None = None
+) -> None:
+    """Refuses to do what another run is doing.
+
+    Args:
+        dataset: the :class:`fiftyone.core.dataset.Dataset`
+        label_field: the label field
+        videos: what there is to do
+        own_key (None): the key under which this run is registered, so that of two that begin at
+            once, one goes on
+
+    Raises:
+        ValueError: if another run is at work on some of it; says who
+    """
+    runs = runs_at_work(dataset, _METHOD, label_field)
+    own = next((run for run in runs if run["run_key"] == own_key), None)
+    for run in runs:
+        count = twice(run, videos) if own is None or _order(run) < _order(own) else 0
+        if count:
+            raise ValueError(
+                f"{count} of {len(videos)} are being segmented into '{label_field}' already, by "
+                f"{say(run)}: wait until it has ended or end it, choose other samples or another "
+                "label field, or do them twice with anyway=True"
+            )
 
 
 def list_runs(dataset: fo.Dataset) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """A second run of the same is noticed while the first one lives."""
 
 import os
+import re
 import signal
 import uuid
 from datetime import datetime, timedelta, timezone
@@ -11,7 +12,7 @@ from fake_models import write_video
 from fiftyone.core.odm import get_db_conn
 from run_segment import QUERY, Runner, make_pipeline
 
-from fiftyone_revseg.dataset import heartbeat, list_runs, segment_view
+from fiftyone_revseg.dataset import heartbeat, list_runs, load_model, segment_view
 from fiftyone_revseg.dataset.at_work import WORK, pack, twice
 from fiftyone_revseg.dataset.collection import VideoRef
 
@@ -66,13 +67,29 @@ def test_the_same_again_is_refused_and_says_who_is_at_work(dataset):
     said = during_a_run(dataset, lambda: refused(dataset))
     (run,) = list_runs(dataset)
     assert said.startswith(f"{VIDEOS} of {VIDEOS} are being segmented into 'revseg' already")
-    for part in (run["run_key"], f"process {os.getpid()}", run["host"], "last sign of life 0 s"):
+    for part in (run["run_key"], f"process {os.getpid()}", run["host"]):
         assert part in said
+    assert re.search(r"last sign of life [0-9] s ago", said)  # a busy machine takes its time
     assert "anyway=True" in said
     assert (run["state"], run["alive"]) == ("done", False)
     assert WORK not in get_db_conn().runs.find_one({"key": run["run_key"]})["config"]
     # It has ended
     assert refused(dataset, overwrite=True) == ""
+
+
+def test_apply_model_notices_a_run(dataset):
+    def applied(**options):
+        model = load_model(make_pipeline(), query=QUERY, **options)
+        try:
+            dataset[:1].apply_model(model, label_field="revseg", skip_failures=False)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    said = during_a_run(dataset, applied)
+    assert said.startswith("1 of 1 are being segmented into 'revseg' already, by")
+    assert during_a_run(dataset, lambda: applied(anyway=True), overwrite=True) == ""
+    assert applied() == ""  # it has ended
 
 
 def test_a_part_of_the_same_is_refused(dataset):
@@ -177,7 +194,8 @@ def test_clocks_of_machines_need_not_agree(dataset, monkeypatch):
             return datetime.now(tz) + timedelta(days=1)
 
     monkeypatch.setattr(heartbeat, "datetime", Late)
-    assert "last sign of life 0 s ago" in during_a_run(dataset, lambda: refused(dataset))
+    said = during_a_run(dataset, lambda: refused(dataset))
+    assert re.search(r"last sign of life [0-9] s ago", said)
 
 
 def test_signs_of_life_go_on_while_a_run_does(dataset, monkeypatch):
