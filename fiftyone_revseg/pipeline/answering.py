@@ -6,17 +6,20 @@ queries of a video, or of many videos, want at the same time.
 
 Where nothing is to be looked at again, that is the chain of the paper: ask both turns, track the
 boxes. Otherwise several dialogues make several candidates; the distinct objects that any of them
-found are tracked; and the model is shown the tracks, and says which of them the query means.
+found are tracked; and the model is shown the tracks, and says which of them the query means. At
+last, the answer's tracks are repaired where they broke.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fiftyone_revseg.masks.mask_track import MaskTrack
 from fiftyone_revseg.pipeline.found_objects import FoundObject, FoundObjects, mean_iou
+from fiftyone_revseg.pipeline.repairing import Repaired, repairing
+from fiftyone_revseg.pipeline.steps import Ask, Track
 from fiftyone_revseg.reasoning import ChainRequest, ChainSpec, Trajectory
 from fiftyone_revseg.reasoning.backend import Conversation
 from fiftyone_revseg.reasoning.closer import (
@@ -30,26 +33,11 @@ from fiftyone_revseg.reasoning.closer import (
 from fiftyone_revseg.reasoning.judging import Judged, Judgement, Judging, LookAgain
 from fiftyone_revseg.reasoning.looking_again import Look, Verdict
 from fiftyone_revseg.reasoning.queries import refusal
-from fiftyone_revseg.reasoning.rolling import Talk
 from fiftyone_revseg.reasoning.sampled import Sampled
 from fiftyone_revseg.reasoning.trajectory import Turn
 from fiftyone_revseg.types import Status
 
 _MOST_JUDGED = 9  # objects that a picture can be outlined with, and a reader tell apart
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A talk to lead; its result is sent back."""
-
-    talk: Talk
-
-
-@dataclass(frozen=True)
-class Track:
-    """Objects to track: their ``track`` or ``error`` is set then, and nothing is sent back."""
-
-    objects: Sequence[FoundObject]
 
 
 @dataclass(frozen=True)
@@ -60,11 +48,13 @@ class Answer:
         trajectory: how the model came to its answer
         tracks: one for each of its choices; None where there is no box, or tracking failed
         error: why tracking failed, where it did
+        objects: those that were tracked, likewise
     """
 
     trajectory: Trajectory
     tracks: Sequence[MaskTrack | None]
     error: Exception | None = None
+    objects: Sequence[FoundObject | None] = ()
 
 
 Steps = Generator[Ask | Track, Any, Answer]
@@ -88,12 +78,16 @@ class _Said:
         return self.found.add(trajectory)
 
 
-def answering(request: ChainRequest, spec: ChainSpec) -> Steps:
+def answering(
+    request: ChainRequest, spec: ChainSpec, cuts: Callable[[], Collection[int]] = tuple
+) -> Steps:
     """Answers one query.
 
     Args:
         request: the (video, query) pair
         spec: how to ask
+        cuts (tuple): returns the first frame of each scene but the first, as far as frames were
+            walked; by default, none
     """
     said = _Said()
     if spec.max_gap or spec.looks:
@@ -101,6 +95,7 @@ def answering(request: ChainRequest, spec: ChainSpec) -> Steps:
     talk = Sampled(request, spec)
     greedy, *samples = yield Ask(talk)
     history = talk.history if spec.verdict and spec.rounds else None
+    histories = talk.histories if spec.anchors else {}
     # What they show is large, and they are over
     del talk
     request = replace(request, images=())
@@ -113,7 +108,11 @@ def answering(request: ChainRequest, spec: ChainSpec) -> Steps:
     verdict = None
     if spec.verdict:
         verdict = yield from _judge(request, spec, said, history)
-    return _answer(said, verdict)
+    answer = _answer(said, verdict)
+    if spec.anchors:
+        repaired = yield from repairing(request, spec, answer.objects, histories, cuts, verdict)
+        answer = _with_repairs(answer, repaired)
+    return answer
 
 
 def _closer(
@@ -240,7 +239,13 @@ def _of_candidate(found: FoundObjects, candidate: int) -> Answer:
     trajectory, objects = found.trajectories[candidate], found.of(candidate)
     tracks = {i: one.own.track for i, one in objects.items()}
     error = next((one.error for one in objects.values() if one.error), None)
-    return Answer(trajectory, [tracks.get(i) for i in range(len(trajectory.choices))], error)
+    positions = range(len(trajectory.choices))
+    return Answer(
+        trajectory,
+        [tracks.get(i) for i in positions],
+        error,
+        [objects[i].own if i in objects else None for i in positions],
+    )
 
 
 def _of_objects(found: FoundObjects, objects: Sequence[FoundObject]) -> Answer:
@@ -252,4 +257,13 @@ def _of_objects(found: FoundObjects, objects: Sequence[FoundObject]) -> Answer:
         choices=tuple(one.choice for one in objects),
         groundings=tuple(one.grounding for one in objects),
     )
-    return Answer(trajectory, [one.track for one in objects])
+    return Answer(trajectory, [one.track for one in objects], None, objects)
+
+
+def _with_repairs(answer: Answer, repaired: Repaired) -> Answer:
+    trajectory = replace(
+        answer.trajectory,
+        turns=answer.trajectory.turns + repaired.turns,
+        repairs=repaired.repairs,
+    )
+    return replace(answer, trajectory=trajectory, tracks=repaired.tracks)

@@ -11,6 +11,8 @@ from fiftyone_revseg.masks.mask_track import MaskTrack
 from fiftyone_revseg.masks.overlap import video_iou
 from fiftyone_revseg.reasoning.looking_again import Candidate
 from fiftyone_revseg.reasoning.trajectory import Grounding, KeyframeChoice, Trajectory
+from fiftyone_revseg.tracking.both_ways import Within
+from fiftyone_revseg.tracking.known import Known
 from fiftyone_revseg.tracking.prompts import object_prompt
 
 _SAME_BOX = 0.7  # IoU of a box with the box of a mask that is there already
@@ -29,6 +31,8 @@ class FoundObject:
         track: its track; None before it was tracked, and if that failed
         error: why it failed
         same_as: the object whose track is the same; None if there is none
+        known: other frames in which it is known, with their prompts; for a repair
+        within: the first and last frame to track it in; None for all
     """
 
     choice: KeyframeChoice
@@ -38,6 +42,8 @@ class FoundObject:
     track: MaskTrack | None = None
     error: Exception | None = None
     same_as: FoundObject | None = None
+    known: tuple[Known, ...] = ()
+    within: Within | None = None
 
     @property
     def prompt(self) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fiftyone_revseg.pipeline.answering import Answer, Ask, Steps, Track, answering
+from fiftyone_revseg.pipeline.answering import Answer, Steps, answering
 from fiftyone_revseg.pipeline.found_objects import FoundObject
 from fiftyone_revseg.pipeline.job import EngineJob, Progress
 from fiftyone_revseg.pipeline.segmentation import (
@@ -23,15 +23,17 @@ from fiftyone_revseg.pipeline.segmentation import (
     how_tracking_ended,
     seconds_by_turn,
 )
+from fiftyone_revseg.pipeline.steps import Ask, Track
 from fiftyone_revseg.progress import Pace
 from fiftyone_revseg.reasoning import ChainRequest, Trajectory
 from fiftyone_revseg.reasoning.closer import frames_to_sample
 from fiftyone_revseg.reasoning.resize import resize_square
 from fiftyone_revseg.reasoning.rolling import Talk, run_talks
-from fiftyone_revseg.tracking.both_ways import FoundMasks, walk_both_ways
+from fiftyone_revseg.tracking.both_ways import FoundMasks, VideoLike, walk_both_ways
 from fiftyone_revseg.tracking.lockstep import Ended, Found, Pursuit
 from fiftyone_revseg.types import FrameTable
 from fiftyone_revseg.video import Video, VideoError, open_video
+from fiftyone_revseg.video.cuts import CutFinder, WatchedVideo
 
 if TYPE_CHECKING:
     from fiftyone_revseg.pipeline.pipeline import RevSeg
@@ -88,6 +90,8 @@ class Work:
         self._decoding = 0.0  # seconds
         self._tracking = [0.0] * len(self.queries)  # seconds of each query
         self._given_up = False
+        self._cuts = CutFinder()
+        self._watched: VideoLike | None = None
 
     @property
     def sampled(self) -> int:
@@ -171,7 +175,8 @@ class Work:
     def talks(self) -> list[Talk]:
         """Returns what to ask now: nothing once all is answered."""
         if not self._steps:
-            self._steps = [answering(r, self._pipeline.spec) for r in self._requests()]
+            spec, cuts = self._pipeline.spec, self._cuts
+            self._steps = [answering(r, spec, lambda: cuts.cuts) for r in self._requests()]
             for q in range(len(self._steps)):
                 self._step(q)
         return [want.talk for want in self._wants.values() if isinstance(want, Ask)]
@@ -248,13 +253,21 @@ class Work:
         started = time.perf_counter()
         trackings = self._start([q])
         # Both directions start at the key frame, so it is walked twice; unless it is the first
-        total = sum(len(t.pursuit.video) + (t.pursuit.key_frame > 0) for t in trackings)
+        total = sum(
+            t.pursuit.length + (t.pursuit.key_frame > (t.pursuit.within or (0,))[0])
+            for t in trackings
+        )
         done = 0
         for tracking in trackings:
             of = tracking.pursuit
             try:
                 for found in walk_both_ways(
-                    self._pipeline.tracker, of.video, of.key_frame, of.prompts
+                    self._pipeline.tracker,
+                    of.video,
+                    of.key_frame,
+                    of.prompts,
+                    of.known,
+                    of.within,
                 ):
                     tracking.masks.add(found)
                     done += 1
@@ -268,28 +281,43 @@ class Work:
         if not self._trackings:
             wants = [q for q, want in self._wants.items() if isinstance(want, Track)]
             trackings = self._start(wants)
-            self.to_walk += sum(len(tracking.pursuit.video) for tracking in trackings)
+            self.to_walk += sum(tracking.pursuit.length for tracking in trackings)
         return list(self._trackings)
 
     def _start(self, queries: Iterable[int]) -> list[_Tracking]:
         """Groups the objects of some queries by the key frame that they are tracked from."""
         # Points make another prompt than boxes alone, and one array has as many of each object
-        together: dict[tuple[int, int], list[tuple[int, FoundObject]]] = {}
+        together: dict[Any, list[tuple[int, FoundObject]]] = {}
         for q in queries:
             want = self._wants[q]
             assert isinstance(want, Track)
             for one in want.objects:
-                key = one.key_frame, len(one.grounding.points)
+                # What is known of an object beside its key frame is known of that one alone
+                alone = id(one) if one.known or one.within else None
+                key = one.key_frame, len(one.grounding.points), alone
                 together.setdefault(key, []).append((q, one))
         started = []
-        for (key_frame, _), owners in together.items():
-            assert self._video is not None
+        for (key_frame, *_), owners in together.items():
+            first = owners[0][1]
             prompts = np.array([one.prompt for _, one in owners], float)
-            pursuit = Pursuit(self._video, key_frame, prompts, self)
-            masks = FoundMasks(self._video, len(prompts))
+            pursuit = Pursuit(
+                self._walked, key_frame, prompts, self, known=first.known, within=first.within
+            )
+            masks = FoundMasks(self._walked, len(prompts))
             self._trackings[pursuit] = _Tracking(pursuit, owners, masks)
             started.append(self._trackings[pursuit])
         return started
+
+    @property
+    def _walked(self) -> VideoLike:
+        """The video, its cuts found while it is walked where tracks may be repaired."""
+        video = self._video
+        assert video is not None
+        if not self._pipeline.spec.anchors:
+            return video
+        if self._watched is None:  # one for all, so that passes share what they encode
+            self._watched = WatchedVideo(video, self._cuts)
+        return self._watched
 
     def found(self, found: Found) -> None:
         """Encodes masks and keeps them."""
@@ -348,6 +376,7 @@ class Work:
         self.close()
         self._frames.clear()
         self._steps.clear()  # which know this work
+        self._watched = None
         if self._failure is not None:
             failed = self._pipeline.failed
             return [failed(self.job.path, query, self._failure) for query in self.queries]

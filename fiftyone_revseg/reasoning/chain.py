@@ -14,12 +14,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from fiftyone_revseg.reasoning.backend import Conversation, Image, VideoFrames
 from fiftyone_revseg.reasoning.conventions import find_convention
 from fiftyone_revseg.reasoning.dialogue import Dialogue, in_words, plain
-from fiftyone_revseg.reasoning.parse import parse_choices, parse_prompt, parse_think
+from fiftyone_revseg.reasoning.parse import (
+    parse_choices,
+    parse_prompt,
+    parse_prompt_or_none,
+    parse_think,
+)
 from fiftyone_revseg.reasoning.patterns import box_pattern, choices_pattern, longest_thought
 from fiftyone_revseg.reasoning.prompts import fill, split_at
 from fiftyone_revseg.reasoning.queries import refusal
@@ -27,9 +33,6 @@ from fiftyone_revseg.reasoning.resize import resize_square
 from fiftyone_revseg.reasoning.spec import ChainSpec
 from fiftyone_revseg.reasoning.trajectory import Grounding, KeyframeChoice, Trajectory
 from fiftyone_revseg.types import FrameTable, Status
-
-if TYPE_CHECKING:
-    import numpy as np
 
 logger = logging.getLogger(__name__)
 
@@ -259,16 +262,50 @@ class Pair:
 
     def turn2(self, history: Conversation, position: int, choice: KeyframeChoice) -> Dialogue:
         """Asks for the box of one object."""
-        request, spec, table = self.request, self.spec, self.request.frame_table
-        frame = request.read_frame(table.source_frame(choice.frame))
-        image = resize_square(frame, spec.key_frame_size)
+        table, index = self.request.frame_table, choice.frame
+        frame, time = table.source_frame(index), table.times[index]
+        return self._ask_where(history, position, choice.description, frame, index, time)
+
+    def turn2_again(
+        self, history: Conversation, position: int, description: str, frame: int
+    ) -> Dialogue:
+        """Asks for the box of one object in another frame, in which it may not be.
+
+        Args:
+            history: the dialogue so far, which ends with the reply that has the object
+            position: of the object among the answer's
+            description: of the object
+            frame: the frame of the source video, 0-based, sampled or not
+
+        Returns:
+            a dialogue whose result is ``[None]`` if the object is not there
+        """
+        table = self.request.frame_table
+        index = min(range(len(table)), key=lambda i: abs(table.indices[i] - frame))
+        time = float(np.interp(frame, table.indices, table.times))
+        if not table.indices[0] <= frame <= table.indices[-1]:  # a part of the video was sampled
+            time = frame * table.duration / table.frame_count
+        return self._ask_where(history, position, description, frame, index, time, again=True)
+
+    def _ask_where(
+        self,
+        history: Conversation,
+        position: int,
+        description: str,
+        frame: int,
+        index: int,
+        time: float,
+        again: bool = False,
+    ) -> Dialogue:
+        request, spec = self.request, self.spec
+        image = resize_square(request.read_frame(frame), spec.key_frame_size)
         convention = find_convention(spec.box_convention)
         form = "_point" if spec.prompt == "point" else ""
         values = {
             "query": plain(request.query.strip()),
-            "description": plain(choice.description),
-            "index": choice.frame,
-            "time": f"{table.times[choice.frame]:.1f}",
+            "description": plain(description),
+            "index": index,
+            "time": f"{time:.1f}",
             "coordinates": fill(spec.template(convention.template), {"size": spec.key_frame_size}),
             "size": spec.key_frame_size,
             "example": convention.example(spec.prompt),
@@ -277,9 +314,20 @@ class Pair:
         }
 
         def parse(text: str, complete: bool) -> list:
-            return [parse_prompt(text, spec, request.source_size, complete)]
+            read = parse_prompt_or_none if again else parse_prompt
+            return [read(text, spec, request.source_size, complete)]
 
-        before, after = split_at(spec.template(f"turn2{form}"), "image")
+        def correct(why: str) -> str:
+            words = spec.template(f"correction2{form}")
+            if again:
+                words = f"{words}\n{spec.template('absent')}"
+            return fill(words, {**values, "reason": why})
+
+        name = f"turn2{form}"
+        # A checkpoint that learned its own words is asked in those that it knows
+        if again and (name not in spec.prompts or f"turn2_again{form}" in spec.prompts):
+            name = f"turn2_again{form}"
+        before, after = split_at(spec.template(name), "image")
         if spec.prompt == "box+point":
             after = f"{after}\n{spec.template('point')}"
         # A box is not drawn by chance: of a guess where the object is, the best is asked for
@@ -287,14 +335,11 @@ class Pair:
         conversation = conversation.say(
             "user", fill(before, values), Image(image), fill(after, values)
         )
-        own = f"turn2{form}" in spec.prompts
-        pattern = None if own else box_pattern(convention, self._thought, spec.prompt)
+        pattern = box_pattern(convention, self._thought, spec.prompt, again)
         return Dialogue(
-            conversation.expect(pattern),
+            conversation.expect(None if name in spec.prompts else pattern),
             parse=parse,
-            correction=lambda why: fill(
-                spec.template(f"correction2{form}"), {**values, "reason": why}
-            ),
+            correction=correct,
             turn=2,
             object=position,
             candidate=request.sample,

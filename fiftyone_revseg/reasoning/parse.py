@@ -205,12 +205,28 @@ def parse_prompt(
     Raises:
         ParseError: if there is no usable box, a point contradicts it, or there is no point
     """
+    found = parse_prompt_or_none(reply, spec, source_size, complete)
+    if found is None:
+        what = "point" if spec.prompt == "point" else "box"
+        raise ParseError(f"it has no {what} although the object was seen in this frame")
+    return found
+
+
+def parse_prompt_or_none(
+    reply: str, spec: ChainSpec, source_size: tuple[int, int], complete: bool = True
+) -> tuple[Box | None, tuple[Point, ...]] | None:
+    """As :func:`parse_prompt`, of a frame in which the object need not be.
+
+    Returns:
+        None if the model answered with an empty list: the object is not there
+    """
     convention, size = spec.box_convention, spec.key_frame_size
     if spec.prompt == "point":
-        return None, _parse_points(reply, spec, source_size, complete)
+        points = _parse_points(reply, spec, source_size, complete)
+        return (None, points) if points else None
     boxes = parse_boxes(reply, convention, size, source_size, complete)
     if not boxes:
-        raise ParseError("it has no box although the object was seen in this frame")
+        return None
     if spec.prompt == "box":
         return boxes[0], ()
     asked = find_convention(convention)
@@ -352,7 +368,10 @@ def _read_corners(
 def _parse_points(
     reply: str, spec: ChainSpec, source_size: tuple[int, int], complete: bool
 ) -> tuple[Point, ...]:
-    """The points of the first object, in source pixels: by key, in a tag of Molmo, or bare."""
+    """The points of the first object, in source pixels: by key, in a tag of Molmo, or bare.
+
+    None are the answer "not there".
+    """
     asked = find_convention(spec.box_convention)
     side = asked.side(spec.key_frame_size)
     start, end = answer_region(reply, complete)
@@ -364,8 +383,6 @@ def _parse_points(
     if pairs is None:
         raise ParseError(f"it has no point: write {asked.example('point')}")
     points = [to_point(*pair, asked, side, source_size) for pair in pairs]
-    if not points:
-        raise ParseError("it has no point although the object was seen in this frame")
     return tuple(dict.fromkeys(points))
 
 

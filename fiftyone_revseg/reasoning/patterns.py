@@ -43,7 +43,9 @@ def choices_pattern(frame_count: int, thought: int) -> str:
     return rf"{_think(thought)}<answer>{_GAP}\[{_GAP}({items})?{_GAP}\]{_GAP}</answer>"
 
 
-def box_pattern(convention: BoxConvention, thought: int, prompt: str = "box") -> str:
+def box_pattern(
+    convention: BoxConvention, thought: int, prompt: str = "box", or_none: bool = False
+) -> str:
     """Returns a regular expression for replies to turn 2: one box, with or without a thought.
 
     Args:
@@ -51,13 +53,15 @@ def box_pattern(convention: BoxConvention, thought: int, prompt: str = "box") ->
         thought: as for :func:`choices_pattern`
         prompt ("box"): what the model was asked for, see
             :data:`fiftyone_revseg.reasoning.conventions.PROMPTS`
+        or_none (False): whether the list may be empty
     """
     number = _SHARE if convention.reach == 1 else _NUMBER
     corners, pair = (rf",{_GAP}".join([number] * count) for count in (4, 2))
     box = rf'"{convention.key}": \[{corners}\]'
     point = rf'"{convention.point_key}": \[{pair}\]'
     item = rf'\{{{asked_for(prompt, box, point)}(, "label": "{_TEXT}")?\}}'
-    answer = rf"\[{_GAP}{item}{_GAP}\]"
+    inside = f"({item})?" if or_none else item
+    answer = rf"\[{_GAP}{inside}{_GAP}\]"
     tagged = rf"<answer>{_GAP}{answer}{_GAP}</answer>"
     return rf"({_think(thought)})?({tagged}|```json\n{answer}\n```|{answer})"
 

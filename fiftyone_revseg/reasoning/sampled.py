@@ -35,6 +35,15 @@ class Sampled:
         first = self.pairs[0].first
         return None if first is None else first.history
 
+    @property
+    def histories(self) -> dict[int, Conversation]:
+        """Each candidate's dialogue up to the answer of turn 1, of those that have one."""
+        return {
+            n: pair.first.history
+            for n, pair in enumerate(self.pairs)
+            if pair.first is not None and pair.first.history is not None
+        }
+
     def start(self) -> list[Dialogue]:
         """Makes the first turns."""
         return [dialogue for pair in self.pairs for dialogue in pair.start()]

@@ -69,6 +69,12 @@ class Pursuit:
     known: Sequence[Known] = ()
     within: Within | None = None
 
+    @property
+    def length(self) -> int:
+        """How many frames it goes through."""
+        first, last = self.within or (0, len(self.video) - 1)
+        return last - first + 1
+
     def __post_init__(self) -> None:
         check_known(self.known, self.key_frame, self.prompts)
         checked_within(self.video, self.key_frame, self.known, self.within)

@@ -86,7 +86,7 @@ def test_an_unknown_family_gets_a_question():
         ({"temperature": float("nan")}, "temperature must be a number >= 0"),
         ({"temperature": "hot"}, "temperature must be a number >= 0"),
         ({"prompts": []}, "prompts must be a dict or a directory"),
-        ({"prompts": {"turn3": "x"}}, "Unknown prompt 'turn3'"),
+        ({"prompts": {"turn9": "x"}}, "Unknown prompt 'turn9'"),
         ({"prompts": {"turn1": 3}}, "Prompt 'turn1' must be a string"),
         ({"prompts": {"turn1": "{qurey}"}}, r"Prompt 'turn1' cannot use \{qurey\}"),
         ({"prompts": "/no/such/place"}, "There are no prompts in"),
