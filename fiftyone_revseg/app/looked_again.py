@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fiftyone_revseg.dataset.looked_again import LookedAgain
-from fiftyone_revseg.reasoning.looking_again import Candidate, Verdict
+from fiftyone_revseg.reasoning.looking_again import Candidate, Look, Verdict
 from fiftyone_revseg.text.escape import markdown, markdown_line
 from fiftyone_revseg.types import Status
 
@@ -18,6 +18,13 @@ def in_words(found: LookedAgain) -> str:
         Markdown; "" if it was not looked at again
     """
     parts = []
+    windows = [look for look in found.looks if look.kind == "window"]
+    if windows:
+        lines = [f"{k}. {_look(found, one)}" for k, one in enumerate(windows, start=1)]
+        parts.append(f"**Looked at in {len(windows)} windows**\n\n" + "\n".join(lines))
+    for look in found.looks:
+        if look.kind != "window":
+            parts.append(f"**Closer look**: {_look(found, look)}")
     if found.candidates:
         rows = [f"{k}. {_candidate(found, one)}" for k, one in enumerate(found.candidates, start=1)]
         parts.append(
@@ -35,6 +42,18 @@ def in_words(found: LookedAgain) -> str:
         why = f": {markdown_line(repair.why)}" if repair.why else ""
         parts.append(f"**Repaired** in frames {first} to {last}, from a box in frame {at}{why}")
     return "\n\n".join(parts)
+
+
+def _look(found: LookedAgain, look: Look) -> str:
+    numbers = [found.number_of(k) for k in look.frames]
+    words = f"frames {numbers[0]} to {numbers[-1]}, " if numbers else ""
+    if look.error:
+        return f"{words}no usable reply: {markdown_line(look.error)}"
+    if look.stretch is not None:
+        first, last = (numbers[k] for k in look.stretch)
+        return f"{words}of which frames {first} to {last} were to be seen closer"
+    objects = [f"{markdown_line(c.description)} at frame {numbers[c.frame]}" for c in look.choices]
+    return words + ("; ".join(objects) or "nothing that is meant")
 
 
 def _candidate(found: LookedAgain, one: Candidate) -> str:

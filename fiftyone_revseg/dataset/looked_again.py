@@ -13,7 +13,7 @@ from fiftyone_revseg.dataset.frame_numbers import number_of
 from fiftyone_revseg.dataset.record import Record
 from fiftyone_revseg.dataset.stored_detection import StoredDetection, is_relative_box
 from fiftyone_revseg.masks.boxes import corners_px
-from fiftyone_revseg.reasoning.looking_again import Candidate, Repair, Verdict
+from fiftyone_revseg.reasoning.looking_again import Candidate, Look, Repair, Verdict
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class LookedAgain:
     Attributes:
         candidates: what each dialogue answered, the greedy one first
         verdicts: one for each time that the model judged the tracks
+        looks: what turn 1 was shown before, in windows or stretches
         repairs: those of the object that the answer is about
         asked: whether the model was asked for a verdict
         number: the object's number among those that the last verdict chose; None if it chose others
@@ -32,6 +33,7 @@ class LookedAgain:
 
     candidates: tuple[Candidate, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    looks: tuple[Look, ...] = ()
     repairs: tuple[Repair, ...] = ()
     asked: bool = False
     number: int | None = None
@@ -39,7 +41,7 @@ class LookedAgain:
     sampled: tuple[int, ...] = field(default=(), repr=False)
 
     def __bool__(self) -> bool:
-        return bool(self.candidates or self.verdicts or self.repairs or self.asked)
+        return bool(self.candidates or self.verdicts or self.looks or self.repairs or self.asked)
 
     @classmethod
     def of(cls, record: Record, i: int) -> LookedAgain:
@@ -57,6 +59,7 @@ class LookedAgain:
         return cls(
             candidates,
             verdicts,
+            tuple(Look.from_dict(d) for d in trajectory.get("looks") or ()),
             tuple(repair for repair in repairs if repair.object == i),
             any(turn.get("turn") == 3 for turn in trajectory["turns"]),
             numbers[i] if len(numbers) == len(record.choices) and numbers else None,

@@ -21,6 +21,7 @@ from fiftyone_revseg.reasoning.trajectory import leave_thought_in_reply
 MOST = 16_000_000  # bytes of a document; a little is left for what others add
 
 _PLACES = ("answers", "keyframes", "reasoning", "status", "trajectory")
+_LOOKED_AGAIN = ("candidates", "verdicts", "repairs", "looks")
 _LONGEST = (4_000, 1_000, 200, 20)  # characters of prompts and replies, tried in turn
 
 
@@ -55,9 +56,9 @@ def make_fit(
     for record in records:
         leave_thought_in_reply(record.trajectory)
         record.document["shortened"] = True
-        looked_again = [record.trajectory.get(name, ()) for name in ("candidates", "verdicts")]
+        looked_again = [record.trajectory.get(name, ()) for name in _LOOKED_AGAIN]
         for document in (record.document, record.trajectory, *chain(*looked_again)):
-            for part in ("reason", "think", "why"):
+            for part in ("reason", "think", "why", "error"):
                 if document.get(part) is not None:
                     document[part] = shortened(document[part])
     for answer in labels.answers.classifications:

@@ -68,27 +68,27 @@ class Requests:
         return self.turn1 + self.turn2 + self.turn3
 
 
-def requests_of(spec: ChainSpec, windows: float = 1) -> Requests:
+def requests_of(spec: ChainSpec, windows: float = 0) -> Requests:
     """Counts what a (video, query) pair with one object takes, if all is made use of.
 
-    Every dialogue may ask for ``looks`` stretches more; a verdict of "none" leads to both turns and
-    a verdict once more; and each box that a repair needs is a turn 2.
+    Each window and each closer look is a turn 1; a verdict of "none" leads to both turns and a
+    verdict once more; and each box that a repair needs is a turn 2.
 
     Args:
         spec: how the model is asked
-        windows (1): in how many windows a video is asked about
+        windows (0): how many windows of the video are asked about first
     """
     rounds = spec.rounds if spec.verdict else 0
-    dialogues = windows * (1 + spec.samples)
+    dialogues = 1 + spec.samples
     return Requests(
-        turn1=dialogues * (1 + spec.looks) + rounds,
+        turn1=windows + spec.looks + dialogues + rounds,
         turn2=dialogues + rounds + spec.anchors,
         turn3=(1 + rounds) * spec.verdict,
     )
 
 
 def estimate_cost(
-    spec: ChainSpec, pairs: int, tokens_per_picture: int | None = None, windows: int | None = None
+    spec: ChainSpec, pairs: int, tokens_per_picture: int | None = None, windows: int = 0
 ) -> Cost:
     """Estimates what the dialogues about (video, query) pairs take.
 
@@ -97,13 +97,13 @@ def estimate_cost(
         pairs: how many (video, query) pairs there are
         tokens_per_picture (None): how many tokens a picture is, where its size does not matter.
             By default, one for each 28 x 28 pixels
-        windows (None): in how many windows all of them are asked about. By default, one for each
+        windows (0): how many windows of long videos are asked about first, of all pairs together
 
     Returns:
         a :class:`Cost`
     """
     frame = tokens_per_picture or _square(spec.frame_size)
-    asked = requests_of(spec, windows / pairs if windows and pairs else 1)
+    asked = requests_of(spec, windows / pairs if pairs else 0)
     key_frame = tokens_per_picture or _square(spec.key_frame_size)
     # Turn 2 reads turn 1 and its reply once more
     labels = spec.frames * len(spec.template("frame"))

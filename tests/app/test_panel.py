@@ -313,6 +313,10 @@ def test_a_second_look_is_told(segmented):
     app = App(dataset, current=sample.id).send("on_load")
     assert app.layout["status"]["view"]["label"] == "ok, certainty 0.62, agreement 0.50"
     words = app.data["looked_again"]
+    assert f"1. frames 1 to 4, {markdown(SAID['why'])} at frame 4" in words
+    assert f"2. frames 7 to 10, no usable reply: {markdown(SAID['why'])}" in words
+    closer = "**Closer look**: frames 1 to 10, of which frames 4 to 7 were to be seen closer"
+    assert closer in words
     own = "a grey cat at frame 1 (object 1); a dog at frame 10 (object 2), agrees 0.75"
     assert f"1. {own} with the others\n2. {own}" in words
     assert "3. no such object, agrees 0.25 with the others" in words

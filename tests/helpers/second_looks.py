@@ -7,8 +7,8 @@ from dataclasses import replace
 from fiftyone_revseg.dataset import declare_fields, make_labels
 from fiftyone_revseg.dataset.collection import video_of
 from fiftyone_revseg.dataset.writer import LabelWriter
-from fiftyone_revseg.reasoning.looking_again import Candidate, Repair, Verdict
-from fiftyone_revseg.reasoning.trajectory import Turn
+from fiftyone_revseg.reasoning.looking_again import Candidate, Look, Repair, Verdict
+from fiftyone_revseg.reasoning.trajectory import KeyframeChoice, Turn
 from fiftyone_revseg.types import Status
 
 #: What a model may write into each text
@@ -36,7 +36,7 @@ def write_second_looks(sample, pipeline, queries, label_field="revseg", calibrat
 
 
 def second_look(trajectory, said=SAID, **known):
-    """Five candidates of which two disagree, two verdicts, and a repair of the first object."""
+    """All that there can be: looks before, candidates that disagree, verdicts, and a repair."""
     numbers = tuple(range(1, len(trajectory.choices) + 1))
     own = Candidate(
         Status.OK, "", said["think"], trajectory.choices, trajectory.groundings, numbers, 0.75
@@ -58,6 +58,11 @@ def second_look(trajectory, said=SAID, **known):
         "candidates": (own, own, none, failed),
         "verdicts": verdicts,
         "repairs": (Repair(0, 6, (1.0, 2.0, 9.0, 9.0), said["repair"], 5, 9),),
+        "looks": (
+            Look("window", (0, 3), (KeyframeChoice(1, said["why"]),)),
+            Look("window", (6, 9), (), said["why"]),
+            Look("stretch", (0, 3, 6, 9), (), "", (1, 2)),
+        ),
         "turns": (*trajectory.turns, *turns),
     }
     return replace(trajectory, **{**values, **known})
