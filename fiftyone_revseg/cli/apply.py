@@ -195,6 +195,7 @@ def apply(
     samples = open_collection(dataset_name, view, group_by, order_by, group_slice)
 
     from fiftyone_revseg.dataset import segment_view
+    from fiftyone_revseg.dataset.certainty_map import read_map
     from fiftyone_revseg.dataset.collection import check_collection, source_dataset
     from fiftyone_revseg.dataset.jobs import make_jobs
     from fiftyone_revseg.dataset.ownership import check_label_field
@@ -209,6 +210,7 @@ def apply(
         check_label_field(source_dataset(videos), label_field, replace_foreign_labels)
         if masks_dir is not None:
             check_writable(masks_dir)
+        how["calibration"] = read_map(how["calibration"])
         if not make_jobs(videos.limit(1), None, query_field):
             echo("There are no videos, so there is nothing to do")
             return

@@ -138,24 +138,18 @@ class CertaintyMap:
             raise ValueError(f"'{path}' holds no calibration: {what}") from error
 
 
-def read_map(calibration: CertaintyMap | str | Path | None, model: str) -> CertaintyMap | None:
-    """Reads a map, or takes one that was read already, and checks that it is of these models.
+def read_map(calibration: CertaintyMap | str | Path | None) -> CertaintyMap | None:
+    """Reads a map, or takes one that was read already.
 
     Args:
         calibration: the map or its file; None for none
-        model: the names of the models whose answers it is for
 
     Raises:
-        ValueError: if there is no such file, it holds something else, or the map was made of other
-            models' answers
+        ValueError: if there is no such file, or it holds something else
     """
-    if calibration is None:
-        return None
-    found = calibration
-    if not isinstance(found, CertaintyMap):
-        found = CertaintyMap.load(found)
-    found.check_model(model)
-    return found
+    if calibration is None or isinstance(calibration, CertaintyMap):
+        return calibration
+    return CertaintyMap.load(calibration)
 
 
 def default_path(dataset_name: str, label_field: str) -> Path:

@@ -136,8 +136,10 @@ class RevSegModel(fom.SamplesMixin, fom.Model):
     def __init__(self, config: RevSegModelConfig, pipeline: RevSeg | None = None):
         self.config = config
         self.has_own_pipeline = pipeline is not None  # which is not the one that the config names
+        self.calibration = read_map(config.calibration)
         self.pipeline = pipeline or config.loading.load()
-        self.calibration = read_map(config.calibration, self.pipeline.name)
+        if self.calibration is not None:
+            self.calibration.check_model(self.pipeline.name)
         self._fields: dict[str, str] = {}
         self._kept = 0  # samples that a person changed
 

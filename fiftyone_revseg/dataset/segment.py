@@ -137,6 +137,7 @@ def segment_view(
     if masks_dir is not None:
         check_writable(masks_dir)
     shard = Shard.parse(shard) if isinstance(shard, str) else shard
+    calibration = read_map(calibration)
     with contextlib.ExitStack() as opened:
         if isinstance(engine, str) or (engine is None and workers is not None):
             engine = opened.enter_context(open_engine(engine, workers, model))
@@ -146,7 +147,9 @@ def segment_view(
         if not isinstance(model, RevSegModel):
             model = load_model(pipeline or model, label_field=label_field)
         pipeline = pipeline or model.pipeline
-        calibration = read_map(calibration or model.config.calibration, pipeline.name)
+        calibration = calibration or model.calibration
+        if calibration is not None:
+            calibration.check_model(pipeline.name)
         if confidence_thresh is None:
             confidence_thresh = model.config.confidence_thresh
         jobs = make_jobs(

@@ -341,6 +341,7 @@ def test_a_verdict_that_could_not_be_used(segmented):
         "candidates": (),
         "verdicts": (),
         "repairs": (),
+        "looks": (),
     }
     write_second_looks(sample, pipeline, ["the cat"], **nothing)
     app = App(sample.dataset, current=sample.id).send("on_load")

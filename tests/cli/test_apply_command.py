@@ -214,11 +214,12 @@ def test_a_dry_run_says_what_would_be_asked(dataset, scripted):
     dataset.reload()
     assert contents(dataset) == before
     assert not scripted  # nothing was loaded
-    windows = [*asked[:3], "--overwrite", "all", "--max-gap", 0.125]
+    windows = [*asked[:3], "--overwrite", "all", "--max-gap", 0.05]
     assert "about 4 requests" in run(dataset.name, *windows).output  # nothing is known of them
     dataset.compute_metadata()
     seconds = dataset.values("metadata.duration")
-    count = sum(math.ceil(one / 0.125 / 8) for one in seconds)
+    count = sum(math.ceil(one / 0.05 / 8) for one in seconds)
+    assert count > 2
     assert f"at most {4 + count} requests" in run(dataset.name, *windows).output
 
 
