@@ -120,7 +120,9 @@ def _closer(
 ) -> Generator[Ask | Track, Any, ChainRequest]:
     """Finds out which frames turn 1 is to see."""
     table = request.frame_table
-    if len(table) > spec.frames and not refusal(request.query):
+    if refusal(request.query):  # as the chain will say
+        return request
+    if len(table) > spec.frames:
         windows: list[FirstTurn] = yield Ask(Windows(request, spec))
         said.look(windows)
         request = part_of(request, compared(windows, table, spec.frames))
@@ -190,7 +192,7 @@ def _answer(said: _Said, verdict: Verdict | None) -> Answer:
     mine = {id(one) for one in objects}
     # Those that answered the same stand for the answer, and one of them is not "another"
     same = [c for c in range(count) if {id(one) for one in seen[c]} == mine]
-    others = [seen[c] for c in range(count) if c not in same[:1]]
+    others = [seen[c] for c in range(count) if c not in same[:1] and found.has_answered(c)]
     trajectory = replace(
         answer.trajectory,
         turns=tuple(said.turns),
@@ -210,7 +212,7 @@ def _without_doubt(trajectory: Trajectory) -> Trajectory:
         return trajectory
     count = sum(look.kind == "window" for look in trajectory.looks)
     reason = f"{len(failed)} of {count} parts of the video have no usable reply: {failed[0]}"
-    return replace(trajectory, status=Status.BAD_KEYFRAME, reason=reason)
+    return replace(trajectory, status=Status.BAD_KEYFRAME, reason=reason, certainty=None)
 
 
 def _chosen(

@@ -14,6 +14,7 @@ from fiftyone_revseg.reasoning.trajectory import Grounding, KeyframeChoice, Traj
 from fiftyone_revseg.tracking.both_ways import Within
 from fiftyone_revseg.tracking.known import Known
 from fiftyone_revseg.tracking.prompts import object_prompt
+from fiftyone_revseg.types import Status
 
 _SAME_BOX = 0.7  # IoU of a box with the box of a mask that is there already
 _SAME_TRACK = 0.7  # IoU of two tracks
@@ -138,10 +139,19 @@ class FoundObjects:
         found = {id(one.own): one.own for one in self.of(candidate).values() if one.own.is_seen}
         return list(found.values())
 
+    def has_answered(self, candidate: int) -> bool:
+        """Whether it is known what a candidate is for: no failure says anything of masks."""
+        if self.trajectories[candidate].status is Status.NO_TARGET:
+            return True
+        found = self.of(candidate).values()
+        return bool(found) and not any(one.error for one in found)
+
     def candidates(self) -> tuple[Candidate, ...]:
         """Puts together what each dialogue answered, and how far they agree."""
         numbers = {id(one): number for number, one in enumerate(self.distinct, 1)}
-        seen = [self.seen_by(c) for c in range(len(self.trajectories))]
+        count = range(len(self.trajectories))
+        seen = [self.seen_by(c) for c in count]
+        answered = [c for c in count if self.has_answered(c)]
         candidates = []
         for c, trajectory in enumerate(self.trajectories):
             found = self.of(c)
@@ -154,7 +164,9 @@ class FoundObjects:
                     trajectory.choices,
                     trajectory.groundings,
                     tuple(numbers.get(own.get(i, 0)) for i in range(len(trajectory.choices))),
-                    mean_iou(seen[c], [other for o, other in enumerate(seen) if o != c]),
+                    mean_iou(seen[c], [seen[o] for o in answered if o != c])
+                    if c in answered
+                    else None,
                 )
             )
         return tuple(candidates)

@@ -81,9 +81,9 @@ class Segmentation:
             return ""
         if status is Status.LOST:
             return _LOST
-        if status is Status.BAD_BOX:
-            turns = [turn for turn in self.trajectory.turns if turn.object == i]
-            errors = [turn.error for turn in turns if not turn.candidate]
+        # Of several dialogues, the turns tell of the objects of each
+        if status is Status.BAD_BOX and not self.trajectory.candidates:
+            errors = [turn.error for turn in self.trajectory.turns if turn.object == i]
             return next((error for error in reversed(errors) if error), self.reason)
         return self.reason
 

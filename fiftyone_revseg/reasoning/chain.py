@@ -143,7 +143,9 @@ class Pair:
         for position, choice in enumerate(first.result):
             known = None if asked is None else asked.get(choice)
             try:
-                if known is None or known.candidate == self.request.sample:
+                sample = self.request.sample
+                # What is not sampled is asked as it would be alone, whichever ends first
+                if known is None or not sample or known.candidate == sample:
                     known = self.turn2(first.history, position, choice)
                     new.append(known)
                 self.branches[position] = known

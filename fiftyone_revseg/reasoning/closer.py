@@ -31,6 +31,7 @@ from fiftyone_revseg.video.sampling import uniform_indices
 logger = logging.getLogger(__name__)
 
 _AT_A_TIME = 8  # windows whose frames are in memory
+_MOST_WINDOWS = 1e6  # beyond what any video has frames for
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,8 @@ def frames_to_sample(spec: ChainSpec, duration: float) -> int:
     """
     if not spec.max_gap or duration <= spec.max_gap * spec.frames:
         return spec.frames
-    return math.ceil(duration / spec.max_gap / spec.frames) * spec.frames
+    windows = min(duration / spec.max_gap / spec.frames, _MOST_WINDOWS)
+    return math.ceil(windows) * spec.frames
 
 
 def part_of(request: ChainRequest, positions: Sequence[int]) -> ChainRequest:
@@ -193,11 +195,8 @@ def part_of(request: ChainRequest, positions: Sequence[int]) -> ChainRequest:
         positions: which of its sampled frames, in ascending order
     """
     table = request.frame_table
-    indices = tuple(table.indices[i] for i in positions)
     times = tuple(table.times[i] for i in positions)
-    rate = table.frame_count / table.duration if table.duration > 0 else 1.0
-    span = times[-1] - times[0] + 1 / rate if times else 0.0
-    return with_frames(request, FrameTable(indices, times, table.frame_count, span))
+    return _with_frames(request, tuple(table.indices[i] for i in positions), times)
 
 
 def stretch_of(request: ChainRequest, stretch: Stretch, count: int) -> ChainRequest:
@@ -214,16 +213,25 @@ def stretch_of(request: ChainRequest, stretch: Stretch, count: int) -> ChainRequ
         first = table.indices[max(stretch.start - 1, 0)]
         last = table.indices[min(stretch.end + 1, len(table) - 1)]
     indices = tuple(first + i for i in uniform_indices(last - first + 1, count))
-    times = tuple(request.time(k) for k in indices)
-    rate = table.frame_count / table.duration if table.duration > 0 else 1.0
-    span = times[-1] - times[0] + 1 / rate
-    return with_frames(request, FrameTable(indices, times, table.frame_count, span))
+    return _with_frames(request, indices, tuple(request.time(k) for k in indices))
 
 
-def with_frames(request: ChainRequest, table: FrameTable) -> ChainRequest:
+def _with_frames(
+    request: ChainRequest, indices: tuple[int, ...], times: tuple[float, ...]
+) -> ChainRequest:
     """Returns a request about other frames of the same video, which are read for it."""
+    table = request.frame_table
+    span = times[-1] - times[0] + _seconds_per_frame(table) if times else 0.0
+    table = replace(table, indices=indices, times=times, duration=span)
     look: Callable[[int], Any] = request.look or request.read_frame
     return replace(request, frame_table=table, images=[look(k) for k in table.indices])
+
+
+def _seconds_per_frame(table: FrameTable) -> float:
+    """Those of the video; a table of a part of it has the seconds of the part."""
+    if len(table) > 1 and table.times[-1] > table.times[0]:
+        return (table.times[-1] - table.times[0]) / (table.indices[-1] - table.indices[0])
+    return table.duration / max(table.frame_count, 1)
 
 
 def compared(found: Sequence[FirstTurn], table: FrameTable, count: int) -> list[int]:

@@ -95,8 +95,9 @@ class Judging:
         request, spec, table = self._request, self._spec, self._request.frame_table
         tracks = [one.track for one in self._objects]
         frames = choose_frames(tracks, table, spec.frames)
+        count, time = self._candidates, request.time_of
         facts = [
-            facts_of(n, one.description, one.track, table, frames, one.votes, self._candidates)
+            facts_of(n, one.description, one.track, table, frames, one.votes, count, time)
             for n, one in enumerate(self._objects, 1)
         ]
         shown = [self._show(k, tracks) for k in frames]

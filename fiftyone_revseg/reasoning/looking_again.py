@@ -24,7 +24,7 @@ class Candidate:
         objects: one for each choice: the number, from 1, that the object has among all objects
             that any candidate found; None where there is no box
         agreement: the mean IoU, in [0, 1], of its masks with those of each other candidate, over
-            all frames together; None if there is no other
+            all frames together; None if it, or every other, has no answer
     """
 
     status: Status

@@ -5,7 +5,7 @@ Which frames are shown is decided here, too: it depends on the same measures.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -102,6 +102,7 @@ def facts_of(
     shown: Sequence[int],
     votes: int | None = None,
     candidates: int | None = None,
+    time: Callable[[int], float] | None = None,
 ) -> ObjectFacts:
     """Measures what the verdict is told of a track.
 
@@ -113,6 +114,8 @@ def facts_of(
         shown: the frames of the source video, 0-based, that are shown
         votes (None): how many candidates named it
         candidates (None): how many candidates there are
+        time (None): returns at which second a frame of the source video is shown; by default, the
+            table is of the whole video, whose frames are spread evenly over its seconds
 
     Raises:
         ValueError: if the track has no mask at all
@@ -128,13 +131,14 @@ def facts_of(
     end = max(track.frame_count - 1, 1)
     visible = set(frames.tolist())
     step = table.duration / max(table.frame_count, 1)
+    time = time or (lambda k: k * step)
     first, last = int(frames[0]), int(frames[-1])
     places = (centres[0], centres[-1], centres.mean(axis=0))
     return ObjectFacts(
         number=number,
         description=description,
         shown=tuple(i for i, k in enumerate(shown) if k in visible),
-        times=(first * step, last * step),
+        times=(time(first), time(last)),
         # One frame alone may be the tracker's, before the object is there or after it is gone
         span=(first / end if first > 1 else 0.0, last / end if last < end - 1 else 1.0),
         gaps=int((np.diff(frames) > 1).sum()),

@@ -5,17 +5,14 @@ import json
 import numpy as np
 import pytest
 from fake_models import BoxTracker, write_video
+from scripted_looks import SPEC, Model, choices, verdict
 
 from fiftyone_revseg.engine import LocalEngine
 from fiftyone_revseg.pipeline import EngineJob, RevSeg, Segmentation
-from fiftyone_revseg.reasoning import ChainSpec, Reply
+from fiftyone_revseg.reasoning import Reply
 from fiftyone_revseg.types import Status
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 10
-SPEC = ChainSpec(frames=4, frame_size=56, key_frame_size=100, retries=0)
-LEFT, RIGHT, NEAR_LEFT = [0, 0, 40, 100], [60, 0, 100, 100], [2, 0, 41, 100]
-
-BOXES = {"left": LEFT, "right": RIGHT, "near": NEAR_LEFT, "no box": None}
 
 
 @pytest.fixture(scope="module")
@@ -23,57 +20,6 @@ def clip(tmp_path_factory):
     path = tmp_path_factory.mktemp("clips") / "clip.mp4"
     write_video(path, WIDTH, HEIGHT, FRAMES)
     return path
-
-
-class Model:
-    """Answers turn 1 by the number of the sample, turn 2 by the description, turn 3 by a list.
-
-    Args:
-        samples: for each dialogue, a list of (sampled frame, description), or a text
-        verdicts: replies to turn 3, one after the other; the last one again and again
-        again: the answer to being asked again after a verdict
-    """
-
-    name, spec = "scripted", SPEC
-
-    def __init__(self, samples, verdicts=(), again=()):
-        self.samples, self.verdicts, self.again = samples, list(verdicts), again
-        self.asked = []  # (turn, sample, the last words)
-
-    def generate(self, conversations, spec):
-        return [self._reply(c) for c in conversations]
-
-    def _reply(self, conversation):
-        last = conversation.messages[-1].text
-        answered = [m for m in conversation.messages if m.role == "assistant"]
-        if "outlined" in last:
-            turn = 3
-            text = self.verdicts[0] if len(self.verdicts) == 1 else self.verdicts.pop(0)
-        elif "none of them is what the request means" in last:
-            turn, text = "again", _choices(self.again)
-        elif not answered:
-            turn, text = 1, _choices(self.samples[conversation.seed])
-        else:
-            turn = 2
-            name = next(name for name in BOXES if f'"{name}"' in last)
-            box = BOXES[name]
-            text = "?" if box is None else json.dumps([{"bbox_2d": box, "label": name}])
-        self.asked.append((turn, conversation.temperature, conversation.seed, last))
-        return Reply(text, tuple(text), (0.9,) * len(text), tokens=1)
-
-    def count(self, turn):
-        return sum(asked[0] == turn for asked in self.asked)
-
-
-def _choices(found):
-    if isinstance(found, str):
-        return found
-    items = [{"frame_idx": k, "object description": name} for k, name in found]
-    return f"<think>thinking</think> <answer>{json.dumps(items)}</answer>"
-
-
-def verdict(*objects, **more):
-    return f"<think>hm</think> <answer>{json.dumps({'objects': objects, **more})}</answer>"
 
 
 def segment(clip, model, tracker=None, **spec):
@@ -266,7 +212,7 @@ class Watching(Model):
         pictures = [p.pixels for p in conversation.messages[-1].content if hasattr(p, "pixels")]
         self.asked.append((1, None, 0, conversation.messages[-1].text))
         found = [i for i, picture in enumerate(pictures) if 90 < picture.mean() < 110]
-        text = _choices([(found[0], "left")] if found else [])
+        text = choices([(found[0], "left")] if found else [])
         if len(pictures) == 4 and self.again:
             text = self.again.pop(0)
         return Reply(text, tuple(text), (0.9,) * len(text), tokens=1)
@@ -301,7 +247,7 @@ class Gone(Watching):
     def _reply(self, conversation):
         if "3.0" in conversation.messages[-1].text:
             raise RuntimeError("the server is gone")
-        return Reply(_choices([]))
+        return Reply(choices([]))
 
 
 def test_nothing_is_said_to_be_absent_where_a_part_was_not_looked_at(tmp_path):
