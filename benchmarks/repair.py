@@ -218,9 +218,9 @@ def main() -> None:
     tracker = load_tracker(options.tracker)
     loaded = None
     if options.boxes:
-        from fiftyone_revseg.pipeline import RevSeg
+        from fiftyone_revseg.pipeline.loading import load_pipeline
 
-        pipeline = RevSeg.from_pretrained(options.boxes, tracker=tracker)
+        pipeline = load_pipeline(options.boxes, tracker=tracker)
         loaded = pipeline.reasoner, pipeline.spec
     rows = [
         measure(seed, kind, tracker, options.anchors, loaded)

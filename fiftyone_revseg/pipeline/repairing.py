@@ -22,7 +22,13 @@ from fiftyone_revseg.reasoning.backend import Conversation
 from fiftyone_revseg.reasoning.looking_again import Repair, Verdict
 from fiftyone_revseg.reasoning.seeking import Seeking, Sighting, Sightings, Sought
 from fiftyone_revseg.reasoning.trajectory import Turn
-from fiftyone_revseg.tracking.breaks import Break, find_break, frames_to_ask, wrong_outlines
+from fiftyone_revseg.tracking.breaks import (
+    GONE,
+    Break,
+    find_break,
+    frames_to_ask,
+    wrong_outlines,
+)
 
 _SAME_PLACE = 0.5  # IoU of a box and a mask's box from which on the track was right after all
 
@@ -146,6 +152,8 @@ class _Mended:
         box, mine = sighting.grounding.box_xyxy_px, self.track.box_xyxy_px(sighting.frame)
         if box is not None and mine is not None and box_iou(tuple(mine), box) >= _SAME_PLACE:
             return None
+        # A box from which the object was lost at once does not show much of it
+        self._known[1:] = [one for one in self._known[1:] if abs(one[0] - broken.frame) > GONE]
         return FoundObject(
             self.object.choice,
             sighting.grounding,
