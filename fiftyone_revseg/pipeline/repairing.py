@@ -20,7 +20,7 @@ from fiftyone_revseg.pipeline.steps import Ask, Track
 from fiftyone_revseg.reasoning import ChainRequest, ChainSpec
 from fiftyone_revseg.reasoning.backend import Conversation
 from fiftyone_revseg.reasoning.looking_again import Repair, Verdict
-from fiftyone_revseg.reasoning.seeking import Seeking, Sighting, Sightings, Sought
+from fiftyone_revseg.reasoning.seeking import MOST_FRAMES, Seeking, Sighting, Sightings, Sought
 from fiftyone_revseg.reasoning.trajectory import Turn
 from fiftyone_revseg.tracking.breaks import (
     GONE,
@@ -139,7 +139,7 @@ class _Mended:
 
     def sought(self, broken: Break, fps: float) -> Sought:
         """What to ask."""
-        frames = frames_to_ask(self.track, broken, fps)
+        frames = frames_to_ask(self.track, broken, fps, MOST_FRAMES)
         description = self.object.choice.description
         return Sought(self.position, description, frames, self.history, self.candidate)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fiftyone_revseg.reasoning.prompts import default_template
+from fiftyone_revseg.reasoning.seeking import MOST_FRAMES
 from fiftyone_revseg.reasoning.spec import ChainSpec
 
 _PATCH = 28  # pixels along the side of what makes a token: 28 to 32 in most models
@@ -72,7 +73,7 @@ def requests_of(spec: ChainSpec, windows: float = 0) -> Requests:
     """Counts what a (video, query) pair with one object takes, if all is made use of.
 
     Each window and each closer look is a turn 1; a verdict of "none" leads to both turns and a
-    verdict once more; and each box that a repair needs is a turn 2.
+    verdict once more; and an object is looked for in some frames after each break of its track.
 
     Args:
         spec: how the model is asked
@@ -82,7 +83,7 @@ def requests_of(spec: ChainSpec, windows: float = 0) -> Requests:
     dialogues = 1 + spec.samples
     return Requests(
         turn1=windows + spec.looks + dialogues + rounds,
-        turn2=dialogues + rounds + spec.anchors,
+        turn2=dialogues + rounds + MOST_FRAMES * spec.anchors,
         turn3=(1 + rounds) * spec.verdict,
     )
 

@@ -14,6 +14,8 @@ from fiftyone_revseg.reasoning.trajectory import Grounding, Turn
 
 logger = logging.getLogger(__name__)
 
+MOST_FRAMES = 3  # in which an object is looked for after one break
+
 
 @dataclass(frozen=True)
 class Sought:

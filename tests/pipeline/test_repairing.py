@@ -187,9 +187,17 @@ def test_a_track_that_comes_back_elsewhere_is_replaced(clip):
     assert boxes(answer) == [FIRST] * 10 + [SECOND] * 20
 
 
+def test_a_box_from_which_the_object_was_lost_at_once_is_not_remembered(clip):
+    tracker = LosingTracker(4, 16)
+    answer = segment(clip, Model(reply(AGAIN), reply(BOX)), tracker)
+    assert [repair.frame for repair in answer.trajectory.repairs] == [14, 26]
+    *_, last = tracker.calls
+    assert [frame for frame, _ in last[3]] == [0]
+
+
 @pytest.mark.parametrize("anchors", [1, 2, 3])
 def test_there_are_no_more_repairs_than_anchors(clip, anchors):
-    model, tracker = Model(reply(AGAIN), reply(BOX)), LosingTracker(4, 17)  # two breaks
+    model, tracker = Model(reply(AGAIN), reply(BOX)), LosingTracker(4, 20)  # two breaks
     answer = segment(clip, model, tracker, anchors=anchors)
     assert len(answer.trajectory.repairs) == len(model.asked) == min(anchors, 2)
     *_, last = tracker.calls

@@ -49,6 +49,6 @@ def test_looking_again_is_counted():
     assert (judged.requests, judged.images) == (30, plain.images + 160)
     assert estimate_cost(spec.replace(rounds=2), 10) == plain
     most = requests_of(spec.replace(samples=4, verdict=True, rounds=2, anchors=3, looks=1))
-    assert (most.turn1, most.turn2, most.turn3) == (8, 10, 3)
+    assert (most.turn1, most.turn2, most.turn3) == (8, 16, 3)
     long = estimate_cost(spec, 10, windows=30)
     assert (long.requests, long.images) == (20 + 30, plain.images + 30 * 16)
