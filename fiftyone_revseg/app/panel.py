@@ -238,7 +238,7 @@ class ReasoningPanel(foo.Panel):
             panel.img(f"key_frame_{page.key}", alt_text="", componentsProps=_FITTING)
         if answer.sampled:
             panel.img(f"strip_{page.key}", width="100%", alt_text="")
-        if answer.looked_again.shown and answer.index is not None:
+        if answer.judged:
             panel.text(f"about_judged_{page.key}", "")
             panel.img(f"judged_{page.key}", width="100%", alt_text="")
 
@@ -463,9 +463,9 @@ def _picture_values(page: Page, series: TrackSeries | None = None) -> dict[str, 
         box = dict(zip(series.numbers, series.boxes, strict=True)).get(answer.key_frame)
     try:
         key = picture_key(page.sample, answer)
-        shown, masks = answer.looked_again.shown, None
-        if shown and answer.index is not None:
-            masks = masks_at(page.sample, answer.index, shown, page.label_field)
+        masks = None
+        if answer.judged and answer.index is not None:
+            masks = masks_at(page.sample, answer.index, answer.judged, page.label_field)
         found = make_pictures(answer, key, box, masks)
     except VideoError as error:
         return {f"note_{page.key}": f"No pictures: {markdown(error.reason)}"}

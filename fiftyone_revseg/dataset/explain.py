@@ -112,6 +112,12 @@ class Explanation:
         """The position of the key frame among the sampled ones; None if it is not one of them."""
         return self.sampled.index(self.key_frame) if self.key_frame in self.sampled else None
 
+    @property
+    def judged(self) -> tuple[int, ...]:
+        """The numbers of the frames of the last verdict, unless the masks are others by now."""
+        known = self.index is not None and not self.corrections
+        return self.looked_again.shown if known else ()
+
 
 @dataclass(frozen=True)
 class TrackSeries:
@@ -310,7 +316,7 @@ def picture_key(sample: Any, explanation: Explanation) -> tuple | None:
     Raises:
         VideoError: if a file is gone
     """
-    seen = {*explanation.sampled, *explanation.looked_again.shown}
+    seen = {*explanation.sampled, *explanation.judged}
     numbers = sorted({*seen, explanation.key_frame or 0} - {0})
     if not numbers:
         return None
@@ -359,7 +365,7 @@ def make_pictures(
         raise frames
     numbers = key[1]
     strip = key_frame = judged = None
-    if masks:
+    if masks and explanation.judged:
         judged = _judged(explanation, dict(zip(numbers, frames, strict=True)), masks)
     if explanation.sampled:
         shown = [_fit(frames[numbers.index(n)], STRIP_SIZE) for n in explanation.sampled]

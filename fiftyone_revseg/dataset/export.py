@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from fiftyone_revseg.dataset.collection import check_collection, count_samples
+from fiftyone_revseg.dataset.expressions import value_of
 from fiftyone_revseg.dataset.frame_numbers import index_of
 from fiftyone_revseg.dataset.labelled_videos import (
     LabelledVideo,
@@ -563,6 +564,8 @@ def _mot_row(
 def _answer(answer: fol.Classification) -> dict[str, Any]:
     names = ("label", "confidence", "index", "keyframe", "support", "status", "reason", "corrected")
     values = {name: getattr(answer, name, None) for name in names}
+    known = {name: value_of(answer, name) for name in ("certainty", "certainty_raw", "agreement")}
+    values |= {name: value for name, value in known.items() if value is not None}
     return {**values, "tags": list(answer.tags or ())}
 
 

@@ -132,6 +132,23 @@ def test_what_is_noted_about_a_correction(dataset):
     assert record["corrections"][-1]["by"]
 
 
+def test_a_certainty_was_about_the_masks_before(dataset):
+    known = {"certainty": 0.9, "certainty_raw": 0.8, "agreement": 0.7}
+    sample = dataset.first()
+    labels = [d for frame in sample.frames.values() for d in frame.revseg.detections]
+    for label in (*labels, *sample.revseg_answers.classifications):
+        for name, value in known.items():
+            label[name] = value
+    sample.save()
+    propagate(sample, 1, {5: BOX}, pipeline())
+    cat, dog = answer(sample, 1), answer(sample, 2)
+    assert [cat[name] for name in known] == [None] * 3
+    assert [dog[name] for name in known] == [0.9, 0.8, 0.7]
+    for index, value in ((1, None), (2, 0.9)):
+        found = [d.get("certainty") for own in detections(dataset, index).values() for d in own]
+        assert set(found) == {value}
+
+
 def test_each_box_governs_its_frames(dataset):
     other = [0, 0, 0.5, 0.5]
     propagate(dataset.first(), 1, {2: BOX, 9: other}, pipeline())

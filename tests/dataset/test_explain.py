@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 
 import fiftyone as fo
 import numpy as np
@@ -418,6 +419,9 @@ def test_the_pictures_of_a_verdict_have_the_object_outlined(make_dataset, video)
     assert [bool(third.any()) for third in thirds] == [True, False, True]
     # No masks, as where they are in files: no pictures that would look as if nothing was found
     assert make_pictures(cat, key, masks={}).judged is None
+    # What a person drew since is not what was judged
+    corrected = replace(cat, corrections=({"index": 1},))
+    assert make_pictures(corrected, key, masks=masks).judged is None
 
 
 def test_the_least_certain_answer_comes_first():

@@ -236,6 +236,7 @@ def test_json_lines(make_dataset, videos, tmp_path):
     segment(dataset, prompt_field="query")
     sample = dataset.first()
     sample.revseg_answers.classifications[0].tags = ["accepted"]
+    sample.revseg_answers.classifications[0]["certainty"] = 0.25
     sample.save()
     summary = export_results(dataset, tmp_path / "out", "jsonl")
     assert summary.exported == 2  # why a video could not be read is a result, too
@@ -253,6 +254,8 @@ def test_json_lines(make_dataset, videos, tmp_path):
         (2, "a dog"),
     ]
     assert lines[0]["answers"][0]["tags"] == ["accepted"]
+    assert [a.get("certainty") for a in lines[0]["answers"]] == [0.25, None]
+    assert "certainty" not in lines[0]["answers"][1]
     assert "missing.mp4" in lines[2]["reason"]
 
 
