@@ -50,6 +50,8 @@ class DenseTargets:
         box: ``(tokens, 4)`` the body's visible box in steps of the grid, -100 without a body
         reach: ``(tokens, 4)`` float32, how far that box reaches from the token's centre to the
             left, up, right and down, in tenths of the frame
+        number: which outlined object it is, from 1; 0 for a body without an outline, -100 without
+            a body, or where no outlines are drawn
     """
 
     presence: np.ndarray
@@ -57,6 +59,7 @@ class DenseTargets:
     shape: np.ndarray
     box: np.ndarray
     reach: np.ndarray
+    number: np.ndarray
 
 
 @dataclass
@@ -82,11 +85,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One drawn frame: the picture, and each body's visible box and area."""
+    """One drawn frame: the picture, and each body's visible box and area.
+
+    Where objects are outlined in it, their masks are there, too.
+    """
 
     picture: np.ndarray
     masks: np.ndarray
     areas: np.ndarray
+    outlined: tuple[np.ndarray | None, ...] | None = None
 
 
 class DialogueMaker:
@@ -115,8 +122,8 @@ class DialogueMaker:
         dialogues = []
         for i in [seen[j] for j in rng.permutation(len(seen))]:
             name = world.bodies[i].name
-            dialogues.append([*self._turn2(name), (_box_answer([(name, shot, i)]),)])
-        everything = _box_answer([(world.bodies[i].name, shot, i) for i in seen])
+            dialogues.append([*self._turn2(name), (box_answer([(name, shot, i)]),)])
+        everything = box_answer([(world.bodies[i].name, shot, i) for i in seen])
         dialogues.append([*self._turn2("all objects"), (everything,)])
         return self._tree(dialogues, [[(shot, side)]] * len(dialogues), world)
 
@@ -129,12 +136,12 @@ class DialogueMaker:
         grounded = 0
         for query in choose_queries(world, rng, questions):
             chosen = [(i, key_frame(shots, i, rng)) for i in query.targets]
-            turn1 = [*self._turn1(query, rng), (_choice_answer(world, query, chosen),)]
+            turn1 = [*self._turn1(query, rng), (choice_answer(world, query, chosen),)]
             shown = list(frames)
             if chosen and grounded < _GROUNDED:  # a key frame costs as much as four frames
                 i, t = chosen[int(rng.integers(len(chosen)))]
                 name = world.bodies[i].name
-                turn1 += [*self._turn2(name), (_box_answer([(name, shots[t], i)]),)]
+                turn1 += [*self._turn2(name), (box_answer([(name, shots[t], i)]),)]
                 shown.append((shots[t], self.spec.key_frame_size))
                 grounded += 1
             dialogues.append(turn1)
@@ -153,7 +160,7 @@ class DialogueMaker:
             chosen = [(i, int(rng.integers(self.spec.frames))) for i in query.targets]
             _, after = split_at(self.spec.template("turn1"), "frames")
             asked = [{"type": "text", "text": fill(after, {"query": text})}]
-            reply = _choice_answer(world, query, chosen)
+            reply = choice_answer(world, query, chosen)
             messages: list[Any] = [
                 {"role": "user", "content": asked},
                 {"role": "assistant", "content": reply},
@@ -179,7 +186,7 @@ class DialogueMaker:
         )
 
     # A dialogue is a list of user messages (lists of str | None for a picture) and replies
-    # (1-tuples of str).
+    # (1-tuples of str; (str, False) where it is not to be learned).
     def _turn1(self, query: Query, rng: np.random.Generator) -> list:
         text = OPENINGS[rng.integers(len(OPENINGS))] + query.text
         count = {"frame_count": self.spec.frames, "last_index": self.spec.frames - 1}
@@ -232,9 +239,10 @@ class DialogueMaker:
         tokens, labels = [rendered[0][:prefix]], [np.full(prefix, IGNORED)]
         branch, rotary = [np.zeros(prefix, int)], [positions[0][:, :prefix]]
         shots = list(pictures[0][:shared])
+        told = [[part[-1] is not False for part in d if isinstance(part, tuple)] for d in dialogues]
         for b, (ids, pos, shown) in enumerate(zip(rendered, positions, pictures, strict=True), 1):
             tokens.append(ids[prefix:])
-            labels.append(self._reply_labels(ids)[prefix:])
+            labels.append(self._reply_labels(ids, told[b - 1])[prefix:])
             branch.append(np.full(len(ids) - prefix, b))
             rotary.append(pos[:, prefix:])
             shots += shown[shared:]
@@ -247,12 +255,13 @@ class DialogueMaker:
             [dense_targets(world, shot, side // self.token_side) for shot, side in shots],
         )
 
-    def _reply_labels(self, ids: np.ndarray) -> np.ndarray:
-        """Trains what the assistant says, the end mark included."""
+    def _reply_labels(self, ids: np.ndarray, told: list[bool]) -> np.ndarray:
+        """Trains what the assistant says, the end mark included, in the replies that are told."""
         labels = np.full(len(ids), IGNORED)
         head = self.reply_head
+        replies = iter(told)
         for start in np.flatnonzero(ids == self.start):
-            if list(ids[start : start + len(head)]) == head:
+            if list(ids[start : start + len(head)]) == head and next(replies):
                 begin = start + len(head)
                 stop = begin + int(np.argmax(ids[begin:] == self.end)) + 1
                 labels[begin:stop] = ids[begin:stop]
@@ -317,7 +326,22 @@ def dense_targets(world: World, shot: Snapshot, grid: int) -> DenseTargets:
         np.where(owned, shapes[best], IGNORED),
         np.where(owned[:, None], box, IGNORED),
         np.concatenate([centre - box[:, :2], box[:, 2:] - centre], axis=1).astype(np.float32) / 10,
+        _numbers(shot, owned, grid),
     )
+
+
+def _numbers(shot: Snapshot, owned: np.ndarray, grid: int) -> np.ndarray:
+    """The number of the outlined object at each token, 0 where a body is not outlined."""
+    if shot.outlined is None:
+        return np.full(grid * grid, IGNORED)
+    cover = np.stack(
+        [
+            np.zeros(grid * grid) if mask is None else resize_mask(mask, grid).ravel()
+            for mask in shot.outlined
+        ]
+    )
+    there = cover.max(axis=0) >= 0.25
+    return np.where(there, cover.argmax(axis=0) + 1, np.where(owned, 0, IGNORED))
 
 
 def resize_mask(mask: np.ndarray, grid: int) -> np.ndarray:
@@ -357,12 +381,12 @@ def _runs(flags: np.ndarray) -> Iterator[tuple[int, int]]:
     yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
-def _choice_answer(world: World, query: Query, chosen: list[tuple[int, int]]) -> str:
+def choice_answer(world: World, query: Query, chosen: list[tuple[int, int]]) -> str:
     items = [{"frame_idx": t, "object description": world.bodies[i].name} for i, t in chosen]
     return f"<think>{query.thought}</think> <answer>{json.dumps(items)}</answer>"
 
 
-def _box_answer(found: list[tuple[str, Snapshot, int]]) -> str:
+def box_answer(found: list[tuple[str, Snapshot, int]]) -> str:
     items = [
         {"bbox_2d": (visible_box(shot.masks[i]) * GRID).tolist(), "label": name}
         for name, shot, i in found

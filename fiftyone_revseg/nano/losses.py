@@ -15,12 +15,19 @@ from fiftyone_revseg.nano.dialogues import GRID, IGNORED
 from fiftyone_revseg.synthetic.shapes import COLORS, SHAPES
 
 
-def dense_heads(model: Qwen3VLForConditionalGeneration) -> torch.nn.ModuleDict:
-    """What each visual token is asked during training."""
+def dense_heads(model: Qwen3VLForConditionalGeneration, numbers: int = 0) -> torch.nn.ModuleDict:
+    """What each visual token is asked during training.
+
+    Args:
+        model: the model
+        numbers (0): how many outlined objects it is to tell apart; 0 where nothing is outlined
+    """
     config: Any = model.config.text_config
     width = config.hidden_size
+    outlined = {"number": nn.Linear(width, numbers + 1)} if numbers else {}
     return nn.ModuleDict(
         {
+            **outlined,
             "presence": nn.Linear(width, 1),
             "color": nn.Linear(width, len(COLORS)),
             "shape": nn.Linear(width, len(SHAPES)),
@@ -98,9 +105,15 @@ class Losses:
         presence, body = batch["presence"], batch["color"] != IGNORED
         sure = presence != IGNORED
         embedding = self.model.get_input_embeddings().weight[self.bin_ids]
+        losses = {}
+        if "number" in self.heads and (batch["number"] != IGNORED).any():
+            losses["number"] = functional.cross_entropy(
+                self.heads["number"](visual).float(), batch["number"], ignore_index=IGNORED
+            )
         ask = self.heads["box"](visual[body]).unflatten(-1, (4, -1))
         box = (ask @ embedding.T).float().log_softmax(-1)
         return {
+            **losses,
             "presence": functional.binary_cross_entropy_with_logits(
                 self.heads["presence"](visual)[sure, 0].float(), presence[sure].float()
             ),

@@ -107,7 +107,7 @@ def train_sft(out: str | Path, config: SftConfig | None = None, resume: bool = T
     heads = dense_heads(model).to(device)
     # For short sequences on a CPU in bf16 the plain kernel beats the fused one.
     model.set_attn_implementation({"vision_config": "eager", "text_config": "sdpa"})
-    optimizers = _optimizers(model, heads, config)
+    optimizers = optimizers_of(model, heads, config.learning_rate)
     step = 0
     state = run.load() if resume else None
     if state is not None:
@@ -169,14 +169,17 @@ def _tokenizer(checkpoint: Path) -> PreTrainedTokenizerFast | None:
 
 
 def save_checkpoint(
-    directory: Path, model: Qwen3VLForConditionalGeneration, processor: Any
+    directory: Path,
+    model: Qwen3VLForConditionalGeneration,
+    processor: Any,
+    spec: ChainSpec = NANO_SPEC,
 ) -> None:
     """Writes model, tokenizer, processor and ``revseg.json`` in the ordinary formats, in bf16."""
     weights = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
     with replacing_checkpoint(directory) as partial:
         model.save_pretrained(partial, state_dict=weights)
         processor.save_pretrained(partial)
-        NANO_SPEC.save(partial)
+        spec.save(partial)
 
 
 def corpus() -> Iterator[str]:
@@ -211,7 +214,7 @@ def learning_rate(config: SftConfig, step: int) -> float:
     return height * min(warm, 1.0, 0.02 + 0.98 * left)
 
 
-def _optimizers(model: Any, heads: Any, config: SftConfig) -> list[torch.optim.Optimizer]:
+def optimizers_of(model: Any, heads: Any, learning_rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for all else."""
     named = [*model.named_parameters(), *heads.named_parameters()]
     blocks = [
@@ -227,7 +230,7 @@ def _optimizers(model: Any, heads: Any, config: SftConfig) -> list[torch.optim.O
             {"params": matrices, "weight_decay": 0.05, "gain": 1.0},
             {"params": vectors, "weight_decay": 0.0, "gain": 1.0},
         ],
-        lr=config.learning_rate,
+        lr=learning_rate,
         betas=(0.9, 0.98),
     )
     muon = torch.optim.Muon(

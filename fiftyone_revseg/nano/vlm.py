@@ -35,6 +35,13 @@ PROMPTS = {
     "turn2": "{image}Detect {description}",
 }
 
+# Those of a checkpoint that judges tracks, beside them
+VERDICT_PROMPTS = {
+    "turn3": "{frames}{objects}\n{votes} of {candidates}\nFind {query}",
+    "object": "{number} {description} {life} {motion} {growth} is {size} wide is at {x} {y}.",
+    "again": "Not {rejected}",
+}
+
 #: Qwen-VL's
 SPECIAL_TOKENS = (
     "<|endoftext|>",

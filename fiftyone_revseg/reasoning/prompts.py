@@ -17,6 +17,7 @@ from fiftyone_revseg.models.limits import read_settings_text
 _BOX = ("coordinates", "size", "example")  # how a box or a point is to be written
 _CORNERS = ("top_left", "bottom_right")  # "(x1, y1)", or with y first
 _OBJECT = ("number", "description", "life", "motion", "growth", "named", "votes", "candidates")
+_JUDGED = ("objects", "object_count", "votes", "candidates")
 _MEASURED = ("first", "last", "first_time", "last_time", "comes", "goes", "gaps", "x", "y")
 _AT_FIRST_AND_LAST = ("first_x", "first_y", "first_size", "last_x", "last_y", "last_size", "size")
 # template -> the placeholders that it may use
@@ -28,7 +29,7 @@ PLACEHOLDERS: dict[str, frozenset[str]] = {
     "turn2_again": frozenset({"image", "query", "description", "index", "time", *_BOX, *_CORNERS}),
     "turn2_again_point": frozenset({"image", "query", "description", "index", "time", *_BOX}),
     "absent": frozenset({"description"}),
-    "turn3": frozenset({"frames", "objects", "query", "last_index", "object_count"}),
+    "turn3": frozenset({"frames", "query", "frame_count", "last_index", *_JUDGED}),
     "object": frozenset({*_OBJECT, *_MEASURED, *_AT_FIRST_AND_LAST}),
     "again": frozenset({"query", "rejected", "why", "frame_count", "last_index"}),
     "closer": frozenset({"last_index"}),

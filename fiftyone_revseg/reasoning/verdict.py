@@ -88,6 +88,8 @@ def verdict_dialogue(
         "object_count": len(objects),
         "frame_count": len(shown),
         "objects": lines,
+        "votes": ", ".join("-" if f.votes is None else str(f.votes) for f in objects),
+        "candidates": "-" if objects[0].candidates is None else objects[0].candidates,
     }
     before, mark, after = spec.template("turn3").partition("{frames}")
     if not mark:

@@ -55,12 +55,13 @@ def test_the_losses_can_be_learned(tmp_path):
 
     from fiftyone_revseg.nano import vlm as nano_vlm
     from fiftyone_revseg.nano.losses import Losses, dense_heads
-    from fiftyone_revseg.nano.sft import _batches, _optimizers, corpus
+    from fiftyone_revseg.nano.sft import _batches, corpus, optimizers_of
 
     tokenizer = nano_vlm.build_tokenizer(corpus())
     model = nano_vlm.build_model(tokenizer, seed=0).train()
     heads = dense_heads(model)
-    losses, optimizers = Losses(tokenizer, model, heads), _optimizers(model, heads, TINY)
+    losses = Losses(tokenizer, model, heads)
+    optimizers = optimizers_of(model, heads, TINY.learning_rate)
     batch = next(iter(_batches(TINY, tokenizer, 0)))
     seen = []
     for _ in range(25):

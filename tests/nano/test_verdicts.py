@@ -1,0 +1,192 @@
+"""What turn 3 is trained on is what inference shows, and what is true."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fiftyone_revseg.nano import vlm as nano_vlm
+from fiftyone_revseg.nano.batches import collate, patches
+from fiftyone_revseg.nano.dialogues import IGNORED
+from fiftyone_revseg.nano.proposals import read_proposals, write_proposals
+from fiftyone_revseg.nano.sft import corpus
+from fiftyone_revseg.nano.verdict_training import VERDICT_SPEC, real
+from fiftyone_revseg.nano.verdicts import (
+    VerdictMaker,
+    film,
+    propose,
+    recorded,
+    verdict_answer,
+    worn_mask,
+)
+from fiftyone_revseg.reasoning import Reply
+from fiftyone_revseg.reasoning.parse_verdict import parse_verdict
+from fiftyone_revseg.synthetic import make_world
+from fiftyone_revseg.synthetic.queries import Query
+
+SIDE = nano_vlm.PATCH * nano_vlm.MERGE
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return nano_vlm.build_tokenizer(corpus())
+
+
+@pytest.fixture(scope="module")
+def maker(tokenizer):
+    return VerdictMaker(tokenizer, VERDICT_SPEC, SIDE)
+
+
+@pytest.fixture(scope="module")
+def seen():
+    return film(make_world(3, bodies=3), VERDICT_SPEC.frames)
+
+
+def said(maker, example):
+    """What is learned, reply by reply."""
+    text = maker.tokenizer.decode(example.labels[example.labels != IGNORED])
+    return text.split("<|im_end|>")[:-1]
+
+
+def test_training_shows_what_a_verdict_shows(maker, tokenizer, seen, monkeypatch):
+    from fiftyone_revseg.nano import verdicts
+
+    asked = []
+    real_dialogue = verdicts.verdict_dialogue
+    monkeypatch.setattr(
+        verdicts, "verdict_dialogue", lambda *a: asked.append(real_dialogue(*a)) or asked[-1]
+    )
+    rng = np.random.default_rng(0)
+    proposals = propose(seen, rng)
+    votes = [1] * len(proposals)
+    query = Query("attribute", "the red star", (0,), "")
+    example = maker.judged(seen, proposals, [(query, votes, 5)], rng)
+    (message,) = asked[0].conversation.messages
+    content = [
+        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
+        for part in message.content
+    ]
+    processor = nano_vlm.build_processor(tokenizer)
+    text = processor.apply_chat_template(
+        [{"role": message.role, "content": content}], add_generation_prompt=True
+    )
+    pictures = [part.pixels for part in message.content if not isinstance(part, str)]
+    shown = processor(text=[text], images=pictures, return_tensors="np", do_resize=False)
+    ids = np.asarray(shown["input_ids"][0])
+    first = np.flatnonzero(example.branch <= 1)
+    np.testing.assert_array_equal(example.tokens[first][: len(ids)], ids)
+    mine = np.concatenate([patches(image) for image in example.images])
+    np.testing.assert_allclose(shown["pixel_values"], mine, atol=1e-6)
+
+
+def test_every_answer_can_be_read_and_is_true(maker):
+    read = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        seen = film(make_world(seed), maker.spec.frames)
+        proposals = propose(seen, rng)
+        questions = maker.questions(seen, proposals, rng, 4)
+        replies = said(maker, maker.judged(seen, proposals, questions, rng))
+        for (query, votes, candidates), reply in zip(questions, replies, strict=False):
+            verdict = parse_verdict(reply, len(proposals), maker.spec.frames)
+            bodies = {proposals[n - 1].body for n in verdict.objects}
+            assert bodies == {one.body for one in proposals} & set(query.targets)
+            assert all(0 <= vote <= candidates for vote in votes)
+            read += 1
+        names = {body.name for body in seen.world.bodies}
+        assert set(replies[len(questions) :]) <= names
+    assert read > 40
+
+
+def test_a_track_that_goes_over_to_another_body_is_wrong_from_there_on(seen):
+    count = seen.world.frame_count
+    bodies = np.zeros(count, int)
+    bodies[-count // 3 :] = 1
+    drifting = seen.track(bodies, "red star")
+    frames = seen.table.indices
+    query = Query("attribute", "the red star", (0,), "")
+    answer = json.loads(verdict_answer(query, [drifting], frames))
+    assert answer["objects"] == [1]
+    assert answer["wrong_frames"] == [i for i, k in enumerate(frames) if bodies[k] == 1]
+    other = replace(query, targets=(1,))
+    assert json.loads(verdict_answer(other, [drifting], frames)) == {"objects": []}
+
+
+def test_where_outlines_are_is_asked_of_the_tower(maker, seen):
+    rng = np.random.default_rng(1)
+    proposals = [seen.track(np.full(seen.world.frame_count, b), "x") for b in (2, 0)]
+    query = Query("attribute", "the red star", (0,), "")
+    example = maker.judged(seen, proposals, [(query, [1, 1], 3)], rng)
+    numbers = np.concatenate([dense.number for dense in example.dense])
+    assert {0, 1, 2, IGNORED} == set(numbers.tolist())
+    assert "number" in collate([example])
+    chains = maker.chains(seen.world, rng, 1)
+    assert all((dense.number == IGNORED).all() for dense in chains.dense)
+
+
+def test_what_was_answered_wrongly_is_not_learned(maker):
+    for seed in range(8):
+        example = maker.again(make_world(seed, bodies=3), np.random.default_rng(seed), 3)
+        text = maker.tokenizer.decode(example.tokens[example.tokens != maker.image_token])
+        learned = "".join(said(maker, example))
+        for part in text.split("Not ")[1:]:
+            rejected = part.split("<|im_end|>")[0]
+            corrected = part.split("assistant\n")[1].split("<|im_end|>")[0]
+            assert corrected in learned
+            assert f'"object description": "{rejected}"' not in corrected
+    assert "Detect" in text or "Not " in text
+
+
+@pytest.mark.parametrize("pixels", [-2, 0, 1])
+def test_worn_masks(pixels):
+    mask = np.zeros((20, 20), bool)
+    mask[5:15, 5:15] = True
+    side = 10 + 2 * pixels
+    worn = worn_mask(mask, pixels)
+    assert worn.any(axis=0).sum() == worn.any(axis=1).sum() == side
+    thin = np.eye(20, dtype=bool)
+    assert worn_mask(thin, -2).any()
+
+
+class TwoMinds:
+    """Greedily it is wrong; sampled, it is right."""
+
+    name, spec = "two minds", VERDICT_SPEC
+
+    def __init__(self, world):
+        self.world = world
+
+    def generate(self, conversations, spec):
+        return [Reply(self.answer(c, spec)) for c in conversations]
+
+    def answer(self, conversation, spec):
+        if len(conversation.messages) > 1:
+            body = int(conversation.messages[-1].text.split("body")[1])
+            mask = self.world.draw(0)[1][body]
+            ys, xs = mask.nonzero()
+            scale = 1000 / np.array([self.world.width, self.world.height] * 2)
+            box = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]) * scale
+            return json.dumps([{"bbox_2d": box.round().tolist(), "label": "x"}])
+        body = 1 if spec.temperature else 0
+        return f'<answer>[{{"frame_idx": 0, "object description": "body {body}"}}]</answer>'
+
+
+def test_what_a_model_proposes_is_kept_and_made_into_tracks(tmp_path, maker, monkeypatch):
+    world = make_world(2, bodies=2)
+    monkeypatch.setattr("fiftyone_revseg.nano.proposals.make_world", lambda *_: world)
+    monkeypatch.setattr("fiftyone_revseg.nano.verdict_training.make_world", lambda *_: world)
+    path = tmp_path / "proposals.jsonl"
+    for seeds in (range(2, 3), range(2, 4)):  # the second time, 2 is there
+        write_proposals(TwoMinds(world), path, seeds, samples=2, questions=1)
+    records = read_proposals(path)
+    assert [record["seed"] for record in records] == [2, 3]
+    seen = film(world, maker.spec.frames)
+    proposals, votes, named = recorded(seen, records[0], candidates=3)
+    assert [one.body for one in proposals] == [0, 1]
+    assert votes == [1, 2]
+    assert named == [{1}, {2}, {2}]
+    example = real(maker, records[0], np.random.default_rng(0), 1)
+    assert "body 0" in maker.tokenizer.decode(example.tokens)
+    path.write_text(path.read_text()[:-5])
+    assert len(read_proposals(path)) == 1
