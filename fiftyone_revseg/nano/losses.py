@@ -65,7 +65,15 @@ class Losses:
     def _keep(self, module: Any, inputs: Any, output: torch.Tensor) -> None:
         self.visual = output
 
-    def __call__(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def __call__(
+        self, batch: dict[str, torch.Tensor], boxes: bool = True
+    ) -> dict[str, torch.Tensor]:
+        """The losses by name, of which "words" and "dense" are to be minimized.
+
+        Args:
+            batch: what :func:`~fiftyone_revseg.nano.batches.collate` made
+            boxes (True): whether there are boxes in the replies; other lists have numbers, too
+        """
         tokens, labels, branch = batch["tokens"], batch["labels"], batch["branch"]
         images = {"pixel_values": batch.get("patches"), "image_grid_thw": batch["grids"]}
         hidden = self.model.model(
@@ -80,7 +88,7 @@ class Losses:
         at = labels[:, 1:] != IGNORED
         logits = self.model.lm_head(hidden[:, :-1][at]).float()
         wanted, previous = labels[:, 1:][at], tokens[:, :-1][at]
-        coordinate = torch.isin(previous, self.before) & (self.bin_of[wanted] >= 0)
+        coordinate = torch.isin(previous, self.before) & (self.bin_of[wanted] >= 0) & boxes
         log = logits.log_softmax(-1)
         token_loss = -log.gather(1, wanted[:, None])[:, 0]
         bins = self.bin_of[wanted[coordinate]]
@@ -90,13 +98,15 @@ class Losses:
         if not len(batch["grids"]):
             return {"words": words, "logic": token_loss.mean().detach()}
         guess = log[coordinate][:, self.bin_ids].argmax(-1)
+        error = {"box_error": (guess - bins).abs().float().mean() * GRID / 10}  # percent of a side
         dense = self._dense(batch)
         return {
             "words": words,
-            "dense": sum(dense.values()),
+            # Outlines are a pixel wide: what is hardest to see counts most
+            "dense": sum(dense.values()) + 2 * dense.get("number", torch.tensor(0.0)),
             "text": token_loss[~coordinate].mean().detach(),
             "token_accuracy": (logits.argmax(-1) == wanted)[~coordinate].float().mean().detach(),
-            "box_error": (guess - bins).abs().float().mean() * GRID / 10,  # percent of a side
+            **(error if boxes else {}),
             **{name: value.detach() for name, value in dense.items()},
         }
 

@@ -54,8 +54,8 @@ class VerdictConfig:
 
     seed: int = 0
     steps: int = 1000
-    batch: int = 5
-    questions: int = 12
+    batch: int = 4
+    questions: int = 8
     learning_rate: float = 1e-3
     kept_weight: float = 1.0
     dense_weight: float = 0.3
@@ -135,7 +135,7 @@ def train_verdicts(
                     loss = config.kept_weight * divergence(model, teacher, batch)
                     parts = {"kept": loss}
                 else:
-                    told = losses(batch)
+                    told = losses(batch, boxes=about != "v")
                     loss = told["words"] + config.dense_weight * told["dense"]
                     names = ("text", "token_accuracy", "number", "color", "shape")
                     parts = {f"{about}_{n}": told[n] for n in names if n in told}

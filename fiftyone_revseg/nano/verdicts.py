@@ -142,22 +142,33 @@ class VerdictMaker(DialogueMaker):
                 for n, (one, vote) in enumerate(zip(proposals, votes, strict=True), 1)
             ]
             asking = verdict_dialogue(query.text, self.spec, shown, facts).conversation
-            content = [None if isinstance(p, Image) else p for p in asking.messages[-1].content]
+            content: list[Any] = [
+                None if isinstance(p, Image) else p for p in asking.messages[-1].content
+            ]
             dialogues.append([content, (verdict_answer(query, proposals, frames),)])
-        dialogues += [
-            self._name(dialogues[0][0], n, seen.world, proposals) for n in _some(rng, proposals)
-        ]
-        return self._tree(
-            dialogues, [[(s, self.spec.frame_size) for s in shots]] * len(dialogues), seen.world
-        )
+        numbers = 1 + rng.permutation(len(proposals))[:2]
+        dialogues += [self._name(dialogues[0][0], int(n), seen.world, proposals) for n in numbers]
+        pictures = [(shot, self.spec.frame_size) for shot in shots]
+        example = self._tree(dialogues, [pictures] * len(dialogues), seen.world)
+        for branch, (query, _, _) in enumerate(asked, 1):
+            self._tell_at_once(example, branch, [one.body in query.targets for one in proposals])
+        return example
+
+    def _tell_at_once(self, example: Example, branch: int, fits: Sequence[bool]) -> None:
+        """Has the end of each object's line foretell whether the object fits, as thoughts do.
+
+        Nothing of it is ever written: it only says early what the answer is made of.
+        """
+        point, told = self.tokenizer.convert_tokens_to_ids([".", "\u0120fits"])
+        ends = np.flatnonzero((example.branch == branch) & (example.tokens == point))[: len(fits)]
+        for end, one in zip(ends, fits, strict=True):
+            example.labels[end + 1] = told if one else example.tokens[end + 1]
 
     def _name(self, asking: list, number: int, world: World, proposals: Sequence[Proposal]) -> list:
         """Asks what an outlined object is: so that numbers, outlines and looks come together."""
         body = proposals[number - 1].body
         name = world.bodies[body].name if body >= 0 else "nothing"
-        objects, _, _ = asking[-1].rpartition("\n")
-        objects, _, _ = objects.rpartition("\n")
-        return [[*asking[:-1], f"{objects}\nDetect {number}"], (name,)]
+        return [[*asking[:-1], f"Detect {number}"], (name,)]
 
     def _shots(
         self,
@@ -306,10 +317,6 @@ def _votes(
             max(int(rng.binomial(candidates, likely)), 1 if n == 0 or candidates > 1 else 0)
         )
     return votes, candidates
-
-
-def _some(rng: np.random.Generator, proposals: Sequence[Proposal]) -> list[int]:
-    return (rng.permutation(len(proposals))[:2] + 1).tolist()
 
 
 def recorded(

@@ -37,8 +37,9 @@ PROMPTS = {
 
 # Those of a checkpoint that judges tracks, beside them
 VERDICT_PROMPTS = {
-    "turn3": "{frames}{objects}\n{votes} of {candidates}\nFind {query}",
-    "object": "{number} {description} {life} {motion} {growth} is {size} wide is at {x} {y}.",
+    "turn3": "{frames}Find {query}\n{objects}",
+    "object": "{number} {description} {life} {motion} {growth} is {size} wide is at {x} {y}, "
+    "{votes} of {candidates}.",
     "again": "Not {rejected}",
 }
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -44,9 +45,15 @@ def seen():
 
 
 def said(maker, example):
-    """What is learned, reply by reply."""
-    text = maker.tokenizer.decode(example.labels[example.labels != IGNORED])
-    return text.split("<|im_end|>")[:-1]
+    """The last reply of each branch, all of which is learned."""
+    replies = []
+    for branch in range(1, example.branch.max() + 1):
+        at = np.flatnonzero(example.branch == branch)
+        text = maker.tokenizer.decode(example.tokens[at])
+        replies.append(text.rpartition("assistant\n")[2].split("<|im_end|>")[0])
+        learned = maker.tokenizer.decode(example.labels[at][example.labels[at] != IGNORED])
+        assert learned.endswith(f"{replies[-1]}<|im_end|>")
+    return replies
 
 
 def test_training_shows_what_a_verdict_shows(maker, tokenizer, seen, monkeypatch):
@@ -113,6 +120,17 @@ def test_a_track_that_goes_over_to_another_body_is_wrong_from_there_on(seen):
     assert json.loads(verdict_answer(other, [drifting], frames)) == {"objects": []}
 
 
+def test_each_line_foretells_whether_its_object_fits(maker, seen):
+    proposals = [seen.track(np.full(seen.world.frame_count, b), "x") for b in (2, 0)]
+    query = Query("attribute", "the red star", (0,), "")
+    example = maker.judged(seen, proposals, [(query, [1, 1], 3)], np.random.default_rng(0))
+    at = np.flatnonzero(example.branch == 1)
+    told = maker.tokenizer.convert_ids_to_tokens(example.labels[at][example.labels[at] >= 0])
+    assert told[:2] == ["\u010a", "\u0120fits"]
+    answer = maker.tokenizer.convert_tokens_to_string(told[2:])
+    assert answer == '{"objects": [2]}<|im_end|>'
+
+
 def test_where_outlines_are_is_asked_of_the_tower(maker, seen):
     rng = np.random.default_rng(1)
     proposals = [seen.track(np.full(seen.world.frame_count, b), "x") for b in (2, 0)]
@@ -126,16 +144,19 @@ def test_where_outlines_are_is_asked_of_the_tower(maker, seen):
 
 
 def test_what_was_answered_wrongly_is_not_learned(maker):
+    pairs = 0
     for seed in range(8):
         example = maker.again(make_world(seed, bodies=3), np.random.default_rng(seed), 3)
         text = maker.tokenizer.decode(example.tokens[example.tokens != maker.image_token])
-        learned = "".join(said(maker, example))
-        for part in text.split("Not ")[1:]:
-            rejected = part.split("<|im_end|>")[0]
-            corrected = part.split("assistant\n")[1].split("<|im_end|>")[0]
-            assert corrected in learned
+        learned = maker.tokenizer.decode(example.labels[example.labels != IGNORED])
+        said(maker, example)
+        for before, after in pairwise(text.split("Not ")):
+            rejected = after.split("<|im_end|>")[0]
+            corrected = after.split("assistant\n")[1].split("<|im_end|>")[0]
+            assert before.rpartition("assistant\n")[2].split("<|im_end|>")[0] not in learned
             assert f'"object description": "{rejected}"' not in corrected
-    assert "Detect" in text or "Not " in text
+            pairs += 1
+    assert pairs > 5
 
 
 @pytest.mark.parametrize("pixels", [-2, 0, 1])
