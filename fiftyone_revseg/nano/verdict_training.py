@@ -32,7 +32,8 @@ from fiftyone_revseg.training.run_folder import RunFolder, check_same_run
 
 VERDICT_SPEC = NANO_SPEC.replace(prompts={**nano_vlm.PROMPTS, **nano_vlm.VERDICT_PROMPTS})
 
-_CYCLE = "vvvkvvva"  # what the steps are about, in turn: verdicts, keeping, again
+# What the steps are about, in turn: verdicts, their lines alone, keeping what is there, again
+_CYCLE = "vlvlvkvlvlva"
 _FIRST_WORLD = 1 << 40  # far from those of the other stages
 
 
@@ -55,7 +56,7 @@ class VerdictConfig:
     seed: int = 0
     steps: int = 1000
     batch: int = 4
-    questions: int = 8
+    questions: int = 6
     learning_rate: float = 1e-3
     kept_weight: float = 1.0
     dense_weight: float = 0.3
@@ -135,9 +136,9 @@ def train_verdicts(
                     loss = config.kept_weight * divergence(model, teacher, batch)
                     parts = {"kept": loss}
                 else:
-                    told = losses(batch, boxes=about != "v")
-                    loss = told["words"] + config.dense_weight * told["dense"]
-                    names = ("text", "token_accuracy", "number", "color", "shape")
+                    told = losses(batch, boxes=about == "a")
+                    loss = told["words"] + config.dense_weight * told.get("dense", 0.0)
+                    names = ("text", "logic", "token_accuracy", "number", "color", "shape")
                     parts = {f"{about}_{n}": told[n] for n in names if n in told}
             loss.backward()
             torch.nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], 1.0)
@@ -204,7 +205,7 @@ def _examples(
 ) -> list[Example]:
     about = _CYCLE[step % len(_CYCLE)]
     examples = []
-    for i in range(config.batch if about == "v" else max(config.batch * 2 // 5, 1)):
+    for i in range(config.batch if about == "v" else max(config.batch // 2, 1)):
         number = (config.seed << 28) + (step << 6) + i
         rng = np.random.default_rng([number, 3])
         if about == "v" and records and rng.random() < config.recorded_share:
@@ -213,7 +214,9 @@ def _examples(
                 examples.append(example)
                 continue
         world = make_world(_FIRST_WORLD + number)
-        if about == "v":
+        if about == "l":
+            examples += maker.lines(world, rng, config.questions, count=3)
+        elif about == "v":
             examples.append(maker.verdicts(world, rng, config.questions))
         elif about == "a":
             examples.append(maker.again(world, rng, 3))

@@ -133,7 +133,9 @@ class VerdictMaker(DialogueMaker):
     ) -> Example:
         """Questions about proposals, each with the votes and how many candidates there were."""
         tracks = [one.track for one in proposals]
-        frames = choose_frames(tracks, seen.table, self.spec.frames)
+        # As a few tell as much as all of them, learning need not read them all each time
+        count = int(rng.integers(3, self.spec.frames + 1))
+        frames = choose_frames(tracks, seen.table, count)
         shots, shown = self._shots(seen, proposals, frames, rng)
         dialogues = []
         for query, votes, candidates in asked:
@@ -151,17 +153,55 @@ class VerdictMaker(DialogueMaker):
         pictures = [(shot, self.spec.frame_size) for shot in shots]
         example = self._tree(dialogues, [pictures] * len(dialogues), seen.world)
         for branch, (query, _, _) in enumerate(asked, 1):
-            self._tell_at_once(example, branch, [one.body in query.targets for one in proposals])
+            self._tell_at_once(example, branch, fits(query, proposals))
         return example
 
-    def _tell_at_once(self, example: Example, branch: int, fits: Sequence[bool]) -> None:
+    def lines(
+        self, world: World, rng: np.random.Generator, questions: int, count: int
+    ) -> list[Example]:
+        """Turn 3 without the pictures: what follows from a question and from what was measured."""
+        seen = film(world, self.spec.frames)
+        return [
+            self._lines(seen, one, self.questions(seen, one, rng, questions))
+            for one in (propose(seen, rng) for _ in range(count))
+        ]
+
+    def _lines(
+        self,
+        seen: Film,
+        proposals: Sequence[Proposal],
+        asked: Sequence[tuple[Query, Sequence[int], int]],
+    ) -> Example:
+        parts: list[tuple[np.ndarray, np.ndarray]] = []
+        nothing = [Shown(0, 0.0, np.zeros((1, 1, 3), np.uint8))]
+        for query, votes, candidates in asked:
+            facts = [
+                facts_of(n, one.description, one.track, seen.table, (), vote, candidates)
+                for n, (one, vote) in enumerate(zip(proposals, votes, strict=True), 1)
+            ]
+            asking = verdict_dialogue(query.text, self.spec, nothing, facts).conversation
+            text = asking.messages[-1].content[-1]
+            ids = self._render([[text], (verdict_answer(query, proposals, ()),)], [])
+            parts.append((ids, self._reply_labels(ids, [True])))
+        sizes = [len(ids) for ids, _ in parts]
+        example = Example(
+            np.concatenate([ids for ids, _ in parts]),
+            np.concatenate([labels for _, labels in parts]),
+            np.repeat(np.arange(1, len(parts) + 1), sizes),
+            np.tile(np.concatenate([np.arange(n) for n in sizes]), (3, 1)),
+        )
+        for branch, (query, _, _) in enumerate(asked, 1):
+            self._tell_at_once(example, branch, fits(query, proposals))
+        return example
+
+    def _tell_at_once(self, example: Example, branch: int, fitting: Sequence[bool]) -> None:
         """Has the end of each object's line foretell whether the object fits, as thoughts do.
 
         Nothing of it is ever written: it only says early what the answer is made of.
         """
         point, told = self.tokenizer.convert_tokens_to_ids([".", "\u0120fits"])
-        ends = np.flatnonzero((example.branch == branch) & (example.tokens == point))[: len(fits)]
-        for end, one in zip(ends, fits, strict=True):
+        ends = np.flatnonzero((example.branch == branch) & (example.tokens == point))[: len(fitting)]
+        for end, one in zip(ends, fitting, strict=True):
             example.labels[end + 1] = told if one else example.tokens[end + 1]
 
     def _name(self, asking: list, number: int, world: World, proposals: Sequence[Proposal]) -> list:
@@ -285,9 +325,14 @@ def description(world: World, body: int, rng: np.random.Generator) -> str:
     return f"{right.color} {rng.choice(list(SHAPES))}"
 
 
+def fits(query: Query, proposals: Sequence[Proposal]) -> list[bool]:
+    """Which proposals the query means."""
+    return [one.body in query.targets for one in proposals]
+
+
 def verdict_answer(query: Query, proposals: Sequence[Proposal], frames: Sequence[int]) -> str:
     """The right verdict. A track is the body's that it is on most of the time."""
-    chosen = [n for n, one in enumerate(proposals, 1) if one.body in query.targets]
+    chosen = [n for n, one in enumerate(fits(query, proposals), 1) if one]
     answer: dict[str, Any] = {"objects": chosen}
     wrong = [
         i
