@@ -200,7 +200,9 @@ class VerdictMaker(DialogueMaker):
         Nothing of it is ever written: it only says early what the answer is made of.
         """
         point, told = self.tokenizer.convert_tokens_to_ids([".", "\u0120fits"])
-        ends = np.flatnonzero((example.branch == branch) & (example.tokens == point))[: len(fitting)]
+        ends = np.flatnonzero((example.branch == branch) & (example.tokens == point))[
+            : len(fitting)
+        ]
         for end, one in zip(ends, fitting, strict=True):
             example.labels[end + 1] = told if one else example.tokens[end + 1]
 
