@@ -73,6 +73,31 @@ def sft(out, seed, steps, resume, threads) -> None:
     _run(train_sft, out, _settings(SftConfig, SFT_STAGES, seed, steps, threads))
 
 
+@train.command(short_help="Teach the vision-language model to judge tracks.")
+@_options("runs/verdict")
+@click.option(
+    "--model", default="revseg-nano", show_default=True, help="A preset or a path: what it can."
+)
+@options.number(
+    "--worlds",
+    "On how many made-up worlds it is asked first, to learn from what it proposes there.",
+    default=250,
+)
+def verdict(out, seed, steps, resume, threads, model, worlds) -> None:
+    """Teaches the small vision-language model turn 3: which of the finished tracks is meant.
+
+    \b
+    Example:
+      revseg train verdict -o runs/verdict
+      revseg segment clip.mp4 "the red star" --model runs/verdict/checkpoint --tracker sam2-nano
+    """
+    from fiftyone_revseg.nano.verdict_training import VerdictConfig, train_from_proposals
+
+    _claim(out, resume)
+    settings = _settings(VerdictConfig, ("steps",), seed, steps, threads)
+    _run(lambda out, settings: train_from_proposals(model, out, settings, worlds), out, settings)
+
+
 @train.command(short_help="Train the small SAM 2.")
 @_options("runs/tracker")
 def tracker(out, seed, steps, resume, threads) -> None:

@@ -19,13 +19,15 @@ import torch
 from torch.nn import functional
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
+from fiftyone_revseg.models.presets import resolve
 from fiftyone_revseg.nano import vlm as nano_vlm
 from fiftyone_revseg.nano.batches import collate, tree_mask
 from fiftyone_revseg.nano.dialogues import IGNORED, Example
 from fiftyone_revseg.nano.losses import Losses, dense_heads
-from fiftyone_revseg.nano.proposals import read_proposals
+from fiftyone_revseg.nano.proposals import read_proposals, write_proposals
 from fiftyone_revseg.nano.sft import NANO_SPEC, optimizers_of, save_checkpoint
 from fiftyone_revseg.nano.verdicts import MOST_OBJECTS, VerdictMaker, film, recorded
+from fiftyone_revseg.reasoning.local import LocalReasoner
 from fiftyone_revseg.synthetic.queries import Query
 from fiftyone_revseg.synthetic.world import make_world
 from fiftyone_revseg.training.run_folder import RunFolder, check_same_run
@@ -35,6 +37,7 @@ VERDICT_SPEC = NANO_SPEC.replace(prompts={**nano_vlm.PROMPTS, **nano_vlm.VERDICT
 # What the steps are about, in turn: verdicts, their lines alone, keeping what is there, again
 _CYCLE = "vlvlvkvlvlva"
 _FIRST_WORLD = 1 << 40  # far from those of the other stages
+_PROPOSED = 10_000_000  # the first world in which a checkpoint proposes objects
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,32 @@ def train_verdicts(
     finally:  # an interrupted run loses nothing either
         keep()
     return checkpoint
+
+
+def train_from_proposals(
+    name_or_path: str | Path,
+    out: str | Path,
+    config: VerdictConfig | None = None,
+    worlds: int = 250,
+) -> Path:
+    """Has a checkpoint propose objects in worlds, then trains it, see :func:`train_verdicts`.
+
+    Both go on where they were interrupted.
+
+    Args:
+        name_or_path: the checkpoint to start from: a preset or a path
+        out: the run's folder
+        config: the settings
+        worlds: in how many worlds it proposes objects
+
+    Returns:
+        the path of the checkpoint
+    """
+    base = resolve(name_or_path).reasoner
+    proposals = Path(out) / "proposals.jsonl"
+    proposals.parent.mkdir(parents=True, exist_ok=True)
+    write_proposals(LocalReasoner.load(base), proposals, range(_PROPOSED, _PROPOSED + worlds))
+    return train_verdicts(base, out, config, proposals)
 
 
 def divergence(model: Any, teacher: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
