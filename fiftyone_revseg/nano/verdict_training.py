@@ -35,7 +35,7 @@ from fiftyone_revseg.training.run_folder import RunFolder, check_same_run
 VERDICT_SPEC = NANO_SPEC.replace(prompts={**nano_vlm.PROMPTS, **nano_vlm.VERDICT_PROMPTS})
 
 # What the steps are about, in turn: verdicts, their lines alone, keeping what is there, again
-_CYCLE = "vlvlvkvlvlva"
+_CYCLE = "lvlvkllvlvla"
 _FIRST_WORLD = 1 << 40  # far from those of the other stages
 _PROPOSED = 10_000_000  # the first world in which a checkpoint proposes objects
 
@@ -59,7 +59,7 @@ class VerdictConfig:
     seed: int = 0
     steps: int = 1000
     batch: int = 4
-    questions: int = 6
+    questions: int = 5
     learning_rate: float = 1e-3
     kept_weight: float = 1.0
     dense_weight: float = 0.3

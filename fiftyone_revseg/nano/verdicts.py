@@ -28,7 +28,7 @@ from fiftyone_revseg.nano.dialogues import (
     key_frame,
     snapshot,
 )
-from fiftyone_revseg.reasoning.backend import Image
+from fiftyone_revseg.reasoning.backend import Conversation, Image
 from fiftyone_revseg.reasoning.object_facts import choose_frames, facts_of
 from fiftyone_revseg.reasoning.prompts import fill
 from fiftyone_revseg.reasoning.verdict import Shown, show, verdict_dialogue
@@ -144,10 +144,7 @@ class VerdictMaker(DialogueMaker):
                 for n, (one, vote) in enumerate(zip(proposals, votes, strict=True), 1)
             ]
             asking = verdict_dialogue(query.text, self.spec, shown, facts).conversation
-            content: list[Any] = [
-                None if isinstance(p, Image) else p for p in asking.messages[-1].content
-            ]
-            dialogues.append([content, (verdict_answer(query, proposals, frames),)])
+            dialogues.append([*_parts(asking), (verdict_answer(query, proposals, frames),)])
         numbers = 1 + rng.permutation(len(proposals))[:2]
         dialogues += [self._name(dialogues[0][0], int(n), seen.world, proposals) for n in numbers]
         pictures = [(shot, self.spec.frame_size) for shot in shots]
@@ -180,9 +177,10 @@ class VerdictMaker(DialogueMaker):
                 for n, (one, vote) in enumerate(zip(proposals, votes, strict=True), 1)
             ]
             asking = verdict_dialogue(query.text, self.spec, nothing, facts).conversation
-            text = asking.messages[-1].content[-1]
-            ids = self._render([[text], (verdict_answer(query, proposals, ()),)], [])
-            parts.append((ids, self._reply_labels(ids, [True])))
+            shown, *rest = _parts(asking)
+            answer = (verdict_answer(query, proposals, ()),)
+            ids = self._render([shown[-1:], *rest, answer], [])
+            parts.append((ids, self._reply_labels(ids, [False, True])))
         sizes = [len(ids) for ids, _ in parts]
         example = Example(
             np.concatenate([ids for ids, _ in parts]),
@@ -200,9 +198,9 @@ class VerdictMaker(DialogueMaker):
         Nothing of it is ever written: it only says early what the answer is made of.
         """
         point, told = self.tokenizer.convert_tokens_to_ids([".", "\u0120fits"])
-        ends = np.flatnonzero((example.branch == branch) & (example.tokens == point))[
-            : len(fitting)
-        ]
+        # The sentences within a line end with another token, of a full stop and a blank
+        ends = np.flatnonzero((example.branch == branch) & (example.tokens == point))
+        ends = ends[: len(fitting)]
         for end, one in zip(ends, fitting, strict=True):
             example.labels[end + 1] = told if one else example.tokens[end + 1]
 
@@ -325,6 +323,17 @@ def description(world: World, body: int, rng: np.random.Generator) -> str:
     if rng.random() < 0.5:
         return f"{rng.choice(list(COLORS))} {right.shape}"
     return f"{right.color} {rng.choice(list(SHAPES))}"
+
+
+def _parts(conversation: Conversation) -> list:
+    """A conversation as a dialogue that is learned from; nothing of it is learned."""
+    parts: list = []
+    for message in conversation.messages:
+        if message.role == "assistant":
+            parts.append((message.text, False))
+        else:
+            parts.append([None if isinstance(p, Image) else p for p in message.content])
+    return parts
 
 
 def fits(query: Query, proposals: Sequence[Proposal]) -> list[bool]:

@@ -37,9 +37,13 @@ PROMPTS = {
 
 # Those of a checkpoint that judges tracks, beside them
 VERDICT_PROMPTS = {
-    "turn3": "{frames}Find {query}\n{objects}",
-    "object": "{number} {description} {life} {motion} {growth} is {size} wide is at {x} {y}, "
-    "{votes} of {candidates}.",
+    "turn3": "{frames}Find {query}",
+    # As thoughts of turn 1 say it, one fact in a sentence: those that fit are known at once
+    "thought3": "<think>{objects}</think>",
+    "object": "{number} The {description} {life}. The {description} {motion}. "
+    "The {description} {growth}. The {description} is {size} wide. "
+    "The {description} is at {x} {y}.",
+    "ask3": "{votes} of {candidates}",
     "again": "Not {rejected}",
 }
 

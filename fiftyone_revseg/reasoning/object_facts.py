@@ -57,8 +57,11 @@ class ObjectFacts:
     candidates: int | None = None
 
     def words(self) -> dict[str, Any]:
-        """Returns the placeholders of the ``object`` template, by name; shares are in percent."""
-        first, last, mean = ([_percent(v) for v in place] for place in self.places)
+        """Returns the placeholders of the ``object`` template, by name.
+
+        Shares are in percent: ``x``, ``y``, ``comes`` and ``goes`` in steps of ten, ``size`` of 2.
+        """
+        first, last = ([_percent(v) for v in place] for place in self.places[:2])
         votes = "" if self.votes is None else f"named by {self.votes} of {self.candidates}"
         return {
             "number": self.number,
@@ -77,9 +80,9 @@ class ObjectFacts:
             "last_x": last[0],
             "last_y": last[1],
             "last_size": _percent(self.areas[1]),
-            "x": mean[0],
-            "y": mean[1],
-            "size": _percent(self.size),
+            "x": _tens(self.places[2][0]),
+            "y": _tens(self.places[2][1]),
+            "size": 2 * _percent(self.size / 2),
             "motion": self.motion,
             "growth": self.growth,
             "named": votes,

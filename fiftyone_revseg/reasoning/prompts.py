@@ -30,6 +30,8 @@ PLACEHOLDERS: dict[str, frozenset[str]] = {
     "turn2_again_point": frozenset({"image", "query", "description", "index", "time", *_BOX}),
     "absent": frozenset({"description"}),
     "turn3": frozenset({"frames", "query", "frame_count", "last_index", *_JUDGED}),
+    "thought3": frozenset({"query", *_JUDGED}),
+    "ask3": frozenset({"query", *_JUDGED}),
     "object": frozenset({*_OBJECT, *_MEASURED, *_AT_FIRST_AND_LAST}),
     "again": frozenset({"query", "rejected", "why", "frame_count", "last_index"}),
     "closer": frozenset({"last_index"}),

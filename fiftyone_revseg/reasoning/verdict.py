@@ -1,7 +1,9 @@
 """Turn 3: the model is shown the finished tracks and says which of them, if any, the query means.
 
 It is a dialogue of its own. Frames of the video, with every object outlined and numbered, come
-first; then a line for each object with what was measured on its track; then the query.
+first; then a line for each object with what was measured on its track; then the query. A checkpoint
+whose thoughts are made of such lines may have them as a thought of its own (template ``thought3``),
+after which it is asked (``ask3``).
 """
 
 from __future__ import annotations
@@ -102,6 +104,9 @@ def verdict_dialogue(
     if system := spec.template("system"):
         conversation = conversation.say("system", system)
     conversation = conversation.say("user", *content, fill(after, values))
+    if thought := spec.template("thought3"):
+        conversation = conversation.say("assistant", fill(thought, values))
+        conversation = conversation.say("user", fill(spec.template("ask3"), values))
     frames = tuple(one.frame for one in shown)
 
     def parse(text: str, complete: bool) -> Verdict:
