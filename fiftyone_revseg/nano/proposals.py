@@ -80,13 +80,13 @@ def _proposals(
     dialogues = []
     for request in requests:
         pairs = [Pair(request, spec) for _ in range(1 + samples)]
-        dialogues.append([(pair, pair.start()) for pair in pairs])
+        dialogues.append([(pair, pair.turn1()) for pair in pairs])
     _ask(reasoner, spec, [one[0][1] for one in dialogues])
     _ask(reasoner, spec.replace(temperature=0.8), [d for one in dialogues for _, d in one[1:]])
     boxes: dict[tuple[int, int, str], Dialogue] = {}
     for q, one in enumerate(dialogues):
         for pair, first in one:
-            if first is None or first.history is None:
+            if first.history is None:
                 continue
             for position, choice in enumerate(first.result):
                 key = (q, choice.frame, choice.description)
@@ -100,7 +100,7 @@ def _proposals(
             "targets": list(query.targets),
             "cands": [
                 None
-                if first is None or first.history is None
+                if first.history is None
                 else [
                     [c.frame, c.description, _found(boxes[q, c.frame, c.description])]
                     for c in first.result
@@ -130,6 +130,6 @@ def _requests(world: World, queries: list[Query], spec: ChainSpec) -> list[Chain
     ]
 
 
-def _ask(reasoner: Reasoner, spec: ChainSpec, dialogues: list[Dialogue | None]) -> None:
-    while waiting := [d for d in dialogues if d is not None and d.pending is not None]:
+def _ask(reasoner: Reasoner, spec: ChainSpec, dialogues: list[Dialogue]) -> None:
+    while waiting := [one for one in dialogues if one.pending is not None]:
         ask(reasoner, spec, waiting, BatchSize("reasoning", _TOGETHER))

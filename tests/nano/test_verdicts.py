@@ -69,16 +69,20 @@ def test_training_shows_what_a_verdict_shows(maker, tokenizer, seen, monkeypatch
     votes = [1] * len(proposals)
     query = Query("attribute", "the red star", (0,), "")
     example = maker.judged(seen, proposals, [(query, votes, 5)], rng)
-    (message,) = asked[0].conversation.messages
+    messages = asked[0].conversation.messages
     content = [
-        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
-        for part in message.content
+        [
+            {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
+            for part in message.content
+        ]
+        for message in messages
     ]
     processor = nano_vlm.build_processor(tokenizer)
     text = processor.apply_chat_template(
-        [{"role": message.role, "content": content}], add_generation_prompt=True
+        [{"role": m.role, "content": c} for m, c in zip(messages, content, strict=True)],
+        add_generation_prompt=True,
     )
-    pictures = [part.pixels for part in message.content if not isinstance(part, str)]
+    pictures = [part.pixels for part in messages[0].content if not isinstance(part, str)]
     shown = processor(text=[text], images=pictures, return_tensors="np", do_resize=False)
     ids = np.asarray(shown["input_ids"][0])
     first = np.flatnonzero(example.branch <= 1)
@@ -96,7 +100,7 @@ def test_every_answer_can_be_read_and_is_true(maker):
         questions = maker.questions(seen, proposals, rng, 4)
         replies = said(maker, maker.judged(seen, proposals, questions, rng))
         for (query, votes, candidates), reply in zip(questions, replies, strict=False):
-            verdict = parse_verdict(reply, len(proposals), maker.spec.frames)
+            verdict = parse_verdict(reply, len(proposals), maker.spec.frames + 1)
             bodies = {proposals[n - 1].body for n in verdict.objects}
             assert bodies == {one.body for one in proposals} & set(query.targets)
             assert all(0 <= vote <= candidates for vote in votes)
@@ -129,6 +133,17 @@ def test_each_line_foretells_whether_its_object_fits(maker, seen):
     assert told[:2] == ["\u010a", "\u0120fits"]
     answer = maker.tokenizer.convert_tokens_to_string(told[2:])
     assert answer == '{"objects": [2]}<|im_end|>'
+
+
+def test_lines_alone_are_what_is_asked_without_the_pictures(maker):
+    rows = maker.lines(make_world(5), np.random.default_rng(2), questions=3, count=2)
+    assert len(rows) == 2
+    for row in rows:
+        assert not row.images
+        said(maker, row)
+        text = maker.tokenizer.decode(row.tokens[row.branch == 1])
+        assert text.startswith("<|im_start|>user\nFind ")
+        assert "<think>1 The " in text
 
 
 def test_where_outlines_are_is_asked_of_the_tower(maker, seen):

@@ -131,7 +131,7 @@ def test_when_it_is_there_and_how_large():
     assert (words["first_size"], words["last_size"]) == (2, 12)
     always = measured(lambda k: (20, 10, 30, 20)).words()
     assert (always["life"], always["growth"]) == ("is always there", "keeps its size")
-    assert (always["first"], always["last"], always["size"]) == (0, 4, 25)
+    assert (always["first"], always["last"], always["size"]) == (0, 4, 24)
     assert always["named"] == ""
 
 
