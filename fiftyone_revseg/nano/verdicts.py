@@ -197,7 +197,8 @@ class VerdictMaker(DialogueMaker):
 
         Nothing of it is ever written: it only says early what the answer is made of.
         """
-        point, told = self.tokenizer.convert_tokens_to_ids([".", "\u0120fits"])
+        ids: Any = self.tokenizer.convert_tokens_to_ids
+        point, told = ids("."), ids("\u0120fits")
         # The sentences within a line end with another token, of a full stop and a blank
         ends = np.flatnonzero((example.branch == branch) & (example.tokens == point))
         ends = ends[: len(fitting)]
