@@ -9,12 +9,19 @@ from fiftyone_revseg.masks.rle import RLE, rle_areas
 
 
 def union_of(rles: Sequence[RLE | None]) -> RLE | None:
-    """Returns what any of several masks of one size covers; None if there is no mask."""
+    """Returns what any of several masks covers; None if there is no mask.
+
+    Raises:
+        ValueError: if their sizes differ
+    """
     from pycocotools import mask as coco
 
     there = [rle for rle in rles if rle is not None]
     if len(there) < 2:
         return there[0] if there else None
+    if any(rle["size"] != there[0]["size"] for rle in there):
+        # pycocotools 2.0.11 returns a mask without pixels, and no error
+        raise ValueError(f"masks of several sizes: {[rle['size'] for rle in there]}")
     merged = coco.merge(there)
     return {"size": list(there[0]["size"]), "counts": merged["counts"].decode("ascii")}
 
