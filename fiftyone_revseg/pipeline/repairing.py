@@ -19,6 +19,7 @@ from fiftyone_revseg.pipeline.found_objects import FoundObject
 from fiftyone_revseg.pipeline.steps import Ask, Track
 from fiftyone_revseg.reasoning import ChainRequest, ChainSpec
 from fiftyone_revseg.reasoning.backend import Conversation
+from fiftyone_revseg.reasoning.chain import can_deny
 from fiftyone_revseg.reasoning.looking_again import Repair, Verdict
 from fiftyone_revseg.reasoning.seeking import MOST_FRAMES, Seeking, Sighting, Sightings, Sought
 from fiftyone_revseg.reasoning.trajectory import Turn
@@ -76,10 +77,11 @@ def repairing(
     turns: list[Turn] = []
     table = request.frame_table
     fps = table.frame_count / table.duration if table.duration > 0 else 1.0
+    denies = can_deny(spec)
     for one in mended:
         one.doubt(verdict)
     for _ in range(spec.anchors):
-        broken = [(one, found) for one in mended if (found := one.next_break(cuts()))]
+        broken = [(one, found) for one in mended if (found := one.next_break(cuts(), denies))]
         if not broken:
             break
         sought = [one.sought(found, fps) for one, found in broken]
@@ -126,7 +128,7 @@ class _Mended:
         key, count = self.object.key_frame, self.track.frame_count
         self._doubts = wrong_outlines(key, verdict.shown, wrong, count)
 
-    def next_break(self, cuts: Collection[int]) -> Break | None:
+    def next_break(self, cuts: Collection[int], denies: bool) -> Break | None:
         """Where to look next: where the verdict says so, else where it broke first."""
         if self._doubts:
             return self._doubts.pop(0)
@@ -134,6 +136,8 @@ class _Mended:
             broken
             for step, start in self._reached.items()
             if start is not None and (broken := find_break(self.track, start, step, cuts))
+            # Who cannot say that an object is gone would find another one in its place
+            if denies or broken.kind != "lost"
         ]
         return min(found, key=lambda one: abs(one.frame - self.object.key_frame), default=None)
 

@@ -96,6 +96,16 @@ def second_turn(
     return Pair(request, spec).turn2(history, 0, choice).conversation
 
 
+def can_deny(spec: ChainSpec) -> bool:
+    """Returns whether turn 2 can be asked in words that allow for "not there".
+
+    A checkpoint that was trained on words of its own for turn 2 alone answers with a box, whatever
+    the picture shows.
+    """
+    form = "_point" if spec.prompt == "point" else ""
+    return f"turn2{form}" not in spec.prompts or f"turn2_again{form}" in spec.prompts
+
+
 def grounding_of(dialogue: Dialogue) -> Grounding:
     """Returns where turn 2 found its object."""
     ((box, points),) = dialogue.result
@@ -325,10 +335,8 @@ class Pair:
                 words = f"{words}\n{spec.template('absent')}"
             return fill(words, {**values, "reason": why})
 
-        name = f"turn2{form}"
         # A checkpoint that learned its own words is asked in those that it knows
-        if again and (name not in spec.prompts or f"turn2_again{form}" in spec.prompts):
-            name = f"turn2_again{form}"
+        name = f"turn2_again{form}" if again and can_deny(spec) else f"turn2{form}"
         before, after = split_at(spec.template(name), "image")
         if spec.prompt == "box+point":
             after = f"{after}\n{spec.template('point')}"

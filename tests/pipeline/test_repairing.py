@@ -161,6 +161,25 @@ def test_a_reply_is_corrected_with_the_words_for_what_is_not_there(clip):
     assert all("reply with an empty list: []" in prompt for prompt in asked)
 
 
+OWN = {"turn2": "{image}Detect {description} in the same video"}
+
+
+def test_a_checkpoint_that_cannot_say_no_is_not_asked_about_what_is_gone(clip):
+    model = Model(reply(AGAIN))
+    assert segment(clip, model, LosingTracker(12), prompts=OWN).trajectory.repairs == ()
+    assert not model.asked[1:]  # its turn 2 alone
+
+
+def test_a_checkpoint_is_asked_in_the_words_that_it_knows(clip):
+    model = Model(reply(BOX), reply(AGAIN))
+    answer = segment(clip, model, Flickering(), prompts=OWN)
+    assert len(answer.trajectory.repairs) == 1
+    assert [last.endswith("Detect a cat in the same video") for last in model.asked] == [True] * 2
+    model = Model("[]", reply(AGAIN))
+    both = {"turn2": "{image}Detect {description}", "turn2_again": "{image}same video?"}
+    assert len(segment(clip, model, LosingTracker(12), prompts=both).trajectory.repairs) == 1
+
+
 class Flickering(LosingTracker):
     """Loses the object for five frames, and finds it again by itself."""
 
