@@ -16,7 +16,7 @@ from fiftyone_revseg.evaluation.calibration_plot import draw
 from fiftyone_revseg.evaluation.evaluate import evaluate_view
 from fiftyone_revseg.files import check_writable
 from fiftyone_revseg.masks.pictures import png_uri
-from fiftyone_revseg.text.escape import markdown_block, markdown_line
+from fiftyone_revseg.text.escape import markdown_line
 
 
 class Calibrate(VideosOperator):
@@ -81,6 +81,7 @@ class Calibrate(VideosOperator):
         return {
             **found.to_dict(),
             "summary": str(found),
+            "markdown": found.to_markdown(),
             "picture": png_uri(draw(found)),
             "path": saved and str(saved),
         }
@@ -89,7 +90,7 @@ class Calibrate(VideosOperator):
         return {**super().stopped_result(), "path": None}
 
     def words(self, result: dict[str, Any]) -> dict[str, str]:
-        words = {"words": markdown_block(result["summary"])}
+        words = {"words": result.get("markdown") or result["summary"]}
         if result.get("path"):
             words["saved"] = f"The calibration is in **{markdown_line(result['path'])}**."
         return words
@@ -144,7 +145,7 @@ class Calibrate(VideosOperator):
 
         Returns:
             a dict with "state", "summary" (in words), "signals", "mapped", "picture" (a data URI),
-            "path" and more; if it was delegated, the
+            "path", "markdown" and more; if it was delegated, the
             :class:`fiftyone.operators.executor.ExecutionResult`
         """
 

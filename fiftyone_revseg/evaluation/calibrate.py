@@ -99,6 +99,7 @@ class Calibration:
         left_out: how many answers have no certainty
         jf: their mean J&F
         random: what a random order wins
+        best: what the worst answers win, were they known
         signals: the certainty first
         mapped: the certainty after a map that other videos' answers made (cross-validation); None
             where there are too few for a map
@@ -120,6 +121,7 @@ class Calibration:
     left_out: int
     jf: float
     random: float
+    best: float
     signals: tuple[Signal, ...]
     mapped: Signal | None
     certainty: tuple[float, ...] = field(repr=False)
@@ -144,34 +146,46 @@ class Calibration:
         return found
 
     def __str__(self) -> str:
-        share = f"the first {self.share:.0%} win"
-        head = ["", "answers", "AUROC", "calibration error", share, "x random"]
-        rows = [
-            [
-                signal.name,
-                str(signal.known),
-                signal.auroc.text(),
-                signal.error.text(),
-                signal.gain.text(100, 1),
-                signal.times.text(digits=1),
-            ]
-            for signal in (*self.signals, *filter(None, [self.mapped]))
+        lines, _ = in_columns(self._table())
+        return "\n".join([self._head(), *lines, *self._notes()])
+
+    def to_markdown(self) -> str:
+        """Writes the figures as Markdown: what they are of, a table, and notes."""
+        head, *rows = self._table()
+        lines = [
+            f"{self._head()}\n",
+            f"| {' | '.join(head)} |",
+            f"|{'---|' * len(head)}",
+            *(f"| {' | '.join(row)} |" for row in rows),
+            "",
+            *(f"* {note}" for note in self._notes()),
         ]
-        rows.append(
-            ["random order", str(self.answers), "0.50", "", f"{100 * self.random:.1f}", "1"]
-        )
-        lines, _ = in_columns([head, *rows], right=())
-        words = [
+        return "\n".join(lines)
+
+    def _head(self) -> str:
+        return (
             f"{self.answers} answers on {self.videos} videos have a certainty, {self.wrong} of them"
-            f" are wrong (J&F under {100 * self.threshold:.0f}); mean J&F {100 * self.jf:.1f}",
-            *lines,
-            "Intervals are 95 %, over the choice of videos.",
-        ]
+            f" are wrong (J&F under {100 * self.threshold:.0f}); mean J&F {100 * self.jf:.1f}"
+        )
+
+    def _table(self) -> list[list[str]]:
+        share = f"the first {100 * self.share:.0f} % win"
+        rows = [["", "answers", "AUROC", "calibration error", share, "x random"]]
+        for signal in (*self.signals, *filter(None, [self.mapped])):
+            figures = [signal.auroc.text(), signal.error.text(), signal.gain.text(100, 1)]
+            rows.append([signal.name, str(signal.known), *figures, signal.times.text(digits=1)])
+        for name, gain in (("the worst first", self.best), ("random order", self.random)):
+            times = f"{gain / self.random:.1f}" if self.random else ""
+            rows.append([name, str(self.answers), "", "", f"{100 * gain:.1f}", times])
+        return rows
+
+    def _notes(self) -> list[str]:
+        notes = ["Intervals are 95 %, over the choice of videos."]
         if self.left_out:
-            words.append(f"{self.left_out} answers have no certainty, and were left out.")
+            notes.append(f"{self.left_out} answers have no certainty, and were left out.")
         if self.mapped is not None:
-            words.append("The map's figures are of answers that it was not made of.")
-        return "\n".join(words)
+            notes.append("The map's figures are of answers that it was not made of.")
+        return notes
 
 
 def calibrate(
@@ -232,6 +246,7 @@ def calibrate(
         left_out=len(answered) - len(scores),
         jf=float(1 - losses.mean()),
         random=float(share * losses.mean()),
+        best=queue_gain(losses, -losses, share),
         signals=tuple(
             _signal(SIGNALS[name], values, losses, right, videos, share)
             for name, values in known.items()

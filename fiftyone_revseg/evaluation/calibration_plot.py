@@ -70,6 +70,6 @@ def _draw_reliability(axes: Any, found: Calibration) -> None:
         pass
     else:
         if found.raw == found.certainty:
-            axes.step(fitted.certainty, fitted.right, where="mid", alpha=0.7, label="the map")
+            axes.plot(fitted.certainty, fitted.right, alpha=0.7, label="the map")
     axes.set(xlabel="certainty", ylabel="share of right answers", xlim=(0, 1), ylim=(0, 1))
     axes.set_title("Are certainties true?", fontsize="medium")

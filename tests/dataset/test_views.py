@@ -250,6 +250,10 @@ def test_clips_of_videos_that_are_wanted(dataset):
     ids = dataset.values("id")
     assert make_view(clips, "failures").values("sample_id") == [ids[BLUR]] * 2
     assert make_view(clips, "drift suspected").values("sample_id") == []
+    for sample, certainty in zip(dataset, (0.9, 0.1), strict=False):
+        change_answers(sample, setting({"certainty": certainty}))
+    queue = make_view(clips, "not yet reviewed").values("sample_id")
+    assert queue == [ids[k] for k in (BOTH, BOTH, BLUR, BLUR, CAT, CAT)]
     model = RevSeg(ScriptedReasoner(ANSWERS), BoxTracker())
     revseg.segment_view(clips[:1], model, queries="the ghost", label_field="own")
     assert make_view(clips, "no target", "own").values("support") == [[1, 4]]
@@ -271,6 +275,10 @@ def test_ordered_groups_of_images(tmp_path):
         revseg.segment_view(groups, model, prompt_field="query")
         assert make_view(groups, "no target").values("scene") == ["b"]
         assert make_view(dataset, "no target").values("scene") == ["b"] * 3
+        for scene, certainty in (("a", 0.4), ("b", 0.3)):
+            first = dataset.match((F("scene") == scene) & (F("number") == 0)).first()
+            change_answers(first, setting({"certainty": certainty}))
+        assert make_view(groups, "low confidence").values("scene") == ["b", "a"]
         sample = dataset.match((F("scene") == "a") & (F("number") == 1)).first()
         sample.revseg.detections[0].mask = np.ones((2, 2), bool)
         sample.revseg.detections[0].bounding_box = [0, 0, 2 / WIDTH, 2 / HEIGHT]

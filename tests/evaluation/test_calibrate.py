@@ -60,6 +60,10 @@ def test_what_is_measured():
     assert made(0.9) == pytest.approx(0.81, abs=0.1)
     assert (made.answers, made.wrong, made.model) == (400, found.wrong, "a + b")
     assert "certainty, mapped" in str(found)
+    table = [line for line in found.to_markdown().splitlines() if line.startswith("|")]
+    assert len(table) == 7
+    assert {line.count("|") for line in table} == {7}
+    assert found.random < sure.gain.value <= found.best
     json.dumps(found.to_dict(), allow_nan=False)
 
 
