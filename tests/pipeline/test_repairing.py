@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 from fake_models import write_video
+from PIL import Image
+from pocket_tracker import pocket_tracker
 
 from fiftyone_revseg.engine import LocalEngine
 from fiftyone_revseg.pipeline import EngineJob, RevSeg, Segmentation
@@ -254,3 +256,32 @@ def test_the_engine_mends_as_the_pipeline_does(clip, queries):
         assert one.trajectory.repairs == other.trajectory.repairs
         assert len(one.trajectory.repairs) == 1
         assert [t.rles for t in one.tracks] == [t.rles for t in other.tracks]
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory):
+    """Two scenes of blocks, as images: frame 7 begins the second."""
+    folder = tmp_path_factory.mktemp("cut")
+    for k in range(14):
+        blocks = np.random.default_rng(k // 7).integers(0, 255, (6, 8, 3), np.uint8)
+        image = blocks.repeat(8, axis=0).repeat(8, axis=1)
+        Image.fromarray(np.roll(image, k, axis=1)).save(folder / f"{k:03d}.png")
+    return folder
+
+
+def test_sam2_mends_many_videos_side_by_side_as_one_by_one(cut):
+    def make():
+        return RevSeg(Model(reply(AGAIN)), pocket_tracker(), SPEC)
+
+    jobs = [EngineJob(cut, ("the cat",), key=n) for n in range(2)]
+    (alone,) = make().segment(cut, "the cat")
+    (repair,) = alone.trajectory.repairs
+    assert repair.why == "there is a scene cut at frame 7"
+    assert (repair.first, repair.last) == (7, 13)
+    for objects, count in ((1, 1), (4, 2)):
+        for _, (answer,) in LocalEngine(make(), objects=objects).run(jobs[:count]):
+            assert answer.trajectory.repairs == alone.trajectory.repairs
+            (mine,), (theirs,) = answer.tracks, alone.tracks
+            assert mine.scores == pytest.approx(theirs.scores, abs=1e-4)
+            if objects == 1:
+                assert mine.rles == theirs.rles
