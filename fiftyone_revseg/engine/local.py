@@ -176,7 +176,11 @@ class _Run:
     def start(self) -> None:
         engine = self._engine
         if engine.start_lockstep is not None:
-            self._lockstep = engine.start_lockstep(engine.objects, patience=engine.patience)
+            self._lockstep = engine.start_lockstep(
+                engine.objects,
+                patience=engine.patience,
+                comes_back=self._pipeline.spec.tracks_in_turns,
+            )
         track = self._track if self._lockstep is None else self._track_together
         stages: list[tuple[Callable[[], None], int, Any]] = [
             (self._decode, _DECODERS, self._decoded),
@@ -346,6 +350,8 @@ class _Run:
             if work.go_on():
                 self._returned.put(work)
                 continue
+            if self._lockstep is not None:
+                self._lockstep.release(work.video)
             answers = work.finish()
             with self._under_way_lock:
                 self._under_way -= 1

@@ -94,6 +94,11 @@ class Work:
         self._watched: VideoLike | None = None
 
     @property
+    def video(self) -> Video | None:
+        """The job's video; None before it is open."""
+        return self._video
+
+    @property
     def sampled(self) -> int:
         """How many frames were read to be shown to the model."""
         return 0 if self._table is None else len(self._table)

@@ -120,6 +120,11 @@ class ChainSpec:
         """The most tokens that a reply may have, with its thought."""
         return self.max_new_tokens + (0 if self.thinking is False else self.thinking_tokens)
 
+    @property
+    def tracks_in_turns(self) -> bool:
+        """Whether what is tracked can depend on what was tracked before."""
+        return bool(self.samples or (self.verdict and self.rounds) or self.anchors)
+
     def template(self, name: str) -> str:
         """Returns a prompt template: this spec's own if it has one, else the default."""
         return self.prompts[name] if name in self.prompts else default_template(name)

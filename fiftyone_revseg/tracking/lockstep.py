@@ -29,6 +29,7 @@ from fiftyone_revseg.tracking.both_ways import (
     walk_within,
 )
 from fiftyone_revseg.tracking.frame_by_frame import check_frame, scores_of
+from fiftyone_revseg.tracking.held_features import HeldFeatures
 from fiftyone_revseg.tracking.known import Anchor, Known, check_known, join_anchors
 from fiftyone_revseg.tracking.memory import FrameFeatures, Memory, StepOutput
 from fiftyone_revseg.tracking.prompts import points_of
@@ -147,21 +148,6 @@ class _Pass:
         return next((a.out for a in self.anchors if a.frame == k and self.step), None)
 
 
-@dataclass(eq=False)
-class _Shared:
-    """The features of one video's frames that will be needed again."""
-
-    features: dict[int, FrameFeatures] = field(default_factory=dict)
-    passes: list[_Pass] = field(default_factory=list)
-
-    def is_needed(self, k: int) -> bool:
-        """Whether a pass has yet to come to frame ``k``."""
-        return any(
-            (p.frame < k and p.step >= 0) or (p.frame > k and p.step <= 0) or p.step == 0
-            for p in self.passes
-        )
-
-
 class Lockstep:
     """Follows objects through many videos side by side, with one SAM2 tracker.
 
@@ -173,6 +159,8 @@ class Lockstep:
         objects: how many objects to track in one step, at most; a pass with more goes alone. 1
             for results that are bit by bit those of the tracker itself
         held_bytes (256 MiB): the most memory for features that are kept for another pass
+        comes_back (False): whether objects of the same videos may be added later, until a video is
+            released: then features are kept for them, too, as long as there is room
         patience (None): for how many seconds a pass waits for a frame, before it is given up. By
             default, however long it takes
     """
@@ -182,15 +170,16 @@ class Lockstep:
         tracker: Sam2Tracker,
         objects: BatchSize,
         held_bytes: int = 256 * 2**20,
+        comes_back: bool = False,
         patience: float | None = None,
     ):
         self._tracker = tracker
         self._objects = objects
-        self._room = held_bytes
+        self._held = HeldFeatures(held_bytes, comes_back)
         self._patience = patience
         self._changed = threading.Condition()
         self._passes: list[_Pass] = []  # the oldest first
-        self._videos: dict[int, _Shared] = defaultdict(_Shared)
+        self._videos: dict[int, list[_Pass]] = defaultdict(list)  # by the video's id
 
     @property
     def count(self) -> int:
@@ -258,6 +247,12 @@ class Lockstep:
                 one.feed.close()
             self._passes.clear()
             self._videos.clear()
+            self._held.clear()
+
+    def release(self, video: Any) -> None:
+        """Lets go of what is kept of a video of which no more objects will come."""
+        with self._changed:
+            self._held.release(video)
 
     def _feed(self, of: Pursuit, start: int, step: int, known: Sequence[Known] = ()) -> Feed:
         walk = walk_within(of.video, start, step, of.within)
@@ -265,7 +260,7 @@ class Lockstep:
 
     def _add(self, one: _Pass) -> None:
         self._passes.append(one)
-        self._videos[id(one.pursuit.video)].passes.append(one)
+        self._videos[id(one.pursuit.video)].append(one)
 
     def _choose(self, results: list[Found | Ended]) -> list[_Pass]:
         """Takes the next frame of every pass that is ready, and those to go on with."""
@@ -327,10 +322,10 @@ class Lockstep:
     def _remove(self, one: _Pass) -> None:
         one.feed.close()
         self._passes.remove(one)
-        shared = self._videos[id(one.pursuit.video)]
-        shared.passes.remove(one)
-        self._forget(shared)
-        if not shared.passes:
+        passes = self._videos[id(one.pursuit.video)]
+        passes.remove(one)
+        self._forget(one.pursuit.video)
+        if not passes:
             del self._videos[id(one.pursuit.video)]
 
     def _go_on(self, chosen: list[_Pass]) -> list[Found | Ended]:
@@ -355,7 +350,7 @@ class Lockstep:
                 found.append(self._found(one, out, seconds, sure))
                 if one.step == 0:
                     self._part(one)
-                self._forget(self._videos[id(one.pursuit.video)])
+                self._forget(one.pursuit.video)
         return found
 
     def _found(
@@ -384,51 +379,54 @@ class Lockstep:
             back = _Pass(pursuit, fork(one.memory), feed, -1, key, anchors=one.anchors)
             join_anchors(back.memory, one.anchors, key, -1)
             self._passes.insert(self._passes.index(one) + 1, back)
-            self._videos[id(pursuit.video)].passes.append(back)
+            self._videos[id(pursuit.video)].append(back)
         join_anchors(one.memory, one.anchors, key, 1)
         one.step = 1
 
     def _features(self, chosen: list[_Pass]) -> list[FrameFeatures]:
         """The features of each pass's frame; a frame that nobody encoded yet is encoded now."""
-        wanted: dict[Key, tuple[np.ndarray, FrameFeatures | None]] = {}
+        wanted: dict[Key, tuple[Any, np.ndarray, FrameFeatures | None]] = {}
         keys = []
         with self._changed:
             for one in chosen:
                 k, frame = one.taken  # type: ignore[misc]
-                key = (id(one.pursuit.video), k)
-                keys.append(key)
-                wanted[key] = (frame, self._videos[key[0]].features.get(k))
-        ready = {key: features for key, (_, features) in wanted.items() if features is not None}
+                video = one.pursuit.video
+                keys.append((id(video), k))
+                wanted[keys[-1]] = (video, frame, self._held.get(video, k))
+        ready = {key: features for key, (_, _, features) in wanted.items() if features is not None}
         missing = [key for key in wanted if key not in ready]
         # Frames of one size go together
         by_size: dict[tuple[int, ...], list[Key]] = defaultdict(list)
         for key in missing:
-            by_size[wanted[key][0].shape].append(key)
+            by_size[wanted[key][1].shape].append(key)
         for group in by_size.values():
-            encoded = self._tracker.encode([wanted[key][0] for key in group])
+            encoded = self._tracker.encode([wanted[key][1] for key in group])
             ready.update(zip(group, encoded, strict=True))
         with self._changed:
             for key in missing:
-                self._keep(key, ready[key], chosen)
+                self._keep(wanted[key][0], key[1], ready[key], chosen)
         return [ready[key] for key in keys]
 
-    def _keep(self, key: Key, features: FrameFeatures, chosen: list[_Pass]) -> None:
+    def _keep(self, video: Any, k: int, features: FrameFeatures, chosen: list[_Pass]) -> None:
         """Keeps features that another pass will come to, if there is room."""
-        video, k = key
-        shared = self._videos.get(video)
-        if shared is None:
-            return
-        others = [p for p in shared.passes if p not in chosen or (p.taken or (-1,))[0] != k]
-        if not _Shared(passes=others).is_needed(k):
-            return
-        size = _bytes_of(features)
-        if size <= self._room:
-            self._room -= size
-            shared.features[k] = _own(features)
+        passes = self._videos.get(id(video))
+        if passes is not None:
+            others = [p for p in passes if p not in chosen or (p.taken or (-1,))[0] != k]
+            self._held.keep(video, k, features, _is_needed(k, others))
 
-    def _forget(self, shared: _Shared) -> None:
-        for k in [k for k in shared.features if not shared.is_needed(k)]:
-            self._room += _bytes_of(shared.features.pop(k))
+    def _forget(self, video: Any) -> None:
+        passes = self._videos[id(video)]
+        for k in self._held.needed(video):
+            if not _is_needed(k, passes):
+                self._held.done(video, k)
+
+
+def _is_needed(k: int, passes: Sequence[_Pass]) -> bool:
+    """Whether one of some passes through a video has yet to come to frame ``k``."""
+    return any(
+        (p.frame < k and p.step >= 0) or (p.frame > k and p.step <= 0) or p.step == 0
+        for p in passes
+    )
 
 
 def _form(model: Any, one: _Pass) -> tuple[Any, int]:
@@ -452,13 +450,3 @@ def _stalled(one: _Pass, seconds: float) -> TimeoutError:
         f"the video gave no frame for {seconds:g} seconds after {after}: check the disk or the "
         "network that it is on"
     )
-
-
-def _bytes_of(features: FrameFeatures) -> int:
-    return sum(m.numel() * m.element_size() for m in features.maps)
-
-
-def _own(features: FrameFeatures) -> FrameFeatures:
-    """A copy that does not keep the batch in memory that the frame was encoded in."""
-    coarsest = features.positions[-1][:, :1]  # the model looks at no others
-    return FrameFeatures([m.clone() for m in features.maps], [coarsest.clone()], features.sizes)

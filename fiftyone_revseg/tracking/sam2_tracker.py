@@ -72,14 +72,17 @@ class Sam2Tracker(FrameByFrameTracker):
         with self._computing():
             return track_frame(self.model, features, memory, count, prompt)
 
-    def lockstep(self, objects: BatchSize, patience: float | None = None) -> Lockstep:
+    def lockstep(
+        self, objects: BatchSize, patience: float | None = None, comes_back: bool = False
+    ) -> Lockstep:
         """Returns what follows objects through many videos side by side.
 
         Args:
             objects: how many objects to track in one step, at most
             patience (None): for how many seconds to wait for a frame, before its video is given up
+            comes_back (False): whether objects of the same videos may be added later
         """
-        return Lockstep(self, objects, patience=patience)
+        return Lockstep(self, objects, patience=patience, comes_back=comes_back)
 
     def step_together(
         self,

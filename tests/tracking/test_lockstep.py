@@ -52,7 +52,7 @@ def test_a_frame_is_encoded_once_for_all_as_far_as_memory_goes(held_bytes, most,
     pursuits = [Pursuit(video, 12, ONE), Pursuit(video, 25, TWO)]
     follow(lockstep, pursuits)
     assert 40 <= len(encoded) <= most
-    assert lockstep._room == held_bytes  # all features are gone
+    assert lockstep._held.room == held_bytes  # all features are gone
 
 
 def test_a_video_that_breaks_takes_no_other_along():
