@@ -474,7 +474,9 @@ def _picture_values(page: Page, series: TrackSeries | None = None) -> dict[str, 
         if image is not None:
             values[f"{name}_{page.key}"] = pictures.data_uri(image)
     if found.judged is not None:
-        values[f"about_judged_{page.key}"] = "The frames of the verdict, with the object outlined:"
+        values[f"about_judged_{page.key}"] = (
+            "The frames of the verdict, with the object outlined as it is now:"
+        )
     return values
 
 

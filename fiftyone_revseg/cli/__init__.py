@@ -20,6 +20,7 @@ from fiftyone_revseg.cli.install import install
 from fiftyone_revseg.cli.models import models
 from fiftyone_revseg.cli.playable import playable
 from fiftyone_revseg.cli.report import report
+from fiftyone_revseg.cli.review import review
 from fiftyone_revseg.cli.segment import segment
 from fiftyone_revseg.cli.share import share
 from fiftyone_revseg.cli.status import status
@@ -53,6 +54,7 @@ _COMMANDS = (
     import_benchmark,
     apply,
     status,
+    review,
     evaluate,
     calibrate,
     report,
