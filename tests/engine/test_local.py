@@ -25,7 +25,7 @@ QUERIES = ("the cat", "both", "the ghost", "the blur")
 class FakeVideo:
     """Ten grey frames; counts what is open, and may hang or break."""
 
-    size, fps, first_frame = (64, 48), 10.0, 0
+    size, fps, first_frame, duration = (64, 48), 10.0, 0, 1.0
     opened, most_open = 0, 0
 
     def __init__(self, path):
@@ -41,6 +41,9 @@ class FakeVideo:
 
     def __getitem__(self, k):
         return np.full((48, 64, 3), 20 * k, np.uint8)
+
+    def time(self, k):
+        return k / 10
 
     def sample(self, count):
         return FrameTable((0, 3, 6, 9), (0.0, 0.3, 0.6, 0.9), 10, 1.0)
