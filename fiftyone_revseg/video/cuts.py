@@ -14,7 +14,7 @@ import numpy as np
 
 _SIDE = 16  # of the picture that is remembered of a frame
 _SAMPLES = 4  # pixels of the frame, each way, that make one of it
-_LEAST = 8.0  # mean difference of two neighbours, of 255, below which there is no cut
+_LEAST = 6.0  # of 255, that half of two neighbours' pixels differ by at a cut
 _TIMES = 3.0  # as much as each of the differences around it
 _AROUND = 2  # how many on each side are looked at
 
@@ -36,7 +36,9 @@ class CutFinder:
             for k, frame in walk:
                 small = _small(frame)
                 if last is not None and abs(k - last[0]) == 1:
-                    self._differences[max(k, last[0])] = float(np.abs(small - last[1]).mean())
+                    # The median: an object that appears all at once is no other scene
+                    changed = np.abs(small - last[1]).mean(axis=2)
+                    self._differences[max(k, last[0])] = float(np.median(changed))
                 last = k, small
                 yield k, frame
         finally:

@@ -47,6 +47,13 @@ def test_what_moves_is_no_cut(seed):
     assert cuts_of(list(make_broken_world(seed, "occlusion").render()[0])) == ()
 
 
+def test_an_object_that_appears_all_at_once_is_no_cut():
+    world = make_world(31011, "test")
+    frames = [world.draw(k)[0] for k in range(3, 10)]
+    assert np.abs(frames[3].astype(int) - frames[2]).mean() > 5
+    assert cuts_of(frames) == ()
+
+
 def scene(seed):
     return (
         np.random.default_rng(seed)
