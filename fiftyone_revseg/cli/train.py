@@ -13,7 +13,7 @@ from fiftyone_revseg.cli.datasets import open_dataset
 from fiftyone_revseg.cli.one_sentence import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.files import check_writable
-from fiftyone_revseg.measures.rewards import TEMPORAL_VARIANTS
+from fiftyone_revseg.measures.rewards import SPATIAL_VARIANTS, TEMPORAL_VARIANTS
 from fiftyone_revseg.models.presets import check_free, register_preset
 from fiftyone_revseg.text.escape import one_line
 from fiftyone_revseg.training.grpo import VLLM_MODES
@@ -140,6 +140,26 @@ def tracker(out, seed, steps, resume, threads) -> None:
     default="soft",
     show_default=True,
     help="The temporal reward; the others are for comparison.",
+)
+@click.option(
+    "--spatial",
+    type=click.Choice(SPATIAL_VARIANTS),
+    default="box",
+    show_default=True,
+    help="The spatial reward: whether the box hits, or how well the tracker's mask of it fits.",
+)
+@click.option(
+    "--tracker",
+    default="sam2-nano",
+    show_default=True,
+    help="With --spatial mask-tiers: what makes masks of boxes.",
+)
+@click.option(
+    "--verdict-share",
+    type=options.Number(0, 1),
+    default=0.0,
+    metavar="X",
+    help="The share, 0 to 1, of the queries whose finished tracks are judged.  [default: 0]",
 )
 @options.number("--prompts", "Queries a step.  [default: 8]")
 @options.number("--rollouts", "Rollouts of each query.  [default: 8]", least=2)

@@ -6,17 +6,25 @@ Pure functions of replies, areas and boxes. One rollout is rewarded with
 
 where S1 and S2 say whether turn 1 and turn 2 could be used. The paper has one object a query;
 several objects and none at all are defined here such that one object is the paper's case.
+
+The verdict on finished tracks, turn 3, is not in the paper. It is rewarded with its form and its
+truth, and truth that is not whole, like a box where ``spatial`` is "mask-tiers", by the tier that
+its mask IoU reaches, as in VideoSEG-O3 (arXiv 2606.06819).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from fiftyone_revseg.masks.boxes import box_iou
 from fiftyone_revseg.reasoning.parse import ParseError, parse_boxes, parse_choices
+from fiftyone_revseg.reasoning.parse_verdict import parse_verdict
 
 TEMPORAL_VARIANTS = ("soft", "binary", "none")
+SPATIAL_VARIANTS = ("box", "mask-tiers")
 IOU_THRESHOLD = 0.5
+MASK_TIERS = (0.5, 0.7, 0.9)
+NEARLY_TRUE = 0.5  # at most, of a verdict that is not the right one
 
 
 def format_reward(
@@ -145,6 +153,72 @@ def spatial_reward(
         return 1.0
     gains = [[float(box_iou(box, true) > threshold) for true in true_boxes] for box in boxes]
     return _matched(gains) / max(len(boxes), len(true_boxes))
+
+
+def mask_tiers(iou: float, tiers: Sequence[float] = MASK_TIERS) -> float:
+    """Rewards a mask by how well it fits: the share of the tiers that its IoU exceeds.
+
+    Tiers of mask IoU are the spatial reward of VideoSEG-O3 (arXiv 2606.06819), where a box that
+    hits is not yet a good one. Here each tier is worth the same.
+
+    Args:
+        iou: of the mask and the true one, in [0, 1]
+        tiers ((0.5, 0.7, 0.9)): the IoUs that have to be exceeded
+
+    Returns:
+        a value in [0, 1]
+    """
+    return sum(iou > tier for tier in tiers) / len(tiers)
+
+
+def verdict_format_reward(
+    reply: str, object_count: int, picture_count: int, thinks: bool = True
+) -> float:
+    """Rewards the form of a verdict, whatever it says.
+
+    As for the other turns it is (rules met) / (rules that apply). The rules: there is a thought in
+    ``<think>`` tags; the answer stands in ``<answer>`` tags; it can be read, and names only
+    objects and pictures that were shown.
+
+    Args:
+        reply: the model's text in turn 3
+        object_count: the number of objects that were shown
+        picture_count: the number of pictures that were shown
+        thinks (True): whether a thought is asked for. Else the last rule alone applies
+
+    Returns:
+        a value in [0, 1]
+    """
+    try:
+        parse_verdict(reply, object_count, picture_count)
+        rules = [True]
+    except ParseError:
+        rules = [False]
+    if thinks:
+        rules += [_tagged(reply, "think"), _tagged(reply, "answer")]
+    return sum(rules) / len(rules)
+
+
+def verdict_reward(chosen: Collection[int], right: Collection[int], iou: float) -> float:
+    """Rewards the truth of a verdict.
+
+    r_v = 1 if the chosen objects are exactly those that the query means among the shown ones: if
+    none of them is, to choose none. Else 0.5 :func:`mask_tiers` of what the chosen tracks cover
+    together, so that a set that is nearly right earns something, but never as much as the right
+    one, and never by choosing everything.
+
+    Args:
+        chosen: the numbers of the chosen objects
+        right: the numbers of the shown objects whose tracks are of what the query means
+        iou: of the union of the chosen tracks with the true masks, over all frames of the video;
+            see :func:`fiftyone_revseg.masks.overlap.video_iou`
+
+    Returns:
+        a value in [0, 1]
+    """
+    if set(chosen) == set(right):
+        return 1.0
+    return NEARLY_TRUE * mask_tiers(iou) if chosen else 0.0
 
 
 def total_reward(

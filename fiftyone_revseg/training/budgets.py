@@ -43,6 +43,17 @@ def check_settings(
             "the trainer takes frames as images: set frame_encoding to 'images' in the "
             f"revseg.json of '{checkpoint}'"
         )
+    if config.verdict_share and "turn1" in spec.prompts and "turn3" not in spec.prompts:
+        raise ValueError(
+            f"'{checkpoint}' has words of its own for turn 1 and none for turn 3, so that nothing "
+            "is known of how it is asked for a verdict: put 'turn3' into the prompts of its "
+            "revseg.json, or set verdict_share to 0"
+        )
+    if config.spatial != "box" and not all(getattr(row, "has_masks", False) for row in rows):
+        raise ValueError(
+            "tiers of mask IoU need true masks, and rows of a dataset have the boxes of theirs "
+            "only: set spatial to 'box', or train without a dataset"
+        )
     if spec.prompt == "point":
         raise ValueError(
             "the reward of turn 2 is that of a box, and the model is asked for points: set prompt "
@@ -104,7 +115,41 @@ def completion_length(
     return given or needed
 
 
-def check_context(checkpoint: str, processor: Any, spec: ChainSpec, length: int) -> None:
+def verdict_words(processor: Any, spec: ChainSpec) -> int:
+    """The tokens of turn 3's prompt, but for its pictures, with as many tracks as there can be.
+
+    Args:
+        processor: the checkpoint's
+        spec: how it is asked
+    """
+    import numpy as np
+
+    from fiftyone_revseg.reasoning.object_facts import ObjectFacts
+    from fiftyone_revseg.reasoning.verdict import Shown, verdict_dialogue
+    from fiftyone_revseg.training.verdict_rows import MOST_TRACKS
+
+    pictures = tuple(range(spec.frames))
+    shown = [Shown(k, k / 10, np.zeros((8, 8, 3), np.uint8)) for k in pictures]
+    seen: dict[str, Any] = {"shown": pictures, "times": (0.0, 99.9), "span": (0.1, 0.9), "gaps": 1}
+    place: dict[str, Any] = {"places": ((0.25, 0.25),) * 3, "areas": (0.25, 0.25), "size": 0.25}
+    wordy: dict[str, Any] = {
+        "motion": "stands still, then moves down and right",
+        "growth": "keeps its size",
+    }
+    objects: list[Any] = [
+        ObjectFacts(n, "a description of it", **seen, **place, **wordy, votes=1, candidates=5)
+        for n in range(1, MOST_TRACKS + 1)
+    ]
+    query = "what is asked of the video " * 5
+    messages = verdict_dialogue(query, spec, shown, objects).conversation.messages
+    texts = [part for m in messages for part in m.content if isinstance(part, str)]
+    # Around each picture and message stand tokens of their own
+    return len(processor.tokenizer(" ".join(texts)).input_ids) + 2 * spec.frames + 8 * len(messages)
+
+
+def check_context(
+    checkpoint: str, processor: Any, spec: ChainSpec, length: int, verdict_length: int = 0
+) -> None:
     """Refuses what is longer than the model's context: TRL would silently leave turn 2 out.
 
     Args:
@@ -112,6 +157,7 @@ def check_context(checkpoint: str, processor: Any, spec: ChainSpec, length: int)
         processor: its processor
         spec: how it is asked
         length: the tokens of a whole completion
+        verdict_length (0): the tokens of turn 3's words and its reply, where it is asked for
 
     Raises:
         ValueError: if the frames, the words around them and the completion do not fit
@@ -132,6 +178,13 @@ def check_context(checkpoint: str, processor: Any, spec: ChainSpec, length: int)
             f"completion of {length} need {needed} tokens, and the model '{checkpoint}' reads at "
             f"most {limit}: set fewer or smaller frames in its revseg.json, or max_turn_tokens "
             "lower"
+        )
+    needed = spec.frames * picture + verdict_length
+    if limit is not None and needed > limit:
+        raise ValueError(
+            f"turn 3, with {spec.frames} frames of {picture} tokens, needs {needed} tokens, and "
+            f"the model '{checkpoint}' reads at most {limit}: set fewer or smaller frames in its "
+            "revseg.json, or max_turn_tokens lower"
         )
 
 

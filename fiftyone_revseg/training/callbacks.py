@@ -17,7 +17,7 @@ _OF_ROLLOUTS = (
 )
 # TRL's name of a figure -> ours
 CURVES = {
-    **{f"rewards/{part}_curve/mean": part for part in ("format", "temporal", "spatial")},
+    **{f"rewards/{part}_curve/mean": part for part in ("format", "temporal", "spatial", "truth")},
     **{f"chain/{name}": name for name in _OF_ROLLOUTS},
     "kl": "kl",
     "entropy": "entropy",
@@ -51,7 +51,7 @@ class Curves(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Takes the figures of a step."""
-        if not state.is_world_process_zero or not logs or "chain/turns" not in logs:
+        if not state.is_world_process_zero or not logs or "chain/tokens" not in logs:
             return
         values = {ours: logs.get(theirs) for theirs, ours in CURVES.items()}
         known = {k: float(v) for k, v in values.items() if v is not None and math.isfinite(v)}

@@ -64,7 +64,7 @@ class ChainTrainer(GRPOTrainer):
 
     def __init__(self, task: Task, log: RolloutLog, **arguments: Any) -> None:
         super().__init__(
-            reward_funcs=[_curve(name) for name in ("format", "temporal", "spatial")],
+            reward_funcs=[_curve(name) for name in task.parts],
             environment_factory=partial(ChainEnvironment, task),  # type: ignore[arg-type]
             **arguments,
         )

@@ -3,6 +3,9 @@
 TRL calls a turn of the environment a tool call. So every reply is read as a call of ``keyframe``
 with itself as the argument, and what the tool returns is rendered as the user's next message: the
 model never sees a word about tools, only the dialogue that the chain has at inference.
+
+An environment shows one message only. Where a dialogue has more before the model's turn, what
+:func:`next_turn` gives stands between them.
 """
 
 from __future__ import annotations
@@ -42,6 +45,20 @@ _PREAMBLE = """\
 {%- elif message['tool_calls'] -%}
 {%- set call = [{'type': 'text', 'text': message['tool_calls'] | tojson}] -%}
 {%- set dialogue.messages = dialogue.messages + [{'role': 'assistant', 'content': call}] -%}
+{%- elif message['content'] is iterable and message['content'] is not string -%}
+{%- set said = namespace(role=message['role'], content=[]) -%}
+{%- for part in message['content'] -%}
+{%- if part['type'] == 'next_turn' -%}
+{%- set before = {'role': said.role, 'content': said.content} -%}
+{%- set dialogue.messages = dialogue.messages + [before] -%}
+{%- set said.role = part['role'] -%}
+{%- set said.content = [] -%}
+{%- else -%}
+{%- set said.content = said.content + [part] -%}
+{%- endif -%}
+{%- endfor -%}
+{%- set last = {'role': said.role, 'content': said.content} -%}
+{%- set dialogue.messages = dialogue.messages + [last] -%}
 {%- else -%}
 {%- set dialogue.messages = dialogue.messages + [message] -%}
 {%- endif -%}
@@ -75,6 +92,11 @@ def training_processor(checkpoint: str | Path) -> Any:
     processor.chat_template = processor.tokenizer.chat_template = template
     processor.tokenizer.response_template = RESPONSE_TEMPLATE
     return processor
+
+
+def next_turn(role: str) -> dict[str, Any]:
+    """The content block at which a message ends, and one of ``role`` begins."""
+    return {"type": "next_turn", "role": role, "text": ""}
 
 
 def keep_sizes(processor: Any) -> None:

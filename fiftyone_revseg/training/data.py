@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -34,6 +34,8 @@ class Scene:
         source_size: the ``(width, height)`` of the source frames in pixels
         unseen: whether objects answer the query but none is in a sampled frame: nothing can be
             learned from that
+        masks: ``(objects, T, H, W)`` bool, the true masks of these objects; None if only their
+            boxes are known
     """
 
     frame_table: FrameTable
@@ -41,6 +43,7 @@ class Scene:
     boxes: np.ndarray
     source_size: tuple[int, int]
     unseen: bool = False
+    masks: np.ndarray | None = None
 
     @property
     def areas(self) -> np.ndarray:
@@ -93,6 +96,8 @@ class WorldRow:
     kind: str
     targets: tuple[int, ...]
 
+    has_masks: ClassVar[bool] = True
+
     @property
     def id(self) -> str:
         """The name that the world's video would have."""
@@ -103,17 +108,21 @@ class WorldRow:
         world = make_world(self.seed, self.split)
         indices = uniform_indices(world.frame_count, frames)
         drawn = [world.draw(k) for k in indices]
-        boxes = np.full((len(self.targets), len(indices), 4), np.nan)
-        for t, (_, masks) in enumerate(drawn):
+        shape = (len(self.targets), len(indices))
+        boxes = np.full((*shape, 4), np.nan)
+        masks = np.zeros((*shape, world.height, world.width), bool)
+        for t, (_, visible) in enumerate(drawn):
             for i, body in enumerate(self.targets):
-                boxes[i, t] = box_around(masks[body]) or np.nan
+                masks[i, t] = visible[body]
+                boxes[i, t] = box_around(visible[body]) or np.nan
         table = FrameTable(
             indices,
             tuple(k / world.fps for k in indices),
             world.frame_count,
             world.frame_count / world.fps,
         )
-        return _scene(table, [frame for frame, _ in drawn], boxes, (world.width, world.height))
+        pictures = [frame for frame, _ in drawn]
+        return _scene(table, pictures, boxes, (world.width, world.height), masks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +198,14 @@ def world_rows(
 
 
 def _scene(
-    table: FrameTable, frames: Sequence[np.ndarray], boxes: np.ndarray, size: tuple[int, int]
+    table: FrameTable,
+    frames: Sequence[np.ndarray],
+    boxes: np.ndarray,
+    size: tuple[int, int],
+    masks: np.ndarray | None = None,
 ) -> Scene:
-    seen = boxes[~np.isnan(boxes[..., 0]).all(axis=1)] if len(boxes) else boxes
-    return Scene(table, tuple(frames), seen, size, unseen=bool(len(boxes)) and not len(seen))
+    seen = ~np.isnan(boxes[..., 0]).all(axis=1)
+    unseen = bool(len(boxes)) and not seen.any()
+    return Scene(
+        table, tuple(frames), boxes[seen], size, unseen, None if masks is None else masks[seen]
+    )

@@ -19,11 +19,13 @@ from fiftyone_revseg.training.budgets import (
     check_settings,
     completion_length,
     image_tokens,
+    verdict_words,
 )
 from fiftyone_revseg.training.chat_template import training_processor
 from fiftyone_revseg.training.data import Row
 from fiftyone_revseg.training.gpu_memory import MemoryEstimate, Workload, estimate_memory, shape_of
 from fiftyone_revseg.training.grpo import GrpoConfig, checkpoint_of
+from fiftyone_revseg.training.verdict_rows import judged_rows
 from fiftyone_revseg.types import FrameTable
 
 
@@ -51,7 +53,7 @@ class DryRun:
         epochs: how often each row is seen, on average
         frame_tokens: tokens of each sampled frame
         key_frame_tokens: tokens of the key frame
-        prompt_tokens: of turn 1, with its frames
+        prompt_tokens: of turn 1 with its frames, or of turn 3 if it is asked for and longer
         completion_tokens: the most of both replies, the key frame and the words around it
         launch: over what it is spread
         updates: passes through each GPU for one step
@@ -155,6 +157,7 @@ def dry_run(
     launch = launch or Launch()
     checkpoint, spec = checkpoint_of(config.model)
     check_settings(rows, config, spec, checkpoint, launch.processes)
+    rows = judged_rows(rows, config.verdict_share)
     shape = shape_of(AutoConfig.from_pretrained(checkpoint, trust_remote_code=False))
     try:
         processor = training_processor(checkpoint)
@@ -167,7 +170,12 @@ def dry_run(
     completion = completion_length(
         processor, spec, config.max_turn_tokens, config.max_completion_length
     )
-    check_context(checkpoint, processor, spec, completion)
+    judged = 0
+    if config.verdict_share:
+        words = verdict_words(processor, spec)
+        prompt = max(prompt, words + spec.frames * frame)
+        judged = words + (config.max_turn_tokens or spec.reply_tokens)
+    check_context(checkpoint, processor, spec, completion, judged)
     gpu = torch.cuda.is_available()
     bf16 = config.bf16
     if bf16 is None:  # without a GPU, what is checked is a run on some other machine

@@ -20,21 +20,24 @@ import numpy as np
 
 from fiftyone_revseg.measures.rewards import (
     format_reward,
+    mask_tiers,
     spatial_reward,
     temporal_reward_several,
 )
 from fiftyone_revseg.reasoning.backend import Conversation, Image, Message
 from fiftyone_revseg.reasoning.chain import ChainRequest, first_turn, second_turn
+from fiftyone_revseg.reasoning.looking_again import Verdict
 from fiftyone_revseg.reasoning.parse import ParseError, parse_choices, parse_prompt
 from fiftyone_revseg.reasoning.spec import ChainSpec
 from fiftyone_revseg.reasoning.trajectory import Box, KeyframeChoice
+from fiftyone_revseg.training.box_masks import BoxMasks
 from fiftyone_revseg.training.data import Row, Scene
 from fiftyone_revseg.types import FrameTable
 
 logger = logging.getLogger(__name__)
 
 # How a rollout can end
-ENDINGS = ("grounded", "refused", "malformed", "overlong", "empty", "unreadable")
+ENDINGS = ("grounded", "refused", "judged", "malformed", "overlong", "empty", "unreadable")
 
 
 @dataclass(eq=False)
@@ -49,6 +52,7 @@ class Rollout:
         choices: what turn 1 answered; None if it could not be used
         shown: the position of the choice that turn 2 asked for
         box_xyxy_px: what turn 2 answered, in source pixels; None if there is none
+        verdict: what turn 3 answered, in a rollout that is about tracks; None if there is none
         ending: one of :data:`ENDINGS`
         error: why a reply could not be used, in words
         tokens: how many tokens the model wrote, over all turns
@@ -61,6 +65,7 @@ class Rollout:
     choices: list[KeyframeChoice] | None = None
     shown: int | None = None
     box_xyxy_px: Box | None = None
+    verdict: Verdict | None = None
     ending: str = "malformed"
     error: str = ""
     tokens: int = 0
@@ -68,16 +73,26 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Rewards:
-    """What a rollout earned: r_f, [S1] r_t and [S1 and S2] r_s, see :mod:`.rewards`."""
+    """What a rollout earned, see :mod:`fiftyone_revseg.measures.rewards`.
+
+    r_f, [S1] r_t and [S1 and S2] r_s of the chain, or r_f and r_v of a verdict; the others are
+    None.
+    """
 
     format: float
-    temporal: float
-    spatial: float
+    temporal: float | None
+    spatial: float | None
+    truth: float | None = None
 
     @property
     def total(self) -> float:
         """The sum."""
-        return self.format + self.temporal + self.spatial
+        return sum(self.parts.values())
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Those that there are, by name."""
+        return {name: part for name, part in vars(self).items() if part is not None}
 
 
 class Task:
@@ -87,12 +102,23 @@ class Task:
         rows: the rows to learn from
         spec: how the checkpoint is asked, which is what inference will do
         variant ("soft"): of the temporal reward
+        masks (None): what makes masks of boxes, for the spatial reward by tiers of mask IoU; by
+            default, boxes are compared with boxes
     """
 
-    def __init__(self, rows: Sequence[Row], spec: ChainSpec, variant: str = "soft") -> None:
+    parts: tuple[str, ...] = ("format", "temporal", "spatial")  # of the rewards
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        spec: ChainSpec,
+        variant: str = "soft",
+        masks: BoxMasks | None = None,
+    ) -> None:
         self.rows = rows
         self.spec = spec
         self.variant = variant
+        self.masks = masks
         self.load = lru_cache(maxsize=16)(self._load)  # the rollouts of a group share theirs
 
     def _load(self, index: int) -> tuple[Scene, ChainRequest, Conversation, list, str]:
@@ -107,7 +133,7 @@ class Task:
             scene = _blank(self.spec)
         request = _request(row, scene)
         asked = self.ask(request)
-        return scene, request, asked, _blocks(self.message(asked)), problem
+        return scene, request, asked, content_blocks(self.message(asked)), problem
 
     def ask(self, request: ChainRequest) -> Conversation:
         """Makes the dialogue that the model continues."""
@@ -123,7 +149,7 @@ class Task:
 
     def score(self, rollout: Rollout) -> Rewards | None:
         """Rewards a rollout, see :func:`score`."""
-        return score(rollout, self.spec, self.variant)
+        return score(rollout, self.spec, self.variant, self.masks)
 
 
 class ChainEnvironment:
@@ -170,7 +196,7 @@ class ChainEnvironment:
         history = self._asked.say("assistant", reply)
         choice = rollout.choices[rollout.shown]
         asked = second_turn(self._request, self._task.spec, history, choice)
-        return _blocks(asked.messages[-1])
+        return content_blocks(asked.messages[-1])
 
 
 def hear_turn1(rollout: Rollout, reply: str, ended: bool) -> bool:
@@ -219,7 +245,9 @@ def hear_turn2(rollout: Rollout, reply: str, ended: bool, spec: ChainSpec) -> No
         rollout.ending = "malformed" if reply.strip() else "empty"
 
 
-def score(rollout: Rollout, spec: ChainSpec, variant: str = "soft") -> Rewards | None:
+def score(
+    rollout: Rollout, spec: ChainSpec, variant: str = "soft", masks: BoxMasks | None = None
+) -> Rewards | None:
     """Rewards a rollout.
 
     A box counts for any of the objects that answer the query: with several, nobody knows which of
@@ -229,6 +257,8 @@ def score(rollout: Rollout, spec: ChainSpec, variant: str = "soft") -> Rewards |
         rollout: the finished rollout
         spec: how the model was asked
         variant ("soft"): of the temporal reward
+        masks (None): what makes a mask of the box, which is then rewarded by tiers of its IoU; by
+            default, the box itself is, as in the paper
 
     Returns:
         the rewards; None if nothing can be learned from its row
@@ -252,8 +282,10 @@ def score(rollout: Rollout, spec: ChainSpec, variant: str = "soft") -> Rewards |
     if rollout.shown is None:  # no such object, says the model
         spatial = spatial_reward([], scene.boxes[:, 0].tolist())
         return Rewards(form, temporal, spatial)
-    box = rollout.box_xyxy_px
-    true_boxes = scene.boxes_at(ks[rollout.shown])
+    box, k = rollout.box_xyxy_px, ks[rollout.shown]
+    if box is not None and masks is not None:
+        return Rewards(form, temporal, mask_tiers(masks.best_iou(scene, k, box)))
+    true_boxes = scene.boxes_at(k)
     hit = max((spatial_reward([box], [true]) for true in true_boxes if box), default=0.0)
     return Rewards(form, temporal, hit)
 
@@ -278,7 +310,7 @@ def _blank(spec: ChainSpec) -> Scene:
     return Scene(table, (frame,) * spec.frames, np.empty((0, spec.frames, 4)), size)
 
 
-def _blocks(message: Message) -> list[dict[str, Any]]:
+def content_blocks(message: Message) -> list[dict[str, Any]]:
     """A message of the chain as content blocks."""
     from PIL import Image as Picture
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiftyone_revseg.files import write_json
-from fiftyone_revseg.measures.rewards import TEMPORAL_VARIANTS
+from fiftyone_revseg.measures.rewards import SPATIAL_VARIANTS, TEMPORAL_VARIANTS
 
 if TYPE_CHECKING:
     from fiftyone_revseg.reasoning.spec import ChainSpec
+    from fiftyone_revseg.training.box_masks import BoxMasks
     from fiftyone_revseg.training.chain_trainer import ChainTrainer
     from fiftyone_revseg.training.data import Row
     from fiftyone_revseg.training.environment import Task
@@ -43,6 +44,10 @@ class GrpoConfig:
         warmup: steps
         beta: the weight of the KL term
         temporal: the variant of the temporal reward
+        spatial: "box" rewards a box of IoU > 0.5, as in the paper; "mask-tiers" the mask that
+            ``tracker`` makes of it, by how many of the IoUs 0.5, 0.7 and 0.9 it exceeds
+        tracker: a preset's tracker, a path or an id; unused with "box"
+        verdict_share: of the rows, those about turn 3: which of some tracks is meant
         temperature: of the sampling
         max_turn_tokens: the most tokens that one reply may have; None for the spec's
         max_completion_length: the most tokens of both replies, the key frame and the words around
@@ -71,6 +76,9 @@ class GrpoConfig:
     warmup: int = 3
     beta: float = 1e-3
     temporal: str = "soft"
+    spatial: str = "box"
+    tracker: str = "sam2-nano"
+    verdict_share: float = 0.0
     temperature: float = 1.0
     max_turn_tokens: int | None = None
     max_completion_length: int | None = None
@@ -105,6 +113,10 @@ class GrpoConfig:
             raise ValueError(f"beta must be >= 0, got {self.beta!r}")
         if self.temporal not in TEMPORAL_VARIANTS:
             raise ValueError(f"temporal must be one of {TEMPORAL_VARIANTS}, got {self.temporal!r}")
+        if self.spatial not in SPATIAL_VARIANTS:
+            raise ValueError(f"spatial must be one of {SPATIAL_VARIANTS}, got {self.spatial!r}")
+        if not 0 <= self.verdict_share <= 1:
+            raise ValueError(f"verdict_share must be in [0, 1], got {self.verdict_share!r}")
         if self.vllm is not None and self.vllm not in VLLM_MODES:
             raise ValueError(f"vllm must be one of {VLLM_MODES} or None, got {self.vllm!r}")
         if (self.prompts * self.rollouts) % self.batch:
@@ -123,7 +135,7 @@ def train_grpo(
     task_type: type[Task] | None = None,
     callbacks: Sequence[Any] = (),
 ) -> Path:
-    """Trains a checkpoint on the two-turn chain.
+    """Trains a checkpoint on the two-turn chain, and on verdicts if the settings say so.
 
     Args:
         rows: what to learn from, see :mod:`fiftyone_revseg.training.data`; drawn in an order that
@@ -189,22 +201,34 @@ def build_trainer(
     from transformers import PrinterCallback
 
     from fiftyone_revseg.reasoning.complete_weights import check_weights
-    from fiftyone_revseg.training.budgets import check_context, check_settings, completion_length
+    from fiftyone_revseg.training.budgets import (
+        check_context,
+        check_settings,
+        completion_length,
+        verdict_words,
+    )
     from fiftyone_revseg.training.callbacks import Curves, KeepSpec, tensorboard
     from fiftyone_revseg.training.chain_trainer import ChainTrainer
     from fiftyone_revseg.training.chat_template import training_processor
     from fiftyone_revseg.training.environment import Task
     from fiftyone_revseg.training.rollout_log import RolloutLog
+    from fiftyone_revseg.training.verdict_rows import judged_rows
+    from fiftyone_revseg.training.verdict_task import VerdictTask
 
     checkpoint, spec = checkpoint_of(config.model)
     check_settings(rows, config, spec, checkpoint, _processes())
+    rows = judged_rows(rows, config.verdict_share)
     check_weights(checkpoint)
     processor = training_processor(checkpoint)
-    task = (task_type or Task)(rows, spec, config.temporal)
+    kind = task_type or (VerdictTask if config.verdict_share else Task)
+    task = kind(rows, spec, config.temporal, _masks(config))
     length = completion_length(
         processor, spec, config.max_turn_tokens, config.max_completion_length
     )
-    check_context(checkpoint, processor, spec, length)
+    judged = 0
+    if config.verdict_share:
+        judged = verdict_words(processor, spec) + (config.max_turn_tokens or spec.reply_tokens)
+    check_context(checkpoint, processor, spec, length, judged)
     arguments = trl_arguments(out, config, processor, length, spec)
     message = {"role": "user", "content": ""}
     system = spec.template("system")
@@ -344,6 +368,15 @@ def _processes() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
+def _masks(config: GrpoConfig) -> BoxMasks | None:
+    if config.spatial == "box":
+        return None
+    from fiftyone_revseg.tracking.load import load_tracker
+    from fiftyone_revseg.training.box_masks import BoxMasks
+
+    return BoxMasks(load_tracker(config.tracker))
+
+
 def _lora(config: GrpoConfig) -> Any:
     if not config.lora_rank:
         return None
@@ -382,5 +415,6 @@ def _same_run(out: Path, config: GrpoConfig, rows: int, resumed: bool) -> None:
         return
     saved = read_settings(path)
     free = ("steps", "threads", "save_every", "keep", "sample_every", "vllm")
-    made = {"rows": saved.get("rows"), **saved.get("config", {})}
+    # A run from before there was a setting has its default
+    made = {"rows": saved.get("rows"), **asdict(GrpoConfig()), **saved.get("config", {})}
     check_same_run(out, made, {"rows": rows, **asdict(config)}, free)

@@ -17,10 +17,10 @@ from fiftyone_revseg.training.run_folder import RunFolder
 #: What the hub shows of a repository
 FILE_NAME = "README.md"
 
-_CURVES = ("format", "temporal", "spatial", "total", "turns", "tokens", "kl")
+_CURVES = ("format", "temporal", "spatial", "truth", "total", "turns", "tokens", "kl")
 _SETTINGS = (
     *("steps", "prompts", "rollouts", "learning_rate", "beta", "temporal", "temperature"),
-    *("lora_rank", "seed"),
+    *("spatial", "verdict_share", "lora_rank", "seed"),
 )
 
 

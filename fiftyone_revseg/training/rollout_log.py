@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fiftyone_revseg.files import write_text
 from fiftyone_revseg.training.environment import ENDINGS, Rewards, Rollout
+from fiftyone_revseg.training.verdict_rows import JudgedScene
 
 
 class RolloutLog:
@@ -39,9 +40,9 @@ class RolloutLog:
             group: the size of a group
 
         Returns:
-            name -> value: the total reward, turns, the share of each ending, and how diverse the
-            groups are: distinct key frames and distinct replies in a group. What no rollout tells
-            is left out
+            name -> value: the total reward, turns (of those that are not about turn 3 alone), the
+            share of each ending, and how diverse the groups are: distinct key frames and distinct
+            replies in a group. What no rollout tells is left out
         """
         if self.every and (step % self.every == 0 or step == 1):
             self._write(step, rollouts, rewards, group)
@@ -49,7 +50,9 @@ class RolloutLog:
         frames = [[r.choices[0].frame for r in g if r.choices] for g in groups]
         frames = [chosen for chosen in frames if chosen]
         values = {ending: _mean([r.ending == ending for r in rollouts]) for ending in ENDINGS}
-        values["turns"] = _mean([len(r.replies) for r in rollouts])
+        turns = [len(r.replies) for r in rollouts if not isinstance(r.scene, JudgedScene)]
+        if turns:
+            values["turns"] = _mean(turns)
         values["tokens"] = _mean([r.tokens for r in rollouts])
         totals = [r.total for r in rewards if r is not None]
         if totals:
@@ -80,15 +83,20 @@ def _heading(rollout: Rollout) -> list[str]:
     row, scene = rollout.row, rollout.scene
     lines = [f"{row.id}  {row.kind}", f"Query: {row.query}"]
     lines += [f"Sampled frames: {', '.join(map(str, scene.frame_table.indices))}"]
-    for i, areas in enumerate(scene.areas.astype(int).tolist()):
-        lines.append(f"Areas of object {i + 1}: {', '.join(map(str, areas))}")
+    if isinstance(scene, JudgedScene):
+        names = [f"{n} {one.description}" for n, one in enumerate(scene.objects, 1)]
+        lines.append(f"Tracks: {', '.join(names)}. Right: {sorted(scene.right)}")
+    else:
+        for i, areas in enumerate(scene.areas.astype(int).tolist()):
+            lines.append(f"Areas of object {i + 1}: {', '.join(map(str, areas))}")
     if rollout.problem:
         lines.append(f"Nothing can be learned from it: {rollout.problem}")
     return lines
 
 
 def _telling(rollout: Rollout, earned: Rewards | None) -> list[str]:
-    lines = [f"Turn {turn}: {reply}" for turn, reply in enumerate(rollout.replies, 1)]
+    first = 3 if isinstance(rollout.scene, JudgedScene) else 1
+    lines = [f"Turn {turn}: {reply}" for turn, reply in enumerate(rollout.replies, first)]
     if rollout.choices and rollout.shown is not None:
         k = rollout.choices[rollout.shown].frame
         true = "; ".join(_rounded(box) for box in rollout.scene.boxes_at(k)) or "none"
@@ -97,10 +105,8 @@ def _telling(rollout: Rollout, earned: Rewards | None) -> list[str]:
         lines.append(f"Box: {_rounded(rollout.box_xyxy_px)}")
     lines.append(f"Ended: {rollout.ending}" + (f" ({rollout.error})" if rollout.error else ""))
     if earned is not None:
-        lines.append(
-            f"Rewards: format {earned.format:.2f}, temporal {earned.temporal:.2f}, "
-            f"spatial {earned.spatial:.2f}, total {earned.total:.2f}"
-        )
+        parts = {**earned.parts, "total": earned.total}
+        lines.append("Rewards: " + ", ".join(f"{name} {v:.2f}" for name, v in parts.items()))
     return lines
 
 

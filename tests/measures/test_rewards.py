@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fiftyone_revseg.masks.boxes import box_iou
-from fiftyone_revseg.measures.rewards import temporal_reward_several
+from fiftyone_revseg.measures.rewards import (
+    mask_tiers,
+    temporal_reward_several,
+    verdict_format_reward,
+    verdict_reward,
+)
 from fiftyone_revseg.training import (
     format_reward,
     spatial_reward,
@@ -143,6 +148,60 @@ def test_total_counts_what_the_turns_allow():
     assert total_reward(1, 0.5, 1) == 2.5
     assert total_reward(1, 0.5, 1, turn2_ok=False) == 1.5
     assert total_reward(0.5, 0.5, 1, turn1_ok=False) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("iou", "expected"), [(0, 0), (0.5, 0), (0.51, 1 / 3), (0.7, 1 / 3), (0.8, 2 / 3), (0.91, 1)]
+)
+def test_masks_are_rewarded_by_tiers(iou, expected):
+    assert mask_tiers(iou) == pytest.approx(expected)
+
+
+VERDICT = '{"objects": [2], "wrong_frames": [], "why": "it moves"}'
+
+
+@pytest.mark.parametrize(
+    ("reply", "thinks", "expected"),
+    [
+        (f"<think> it moves </think> <answer> {VERDICT} </answer>", True, 1),
+        (VERDICT, True, 1 / 3),
+        (VERDICT, False, 1),
+        ('{"objects": []}', False, 1),  # none of them is an answer, too
+        ('<think> it moves </think> <answer> {"objects": [4]} </answer>', True, 2 / 3),
+        ("<think> it moves </think> <answer> the second </answer>", True, 2 / 3),
+        ("the second", False, 0),
+        ("", True, 0),
+    ],
+)
+def test_the_form_of_a_verdict(reply, thinks, expected):
+    assert verdict_format_reward(reply, 3, 8, thinks) == pytest.approx(expected)
+
+
+numbers = st.frozensets(st.integers(1, 8))
+shares = st.floats(0, 1)
+
+
+@given(numbers, numbers, shares)
+def test_only_the_right_verdict_earns_all(chosen, right, iou):
+    earned = verdict_reward(chosen, right, iou)
+    assert verdict_reward(sorted(chosen), sorted(right), iou) == earned
+    if chosen == right:
+        assert earned == 1
+    else:
+        assert 0 <= earned <= 0.5
+        assert chosen or not earned
+
+
+@given(numbers, numbers, shares, shares)
+def test_what_covers_the_truth_better_is_never_rewarded_less(chosen, right, one, other):
+    low, high = sorted([one, other])
+    assert 0 <= mask_tiers(low) <= mask_tiers(high) <= 1
+    assert verdict_reward(chosen, right, low) <= verdict_reward(chosen, right, high)
+
+
+@given(st.text(max_size=200), st.booleans())
+def test_the_form_of_a_verdict_takes_any_text(reply, thinks):
+    assert 0 <= verdict_format_reward(reply, 3, 8, thinks) <= 1
 
 
 def test_rewards_need_no_torch():
