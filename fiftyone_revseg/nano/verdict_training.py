@@ -1,8 +1,9 @@
-"""Teaches the embedded VLM turn 3, on top of what it can.
+"""Teaches the embedded VLM turn 3 and windows of long videos, on top of what it can.
 
 Most steps are about tracks: which of the outlined objects a question means. The others keep what
 was there: on dialogues of the first two turns the model is held to what the checkpoint that it
-started from would say, and some go on after a rejected answer.
+started from would say, and some go on after a rejected answer. Some are about windows of long
+videos, with an object that is in few of their frames.
 """
 
 from __future__ import annotations
@@ -28,14 +29,17 @@ from fiftyone_revseg.nano.proposals import read_proposals, write_proposals
 from fiftyone_revseg.nano.sft import NANO_SPEC, optimizers_of, save_checkpoint
 from fiftyone_revseg.nano.verdicts import MOST_OBJECTS, VerdictMaker, film, recorded
 from fiftyone_revseg.reasoning.local import LocalReasoner
+from fiftyone_revseg.synthetic.long_world import make_long_world
 from fiftyone_revseg.synthetic.queries import Query
 from fiftyone_revseg.synthetic.world import make_world
 from fiftyone_revseg.training.run_folder import RunFolder, check_same_run
 
 VERDICT_SPEC = NANO_SPEC.replace(prompts={**nano_vlm.PROMPTS, **nano_vlm.VERDICT_PROMPTS})
 
-# What the steps are about, in turn: verdicts, their lines alone, keeping what is there, again
-_CYCLE = "lvlvkllvlvla"
+# What the steps are about, in turn: verdicts, their lines alone, keeping what is there, windows,
+# again
+_CYCLE = "lvlvkllvwlvla"
+_WINDOW = 1.0  # seconds between two frames of a window
 _FIRST_WORLD = 1 << 40  # far from those of the other stages
 _PROPOSED = 10_000_000  # the first world in which a checkpoint proposes objects
 
@@ -139,7 +143,7 @@ def train_verdicts(
                     loss = config.kept_weight * divergence(model, teacher, batch)
                     parts = {"kept": loss}
                 else:
-                    told = losses(batch, boxes=about == "a")
+                    told = losses(batch, boxes=about in "aw")
                     loss = told["words"] + config.dense_weight * told.get("dense", 0.0)
                     names = ("text", "logic", "token_accuracy", "number", "color", "shape")
                     parts = {f"{about}_{n}": told[n] for n in names if n in told}
@@ -242,6 +246,11 @@ def _examples(
             if example is not None:
                 examples.append(example)
                 continue
+        if about == "w":
+            seconds = maker.spec.frames * _WINDOW
+            long = make_long_world(_FIRST_WORLD + number, seconds=seconds)
+            examples.append(maker.chains(long.world, rng, 4))
+            continue
         world = make_world(_FIRST_WORLD + number)
         if about == "l":
             examples += maker.lines(world, rng, config.questions, count=3)
