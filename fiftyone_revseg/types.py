@@ -62,6 +62,16 @@ class FrameTable:
     def __len__(self) -> int:
         return len(self.indices)
 
+    @property
+    def fps(self) -> float:
+        """Frames per second of the source video; 1 if nothing tells.
+
+        A table of a stretch has the seconds of the stretch, so the times of its frames count.
+        """
+        if len(self) > 1 and self.times[-1] > self.times[0]:
+            return (self.indices[-1] - self.indices[0]) / (self.times[-1] - self.times[0])
+        return self.frame_count / self.duration if self.duration > 0 else 1.0
+
     def source_frame(self, sampled_index: int) -> int:
         """Maps an index into the sampled frames to a frame number of the source video.
 

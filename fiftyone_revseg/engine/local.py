@@ -159,7 +159,8 @@ class _Run:
         self._jobs_lock = threading.Lock()
         self._stop = threading.Event()
         # Enough to make whole batches while others are being decoded
-        ahead = max(2, engine.dialogues.size) + _DECODERS
+        dialogues = engine.dialogues.size // (1 + engine.pipeline.spec.samples)
+        ahead = max(2, dialogues) + _DECODERS
         self._decoded: Channel[Work] = Channel(ahead, self._stop)
         self._grounded: Channel[Work] = Channel(max(2, engine.objects.size), self._stop)
         self._tracked: Channel[Work | _Progressed | Found | Ended] = Channel(64, self._stop)

@@ -75,8 +75,6 @@ def repairing(
         if candidate in histories
     ]
     turns: list[Turn] = []
-    table = request.frame_table
-    fps = table.frame_count / table.duration if table.duration > 0 else 1.0
     denies = can_deny(spec)
     for one in mended:
         one.doubt(verdict)
@@ -84,7 +82,7 @@ def repairing(
         broken = [(one, found) for one in mended if (found := one.next_break(cuts(), denies))]
         if not broken:
             break
-        sought = [one.sought(found, fps) for one, found in broken]
+        sought = [one.sought(found, request.frame_table.fps) for one, found in broken]
         sightings: Sightings = yield Ask(Seeking(request, spec, sought))
         turns += sightings.turns
         new = []

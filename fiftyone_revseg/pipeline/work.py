@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +89,9 @@ class Work:
         self._trackings: dict[Pursuit, _Tracking] = {}
         self._decoding = 0.0  # seconds
         self._tracking = [0.0] * len(self.queries)  # seconds of each query
+        self._patience: float | None = None
+        self._frames_read = 0
+        self._hangs: VideoError | None = None  # why no more frames are asked for
         self._given_up = False
         self._cuts = CutFinder()
         self._watched: VideoLike | None = None
@@ -129,21 +132,40 @@ class Work:
         """Opens the video and reads the frames that the model is shown.
 
         Args:
-            patience (None): after how many seconds to give the video up. What hangs in a decoder
-                cannot be stopped: it is left behind. By default, however long it takes
+            patience (None): after how many seconds without a frame to give the video up, now and
+                later. What hangs in a decoder cannot be stopped: it is left behind. By default,
+                however long it takes
         """
-        if patience is None:
-            self._open()
-            return
-        thread = threading.Thread(target=self._open, name="revseg-open", daemon=True)
+        self._patience = patience
+        if not self._in_time(self._open):
+            self._failure = self._hangs
+
+    def _in_time(self, read: Callable[[], None]) -> bool:
+        """Reads frames; returns whether they came. If not, the reader is left behind."""
+        if self._patience is None:
+            read()
+            return True
+
+        def run() -> None:
+            read()
+            if self._given_up:  # in time for nobody
+                self._given_up = False
+                self.close()
+
+        thread = threading.Thread(target=run, name="revseg-open", daemon=True)
         thread.start()
-        thread.join(patience)
-        if thread.is_alive():
-            self._given_up = True
-            self._failure = VideoError(
-                f"{self.job.path} could not be read within {patience:g} seconds: check the disk "
-                "or the network that it is on"
-            )
+        seen = -1
+        while thread.is_alive() and seen != self._frames_read:
+            seen = self._frames_read
+            thread.join(self._patience)
+        if not thread.is_alive():
+            return True
+        self._given_up = True
+        self._hangs = VideoError(
+            f"{self.job.path} could not be read within {self._patience:g} seconds: check the disk "
+            "or the network that it is on"
+        )
+        return False
 
     def _open(self) -> None:
         started = time.perf_counter()
@@ -154,15 +176,26 @@ class Work:
                 self._video = open_video(source, job.frame_range, **self._options)
             spec = self._pipeline.spec
             table = self._video.sample(frames_to_sample(spec, self._video.duration))
-            first = table.indices[: self._most_held if len(table) > spec.frames else None]
-            self._frames = dict(zip(first, self._sampled_frames(self._video, first), strict=True))
+            if len(table) > spec.frames:
+                self._read_ahead(self._video, table.indices[: self._most_held])
+            else:
+                frames = self._sampled_frames(self._video, table.indices)
+                self._frames = dict(zip(table.indices, frames, strict=True))
             self._table = table
         except Exception as error:
             self._failure = error
         self._decoding = time.perf_counter() - started
-        if self._given_up:  # in time for nobody
-            self._given_up = False
-            self.close()
+
+    def _read_ahead(self, video: Video, indices: Sequence[int]) -> None:
+        """Reads frames of a long video, up to one that fails: its window will tell of it."""
+        for k in indices:
+            try:
+                self._frames[k] = resize_square(video[k], self._pipeline.spec.frame_size)
+            except Exception:
+                if not self._frames:
+                    raise
+                return
+            self._frames_read += 1
 
     @property
     def _most_held(self) -> int:
@@ -170,12 +203,11 @@ class Work:
         return max(_HELD_BYTES // (3 * self._pipeline.spec.frame_size**2), 1)
 
     def _sampled_frames(self, video: Video, indices: Sequence[int]) -> list[np.ndarray]:
-        """Reads sampled frames; those of huge or long videos at the size that the model sees."""
-        spec = self._pipeline.spec
+        """Reads sampled frames; those of huge videos at the size that the model sees."""
         width, height = video.size
-        if len(indices) <= spec.frames and 3 * width * height * len(indices) <= _HELD_BYTES:
+        if 3 * width * height * len(indices) <= _HELD_BYTES:
             return video.frames(indices)
-        return [resize_square(video[k], spec.frame_size) for k in indices]
+        return [resize_square(video[k], self._pipeline.spec.frame_size) for k in indices]
 
     def talks(self) -> list[Talk]:
         """Returns what to ask now: nothing once all is answered."""
@@ -235,7 +267,22 @@ class Work:
         frame = self._frames.get(k)
         if frame is not None and frame.shape[1::-1] == tuple(video.size):
             return frame
-        return video[k]
+        if self._hangs is not None:
+            raise self._hangs
+        found: list[Any] = []
+
+        def read() -> None:
+            try:
+                found.append(video[k])
+            except Exception as error:
+                found.append(error)
+
+        if not self._in_time(read):
+            assert self._hangs is not None
+            raise self._hangs
+        if isinstance(found[0], Exception):
+            raise found[0]
+        return found[0]
 
     def _look(self, k: int) -> np.ndarray:
         """Frame ``k`` at the size of sampled frames."""
@@ -305,9 +352,14 @@ class Work:
         for (key_frame, *_), owners in together.items():
             first = owners[0][1]
             prompts = np.array([one.prompt for _, one in owners], float)
-            pursuit = Pursuit(
-                self._walked, key_frame, prompts, self, known=first.known, within=first.within
-            )
+            try:
+                pursuit = Pursuit(
+                    self._walked, key_frame, prompts, self, known=first.known, within=first.within
+                )
+            except Exception as error:
+                for _, one in owners:
+                    one.error = error
+                continue
             masks = FoundMasks(self._walked, len(prompts))
             self._trackings[pursuit] = _Tracking(pursuit, owners, masks)
             started.append(self._trackings[pursuit])
@@ -344,6 +396,8 @@ class Work:
         tracking = self._trackings[ended.pursuit]
         tracking.ended = ended
         tracking.error = tracking.error or ended.error
+        if isinstance(ended.error, TimeoutError):
+            self._hangs = VideoError(str(ended.error))
 
     @property
     def is_tracked(self) -> bool:

@@ -68,9 +68,10 @@ class ChainRequest:
         """Returns at which second source frame ``k`` is shown."""
         if self.time_of is not None:
             return self.time_of(k)
-        import numpy as np
-
-        return float(np.interp(k, self.frame_table.indices, self.frame_table.times))
+        table = self.frame_table
+        nearest = min(max(k, table.indices[0]), table.indices[-1])
+        time = float(np.interp(nearest, table.indices, table.times))
+        return time + (k - nearest) / table.fps
 
 
 def first_turn(request: ChainRequest, spec: ChainSpec) -> Conversation:
@@ -294,9 +295,7 @@ class Pair:
         """
         table = self.request.frame_table
         index = min(range(len(table)), key=lambda i: abs(table.indices[i] - frame))
-        time = float(np.interp(frame, table.indices, table.times))
-        if not table.indices[0] <= frame <= table.indices[-1]:  # a part of the video was sampled
-            time = frame * table.duration / table.frame_count
+        time = self.request.time(frame)
         return self._ask_where(history, position, description, frame, index, time, again=True)
 
     def _ask_where(

@@ -221,17 +221,10 @@ def _with_frames(
 ) -> ChainRequest:
     """Returns a request about other frames of the same video, which are read for it."""
     table = request.frame_table
-    span = times[-1] - times[0] + _seconds_per_frame(table) if times else 0.0
+    span = times[-1] - times[0] + 1 / table.fps if times else 0.0
     table = replace(table, indices=indices, times=times, duration=span)
     look: Callable[[int], Any] = request.look or request.read_frame
     return replace(request, frame_table=table, images=[look(k) for k in table.indices])
-
-
-def _seconds_per_frame(table: FrameTable) -> float:
-    """Those of the video; a table of a part of it has the seconds of the part."""
-    if len(table) > 1 and table.times[-1] > table.times[0]:
-        return (table.times[-1] - table.times[0]) / (table.indices[-1] - table.indices[0])
-    return table.duration / max(table.frame_count, 1)
 
 
 def compared(found: Sequence[FirstTurn], table: FrameTable, count: int) -> list[int]:
@@ -255,16 +248,20 @@ def compared(found: Sequence[FirstTurn], table: FrameTable, count: int) -> list[
         for choice in one.look.choices:
             if len(windows) < count:
                 windows.setdefault(place[one.look.frames[choice.frame]], range(first, last + 1))
+    # What could not be shown before cannot be now
+    asked = [one for one in found if one.turns or not one.look.error]
+    there = {place[frame] for one in asked for frame in one.look.frames} or set(place.values())
     if not windows:
-        return list(uniform_indices(len(table), count))
+        usable = sorted(there)
+        return [usable[i] for i in uniform_indices(len(usable), count)]
     chosen = dict.fromkeys(windows)
     # What was found was seen in its window: that, before what lies beyond
     for inside in (True, False):
         for distance in range(1, len(table)):
             for key, window in windows.items():
                 for near in (key + distance, key - distance):
-                    there = near in window if inside else 0 <= near < len(table)
-                    if there and len(chosen) < count:
+                    is_in = near in window if inside else near in there
+                    if is_in and len(chosen) < count:
                         chosen.setdefault(near)
             if len(chosen) >= count:
                 return sorted(chosen)

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from fiftyone_revseg.models.weights import versions_of
+from fiftyone_revseg.reasoning.backend import Conversation
 from fiftyone_revseg.reasoning.caches import KINDS, Caches, cache_argument, layer_kinds
 from fiftyone_revseg.reasoning.kept_prefixes import KeptPrefixes, Prefix, begin_alike, names_of
 
@@ -315,9 +316,9 @@ class Decoder:
         open_rows = set(rows)
         logits, position, cache, seen = batch.last, batch.following, batch.cache, batch.seen
         device = logits.device
-        drawers = [_Drawer(row.prompt, decoding, device) for row in batch.rows]
+        drawers = [Drawer(row.prompt, decoding, device) for row in batch.rows]
         while True:
-            token, chance = _choose(logits, decoding, [drawers[row] for row in rows])
+            token, chance = choose(logits, decoding, [drawers[row] for row in rows])
             drawn, chances = token.tolist(), chance.tolist()
             for at, row in enumerate(rows):
                 if row in open_rows:
@@ -423,10 +424,16 @@ class _Batch:
     following: torch.Tensor
 
 
-class _Drawer:
-    """The chance that the reply to one prompt is drawn with."""
+class Drawer:
+    """The chance that the reply to one prompt is drawn with.
 
-    def __init__(self, prompt: Prompt, decoding: Decoding, device: Any):
+    Args:
+        prompt: has ``temperature`` and ``seed``
+        decoding: how other replies are drawn
+        device: where logits are
+    """
+
+    def __init__(self, prompt: Prompt | Conversation, decoding: Decoding, device: Any):
         self.temperature = decoding.temperature
         self.generator: torch.Generator | None = None  # torch's own
         if prompt.temperature is not None:
@@ -435,10 +442,19 @@ class _Drawer:
             self.generator = torch.Generator(device).manual_seed(prompt.seed)
 
 
-def _choose(
-    logits: torch.Tensor, decoding: Decoding, drawers: Sequence[_Drawer]
+def choose(
+    logits: torch.Tensor, decoding: Decoding, drawers: Sequence[Drawer]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draws a token in each row; returns the tokens and their probabilities."""
+    """Draws a token in each row.
+
+    Args:
+        logits: ``(rows, vocabulary)``
+        decoding: what is never drawn
+        drawers: of each row
+
+    Returns:
+        ``(rows,)`` the tokens, and their probabilities before the temperature
+    """
     chances = logits.softmax(dim=-1)
     if decoding.suppressed:
         logits[:, list(decoding.suppressed)] = -torch.inf

@@ -9,7 +9,7 @@ import math
 import textwrap
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from fiftyone_revseg.reasoning.decoding import Decoder, Drawn, Prompt
+    from fiftyone_revseg.reasoning.decoding import Decoder, Decoding, Drawn, Prompt
 
 
 _BUDGETS = (70, 140, 280, 560, 1120)  # tokens of a picture that Gemma 4 has to choose from
@@ -171,22 +171,8 @@ class LocalReasoner:
         if not conversations:
             return []
         _check_spec(spec, self.processor, self.name)
-        replies: dict[int, Reply] = {}
         with self._lock:
-            for group in self._together(conversations, spec):
-                drawn = self._generate([conversations[i] for i in group], spec)
-                replies.update(zip(group, drawn, strict=True))
-        return [replies[i] for i in range(len(conversations))]
-
-    def _together(self, conversations: Sequence[Conversation], spec: ChainSpec) -> list[list[int]]:
-        """Which conversations make a batch: transformers draws all of one with the same chance."""
-        parts = (part for c in conversations for m in c.messages for part in m.content)
-        if self._decoder is not None and not any(isinstance(p, VideoFrames) for p in parts):
-            return [list(range(len(conversations)))]
-        groups: dict[Any, list[int]] = {}
-        for i, conversation in enumerate(conversations):
-            groups.setdefault(_chance(conversation, spec), []).append(i)
-        return list(groups.values())
+            return self._generate(conversations, spec)
 
     def forget(self) -> None:
         """Frees the memory of what earlier dialogues were read into, and their images."""
@@ -233,24 +219,22 @@ class LocalReasoner:
         import torch
         from transformers import LogitsProcessorList
 
-        from fiftyone_revseg.reasoning.decoding import Drawn
+        from fiftyone_revseg.reasoning.decoding import Decoding, Drawn
 
         recorder = _ProbabilityRecorder()
-        temperature, seed = _chance(conversations[0], spec)
-        decoding: dict[str, Any] = {"do_sample": False}
-        if temperature > 0:
-            decoding = {"do_sample": True, "temperature": temperature}
-            decoding.update(top_k=0, top_p=1.0)  # the whole distribution
+        limit, device = _most_tokens(conversations, spec), self.model.device
+        decoding = Decoding(limit, tuple(self._stop), self._pad, spec.temperature)
+        drawing = _Drawing(conversations, decoding, device)
         names = [name_of(part.pixels) for part in _images(conversations)]
         looking = self._seen.used(inputs.get("pixel_values"), names)
-        with torch.inference_mode(), looking, _seeded(seed, self.model.device):
+        with torch.inference_mode(), looking:
             sequences = self.model.generate(
                 **inputs,
-                max_new_tokens=_most_tokens(conversations, spec),
+                max_new_tokens=limit,
+                do_sample=False,
                 eos_token_id=self._stop,
                 pad_token_id=self._pad,
-                logits_processor=LogitsProcessorList([recorder]),
-                **decoding,
+                logits_processor=LogitsProcessorList([recorder, drawing]),
             )
         written = sequences[:, inputs["input_ids"].shape[1] :].tolist()
         return [Drawn(*pair) for pair in zip(written, recorder.finish(sequences), strict=True)]
@@ -340,26 +324,6 @@ class LocalReasoner:
             tokens=min(end + 1, len(ids)),  # with the one that ends it, as servers count
             cut=end == len(ids),
         )
-
-
-def _chance(conversation: Conversation, spec: ChainSpec) -> tuple[float, int | None]:
-    """The temperature of a reply, and the seed if it is not torch's own chance."""
-    if conversation.temperature is None:
-        return float(spec.temperature), None
-    return float(conversation.temperature), conversation.seed
-
-
-@contextlib.contextmanager
-def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
-    """Draws with a seed meanwhile, and leaves torch's own chance as it was."""
-    import torch
-
-    if seed is None:
-        yield
-        return
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def checkpoint_spec(
@@ -614,6 +578,30 @@ class _ProbabilityRecorder:
     def _record(self, sequences: torch.Tensor) -> None:
         if self._scores is not None:
             self._steps.append(self._scores.gather(1, sequences[:, -1:].long()).squeeze(1))
+
+
+class _Drawing:
+    """Draws the token of each row with the row's own chance; transformers has one for a batch.
+
+    A logits processor that leaves nothing but what was drawn.
+    """
+
+    def __init__(
+        self, conversations: Sequence[Conversation], decoding: Decoding, device: torch.device
+    ):
+        from fiftyone_revseg.reasoning.decoding import Drawer
+
+        self._decoding = decoding
+        self._drawers = [Drawer(c, decoding, device) for c in conversations]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        from fiftyone_revseg.reasoning.decoding import choose
+
+        if not any(drawer.temperature > 0 for drawer in self._drawers):
+            return scores
+        token, _ = choose(scores.float(), self._decoding, self._drawers)
+        only = scores.new_full(scores.shape, -math.inf)
+        return only.scatter_(1, token[:, None], 0.0)
 
 
 def _most_tokens(conversations: Sequence[Conversation], spec: ChainSpec) -> int:

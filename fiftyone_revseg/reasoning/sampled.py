@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fiftyone_revseg.reasoning.chain import ChainRequest, Pair
+from fiftyone_revseg.reasoning.resize import resize_square
 
 if TYPE_CHECKING:
     from fiftyone_revseg.reasoning.backend import Conversation
@@ -26,6 +27,9 @@ class Sampled:
     """
 
     def __init__(self, request: ChainRequest, spec: ChainSpec):
+        # As large as they are shown: one copy of each picture for all
+        images = [resize_square(image, spec.frame_size) for image in request.images]
+        request = replace(request, images=images)
         self.pairs = [Pair(replace(request, sample=n), spec) for n in range(spec.samples + 1)]
         self._asked: dict[KeyframeChoice, Dialogue] = {}
 

@@ -285,3 +285,22 @@ def test_sam2_mends_many_videos_side_by_side_as_one_by_one(cut):
             assert mine.scores == pytest.approx(theirs.scores, abs=1e-4)
             if objects == 1:
                 assert mine.rles == theirs.rles
+
+
+def test_after_a_break_as_many_seconds_pass_where_turn_1_saw_a_part_of_the_video(clip):
+    model, tracker = Model("[]", reply(AGAIN)), LosingTracker(12)
+    segment(clip, model, tracker, max_gap=0.3)  # frames closer to each other than the video's ends
+    assert '"a cat"' in model.asked[0]
+    assert "2.2 s" in model.asked[0]
+
+
+def test_what_cannot_be_tracked_again_leaves_the_others(clip, monkeypatch):
+    def refuses(known, *_):
+        if known:
+            raise ValueError("given twice")
+
+    monkeypatch.setattr("fiftyone_revseg.tracking.lockstep.check_known", refuses)
+    answer = segment(clip, Model("[]", reply(AGAIN)), LosingTracker(12))
+    assert answer.status is Status.OK
+    assert answer.trajectory.repairs == ()
+    assert boxes(answer)[:12] == [FIRST] * 12

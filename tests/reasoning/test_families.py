@@ -87,6 +87,19 @@ def test_batches_of_dialogues_with_pictures(checkpoint):
         assert reply.prompt_tokens == alone.prompt_tokens
 
 
+def test_samples_are_the_same_alone_and_among_others(checkpoint):
+    reasoner, side = load(checkpoint, max_new_tokens=5), SIDES[checkpoint[1]]
+    one = Conversation().say("user", picture(0, side), "what is it?")
+    other = Conversation().say("user", picture(1, side), "something longer than that?")
+    asked = [other, other.sampled(1.5, 1), one.sampled(1.5, 1), one.sampled(1.5, 2)]
+    together = reasoner.generate(asked, reasoner.spec)
+    for conversation, reply in list(zip(asked, together, strict=True))[-2:]:
+        (alone,) = reasoner.generate([conversation], reasoner.spec)
+        assert reply.text == alone.text
+        assert reply.token_probabilities == pytest.approx(alone.token_probabilities, rel=1e-2)
+    assert len({reply.text for reply in together}) == 4
+
+
 def test_frames_as_a_video(checkpoint):
     side = SIDES[checkpoint[1]]
     if checkpoint[1] in ("llava", "gemma3", "mistral3"):

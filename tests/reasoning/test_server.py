@@ -288,6 +288,37 @@ def test_models_that_take_no_temperature_and_another_limit(caplog):
     assert caplog.text.count("lets nobody choose the temperature") == 1
 
 
+@pytest.mark.parametrize("owner", ["vllm", "system"])
+@pytest.mark.parametrize("refused", ["seed", "temperature"])
+def test_samples_of_a_server_that_takes_no_seed_or_no_temperature(owner, refused, caplog):
+    def fault(number, body):
+        return status(422, "unsupported parameter") if refused in body else None
+
+    greedy = Conversation().say("user", picture(), "hello")
+    sampled = [greedy.sampled(0.8, seed) for seed in (1, 2)]
+    with FakeServer(sure, owner=owner, fault=fault) as server:
+        reasoner = ServerReasoner.connect(server.url, "revseg-nano", SPEC)
+        for _ in range(2):
+            replies = reasoner.generate([greedy, *sampled], SPEC)
+            assert [reply.probability(0, 3) for reply in replies] == [0.5] * 3
+        reasoner.close()
+    last = server.bodies[-3:]
+    assert all("seed" not in body for body in last)
+    told = sorted(body.get("temperature", -1) for body in last)
+    assert told == ([0.0, 0.8, 0.8] if refused == "seed" else [-1, -1, -1])
+    assert caplog.text.count("The server at") == 1
+
+
+def test_a_seed_goes_with_samples_alone():
+    greedy = Conversation().say("user", "hello")
+    with FakeServer(sure) as server:
+        reasoner = ServerReasoner.connect(server.url, "revseg-nano", SPEC)
+        reasoner.generate([greedy, greedy.sampled(0.8, 3), greedy.sampled(0.0, 3)], SPEC)
+        reasoner.close()
+    told = sorted((body["temperature"], body.get("seed")) for body in server.bodies)
+    assert told == [(0.0, None), (0.0, None), (0.8, 3)]
+
+
 def test_a_request_that_is_refused_for_itself_changes_nothing(caplog):
     def fault(number, body):
         return status(400, "too many images") if "image_url" in str(body["messages"]) else None

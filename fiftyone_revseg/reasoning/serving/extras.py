@@ -30,6 +30,7 @@ _REFUSALS = {
     "structure": "refuses regular expressions: replies are free text",
     "logprobs": "gives no probabilities: boxes have no confidence",
     "no penalties": "does not let penalties be switched off: coordinates may be distorted",
+    "seed": "takes no seed: samples differ from one time to the next",
     "sampling": "lets nobody choose the temperature: replies differ from one time to the next",
     "effort": "lets nobody choose how hard its model thinks: it does as it does",
     "no thinking": "lets nobody choose whether its model thinks: it does as it does",
@@ -58,6 +59,7 @@ class Extras:
         concerned = {
             "structure": conversation.pattern is not None,
             "no penalties": self._owner not in PATTERN_FIELDS,
+            "seed": bool(conversation.temperature),
             "effort": conversation.thinking not in (None, False),
             # Some always think, and can be told how hard
             "no thinking": conversation.thinking is False,
@@ -72,6 +74,7 @@ class Extras:
         fields = dict(request)
         if "sampling" not in extras:
             del fields["temperature"], fields["top_p"]
+        if not {"seed", "sampling"} <= {*extras}:
             fields.pop("seed", None)
         if "max_tokens" not in extras:
             fields["max_completion_tokens"] = fields.pop("max_tokens")
