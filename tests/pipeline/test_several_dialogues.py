@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 from fake_models import BoxTracker, write_video
+from fake_server import FakeServer, status
 from scripted_looks import SPEC, Model, choices, verdict
 
 from fiftyone_revseg.pipeline import RevSeg, Segmentation
-from fiftyone_revseg.reasoning import Reply
+from fiftyone_revseg.reasoning import Reply, ServerReasoner
 from fiftyone_revseg.types import Status
 
 WIDTH, HEIGHT = 64, 48
@@ -147,3 +148,31 @@ def test_the_verdict_is_told_the_seconds_of_the_whole_video(long):
 def test_any_gap_that_can_be_set_can_be_asked_for(long):
     answer = segment(long, InWindows([]), max_gap=1e-300)
     assert (answer.status, len(answer.trajectory.looks)) == (Status.OK, 10)
+
+
+@pytest.mark.parametrize("refused", [None, "seed", "temperature", "logprobs"])
+def test_a_server_answers_as_a_model_here(clip, refused):
+    model = Model([[(1, "left")], [(3, "right")]], [verdict(1)])
+    spec = {"samples": 1, "verdict": True}
+
+    def answers(conversation, body):
+        return model._reply(conversation.sampled(body.get("temperature"), body.get("seed", 0)))
+
+    def fault(number, body):
+        return status(400, "unsupported parameter") if refused in body else None
+
+    with FakeServer(answers, model="scripted", fault=fault) as server:
+        reasoner = ServerReasoner.connect(server.url, "scripted", SPEC, image_format="png")
+        there = segment(clip, reasoner, **spec)
+        reasoner.close()
+    here = segment(clip, Model(model.samples, [verdict(1)]), **spec)
+    assert (there.status, there.reason) == (Status.OK, "")
+    assert columns(there) == columns(here)
+    numbers = [sorted(c.numbers) for c in there.trajectory.candidates]
+    # Without seeds, this one says the same again
+    assert numbers == ([[1], [1]] if refused in ("seed", "temperature") else [[1], [2]])
+    certainty = there.trajectory.certainty
+    if refused == "logprobs":
+        assert certainty is None
+    else:
+        assert certainty == pytest.approx(here.trajectory.certainty)
