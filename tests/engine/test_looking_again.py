@@ -12,7 +12,10 @@ from fiftyone_revseg.engine import LocalEngine
 from fiftyone_revseg.pipeline import EngineJob, RevSeg
 from fiftyone_revseg.pipeline import work as work_module
 from fiftyone_revseg.reasoning import Reply
+from fiftyone_revseg.reasoning.rolling import run_talks
+from fiftyone_revseg.tracking.lockstep import Ended
 from fiftyone_revseg.types import FrameTable
+from fiftyone_revseg.video import VideoError
 
 
 class GreyVideo:
@@ -212,3 +215,26 @@ def test_small_batches_and_many_queries_all_end(monkeypatch):
         done = list(running.run(jobs(20, *(f"query {i}" for i in range(7)))))
         assert len(done) == 20
         assert all(str(a.status) == "ok" for _, answers in done for a in answers)
+
+
+def test_where_a_walk_stalled_no_more_frames_are_waited_for(monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        work_module, "open_video", lambda path, *_, **__: GreyVideo(path, reads=read.append)
+    )
+    model = Model([[(1, "left")]])
+    pipeline = RevSeg(model, BoxTracker(), SPEC.replace(verdict=True))
+    work = work_module.Work(pipeline, jobs(1)[0])
+    work.open(60)
+    work.take(run_talks(model, pipeline.spec, work.talks()))
+    ask = work._requests()[0].read_frame
+    assert ask(4) is not None
+    (pursuit,) = work.pursuits()
+    work.ended(Ended(pursuit, 0, TimeoutError("the video gave no frame for 60 seconds")))
+    seen = len(read)
+    with pytest.raises(VideoError, match="gave no frame for 60 seconds"):
+        ask(5)
+    assert len(read) == seen
+    assert not work.go_on()
+    (answer,) = work.finish()
+    assert "gave no frame for 60 seconds" in answer.reason

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fiftyone_revseg.reasoning import ChainSpec, KeyframeChoice, ParseError, Turn
+from fiftyone_revseg.reasoning.chain import first_turn, second_turn
 from fiftyone_revseg.reasoning.closer import (
     CloserLook,
     FirstTurn,
@@ -173,3 +174,24 @@ def test_any_stretch_can_be_shown(request_for, a, b, count):
     assert 1 <= len(indices) <= count
     assert len(indices) == len(closer.images)
     assert 0 <= indices[0] <= indices[-1] <= 30
+
+
+def test_both_turns_are_asked_alike_whatever_else_a_checkpoint_wants(request_for):
+    """Training asks these two alone, with the spec that inference has."""
+    more = {"samples": 4, "verdict": True, "rounds": 2, "looks": 1, "max_gap": 1.0, "anchors": 2}
+    asked = []
+    for spec in (SPEC, SPEC.replace(**more)):
+        request = request_for(size=(28, 28))
+        first = first_turn(request, spec)
+        history = first.say("assistant", choices((1, "it")))
+        second = second_turn(request, spec, history, KeyframeChoice(1, "it"))
+        assert (first.temperature, second.temperature) == (None, None)
+        asked.append([(m.role, m.text) for c in (first, second) for m in c.messages])
+        asked[-1] += [first.pattern, second.pattern]
+    assert asked[0] == asked[1]
+
+
+def test_times_beyond_the_sampled_frames_go_on_as_between_them(request_for):
+    request = stretch_of(request_for(count=4, size=(8, 8)), Stretch(1, 2), 4)
+    assert [request.time(k) for k in (0, 10, 15, 20, 39)] == pytest.approx([0, 1, 1.5, 2, 3.9])
+    assert request.frame_table.fps == pytest.approx(10)
