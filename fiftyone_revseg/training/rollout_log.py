@@ -69,13 +69,15 @@ class RolloutLog:
         rewards: Sequence[Rewards | None],
         group: int,
     ) -> None:
+        starts = range(0, len(rollouts), group)
+        # The first group about both turns and the first about turn 3, then whatever comes next
+        kinds = {type(rollouts[i].scene): i for i in reversed(starts)}
+        shown = list(dict.fromkeys([*kinds.values(), *starts]))[: self.groups]
         lines = [f"Step {step}"]
-        for i, (rollout, earned) in enumerate(zip(rollouts, rewards, strict=True)):
-            if i >= self.groups * group:
-                break
-            if i % group == 0:
-                lines += ["", "=" * 80, *_heading(rollout)]
-            lines += ["", "-" * 80, *_telling(rollout, earned)]
+        for start in sorted(shown):
+            lines += ["", "=" * 80, *_heading(rollouts[start])]
+            for i in range(start, min(start + group, len(rollouts))):
+                lines += ["", "-" * 80, *_telling(rollouts[i], rewards[i])]
         write_text(self.directory / f"step_{step:06d}.txt", "\n".join(lines) + "\n")
 
 

@@ -39,7 +39,8 @@ def test_made_up_worlds_are_the_default(called, tmp_path):
     assert (len(rows), rows[0].split, resume) == (20, "train", False)
     assert config == grpo.GrpoConfig(seed=3, temporal="binary")
     assert "checkpoint" in said
-    run("-o", tmp_path / "run", "--worlds", 20)
+    run("-o", tmp_path / "run", "--worlds", 20, "--verdict-share", 0.3, "--spatial", "mask-tiers")
+    assert called[1][1] == grpo.GrpoConfig(verdict_share=0.3, spatial="mask-tiers")
     assert {row.seed for row in called[0][0]}.isdisjoint(row.seed for row in called[1][0])
 
 

@@ -192,6 +192,10 @@ def test_rollouts_of_both_kinds_are_counted(task, rows, tmp_path):
     assert f"truth {earned.truth:.2f}, total {earned.total:.2f}" in text
     assert "spatial 0.00" in text
     assert "turns" not in log.add(2, [rollout], [earned], group=1)
+    # The one that is shown beside the first group is of the other kind
+    log.add(3, [others[0]] * 3 + [rollout], [others[1]] * 3 + [earned], group=1)
+    text = (tmp_path / "step_000003.txt").read_text()
+    assert (text.count("Turn 1: "), text.count("Turn 3: ")) == (1, 1)
 
 
 def test_a_box_is_rewarded_by_how_well_its_mask_fits():
