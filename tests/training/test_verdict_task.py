@@ -13,6 +13,7 @@ from fiftyone_revseg.reasoning import ChainRequest, ChainSpec, LocalReasoner
 from fiftyone_revseg.reasoning.judging import Judging
 from fiftyone_revseg.training import GrpoConfig, train_grpo
 from fiftyone_revseg.training.box_masks import BoxMasks
+from fiftyone_revseg.training.chat_template import next_turn, training_processor
 from fiftyone_revseg.training.data import world_rows
 from fiftyone_revseg.training.dry_run import dry_run
 from fiftyone_revseg.training.environment import ChainEnvironment, Task
@@ -286,6 +287,30 @@ def test_tokens_and_log_probabilities_are_those_of_inference(tmp_path, model):
         found.append(log[out["completion_mask"].bool()])
     assert len(found[0]) == sum(e.rollout.tokens for e in trainer.environments)
     assert (found[0] - found[1]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("architecture", ["tiny-qwen2.5-vl", "tiny-qwen3.5"])
+def test_messages_within_one_message_render_as_messages(tmp_path, architecture):
+    """What the checkpoint's own template makes of them, a given thought included."""
+    from transformers import AutoProcessor
+
+    folder = save_random_checkpoint(tmp_path, architecture, spec=SPEC)
+    texts = ["Find it", "<think>1 moves</think>", "3 of 5"]
+    said = [[{"type": "text", "text": text}] for text in texts]
+    said[0].insert(0, {"type": "image"})
+    roles = ["user", "assistant", "user"]
+    messages = [{"role": role, "content": part} for role, part in zip(roles, said, strict=True)]
+    blocks = [*said[0], next_turn("assistant"), *said[1], next_turn("user"), *said[2]]
+    system = {"role": "system", "content": "Be brief."}
+    rendered = [
+        processor.apply_chat_template(given, add_generation_prompt=True, tokenize=False)
+        for processor, given in (
+            (AutoProcessor.from_pretrained(folder), [system, *messages]),
+            (training_processor(folder), [system, {"role": "user", "content": blocks}]),
+        )
+    ]
+    assert rendered[0] == rendered[1]
+    assert rendered[0].count("user") == 2
 
 
 @pytest.mark.slow
