@@ -38,7 +38,7 @@ VERDICT_SPEC = NANO_SPEC.replace(prompts={**nano_vlm.PROMPTS, **nano_vlm.VERDICT
 
 # What the steps are about, in turn: verdicts, their lines alone, keeping what is there, windows,
 # again
-_CYCLE = "lvlvkllvwlvla"
+_CYCLE = "llvllvwlvlka"
 _WINDOW = 1.0  # seconds between two frames of a window
 _FIRST_WORLD = 1 << 40  # far from those of the other stages
 _PROPOSED = 10_000_000  # the first world in which a checkpoint proposes objects
@@ -57,17 +57,19 @@ class VerdictConfig:
         kept_weight: weight of the divergence from the checkpoint that it starts from
         dense_weight: weight of the heads' losses
         recorded_share: of the videos about tracks, those with what a checkpoint did propose
+        seeing: whether the vision tower learns, too, to tell outlines apart
         threads: of the CPU; the worlds are made in one more process
     """
 
     seed: int = 0
-    steps: int = 1000
-    batch: int = 4
+    steps: int = 300
+    batch: int = 2
     questions: int = 5
-    learning_rate: float = 1e-3
+    learning_rate: float = 6e-4
     kept_weight: float = 1.0
     dense_weight: float = 0.3
     recorded_share: float = 0.4
+    seeing: bool = False
     threads: int = 1
 
 
@@ -104,6 +106,7 @@ def train_verdicts(
     model.set_attn_implementation({"vision_config": "eager", "text_config": "sdpa"})
     teacher = copy.deepcopy(model).eval().requires_grad_(False)
     heads = dense_heads(model, MOST_OBJECTS).to(device)
+    model.model.visual.requires_grad_(config.seeing)
     optimizers = optimizers_of(model, heads, config.learning_rate)
     step = 0
     state = run.load() if resume else None
@@ -144,7 +147,8 @@ def train_verdicts(
                     parts = {"kept": loss}
                 else:
                     told = losses(batch, boxes=about in "aw")
-                    loss = told["words"] + config.dense_weight * told.get("dense", 0.0)
+                    seeing = config.dense_weight * config.seeing
+                    loss = told["words"] + seeing * told.get("dense", 0.0)
                     names = ("text", "logic", "token_accuracy", "number", "color", "shape")
                     parts = {f"{about}_{n}": told[n] for n in names if n in told}
             loss.backward()
@@ -211,7 +215,7 @@ def divergence(model: Any, teacher: Any, batch: dict[str, torch.Tensor]) -> torc
 def learning_rate(config: VerdictConfig, step: int) -> float:
     """Warm-up, constant, and over the last 70 % linearly down."""
     left = (config.steps - step) / (0.7 * config.steps)
-    return config.learning_rate * min((step + 1) / 30, 1.0, 0.02 + 0.98 * left)
+    return config.learning_rate * min((step + 1) / 15, 1.0, 0.02 + 0.98 * left)
 
 
 def _batches(
@@ -238,11 +242,12 @@ def _examples(
 ) -> list[Example]:
     about = _CYCLE[step % len(_CYCLE)]
     examples = []
-    for i in range(config.batch if about == "v" else max(config.batch // 2, 1)):
+    for i in range(config.batch):
         number = (config.seed << 28) + (step << 6) + i
         rng = np.random.default_rng([number, 3])
-        if about == "v" and records and rng.random() < config.recorded_share:
-            example = real(maker, records[rng.integers(len(records))], rng, config.questions // 2)
+        if about in "vl" and records and rng.random() < config.recorded_share:
+            record = records[rng.integers(len(records))]
+            example = real(maker, record, rng, config.questions // 2, pictures=about == "v")
             if example is not None:
                 examples.append(example)
                 continue
@@ -264,7 +269,11 @@ def _examples(
 
 
 def real(
-    maker: VerdictMaker, record: dict[str, Any], rng: np.random.Generator, more: int
+    maker: VerdictMaker,
+    record: dict[str, Any],
+    rng: np.random.Generator,
+    more: int,
+    pictures: bool = True,
 ) -> Example | None:
     """A question about what was proposed for it, and more questions about the same tracks."""
     world = make_world(record["seed"], record["split"])
@@ -275,4 +284,7 @@ def real(
         return None
     query = Query(record["kind"], record["text"], tuple(record["targets"]), "")
     others = [one for one in maker.questions(seen, proposals, rng, more) if one[0] != query]
-    return maker.judged(seen, proposals, [(query, votes, candidates), *others], rng)
+    asked = [(query, votes, candidates), *others]
+    if not pictures:
+        return maker.without_pictures(seen, proposals, asked)
+    return maker.judged(seen, proposals, asked, rng)

@@ -38,11 +38,11 @@ PROMPTS = {
 # Those of a checkpoint that judges tracks, beside them
 VERDICT_PROMPTS = {
     "turn3": "{frames}Find {query}",
-    # As thoughts of turn 1 say it, one fact in a sentence: those that fit are known at once
+    # As thoughts of turn 1 say it, one fact in a sentence: those that fit are known at once. The
+    # number is last, where all facts can be seen, so that what fits only needs to be copied
     "thought3": "<think>{objects}</think>",
-    "object": "{number} The {description} {life}. The {description} {motion}. "
-    "The {description} {growth}. The {description} is {size} wide. "
-    "The {description} is at {x} {y}.",
+    "object": "The {description} {life}. The {description} {motion}. "
+    "The {description} {growth}: {number}.",
     "ask3": "{votes} of {candidates}",
     "again": "Not {rejected}",
 }

@@ -110,18 +110,14 @@ def test_every_answer_can_be_read_and_is_true(maker):
     assert read > 40
 
 
-def test_a_track_that_goes_over_to_another_body_is_wrong_from_there_on(seen):
+def test_a_track_that_goes_over_to_another_body_is_of_the_one_it_is_on_longest(seen):
     count = seen.world.frame_count
     bodies = np.zeros(count, int)
     bodies[-count // 3 :] = 1
     drifting = seen.track(bodies, "red star")
-    frames = seen.table.indices
     query = Query("attribute", "the red star", (0,), "")
-    answer = json.loads(verdict_answer(query, [drifting], frames))
-    assert answer["objects"] == [1]
-    assert answer["wrong_frames"] == [i for i, k in enumerate(frames) if bodies[k] == 1]
-    other = replace(query, targets=(1,))
-    assert json.loads(verdict_answer(other, [drifting], frames)) == {"objects": []}
+    assert verdict_answer(query, [drifting]) == "[1]"
+    assert verdict_answer(replace(query, targets=(1,)), [drifting]) == "[]"
 
 
 def test_each_line_foretells_whether_its_object_fits(maker, seen):
@@ -130,9 +126,8 @@ def test_each_line_foretells_whether_its_object_fits(maker, seen):
     example = maker.judged(seen, proposals, [(query, [1, 1], 3)], np.random.default_rng(0))
     at = np.flatnonzero(example.branch == 1)
     told = maker.tokenizer.convert_ids_to_tokens(example.labels[at][example.labels[at] >= 0])
-    assert told[:2] == ["\u010a", "\u0120fits"]
-    answer = maker.tokenizer.convert_tokens_to_string(told[2:])
-    assert answer == '{"objects": [2]}<|im_end|>'
+    assert told[:2] == [".", "\u0120fits"]
+    assert maker.tokenizer.convert_tokens_to_string(told[2:]) == "[2]<|im_end|>"
 
 
 def test_lines_alone_are_what_is_asked_without_the_pictures(maker):
@@ -143,7 +138,7 @@ def test_lines_alone_are_what_is_asked_without_the_pictures(maker):
         said(maker, row)
         text = maker.tokenizer.decode(row.tokens[row.branch == 1])
         assert text.startswith("<|im_start|>user\nFind ")
-        assert "<think>1 The " in text
+        assert "<think>The " in text
 
 
 def test_where_outlines_are_is_asked_of_the_tower(maker, seen):
@@ -224,5 +219,8 @@ def test_what_a_model_proposes_is_kept_and_made_into_tracks(tmp_path, maker, mon
     assert named == [{1}, {2}, {2}]
     example = real(maker, records[0], np.random.default_rng(0), 1)
     assert "body 0" in maker.tokenizer.decode(example.tokens)
+    words = real(maker, records[0], np.random.default_rng(0), 1, pictures=False)
+    assert not words.images
+    assert "body 0" in maker.tokenizer.decode(words.tokens)
     path.write_text(path.read_text()[:-5])
     assert len(read_proposals(path)) == 1
