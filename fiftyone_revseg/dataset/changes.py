@@ -188,7 +188,8 @@ class _Result:
         return not detection.get("mask_path") and is_off_mask(detection, self.size)
 
     def finish(self) -> None:
-        # A run that was killed may have left a part of the frames: then the sum says nothing
+        # A run that was killed may have left a part of the frames, and a later result of a clip
+        # may have replaced a part of a whole video's: then the sum says nothing
         if self.written and self.seen >= self.frame_count:
             self.changed |= str(self.detections) != self.written.get("detections")
         else:
@@ -242,12 +243,15 @@ def _look_at_frames(
         if not isinstance(value, dict):
             continue
         detections = value.get("detections") or []  # an emptied list is not stored at all
-        for result in by_sample[sample_id]:
-            if result.frames and is_within(number, result.frames):
-                result.look_at(detections, ignored)
-                if dataset.media_type == "image":
-                    result.answers = _answers_of(document, label_field)
-                    result.look_at_answers(ignored)
+        about = [r for r in by_sample[sample_id] if r.frames and is_within(number, r.frames)]
+        if not about:
+            continue
+        # A result of a part replaced what one of the whole had in its frames, never the reverse
+        result = min(about, key=lambda one: one.frame_count)
+        result.look_at(detections, ignored)
+        if dataset.media_type == "image":
+            result.answers = _answers_of(document, label_field)
+            result.look_at_answers(ignored)
     for result in results:
         result.finish()
 
