@@ -352,7 +352,7 @@ class _Run:
                 self._returned.put(work)
                 continue
             if self._lockstep is not None:
-                self._lockstep.release(work.video)
+                self._lockstep.release(work.tracked_video)
             answers = work.finish()
             with self._under_way_lock:
                 self._under_way -= 1

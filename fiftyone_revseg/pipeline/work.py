@@ -97,9 +97,9 @@ class Work:
         self._watched: VideoLike | None = None
 
     @property
-    def video(self) -> Video | None:
-        """The job's video; None before it is open."""
-        return self._video
+    def tracked_video(self) -> VideoLike | None:
+        """What pursuits walk through: the video, or what watches its walks; None before that."""
+        return self._video if self._watched is None else self._watched
 
     @property
     def sampled(self) -> int:

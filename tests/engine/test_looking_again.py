@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 from fake_models import BoxTracker
+from pocket_tracker import pocket_tracker
 from scripted_looks import SPEC, Model, choices, verdict
 
 from fiftyone_revseg.engine import LocalEngine
@@ -238,3 +239,33 @@ def test_where_a_walk_stalled_no_more_frames_are_waited_for(monkeypatch):
     assert not work.go_on()
     (answer,) = work.finish()
     assert "gave no frame for 60 seconds" in answer.reason
+
+
+@pytest.mark.parametrize("anchors", [0, 1])
+def test_what_is_kept_for_later_candidates_is_let_go_with_its_video(monkeypatch, anchors):
+    monkeypatch.setattr(work_module, "open_video", lambda path, *_, **__: GreyVideo(str(path)))
+    tracker, made = pocket_tracker(), []
+    start = tracker.lockstep
+    encoded = []
+    encode = tracker.encode
+
+    def counting(frames):
+        encoded.extend(frames)
+        return encode(frames)
+
+    def lockstep(*args, **options):
+        made.append(start(*args, **options))
+        return made[-1]
+
+    tracker.lockstep, tracker.encode = lockstep, counting
+    model = Model([[(1, "left")], [(3, "right")]])
+    pipeline = RevSeg(model, tracker, SPEC.replace(samples=1, anchors=anchors))
+    running = LocalEngine(pipeline, dialogues=2, objects=2, trackers=1).run(jobs(3))
+    rooms = []
+    for _ in running:
+        rooms.append(made[0]._held.room)
+    assert len(rooms) == 3
+    assert rooms[-1] == 256 * 2**20
+    assert not made[0]._held._videos
+    # The second candidate is tracked through frames that were encoded for the first
+    assert len(encoded) == 3 * 10
