@@ -64,9 +64,17 @@ def main():
     parser.add_argument("--queries", type=int, default=2)
     parser.add_argument("--split", default="val")
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument(
+        "--beside",
+        nargs="*",
+        default=list(SETTINGS)[1:],
+        choices=list(SETTINGS)[1:],
+        metavar="NAME",
+    )
     args = parser.parse_args()
-    pipelines = {name: load_pipeline(args.model, spec=spec) for name, spec in SETTINGS.items()}
-    found = {name: [] for name in SETTINGS}
+    names = ["greedy", *args.beside]
+    pipelines = {name: load_pipeline(args.model, spec=SETTINGS[name]) for name in names}
+    found = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         jobs = jobs_in(folder, args.videos, args.queries, args.split)
         for turn in range(args.turns + 1):
