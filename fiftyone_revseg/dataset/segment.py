@@ -221,7 +221,7 @@ class _Writer:
 
     def take(self, video: VideoRef, answers: list[Segmentation], report: Progress) -> None:
         """Writes and counts. Only what keeps failures from being written is raised."""
-        if self.guard.keeps_meanwhile(video):
+        if self._is_kept(video):
             self.summary.kept += 1
             return
         try:
@@ -237,6 +237,15 @@ class _Writer:
             except NoRoomError:  # the summary says why; there is no place for it in the sample
                 wrote = 0.0
         self.summary.add(video, answers, wrote)
+
+    def _is_kept(self, video: VideoRef) -> bool:
+        try:
+            return self.guard.keeps_meanwhile(video)
+        except Exception:
+            self.writer.check_dataset()
+            # Of what cannot be looked at, nobody knows whether a person's work is in it
+            logger.warning("The labels of %s cannot be looked at", video.filepath, exc_info=True)
+            return True
 
     def _write(self, video: VideoRef, answers: list[Segmentation], report: Progress) -> float:
         started = time.perf_counter()
