@@ -42,14 +42,14 @@ from fiftyone_revseg.cli.output import echo
 @click.option(
     "-o",
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.NamedPath(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="With --fit, where to write it.  [default: calibration/DATASET-FIELD.json in"
     " ~/.fiftyone/revseg, or where REVSEG_HOME says]",
 )
 @click.option(
     "--picture",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.NamedPath(dir_okay=False, path_type=Path),
     metavar="FILE.png",
     help="Draw what correcting the queue wins, and whether certainties are true.",
 )

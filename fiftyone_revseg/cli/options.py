@@ -209,7 +209,7 @@ def folder(words: str, default: str | None = None, required: bool = False) -> Ca
 
 calibration = click.option(
     "--calibration",
-    type=click.Path(path_type=Path),
+    type=NamedPath(path_type=Path),
     metavar="FILE",
     help="Make certainties true by this file, which revseg calibrate --fit made.",
 )
