@@ -24,6 +24,7 @@ from random_weights import save_random_checkpoint
 from fiftyone_revseg.models.batch_size import BatchSize
 from fiftyone_revseg.nano.vlm import PROMPTS
 from fiftyone_revseg.reasoning import ChainRequest, ChainSpec, LocalReasoner, Reply
+from fiftyone_revseg.reasoning.chain import Pair
 from fiftyone_revseg.reasoning.rolling import RollingChain
 from fiftyone_revseg.types import FrameTable, Status
 
@@ -112,7 +113,7 @@ def run(way, spec, videos, batch):
     start = time.perf_counter()
     chain = RollingChain(model, spec, BatchSize("reasoning", batch))
     for key, requests in enumerate(videos):
-        chain.add(key, requests)
+        chain.add(key, [Pair(request, spec) for request in requests])
     while chain.waiting:
         for _, trajectories in chain.step():
             assert {t.status for t in trajectories} == {Status.OK}

