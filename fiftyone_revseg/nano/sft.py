@@ -12,9 +12,8 @@ every pixel, long before the words carry any signal.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,11 @@ from fiftyone_revseg.nano import vlm as nano_vlm
 from fiftyone_revseg.nano.batches import collate
 from fiftyone_revseg.nano.dialogues import DialogueMaker, Example
 from fiftyone_revseg.nano.losses import Losses, dense_heads
+from fiftyone_revseg.nano.training_loop import TrainingLoop
 from fiftyone_revseg.reasoning.spec import ChainSpec
 from fiftyone_revseg.synthetic.queries import pick_queries
 from fiftyone_revseg.synthetic.shapes import COLORS, SHAPES
 from fiftyone_revseg.synthetic.world import make_world
-from fiftyone_revseg.training.run_folder import RunFolder, check_same_run
 from fiftyone_revseg.training.saved_states import replacing_checkpoint
 
 NANO_SPEC = ChainSpec(
@@ -98,8 +97,7 @@ def train_sft(out: str | Path, config: SftConfig | None = None, resume: bool = T
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    run = RunFolder(out, config.steps)
-    checkpoint = run.directory / "checkpoint"
+    checkpoint = Path(out) / "checkpoint"
     tokenizer = (_tokenizer(checkpoint) if resume else None) or nano_vlm.build_tokenizer(corpus())
     processor = nano_vlm.build_processor(tokenizer)
     model: Any = nano_vlm.build_model(tokenizer, config.seed)
@@ -108,55 +106,22 @@ def train_sft(out: str | Path, config: SftConfig | None = None, resume: bool = T
     # For short sequences on a CPU in bf16 the plain kernel beats the fused one.
     model.set_attn_implementation({"vision_config": "eager", "text_config": "sdpa"})
     optimizers = optimizers_of(model, heads, config.learning_rate)
-    step = 0
-    state = run.load() if resume else None
-    if state is not None:
-        # Only the length and the threads of a run may change when it is resumed
-        check_same_run(out, state["config"], asdict(config), ("word_steps", "threads"))
-        model.load_state_dict(state["model"])
-        heads.load_state_dict(state["heads"])
-        for optimizer, saved_state in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved_state)
-        step = state["step"]
+    loop = TrainingLoop(
+        out, config, model, heads, optimizers, lambda: save_checkpoint(checkpoint, model, processor)
+    )
+    if resume:  # only the length and the threads of a run may change
+        loop.resume(("word_steps", "threads"))
     losses = Losses(tokenizer, model, heads)
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
 
-    def keep() -> None:
-        run.save(
-            {
-                "config": asdict(config),
-                "step": step,
-                "model": model.state_dict(),
-                "heads": heads.state_dict(),
-                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-            }
-        )
-        save_checkpoint(checkpoint, model, processor)
-        run.plot()
+    def losses_of(batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, Any]]:
+        seeing = loop.step < config.seeing_steps
+        model.model.visual.requires_grad_(seeing)
+        with torch.autocast(device, dtype=torch.bfloat16):
+            parts = losses(batch)
+        return parts["words"] + (config.dense_weight * parts["dense"] if seeing else 0), parts
 
-    model.train()
-    kept = time.monotonic()
-    try:
-        for batch in _batches(config, tokenizer, step):
-            for group in groups:
-                group["lr"] = group["gain"] * learning_rate(config, step)
-            seeing = step < config.seeing_steps
-            model.model.visual.requires_grad_(seeing)
-            with torch.autocast(device, dtype=torch.bfloat16):
-                parts = losses({name: value.to(device) for name, value in batch.items()})
-            loss = parts["words"] + (config.dense_weight * parts["dense"] if seeing else 0)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], 1.0)
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            step += 1
-            run.log(step, {name: float(value.detach()) for name, value in parts.items()})
-            if step < config.steps and time.monotonic() - kept > 180:
-                keep()
-                kept = time.monotonic()
-    finally:  # an interrupted run loses nothing either
-        keep()
+    batches = _batches(config, tokenizer, loop.step)
+    loop.train(batches, lambda step: learning_rate(config, step), losses_of)
     return checkpoint
 
 

@@ -9,9 +9,8 @@ videos, with an object that is in few of their frames.
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,12 @@ from fiftyone_revseg.nano.dialogues import IGNORED, Example
 from fiftyone_revseg.nano.losses import Losses, dense_heads
 from fiftyone_revseg.nano.proposals import read_proposals, write_proposals
 from fiftyone_revseg.nano.sft import NANO_SPEC, optimizers_of, save_checkpoint
+from fiftyone_revseg.nano.training_loop import TrainingLoop
 from fiftyone_revseg.nano.verdicts import MOST_OBJECTS, VerdictMaker, film, recorded
 from fiftyone_revseg.reasoning.local import LocalReasoner
 from fiftyone_revseg.synthetic.long_world import make_long_world
 from fiftyone_revseg.synthetic.queries import Query
 from fiftyone_revseg.synthetic.world import make_world
-from fiftyone_revseg.training.run_folder import RunFolder, check_same_run
 
 VERDICT_SPEC = NANO_SPEC.replace(prompts={**nano_vlm.PROMPTS, **nano_vlm.VERDICT_PROMPTS})
 
@@ -98,8 +97,7 @@ def train_verdicts(
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    run = RunFolder(out, config.steps)
-    checkpoint = run.directory / "checkpoint"
+    checkpoint = Path(out) / "checkpoint"
     processor = AutoProcessor.from_pretrained(base)
     model: Any = Qwen3VLForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
     model = model.to(device)
@@ -108,61 +106,32 @@ def train_verdicts(
     heads = dense_heads(model, MOST_OBJECTS).to(device)
     model.model.visual.requires_grad_(config.seeing)
     optimizers = optimizers_of(model, heads, config.learning_rate)
-    step = 0
-    state = run.load() if resume else None
-    if state is not None:
-        check_same_run(out, state["config"], asdict(config), ("threads", "steps"))
-        model.load_state_dict(state["model"])
-        heads.load_state_dict(state["heads"])
-        for optimizer, saved_state in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved_state)
-        step = state["step"]
+    loop = TrainingLoop(
+        out,
+        config,
+        model,
+        heads,
+        optimizers,
+        lambda: save_checkpoint(checkpoint, model, processor, VERDICT_SPEC),
+    )
+    if resume:
+        loop.resume(("threads", "steps"))
     losses = Losses(processor.tokenizer, model, heads)
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
 
-    def keep() -> None:
-        run.save(
-            {
-                "config": asdict(config),
-                "step": step,
-                "model": model.state_dict(),
-                "heads": heads.state_dict(),
-                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-            }
-        )
-        save_checkpoint(checkpoint, model, processor, VERDICT_SPEC)
-        run.plot()
+    def losses_of(batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, Any]]:
+        about = _CYCLE[loop.step % len(_CYCLE)]
+        with torch.autocast(device, dtype=torch.bfloat16):
+            if about == "k":
+                kept = config.kept_weight * divergence(model, teacher, batch)
+                return kept, {"kept": kept}
+            told = losses(batch, boxes=about in "aw")
+            seeing = config.dense_weight * config.seeing
+            names = ("text", "logic", "token_accuracy", "number", "color", "shape")
+            parts = {f"{about}_{n}": told[n] for n in names if n in told}
+            return told["words"] + seeing * told.get("dense", 0.0), parts
 
-    model.train()
-    kept = time.monotonic()
-    try:
-        for batch in _batches(config, processor.tokenizer, proposals, step):
-            for group in groups:
-                group["lr"] = group["gain"] * learning_rate(config, step)
-            batch = {name: value.to(device) for name, value in batch.items()}
-            about = _CYCLE[step % len(_CYCLE)]
-            with torch.autocast(device, dtype=torch.bfloat16):
-                if about == "k":
-                    loss = config.kept_weight * divergence(model, teacher, batch)
-                    parts = {"kept": loss}
-                else:
-                    told = losses(batch, boxes=about in "aw")
-                    seeing = config.dense_weight * config.seeing
-                    loss = told["words"] + seeing * told.get("dense", 0.0)
-                    names = ("text", "logic", "token_accuracy", "number", "color", "shape")
-                    parts = {f"{about}_{n}": told[n] for n in names if n in told}
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], 1.0)
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            step += 1
-            run.log(step, {name: float(value.detach()) for name, value in parts.items()})
-            if step < config.steps and time.monotonic() - kept > 180:
-                keep()
-                kept = time.monotonic()
-    finally:  # an interrupted run loses nothing either
-        keep()
+    batches = _batches(config, processor.tokenizer, proposals, loop.step)
+    loop.train(batches, lambda step: learning_rate(config, step), losses_of)
     return checkpoint
 
 
