@@ -16,12 +16,7 @@ from fiftyone_revseg.cli.output import echo
 @click.argument("dataset_name", metavar="DATASET")
 @options.field("--label-field", "revseg", "The label field with the answers.", "pred_field")
 @options.field("--truth", "ground_truth", "The label field with the true masks.", "gt_field")
-@click.option(
-    "--query-field",
-    "queries",
-    metavar="FIELD",
-    help="The field with each video's query, or list of queries.  [default: its expressions]",
-)
+@options.expressions
 @click.option(
     "--threshold",
     type=options.Number(0, 1, min_open=True),

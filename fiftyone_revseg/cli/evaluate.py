@@ -16,12 +16,7 @@ from fiftyone_revseg.cli.output import echo
 @click.argument("dataset_name", metavar="DATASET")
 @options.field("--field", "revseg", "The label field with the predictions.", "pred_field")
 @options.field("--gt", "ground_truth", "The label field with the true masks.", "gt_field")
-@click.option(
-    "--query-field",
-    "queries",
-    metavar="FIELD",
-    help="The field with each video's query, or list of queries.  [default: its expressions]",
-)
+@options.expressions
 @click.option(
     "--key",
     "eval_key",

@@ -94,6 +94,12 @@ frames = click.option(
     metavar="N",
     help="How many frames the model is shown.  [default: what the model expects]",
 )
+expressions = click.option(
+    "--query-field",
+    "queries",
+    metavar="FIELD",
+    help="The field with each video's query, or list of queries.  [default: its expressions]",
+)
 _LOOKING_AGAIN = (
     click.option(
         "--samples",

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fiftyone_revseg.masks.mask_track import MaskTrack
-from fiftyone_revseg.pipeline.found_objects import FoundObject, FoundObjects, mean_iou
+from fiftyone_revseg.pipeline.found_objects import FoundObject, FoundObjects
 from fiftyone_revseg.pipeline.repairing import Repaired, repairing
 from fiftyone_revseg.pipeline.steps import Ask, Track
 from fiftyone_revseg.reasoning import ChainRequest, ChainSpec, Trajectory
@@ -197,7 +197,7 @@ def _answer(said: _Said, verdict: Verdict | None) -> Answer:
         answer.trajectory,
         turns=tuple(said.turns),
         certainty=certainty,
-        agreement=mean_iou(objects, others),
+        agreement=found.mean_iou(objects, others),
         candidates=found.candidates() if count > 1 else (),
         verdicts=tuple(said.verdicts),
         looks=tuple(said.looks),

@@ -89,6 +89,7 @@ class FoundObjects:
     trajectories: list[Trajectory] = field(default_factory=list)
     objects: list[FoundObject] = field(default_factory=list)
     _by_choice: list[dict[int, FoundObject]] = field(default_factory=list)
+    _ious: dict[frozenset[frozenset[int]], float] = field(default_factory=dict)
 
     def add(self, trajectory: Trajectory) -> list[FoundObject]:
         """Adds what a candidate found.
@@ -164,24 +165,29 @@ class FoundObjects:
                     trajectory.choices,
                     trajectory.groundings,
                     tuple(numbers.get(own.get(i, 0)) for i in range(len(trajectory.choices))),
-                    mean_iou(seen[c], [seen[o] for o in answered if o != c])
+                    self.mean_iou(seen[c], [seen[o] for o in answered if o != c])
                     if c in answered
                     else None,
                 )
             )
         return tuple(candidates)
 
+    def mean_iou(
+        self, one: Sequence[FoundObject], others: Iterable[Sequence[FoundObject]]
+    ) -> float | None:
+        """Returns the mean IoU of some objects with each of other groups; None without others."""
+        ious = [self._iou(one, other) for other in others]
+        return sum(ious) / len(ious) if ious else None
 
-def mean_iou(one: Sequence[FoundObject], others: Iterable[Sequence[FoundObject]]) -> float | None:
-    """Returns the mean IoU of some objects with each of other groups; None without others."""
-    mine = {id(found) for found in one}
-    ious = []
-    for other in others:
-        if mine == {id(found) for found in other}:
-            ious.append(1.0)
-        else:
-            ious.append(video_iou(*([f.track for f in some if f.track] for some in (one, other))))
-    return sum(ious) / len(ious) if ious else None
+    def _iou(self, one: Sequence[FoundObject], other: Sequence[FoundObject]) -> float:
+        """The IoU of two groups of tracked objects, which is counted once."""
+        groups = frozenset(frozenset(map(id, some)) for some in (one, other))
+        if len(groups) == 1:  # of one group with itself
+            return 1.0
+        if groups not in self._ious:
+            tracks = ([found.track for found in some if found.track] for some in (one, other))
+            self._ious[groups] = video_iou(*tracks)
+        return self._ious[groups]
 
 
 def _are_same(one: FoundObject, other: FoundObject) -> bool:
