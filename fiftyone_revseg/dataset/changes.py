@@ -27,15 +27,15 @@ from fiftyone_revseg.dataset.store import Document
 REJECTED = "rejected"
 
 # Copies have other ids and instances, and files with masks may move; tags are looked at apart
-_LEFT_OUT = {"_id", "_cls", "instance", "tags", "mask_path"}
+_LEFT_OUT = {"_id", "_cls", "instance", "tags", "mask_path", "reviewer", "reviewed_at"}
 _SIZE = 8  # bytes of a sum
 
 
 class LabelSum:
     """Adds up labels in any order, so that it shows when one of them was changed.
 
-    Masks count as they are stored, and are not decoded. Ids, instances, tags and the paths of files
-    do not count.
+    Masks count as they are stored, and are not decoded. Ids, instances, tags, who gave
+    them and when, and the paths of files do not count.
     """
 
     def __init__(self) -> None:

@@ -41,7 +41,7 @@ _PENDING = "a correction was interrupted: propagate the object again, it goes on
 _REPLACED = ("label", "bounding_box", "mask", "confidence", "index", "instance", "query")
 
 # What was said of the masks before
-_UNKNOWN_NOW = ("certainty", "certainty_raw", "agreement")
+_UNKNOWN_NOW = ("certainty", "certainty_raw", "agreement", "reviewer", "reviewed_at")
 
 
 def make_entry(

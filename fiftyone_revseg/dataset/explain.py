@@ -12,6 +12,7 @@ import threading
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import fiftyone.core.collections as foc
@@ -72,6 +73,9 @@ class Explanation:
         index: the object's index in the detections; None if there is no object
         model: the names of the models
         tags: for example "accepted"
+        label_id: the id of the answer, by which it is accepted or rejected
+        reviewer: who accepted or rejected it; "" if nobody did
+        reviewed_at: when
         key_frame: the key frame's number; None if there is none
         box_xywh_rel: the box in the key frame as ``(x, y, width, height)``, relative
         sampled: the numbers of the frames that the model saw
@@ -97,6 +101,9 @@ class Explanation:
     index: int | None = None
     model: str = ""
     tags: tuple[str, ...] = ()
+    label_id: str = ""
+    reviewer: str = ""
+    reviewed_at: datetime | None = None
     key_frame: int | None = None
     box_xywh_rel: Box | None = None
     sampled: tuple[int, ...] = field(default=(), repr=False)
@@ -410,6 +417,9 @@ def _explanation(answer: Any, record: Record | None, i: int) -> Explanation:
         "index": value_of(answer, "index"),
         "model": value_of(answer, "model") or "",
         "tags": tuple(answer.tags or ()),
+        "label_id": answer.id,
+        "reviewer": value_of(answer, "reviewer") or "",
+        "reviewed_at": value_of(answer, "reviewed_at"),
         "key_frame": value_of(answer, "keyframe"),
     }
     support = value_of(answer, "support")

@@ -21,19 +21,64 @@ from fiftyone_revseg.dataset.record import Record
 from fiftyone_revseg.dataset.record import find_object as find_record
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.dataset.store import Document
+from fiftyone_revseg.types import Status
 
 
 @dataclass(frozen=True)
-class StoredObject:
+class StoredAnswer:
+    """One answer on one video: that about one object, or about a query without any.
+
+    Attributes:
+        place: where its labels are
+        answer: the raw document of the answer
+    """
+
+    place: Place
+    answer: Document
+
+    @property
+    def index(self) -> int | None:
+        """The number of its object among those of the video, from 1; None if there is none."""
+        return self.answer.get("index")
+
+    @property
+    def query(self) -> str:
+        """The query."""
+        return self.answer.get("query") or ""
+
+    @property
+    def status(self) -> str:
+        """See :class:`fiftyone_revseg.types.Status`."""
+        return self.answer.get("status") or ""
+
+    @property
+    def support(self) -> list[int] | None:
+        """The first and last frame number that was segmented; None of an unreadable video."""
+        found = self.answer.get("support")
+        return list(found) if found else None
+
+    def is_same(self, answer: Document) -> bool:
+        """Returns whether a document is about the same: images of a group have copies."""
+        if answer.get("index") != self.index or (answer.get("support") or None) != self.support:
+            return False
+        return self.index is not None or (answer.get("query") or "") == self.query
+
+    def in_words(self) -> str:
+        """Says what the answer is."""
+        if self.index is not None:
+            return f"{self.index}: {self.answer['label']}"
+        what = "no such object" if self.status == str(Status.NO_TARGET) else self.status
+        return f"{self.query}: {what}"
+
+
+@dataclass(frozen=True)
+class StoredObject(StoredAnswer):
     """One object of one video.
 
     Attributes:
         place: where its labels are
         answer: its answer
     """
-
-    place: Place
-    answer: Document
 
     @property
     def index(self) -> int:
@@ -110,13 +155,42 @@ def find_place(sample: Any, label_field: str = "revseg") -> Place:
     return place
 
 
+def list_answers(place: Place) -> list[StoredAnswer]:
+    """Lists the answers on a video; of a clip, only those of the clip."""
+    answers = place.read().answers
+    if place.support is not None:
+        answers = [a for a in answers if list(a.get("support") or ()) == list(place.support)]
+    # Without frames, there is no place that an object could be in
+    return [
+        (StoredAnswer if a.get("index") is None or not a.get("support") else StoredObject)(place, a)
+        for a in answers
+    ]
+
+
 def list_objects(place: Place) -> list[StoredObject]:
     """Lists the objects of a video; of a clip, only those of the clip."""
-    answers = place.read().answers
-    answers = [a for a in answers if a.get("index") is not None and a.get("support")]
-    if place.support is not None:
-        answers = [a for a in answers if list(a["support"]) == list(place.support)]
-    return [StoredObject(place, answer) for answer in answers]
+    return [one for one in list_answers(place) if isinstance(one, StoredObject)]
+
+
+def find_answer(place: Place, label_id: str) -> StoredAnswer:
+    """Finds the answer that a label belongs to.
+
+    Args:
+        place: where its labels are
+        label_id: the id of an answer; or of a detection or key frame, which has an object
+
+    Returns:
+        a :class:`StoredAnswer`; a :class:`StoredObject` if there is an object
+
+    Raises:
+        ValueError: if there is none
+    """
+    answers = list_answers(place)
+    for owner in place.owners:
+        for document in place.read(owner).answers:
+            if str(document["_id"]) == label_id and document.get("index") is None:
+                return next(one for one in answers if one.is_same(document))
+    return find_object(place, label_id)
 
 
 def find_object(

@@ -39,6 +39,8 @@ _SAMPLE_LABELS = {
             "certainty": _FLOAT,
             "certainty_raw": _FLOAT,
             "agreement": _FLOAT,
+            "reviewer": _STRING,
+            "reviewed_at": fo.DateTimeField,
         },
     ),
     "keyframes": (fo.TemporalDetections, "detections", {"query": _STRING, "index": _INT}),

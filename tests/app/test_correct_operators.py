@@ -249,7 +249,7 @@ def test_accept_and_reject(segmented, name, tag):
     # As the panel's button asks, whatever is selected
     params = {"index": 2, "label_field": "revseg", "sample_id": sample.id, "frame_number": 10}
     result = execute(name, segmented, labels=[label(sample, 1)], **params).result
-    assert result == {"count": 1, "summary": f"1 object {tag}"}
+    assert result == {"count": 1, "summary": f"1 answer {tag}"}
     assert tags(sample) == [[], [tag]]
     # Labels that are selected
     other = {"accept": "reject", "reject": "accept"}[name]
@@ -257,7 +257,7 @@ def test_accept_and_reject(segmented, name, tag):
     assert "several" in form(other, segmented, current=sample.id, labels=labels)
     assert execute(other, segmented, current=sample.id, labels=labels).result["count"] == 1
     # Scripts: a whole view, one object of each video, labels
-    assert operator(name)(segmented)["count"] == 2
+    assert operator(name)(segmented)["count"] == 3  # that there is no ghost is an answer, too
     assert tags(sample) == [[tag], [tag]]
     operator(other)(segmented, index=1)
     operator(other)(segmented, label_ids=[label(sample, 3, 1)["label_id"]])
@@ -267,7 +267,25 @@ def test_accept_and_reject(segmented, name, tag):
 def test_accept_several_selected_videos(segmented):
     ids = segmented.values("id")
     assert "several" in form("accept", segmented, selected=ids[:2])
-    assert execute("accept", segmented, selected=ids[:2]).result["count"] == 2
+    assert execute("accept", segmented, selected=ids[:2]).result["count"] == 3
+
+
+@pytest.mark.parametrize("name", ["accept", "reject"])
+def test_an_answer_without_an_object_is_judged(segmented, name):
+    sample = segmented.skip(1).first()
+    properties = form(name, segmented, current=sample.id)
+    assert messages(properties) == []
+    (choice,) = properties["label_id"].view.choices
+    assert choice.label == "the ghost: no such object"
+    # As the panel's button asks: with the query, or with the id of the answer
+    for named in ({"query": "the ghost"}, {"label_ids": [choice.value]}):
+        result = execute(name, segmented, sample_id=sample.id, **named).result
+        assert result["count"] == 1
+    sample.reload()
+    (answer,) = sample.revseg_answers.classifications
+    assert answer.tags == [f"{name}ed"]
+    assert answer["reviewer"]
+    assert answer["reviewed_at"] is not None
 
 
 @pytest.mark.parametrize("name", list(OPERATORS))
@@ -276,13 +294,13 @@ def test_wrong_forms_say_why_and_change_nothing(segmented, name):
     before = list(segmented._sample_collection.find())
     cases = [
         ({}, "Open the video to correct, or select it"),
-        ({"current": ids[1]}, "The model found no object in this video"),
         ({"current": ids[2]}, "There is no whole result in label field 'revseg'"),
         ({"current": ids[0], "index": 9}, "There is no object with index 9"),
         ({"current": "0" * 24}, f"There is no sample {'0' * 24} here"),
         ({"current": ids[0], "label_field": "other"}, "There are no results in 'other'"),
     ]
     if name in CORRECTING:
+        cases.append(({"current": ids[1]}, "The model found no object in this video"))
         several = {"selected": ids}
         cases.append((several, "Open the video to correct, or select it alone: 3 are selected"))
         wrong = {"current": ids[0], "frame_number": 11, "start": "frame"}

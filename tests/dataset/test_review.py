@@ -1,15 +1,19 @@
 """Accepting and rejecting objects, on a real database."""
 
 import uuid
+from datetime import datetime, timedelta, timezone
 
 import fiftyone as fo
 import numpy as np
 import pytest
 from fake_models import BoxTracker, ScriptedReasoner, write_video
+from fiftyone import ViewField as F
 from PIL import Image
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.dataset.correct import propagate
+from fiftyone_revseg.dataset.explain import explain
+from fiftyone_revseg.dataset.heartbeat import user_name
 from fiftyone_revseg.dataset.review import accept, reject
 from fiftyone_revseg.pipeline import RevSeg
 
@@ -87,7 +91,8 @@ def test_only_tags_change(dataset):
             del document["last_modified_at"]
             labels = document.get("revseg") or document.get("revseg_answers") or {}
             for label in labels.get("detections") or labels.get("classifications") or ():
-                label.pop("tags", None)
+                for name in ("tags", "reviewer", "reviewed_at"):
+                    label.pop(name, None)
         return found
 
     before = documents()
@@ -167,9 +172,69 @@ def test_groups_of_images(make_dataset, tmp_path):
         ]
 
 
+def test_who_judged_and_when(dataset):
+    before = datetime.now(timezone.utc).replace(tzinfo=None) - timedelta(seconds=1)
+    accept(dataset[:1], 2, by="ann")
+    cat, dog = dataset.first().revseg_answers.classifications
+    assert not cat.has_field("reviewer")
+    assert dog["reviewer"] == "ann"
+    assert before < dog["reviewed_at"] < before + timedelta(seconds=60)
+    found = dataset.filter_labels("revseg_answers", F("reviewer") == "ann")
+    assert found.count("revseg_answers.classifications") == 1
+    explained = {one.index: one for one in explain(dataset.first())}
+    assert (explained[2].reviewer, explained[2].label_id) == ("ann", dog.id)
+    assert explained[1].reviewed_at is None
+    # Somebody else judges once more
+    reject(dataset[:1], 2)
+    assert dataset.first().revseg_answers.classifications[1]["reviewer"] == user_name()
+    # The masks are new, so nobody has judged them
+    propagate(dataset.first(), 2, {2: [0.5, 0.25, 0.25, 0.5]}, pipeline())
+    dog = dataset.first().revseg_answers.classifications[1]
+    assert (dog.tags, dog["reviewer"], dog["reviewed_at"]) == ([], None, None)
+
+
+def test_that_there_is_no_such_object_is_an_answer(dataset):
+    revseg.segment_view(dataset[2:], pipeline(), queries=["the ghost", "the cat"])
+    sample = dataset.last()
+    ghost, cat = sample.revseg_answers.classifications
+    assert accept(sample, query="the ghost", by="ann") == 1
+    assert reject(dataset, label_ids=[cat.id]) == 1
+    ghost, cat = sample.revseg_answers.classifications
+    assert (ghost.tags, ghost["reviewer"], cat.tags) == (["accepted"], "ann", ["rejected"])
+    assert reject(dataset, label_ids=[ghost.id]) == 1
+    assert sample.revseg_answers.classifications[0].tags == ["rejected"]
+    assert tags(dataset)[0] == {1: NONE, 2: NONE}
+    # A person's judgment is kept, also that of an answer without an object
+    accept(sample, query="the ghost")
+    summary = revseg.segment_view(
+        dataset[2:], pipeline(), queries=["the ghost", "the cat"], overwrite=True
+    )
+    assert summary.corrected == 1
+
+
+def test_a_rejected_answer_may_be_replaced(dataset):
+    reject(dataset, by="ann")
+    summary = revseg.segment_view(dataset, pipeline(), queries="both", overwrite=True)
+    assert (summary.done, summary.corrected) == (3, 0)
+
+
+def test_what_failed_is_no_answer(dataset):
+    answers = {"the blur": [(2, "a blur", None)]}
+    revseg.segment_view(
+        dataset[2:], RevSeg(ScriptedReasoner(answers), BoxTracker()), queries="the blur"
+    )
+    with pytest.raises(ValueError, match=r"no answer to accept \(.*\): show where the object is"):
+        accept(dataset[2:])
+    assert accept(dataset) == 4
+    assert dataset.last().revseg_answers.classifications[0].tags == []
+    assert reject(dataset[2:]) == 1
+    assert dataset.last().revseg_answers.classifications[0].tags == ["rejected"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"query": "the ghost"}, "no answer to 'the ghost' in label field 'revseg'"),
         ({"index": 3}, "no object with index 3 in label field 'revseg'"),
         ({"label_ids": ["nothing"]}, "no object with these labels"),
         ({"label_ids": []}, "no object with these labels"),
