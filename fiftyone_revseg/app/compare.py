@@ -8,9 +8,10 @@ import fiftyone.operators.types as types
 
 from fiftyone_revseg.app.forms import Form
 from fiftyone_revseg.app.operator import Run, Settings, from_script
-from fiftyone_revseg.app.targets import VideosOperator, detections_to_choose, keep_view
+from fiftyone_revseg.app.targets import VideosOperator, detections_to_choose
 from fiftyone_revseg.dataset.compare import compare_fields
 from fiftyone_revseg.dataset.numbers import check_number_field
+from fiftyone_revseg.dataset.saved_views import keep_view
 from fiftyone_revseg.text.escape import markdown_line
 
 

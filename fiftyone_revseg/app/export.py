@@ -10,6 +10,7 @@ import fiftyone.operators.types as types
 from fiftyone_revseg.app.forms import Form, problem, text
 from fiftyone_revseg.app.operator import Run, Settings, figures, from_script
 from fiftyone_revseg.app.targets import VideosOperator, detections_to_choose
+from fiftyone_revseg.dataset.asked import asked_queries
 from fiftyone_revseg.dataset.export import FORMATS, check_directory, export_results
 
 _FORMATS = {
@@ -49,6 +50,13 @@ class Export(VideosOperator):
             )
         elif form.ctx.params.get("images"):
             form.refuse("no_images", f"The format '{chosen}' has no pictures")
+        queries = asked_queries(subject, settings["label_field"])
+        words = "Only what was found for it. By default, for all"
+        query = form.text("query", among=queries, label="Query", description=words)
+        words = "The index of the only object to export. By default, all"
+        number = form.number("object", min=0, label="Object", description=words)
+        settings["queries"] = [query] if query else []
+        settings["objects"] = [] if number is None else [number]
         directory = form.inputs.str(
             "directory",
             required=True,
@@ -80,6 +88,8 @@ class Export(VideosOperator):
         overwrite: bool = False,
         images: bool = False,
         group_slice: str | None = None,
+        query: str | None = None,
+        object: int | None = None,
         delegate: bool = False,
     ) -> Any:
         """Writes the results on the videos of a collection to files.
@@ -100,6 +110,8 @@ class Export(VideosOperator):
             overwrite (False): whether to write into a directory that is not empty
             images (False): whether to write the frames, too; for "youtube-vos" and "coco-frames"
             group_slice (None): the slice with the videos, if the dataset is grouped
+            query (None): only what was found for this query
+            object (None): only objects of this index
             delegate (False): whether to schedule this rather than to do it now
 
         Returns:

@@ -15,7 +15,7 @@ from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.forms import Form
 from fiftyone_revseg.app.operator import Operator, Run, Settings, from_script
 from fiftyone_revseg.app.running import duration, list_active, stop_runs
-from fiftyone_revseg.app.targets import VideosOperator, keep_view, playback_notice
+from fiftyone_revseg.app.targets import VideosOperator, playback_notice
 from fiftyone_revseg.dataset import list_runs, segment_view
 from fiftyone_revseg.dataset.certainty_map import CertaintyMap
 from fiftyone_revseg.dataset.changes import count_corrected
@@ -28,6 +28,7 @@ from fiftyone_revseg.dataset.collection import (
 from fiftyone_revseg.dataset.jobs import check_queries, make_jobs
 from fiftyone_revseg.dataset.resume import RETRIED
 from fiftyone_revseg.dataset.runs import list_at_work
+from fiftyone_revseg.dataset.saved_views import keep_view
 from fiftyone_revseg.pipeline import Loading
 from fiftyone_revseg.reasoning import ChainSpec
 from fiftyone_revseg.reasoning.cost import requests_of

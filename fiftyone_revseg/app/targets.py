@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import fiftyone as fo
 import fiftyone.operators.types as types
 from fiftyone import ViewField as F
 
@@ -14,7 +13,6 @@ from fiftyone_revseg.app.operator import Operator
 from fiftyone_revseg.dataset.collection import (
     check_collection,
     count_samples,
-    is_clips,
     is_image_groups,
 )
 from fiftyone_revseg.dataset.labelled_videos import detection_fields
@@ -23,9 +21,6 @@ from fiftyone_revseg.dataset.playback_fields import PROBLEM
 
 _LOOKED_AT = 5  # videos, of which how they play is measured in a form
 _QUICK = 64 * 2**20  # bytes, of which the packets are read in no time
-
-# The description of views that are saved here, by which they are told from a person's own
-_MADE_HERE = "made by ReVSeg, which replaces it when it makes it again"
 
 #: Where the true objects are, unless the form names another field
 GT_FIELD = "ground_truth"
@@ -89,25 +84,3 @@ def truth_to_choose(form: Form, videos: Any) -> list[str]:
     names = detections_to_choose(form, videos)
     results = label_fields(form.dataset)
     return sorted(names, key=lambda name: (name != GT_FIELD, name in results))
-
-
-def keep_view(dataset: fo.Dataset, name: str, view: Any) -> str | None:
-    """Saves a view in its dataset, in place of an earlier one of that name that was made here.
-
-    Args:
-        dataset: the :class:`fiftyone.core.dataset.Dataset`
-        name: the name; where a person has a view of that name, another one is taken
-        view: the view
-
-    Returns:
-        the name; None for clips, whose own fields last no longer than the view
-    """
-    if is_clips(view):
-        return None
-    dataset.reload()
-    while dataset.has_saved_view(name):
-        if dataset.get_saved_view_info(name)["description"] == _MADE_HERE:
-            break
-        name = f"{name} (ReVSeg)"
-    dataset.save_view(name, view, description=_MADE_HERE, overwrite=True)
-    return name

@@ -9,8 +9,8 @@ import fiftyone.operators.types as types
 
 from fiftyone_revseg.app.forms import Form, existing_label_field_input, text
 from fiftyone_revseg.app.operator import Operator, Run, Settings, from_script
-from fiftyone_revseg.app.targets import keep_view
 from fiftyone_revseg.dataset.collection import count_samples
+from fiftyone_revseg.dataset.saved_views import keep_view
 from fiftyone_revseg.dataset.views import VIEWS, make_view
 
 

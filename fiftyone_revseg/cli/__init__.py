@@ -10,13 +10,16 @@ import click
 from fiftyone_revseg.cli.apply import apply
 from fiftyone_revseg.cli.benchmark import benchmark
 from fiftyone_revseg.cli.calibrate import calibrate
+from fiftyone_revseg.cli.compare import compare
 from fiftyone_revseg.cli.ctrl_c import InterruptibleGroup
 from fiftyone_revseg.cli.demo import demo
 from fiftyone_revseg.cli.doctor import doctor
 from fiftyone_revseg.cli.evaluate import evaluate
+from fiftyone_revseg.cli.export import export
 from fiftyone_revseg.cli.filter import filter_videos
 from fiftyone_revseg.cli.import_benchmark import import_benchmark
 from fiftyone_revseg.cli.install import install
+from fiftyone_revseg.cli.judge import accept, reject
 from fiftyone_revseg.cli.models import models
 from fiftyone_revseg.cli.playable import playable
 from fiftyone_revseg.cli.report import report
@@ -26,6 +29,7 @@ from fiftyone_revseg.cli.share import share
 from fiftyone_revseg.cli.status import status
 from fiftyone_revseg.cli.submit import load_predictions, submit, validate
 from fiftyone_revseg.cli.train import train
+from fiftyone_revseg.cli.views import views
 from fiftyone_revseg.version import __version__
 
 
@@ -55,6 +59,11 @@ _COMMANDS = (
     apply,
     status,
     review,
+    views,
+    accept,
+    reject,
+    compare,
+    export,
     evaluate,
     calibrate,
     report,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 import sys
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import click
@@ -127,6 +129,42 @@ def open_collection(
             f" (there is {slices or 'none'})"
         )
     return samples
+
+
+def select_videos(samples: Any, names: Collection[str]) -> Any:
+    """Selects the videos of a collection that have a path, a file name, or an id.
+
+    Args:
+        samples: a :class:`fiftyone.core.collections.SampleCollection`
+        names: of each video, one of these
+
+    Returns:
+        a view of them
+
+    Raises:
+        click.ClickException: if there is no such video, or several; in one sentence
+    """
+    from fiftyone_revseg.dataset.collection import in_all_slices
+
+    videos = in_all_slices(samples)
+    ids, paths = videos.values(["id", "filepath"])
+    chosen = []
+    for name in names:
+        own = [
+            video_id
+            for video_id, path in zip(ids, paths, strict=True)
+            if name in (video_id, path, Path(path).name) or os.path.abspath(name) == path
+        ]
+        if not own:
+            known = list_names(name, [Path(path).name for path in paths])
+            raise click.ClickException(f"There is no video {name!r}: {known}")
+        if len(own) > 1:
+            raise click.ClickException(
+                f"There are {len(own)} videos called {name!r}: name the path, or the sample's id"
+                f" ({', '.join(own[:3])})"
+            )
+        chosen += own
+    return videos.select(chosen)
 
 
 def _saved_view(dataset: Any, view: str) -> Any:

@@ -199,6 +199,12 @@ def number(
     return click.option(name, type=kind, metavar="N", help=words, **shown)  # type: ignore[arg-type]
 
 
+def objects(words: str) -> Callable[[Any], Any]:
+    """The option ``--object``, the indices of objects."""
+    kind = click.IntRange(0)
+    return click.option("--object", "objects", type=kind, multiple=True, metavar="N", help=words)
+
+
 def flag(name: str, words: str) -> Callable[[Any], Any]:
     """An option that is given or not."""
     return click.option(name, is_flag=True, help=words)

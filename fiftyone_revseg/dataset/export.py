@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,7 @@ from fiftyone_revseg.version import __version__
 
 _JPEG_QUALITY = 95
 _FOLDERS = ("Annotations", "JPEGImages")
+_NAMED = 5  # queries, in the reason why a video has none that is meant
 
 
 @dataclass
@@ -76,6 +77,8 @@ def export_results(
     images: bool = False,
     group_slice: str | None = None,
     progress: bool | OnProgress | None = None,
+    queries: Collection[str] = (),
+    objects: Collection[int] = (),
 ) -> ExportSummary:
     """Writes the results on the videos of a collection to files.
 
@@ -101,6 +104,10 @@ def export_results(
         progress (None): whether to show a progress bar; or a function that is called with a
             :class:`fiftyone_revseg.progress.RunProgress`. By default, as FiftyOne is
             configured
+        queries (()): only what was found for these queries, of videos that were asked one of
+            them. By default, for all
+        objects (()): only the objects of these indices, of videos that have one of them. By
+            default, all
 
     Returns:
         an :class:`ExportSummary`; ``print`` it: it says what was skipped, and why
@@ -119,6 +126,7 @@ def export_results(
     samples = check_collection(samples, group_slice)
     if not count_samples(samples):
         raise ValueError("There is nothing to export: there are no videos in this view")
+    wanted = _Wanted(frozenset(query.strip() for query in queries), frozenset(objects))
     videos = walk_videos(samples, [label_field], progress, "Exporting")
     directory = check_directory(directory, overwrite)
     check_writable(directory)
@@ -129,7 +137,7 @@ def export_results(
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            exporter = make(directory, label_field, images, stack)
+            exporter = make(directory, label_field, images, stack, wanted)
             for video in videos:
                 try:
                     exporter.add(video)
@@ -191,6 +199,32 @@ def _remove_if_empty(*folders: Path) -> None:
             folder.rmdir()
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """What of a video is exported: all where nothing is named.
+
+    Attributes:
+        queries: the queries
+        objects: the indices of objects
+    """
+
+    queries: frozenset[str] = frozenset()
+    objects: frozenset[int] = frozenset()
+
+    def holds(self, label: Any) -> bool:
+        """Whether a detection or an answer is meant."""
+        of_query = not self.queries or getattr(label, "query", None) in self.queries
+        return of_query and (not self.objects or label.index in self.objects)
+
+    def missing(self, asked: Collection[str]) -> str:
+        """What is not in a video with nothing that is meant, of the queries it was asked."""
+        if self.queries and not self.queries & set(asked):
+            known = ", ".join(repr(query) for query in list(asked)[:_NAMED]) or "none"
+            return f"it was asked {known}, not {_listed(self.queries)}"
+        of = f" of {_listed(self.queries)}" if self.queries else ""
+        return f"there is no object {_listed(self.objects)}{of}" if self.objects else ""
+
+
 @dataclass
 class _Exporter:
     """Writes one video after the other.
@@ -200,6 +234,7 @@ class _Exporter:
         label_field: the label field
         images: whether to write the frames, too
         stack: puts files of all videos in their places when it is left, unless by an error
+        wanted: what of a video is written
         has_pictures: whether the frames can be written, too
 
     Raises:
@@ -210,6 +245,7 @@ class _Exporter:
     label_field: str
     images: bool
     stack: ExitStack
+    wanted: _Wanted = _Wanted()
     has_pictures: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -239,7 +275,7 @@ class _Exporter:
 
     def frames(self, video: LabelledVideo) -> Iterator[tuple[int, dict[int, list[fol.Detection]]]]:
         """The frames with labels: frame number, and index of the object -> its detections."""
-        labelled = False
+        labelled, any_wanted = False, False
         for number, found in video.frames([self.label_field]):
             detections = found[self.label_field]
             if detections is None:
@@ -252,10 +288,18 @@ class _Exporter:
                         f"Detections in '{self.label_field}' have no index, so they are no tracks "
                         "of objects"
                     )
-                objects[detection.index].append(detection)
+                if self.wanted.holds(detection):
+                    any_wanted = True
+                    objects[detection.index].append(detection)
             yield number, dict(objects)
         if not labelled:
             raise ValueError(f"There are no labels in '{self.label_field}'")
+        if not any_wanted and (missing := self.wanted.missing(self.asked(video))):
+            raise ValueError(missing)
+
+    def asked(self, video: LabelledVideo) -> list[str]:
+        """What a video was asked, each query once."""
+        return list(dict.fromkeys(answer["query"] for answer in video.answers(self.label_field)))
 
 
 @dataclass
@@ -506,9 +550,11 @@ class _JSONLines(_Exporter):
         records = video.records(self.label_field)
         if not records:
             raise ValueError(f"There is no trajectory in '{self.label_field}'")
-        answers = video.answers(self.label_field)
+        answers = [a for a in video.answers(self.label_field) if self.wanted.holds(a)]
         lines = []
         for record in records:
+            if self.wanted.queries and record.query not in self.wanted.queries:
+                continue
             own = [
                 _answer(answer)
                 for answer in answers
@@ -523,7 +569,10 @@ class _JSONLines(_Exporter):
                 "answers": own,
                 **record.document,
             }
-            lines.append(_json(line) + "\n")
+            if own or not self.wanted.objects:
+                lines.append(_json(line) + "\n")
+        if not lines:
+            raise ValueError(self.wanted.missing(self.asked(video)))
         self._file.write("".join(lines))
 
 
@@ -535,6 +584,10 @@ FORMATS: dict[str, type[_Exporter]] = {
     "mot": _MOT,
     "jsonl": _JSONLines,
 }
+
+
+def _listed(values: Collection[Any]) -> str:
+    return " or ".join(repr(value) for value in sorted(values))
 
 
 def _frame_name(number: int) -> str:

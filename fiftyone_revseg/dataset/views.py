@@ -140,6 +140,13 @@ VIEWS = {
 }
 
 
+def check_view(name: str) -> ViewKind:
+    """Returns the view of a name; raises a ``ValueError`` if there is none."""
+    if name not in VIEWS:
+        raise ValueError(f"There is no view {name!r}. Views are: {', '.join(VIEWS)}")
+    return VIEWS[name]
+
+
 def make_view(
     samples: Any,
     name: str,
@@ -174,9 +181,7 @@ def make_view(
     Raises:
         ValueError: if there is no such view, field or threshold
     """
-    kind = VIEWS.get(name)
-    if kind is None:
-        raise ValueError(f"There is no view {name!r}. Views are: {', '.join(VIEWS)}")
+    kind = check_view(name)
     if threshold is None:
         threshold = kind.threshold
     elif kind.threshold is None:
