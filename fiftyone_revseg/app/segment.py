@@ -25,10 +25,12 @@ from fiftyone_revseg.dataset.collection import (
     is_clips,
     is_image_groups,
 )
+from fiftyone_revseg.dataset.demonstration import demonstration_notice
 from fiftyone_revseg.dataset.jobs import check_queries, make_jobs
 from fiftyone_revseg.dataset.resume import RETRIED
 from fiftyone_revseg.dataset.runs import list_at_work
 from fiftyone_revseg.dataset.saved_views import keep_view
+from fiftyone_revseg.models.demonstration import afterwards
 from fiftyone_revseg.pipeline import Loading
 from fiftyone_revseg.reasoning import ChainSpec
 from fiftyone_revseg.reasoning.cost import requests_of
@@ -83,6 +85,9 @@ class Segment(VideosOperator):
         params = form.ctx.params
         _query_inputs(form, subject)
         forms.model_inputs(form)
+        if words := _does_not_know(form, subject):
+            title = "This model is for demonstrations"
+            form.tell("demonstration_notice", title, words, types.Warning)
         label_field = forms.label_field_input(
             form, "Where the answers go: masks on frames, and fields named after it", subject
         )
@@ -311,7 +316,7 @@ def _query_inputs(form: Form, videos: Any) -> None:
             missing=_NO_QUERY,
             required=True,
             label="Query",
-            description="What to look for, for example: the dog that jumps last",
+            description="What to look for, for example: the object that appears last",
         )
 
 
@@ -323,6 +328,14 @@ def _asked(ctx: foo.ExecutionContext) -> tuple[list[str] | None, str | None]:
     typed = ctx.params.get("queries") if kind == "several" else [ctx.params.get("query")]
     texts = [query.strip() for query in typed or [] if isinstance(query, str)]
     return [query for query in texts if query] or None, None
+
+
+def _does_not_know(form: Form, videos: Any) -> str | None:
+    """What is to be said of a model that cannot know the videos; None, too, if there is none."""
+    try:
+        return demonstration_notice(videos, forms.loading(form.ctx))
+    except ValueError:  # which is said where the model is named
+        return None
 
 
 def _corrections_input(form: Form, label_field: str) -> None:
@@ -400,6 +413,8 @@ def _result(
         "changed": sum(dict(summary.get("changed") or {}).values()),
         "corrected": summary.get("corrected", 0),
         "kept": summary.get("kept", 0),
+        "unknown": summary.get("unknown", 0),
+        "demonstration": summary.get("demonstration", ""),
         "view": None,
     }
     if failures:
@@ -447,6 +462,8 @@ def _in_words(result: dict[str, Any]) -> str:
         lines += [
             f"    * {markdown_line(reason.rstrip('.'))}: {n}" for reason, n in result["failures"]
         ]
+    if result["unknown"]:
+        lines.append("\n" + markdown(afterwards(result["demonstration"], result["unknown"])))
     if result["view"]:
         lines.append(f"\nThe saved view **{markdown_line(result['view'])}** shows what failed.")
     return "\n".join(lines)

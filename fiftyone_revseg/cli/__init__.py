@@ -49,7 +49,7 @@ def main() -> None:
     Segment a video of your own, without a database:
       revseg segment clip.mp4 "the dog that jumps last" -o out --model Qwen/Qwen2.5-VL-7B-Instruct
     Segment all videos of a FiftyOne dataset:
-      revseg apply my-videos --query "the dog that jumps last"
+      revseg apply my-videos --query "the dog that jumps last" --model revseg-qwen2.5-vl-7b
     """
 
 

@@ -164,7 +164,7 @@ def apply(
     Examples:
       revseg apply my-videos --query "the object that appears last"
       revseg apply my-videos --query-field query --model revseg-qwen2.5-vl-7b
-      revseg apply my-images --query "the dog" --group-by scene --order-by frame_number
+      revseg apply my-images --query "the red star" --group-by scene --order-by frame_number
       revseg apply my-videos --query-field query --workers 4
       revseg apply my-videos --query-field query --shard 2/8
       revseg apply my-videos --query "the dog" --server gemini --model gemini-3.8-flash --dry-run
@@ -197,6 +197,7 @@ def apply(
     from fiftyone_revseg.dataset import segment_view
     from fiftyone_revseg.dataset.certainty_map import read_map
     from fiftyone_revseg.dataset.collection import check_collection, source_dataset
+    from fiftyone_revseg.dataset.demonstration import demonstration_notice
     from fiftyone_revseg.dataset.jobs import make_jobs
     from fiftyone_revseg.dataset.ownership import check_label_field
     from fiftyone_revseg.dataset.schema import valid_label_field
@@ -234,6 +235,8 @@ def apply(
             if prices:
                 echo(f"At these prices: about {cost.money(*prices):,.2f} at most")
             return
+        if words := demonstration_notice(videos, loading):
+            echo(words, err=True)
         with ExitStack() as stack:
             ray_engine = None
             if on_ray:

@@ -38,7 +38,10 @@ class NamedPath(click.Path):
 
 
 model = click.option(
-    "--model", default="revseg-nano", show_default=True, help="A preset, a hub id or a path."
+    "--model",
+    default="revseg-nano",
+    show_default=True,
+    help="A preset, a hub id or a path; the default is for demonstrations.",
 )
 _SERVER = (
     click.option(
@@ -188,6 +191,12 @@ def field(name: str, default: str, words: str, variable: str | None = None) -> C
     """An option with the name of a field that has a default."""
     names = [name] if variable is None else [name, variable]
     return click.option(*names, default=default, show_default=True, metavar="FIELD", help=words)
+
+
+def is_default(name: str) -> bool:
+    """Whether an option of the command that is at work was left to its default."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is click.core.ParameterSource.DEFAULT
 
 
 def number(

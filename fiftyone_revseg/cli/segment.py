@@ -18,7 +18,7 @@ from fiftyone_revseg.text.escape import one_line
 from fiftyone_revseg.types import ANSWERED, Status
 
 if TYPE_CHECKING:
-    from fiftyone_revseg.pipeline import Segmentation
+    from fiftyone_revseg.pipeline import Loading, Segmentation
 
 
 class _FrameRange(click.ParamType):
@@ -103,7 +103,9 @@ def segment(video, queries, out, frame_range, png, **how) -> None:
             for folder in _folders(out, queries):
                 check_answer(folder)
         with in_one_sentence(RuntimeError):
-            pipeline = options.loading(how).load()
+            loading = options.loading(how)
+            _say_what_it_knows(loading, video)
+            pipeline = loading.load()
         with StageBars() as bars:
             answers = pipeline.segment(source, list(queries), progress=bars)
 
@@ -125,6 +127,20 @@ def segment(video, queries, out, frame_range, png, **how) -> None:
         raise click.ClickException(reasons)
 
 
+def _say_what_it_knows(loading: Loading, video: str) -> None:
+    """Names the model where nobody did, and says where it cannot know the video."""
+    from fiftyone_revseg.models.demonstration import NEEDS, demonstration_among, notice
+    from fiftyone_revseg.synthetic.made_up import is_made_up
+
+    name = demonstration_among(loading.names())
+    is_unknown = name is not None and not is_made_up(video)
+    if options.is_default("model"):
+        needs = "" if is_unknown else f"; {NEEDS}"
+        echo(f"No --model was named, so this asks {loading.name}{needs}", err=True)
+    if name is not None and is_unknown:
+        echo(notice(name, Path(video).name), err=True)
+
+
 def _folders(out: Path, queries: Sequence[str]) -> list[Path]:
     """The folders for the answers to queries."""
     if len(queries) == 1:
@@ -143,6 +159,8 @@ def _report(answer: Segmentation, folder: Path, written: list[Path]) -> None:
     echo(one_line(answer.query), bold=True)
     why = f": {one_line(answer.reason)}" if answer.reason else ""
     echo(f"  status     {answer.status}{why}")
+    if answer.caveat:
+        echo(f"  note       {answer.caveat}")
     if trajectory.think:
         echo(f"  thought    {one_line(trajectory.think)}")
     for i, choice in enumerate(trajectory.choices):

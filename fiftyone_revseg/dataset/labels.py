@@ -230,7 +230,7 @@ def _answer(
         keyframe=keyframe,
         support=asked,
         status=str(status),
-        reason=reason,
+        reason="; ".join(filter(None, (reason, segmentation.caveat))),
         model=segmentation.model,
         corrected=False,
         **known,

@@ -21,6 +21,7 @@ from fiftyone_revseg.dataset.mask_files import (
     masks_folder,
 )
 from fiftyone_revseg.dataset.registered_runs import RegisteredRun, list_registered
+from fiftyone_revseg.models.demonstration import afterwards
 from fiftyone_revseg.pipeline import RevSeg, Segmentation
 from fiftyone_revseg.types import Status
 
@@ -48,6 +49,9 @@ class RunSummary:
             their labels
         kept: how many were answered, but left as they are, as a person corrected, accepted or
             changed their labels while the run was at work
+        unknown: how many were answered by a model that is for demonstrations, and are not known to
+            be of the made-up videos that it knows
+        demonstration: the name of that model
         seconds: the wall time in seconds
         timings: stage -> its wall time in seconds
     """
@@ -61,6 +65,8 @@ class RunSummary:
     changed: dict[str, int] = field(default_factory=dict)
     corrected: int = 0
     kept: int = 0
+    unknown: int = 0
+    demonstration: str = ""
     seconds: float = 0.0
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -85,6 +91,7 @@ class RunSummary:
         statuses = [str(answer.status) for answer in answers]
         status = next((s for s in statuses if s != "ok"), "ok")
         self.counts[status] = self.counts.get(status, 0) + 1
+        self.unknown += any(answer.caveat for answer in answers)
         for answer in answers:
             if answer.status not in (Status.OK, Status.NO_TARGET):
                 reason = without_path(answer.reason, video.filepath)
@@ -126,6 +133,8 @@ class RunSummary:
                 f"  {self.kept} left as they are because a person changed their labels during the "
                 "run"
             )
+        if self.unknown:
+            lines.append(f"  {afterwards(self.demonstration, self.unknown)}")
         return "\n".join(lines)
 
 
@@ -169,6 +178,7 @@ class Run(RegisteredRun):
         )
         self._masks_folder = folder
         self._summary = summary
+        summary.demonstration = pipeline.demonstration or ""
         summary.run_key = self.run_key
         # Registered before it looks around, so that of two that begin at once one sees the other
         if not anyway:

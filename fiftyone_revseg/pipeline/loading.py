@@ -139,6 +139,16 @@ class Loading:
         """
         return str(self.tracker or default_tracker(str(self.name), self.server))
 
+    def names(self) -> tuple[str, str]:
+        """Returns what the two models are called, as far as that is known before they are loaded.
+
+        Raises:
+            ModelNotFoundError: see :meth:`tracker_name`
+        """
+        parts = (self.name, self.tracker or self.tracker_name())
+        first, second = (_called(part) for part in parts)
+        return first, second
+
     def anywhere(self) -> Loading:
         """Returns what loads the same in another process, whatever its working directory is.
 
@@ -221,6 +231,10 @@ def load_pipeline(
         quantization,
         device_map,
     ).load()
+
+
+def _called(part: Any) -> str:
+    return Path(part).name if isinstance(part, (str, Path)) else str(getattr(part, "name", ""))
 
 
 def _reasoner_weights(name: str) -> Weights:

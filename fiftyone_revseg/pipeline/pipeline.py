@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fiftyone_revseg.files.digests import digest_texts
+from fiftyone_revseg.models.demonstration import demonstration_among
 from fiftyone_revseg.models.devices import empty_caches
 from fiftyone_revseg.pipeline.job import EngineJob, Progress
 from fiftyone_revseg.pipeline.segmentation import Segmentation, explain
@@ -62,6 +63,11 @@ class RevSeg:
     def name(self) -> str:
         """The names of the two models, of local ones without the folders they are in."""
         return " + ".join(self._names)
+
+    @property
+    def demonstration(self) -> str | None:
+        """The name of that of the two models which knows made-up videos only; None if neither."""
+        return demonstration_among(self._names)
 
     def settings(self) -> dict[str, Any]:
         """Describes what answers depend on, beside the video and the query.

@@ -38,6 +38,8 @@ class Segmentation:
         fps: frames per second; 0 if the video is unreadable
         first_frame: the frame of the file, 0-based, that is frame 0 here; not 0 for clips
         model: the names of the models
+        caveat: what else has to be known of the answer, such as that the model cannot know such
+            videos; "" if nothing
     """
 
     trajectory: Trajectory
@@ -49,6 +51,7 @@ class Segmentation:
     fps: float = 0.0
     first_frame: int = 0
     model: str = ""
+    caveat: str = ""
 
     @property
     def query(self) -> str:

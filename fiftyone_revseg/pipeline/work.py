@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fiftyone_revseg.models.demonstration import caveat
 from fiftyone_revseg.pipeline.answering import Answer, Steps, answering
 from fiftyone_revseg.pipeline.found_objects import FoundObject
 from fiftyone_revseg.pipeline.job import EngineJob, Progress
@@ -29,6 +30,7 @@ from fiftyone_revseg.reasoning import ChainRequest, Trajectory
 from fiftyone_revseg.reasoning.closer import frames_to_sample
 from fiftyone_revseg.reasoning.resize import resize_square
 from fiftyone_revseg.reasoning.rolling import Talk, run_talks
+from fiftyone_revseg.synthetic.made_up import is_made_up
 from fiftyone_revseg.tracking.both_ways import FoundMasks, VideoLike, walk_both_ways
 from fiftyone_revseg.tracking.lockstep import Ended, Found, Pursuit
 from fiftyone_revseg.types import FrameTable
@@ -463,4 +465,9 @@ class Work:
             fps=float(video.fps),
             first_frame=video.first_frame,
             model=self._pipeline.name,
+            caveat=self._caveat(),
         )
+
+    def _caveat(self) -> str:
+        name = self._pipeline.demonstration
+        return caveat(name) if name and not is_made_up(self.job.video) else ""

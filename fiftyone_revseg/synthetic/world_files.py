@@ -11,6 +11,7 @@ import numpy as np
 
 from fiftyone_revseg.files import name_for_ffmpeg, remove_leftovers, replacing, write_json
 from fiftyone_revseg.masks.rle import decode_masks, encode_masks
+from fiftyone_revseg.synthetic.made_up import mark
 from fiftyone_revseg.synthetic.queries import KINDS, Query, pick_queries
 from fiftyone_revseg.synthetic.world import World, make_world
 
@@ -33,6 +34,7 @@ def write_video(path: str | Path, frames: Sequence[np.ndarray] | np.ndarray, fps
         replacing(path) as partial,
         av.open(name_for_ffmpeg(partial), "w", format="mp4") as container,
     ):
+        mark(container)
         stream = container.add_stream(
             "libx264", rate=round(fps), options={"crf": "16", "threads": "1"}
         )
