@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from fiftyone_revseg.dataset import list_runs, load_model, segment_view
     from fiftyone_revseg.dataset.compare import compare_fields
     from fiftyone_revseg.dataset.correct import propagate, reground
+    from fiftyone_revseg.dataset.edit_objects import add_object, delete_object, rename_object
     from fiftyone_revseg.dataset.export import export_results
     from fiftyone_revseg.dataset.review import accept, reject
+    from fiftyone_revseg.dataset.undo import undo
     from fiftyone_revseg.dataset.views import make_view
     from fiftyone_revseg.evaluation.evaluate import evaluate_view
     from fiftyone_revseg.pipeline import RevSeg, Segmentation, load_pipeline

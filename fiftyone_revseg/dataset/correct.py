@@ -23,7 +23,9 @@ from fiftyone_revseg.dataset.frame_numbers import index_of
 from fiftyone_revseg.dataset.load import load_model
 from fiftyone_revseg.dataset.model import RevSegModel
 from fiftyone_revseg.dataset.objects import (
+    StoredAnswer,
     StoredObject,
+    checked_label,
     find_object,
     find_place,
     read_detections,
@@ -131,8 +133,20 @@ def propagate(
         ValueError: if there is no such object, no box, or nothing to be found in it, or nobody
             can tell which frame a box is about; nothing has been written then
     """
-    started = time.perf_counter()
     stored = find_object(find_place(sample, label_field), index, support)
+    return track_object(stored, boxes, model, progress, by, seen)
+
+
+def track_object(
+    stored: StoredObject,
+    boxes: Mapping[int, Box | None] | None = None,
+    model: RevSegModel | RevSeg | Tracker | str | Path = "revseg-nano",
+    progress: Progress | None = None,
+    by: str | None = None,
+    seen: Mapping[int, int] | None = None,
+) -> Correction:
+    """Tracks an object, which may be a new one; all else is as in :func:`propagate`."""
+    started = time.perf_counter()
     detections = read_detections(stored)
     prompts = resolve_prompts(stored, detections, boxes, seen)
     seen = seen or {}
@@ -155,6 +169,7 @@ def reground(
     support: Sequence[int] | None = None,
     progress: Progress | None = None,
     by: str | None = None,
+    description: str | None = None,
 ) -> Correction:
     """Asks the model where an object is in a frame of your choice, and tracks it from there.
 
@@ -172,6 +187,8 @@ def reground(
         progress (None): called as ``progress(stage, done, total)``; stages are "reason" and
             "track"
         by (None): who corrects. By default, the name of the user that runs this
+        description (None): what the object is to be called from now on, in the prompt and as its
+            label. By default, as it is
 
     Returns:
         a :class:`Correction`
@@ -184,6 +201,10 @@ def reground(
     stored = find_object(find_place(sample, label_field), index, support)
     check_frame(stored, frame_number)
     pipeline = _pipeline_of(model)
+    was = stored.label
+    if description is not None:
+        label = checked_label(description)
+        stored = replace(stored, answer={**stored.answer, "label": label})
     report = progress or (lambda stage, done, total: None)
     with _open(stored) as video:
         report("reason", 0, 1)
@@ -194,13 +215,15 @@ def reground(
         track = _track(stored, video, pipeline.tracker, prompts, progress)
     entry = make_entry(stored, "reground", frame_number, box, by)
     entry.update(confidence=confidence, model=pipeline.name, turns=turns)
+    if stored.label != was:
+        entry["was"] = was
     detections = read_detections(stored)
     CorrectionWriter(stored, detections, track, prompts, [entry], confidence).write()
     return _summary(stored, track, prompts, started)
 
 
-def made_with(stored: StoredObject) -> dict[str, Any]:
-    """Returns the settings that an object was found with."""
+def made_with(stored: StoredAnswer) -> dict[str, Any]:
+    """Returns the settings that an answer was found with."""
     return dict(record_of(stored)[0].settings)
 
 
@@ -281,7 +304,12 @@ def _ground(
         # The frames may be others than those that turn 1 saw
         frame = k if i == position else old["frame_table"]["indices"][choice["frame"]]
         nearest = int(np.abs(np.array(table.indices) - frame).argmin())
-        choices.append(KeyframeChoice(nearest, choice["description"]))
+        description = stored.label if i == position else choice["description"]
+        choices.append(KeyframeChoice(nearest, description))
+    if position >= len(choices):  # a person added it
+        nearest = int(np.abs(np.array(table.indices) - k).argmin())
+        choices.append(KeyframeChoice(nearest, stored.label))
+        position = len(choices) - 1
     grounding, turns, reason = ground_again(
         pipeline.reasoner, pipeline.spec, request, choices, position, thought_of(old)
     )

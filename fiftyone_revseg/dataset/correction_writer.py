@@ -20,12 +20,19 @@ import numpy as np
 from pymongo import UpdateOne
 
 from fiftyone_revseg.dataset import store
+from fiftyone_revseg.dataset.former import keep_once
 from fiftyone_revseg.dataset.frame_numbers import index_of
 from fiftyone_revseg.dataset.heartbeat import user_name
 from fiftyone_revseg.dataset.labels import track_detection
-from fiftyone_revseg.dataset.objects import StoredObject
+from fiftyone_revseg.dataset.objects import StoredObject, add_answer, record_of
 from fiftyone_revseg.dataset.prompt_boxes import checked_box
-from fiftyone_revseg.dataset.record import Record, Results, status_of
+from fiftyone_revseg.dataset.record import (
+    Record,
+    Results,
+    find_query,
+    number_objects,
+    status_of,
+)
 from fiftyone_revseg.dataset.record import find_object as find_record
 from fiftyone_revseg.dataset.schema import declare_fields
 from fiftyone_revseg.dataset.store import Document
@@ -82,6 +89,7 @@ class CorrectionWriter:
         if place.clip_id:
             declare_fields(place.clips, place.label_field)
         writes = self._frame_writes()
+        self._keep_former()
         place.change(self._pending)
         store.write_documents(place.dataset, writes, frames=not place.images)
         for owner in place.owners:  # the one that says that all is done comes last
@@ -92,8 +100,17 @@ class CorrectionWriter:
         old: Any = self.stored.answer.get("keyframe")
         return old if old in self.prompts else next(iter(self.prompts))
 
+    def _keep_former(self) -> None:
+        """Keeps what is about to change, for :func:`fiftyone_revseg.dataset.undo.undo`."""
+        record, _ = record_of(self.stored)
+        key = keep_once(self.stored.place, record, self.stored)
+        for entry in self.entries:
+            entry["former"] = key
+
     def _pending(self, values: Results) -> Document:
         """Notes a correction before anything is written."""
+        if self.stored.is_new and any(map(self._is_own, values.answers)):
+            raise ValueError("Somebody else added an object meanwhile: add yours again")
         record = self._keep(values, [{**entry, "pending": True} for entry in self.entries])
         record.document["status"] = str(Status.ERROR)
         answer = self._answer(values)
@@ -103,10 +120,11 @@ class CorrectionWriter:
     def _done(self, sample_id: str, values: Results) -> Document | None:
         """What the sample-level fields of one document are after a correction."""
         stored, place, answers = self.stored, self.stored.place, values.answers
-        if not any(self._is_own(a) for a in answers):
+        if not (any(map(self._is_own, answers)) or (answers and stored.is_new)):
             return None  # a view of clips that was made anew has no answers
         answer = self._answer(values)
         answer.update(
+            label=stored.label,
             corrected=True,
             keyframe=self._keyframe,
             confidence=self.confidence,
@@ -151,6 +169,8 @@ class CorrectionWriter:
         for answer in values.answers:
             if self._is_own(answer):
                 return answer
+        if self.stored.is_new:
+            return add_answer(values.answers, self.stored.answer)
         raise ValueError(
             f"Object {self.stored.index} ({self.stored.label}) is gone: the video was segmented "
             "again meanwhile"
@@ -161,6 +181,12 @@ class CorrectionWriter:
         self._answer(values)
         index = self.stored.index
         found = find_record(values.records, index, self.stored.support)
+        if found is None and self.stored.is_new:
+            number_objects(values.records, self.stored.support)
+            asked = find_query(values.records, self.stored.query, self.stored.support)
+            if asked is not None:
+                asked.document["indices"].append(index)
+                found = asked, len(asked.choices)
         if found is None:
             raise ValueError("The result is gone: the video is being segmented again")
         record, _ = found
@@ -183,7 +209,7 @@ class CorrectionWriter:
         for keyframe in keyframes:
             start, stop = keyframe["support"]
             if keyframe.get("index") == stored.index and first <= start and stop <= last:
-                keyframe.update(support=support, confidence=self.confidence)
+                keyframe.update(label=stored.label, support=support, confidence=self.confidence)
                 return keyframes
         label = fol.TemporalDetection(label=stored.label, support=support, **about)
         return [*keyframes, label.to_dict()]

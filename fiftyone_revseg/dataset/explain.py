@@ -25,7 +25,7 @@ from fiftyone_revseg.dataset.drift import drift_score, suspected_frames
 from fiftyone_revseg.dataset.expressions import value_of
 from fiftyone_revseg.dataset.frame_numbers import index_of, is_within, numbers_of
 from fiftyone_revseg.dataset.looked_again import LookedAgain, mask_on
-from fiftyone_revseg.dataset.record import Record, records_of
+from fiftyone_revseg.dataset.record import Record, find_object, records_of
 from fiftyone_revseg.dataset.review_order import place_of
 from fiftyone_revseg.dataset.schema import field_names
 from fiftyone_revseg.dataset.stored_detection import StoredDetection, is_relative_box
@@ -221,16 +221,9 @@ def explain(sample: Any, label_field: str = "revseg") -> list[Explanation]:
     if isinstance(sample, foc.SampleCollection):
         sample = sample.first()  # which has what is said about all images
     answers = value_of(sample, f"{label_field}_answers")
-    slots = [
-        (record, i)
-        for record in records_of(value_of(sample, f"{label_field}_trajectory"))
-        for i in range(max(1, len(record.choices)))
-    ]
-    explanations = []
-    for answer in answers.classifications if answers is not None else ():
-        record, i = _take(slots, answer)
-        explanations.append(_explanation(answer, record, i))
-    return explanations
+    records = records_of(value_of(sample, f"{label_field}_trajectory"))
+    found = answers.classifications if answers is not None else ()
+    return [_explanation(answer, *_slot_of(records, answer)) for answer in found]
 
 
 def in_review_order(explanations: Sequence[Explanation]) -> list[Explanation]:
@@ -472,23 +465,16 @@ def _key_frame_box(
     return relative_xywh(grounding["box_xyxy_px"], record.source_size)
 
 
-def _take(slots: list[tuple[Record, int]], answer: Any) -> tuple[Record | None, int]:
-    """Takes the record of an answer from those that are left; answers may have been deleted."""
+def _slot_of(records: Sequence[Record], answer: Any) -> tuple[Record | None, int]:
+    """The record of an answer, and which of its objects it is about."""
     query, support = value_of(answer, "query"), tuple(value_of(answer, "support") or ())
-    own = [
-        (record, i)
-        for record, i in slots
-        if record.query == query and (record.support or support) == support
-    ]
-    if not own:
-        return None, 0
-    slot = next((slot for slot in own if _description(*slot) == answer.label), own[0])
-    slots.remove(slot)
-    return slot
-
-
-def _description(record: Record, i: int) -> str | None:
-    return record.choices[i]["description"] if record.choices else None
+    own = [r for r in records if r.query == query and (r.support or support) == support]
+    found = None
+    if support and value_of(answer, "index") is not None:
+        found = find_object(own and records, answer["index"], support)
+    if found is not None and found[0] in own:
+        return found
+    return (own[0], 0) if own else (None, 0)
 
 
 def _frames_of(sample: Any, label_field: str) -> tuple[Any, str]:

@@ -62,7 +62,7 @@ class LookedAgain:
             tuple(Look.from_dict(d) for d in trajectory.get("looks") or ()),
             tuple(repair for repair in repairs if repair.object == i),
             any(turn.get("turn") == 3 for turn in trajectory["turns"]),
-            numbers[i] if len(numbers) == len(record.choices) and numbers else None,
+            numbers[i] if i < len(numbers) == len(record.choices) else None,
             record.document.get("first_frame") or 0,
             tuple(record.sampled),
         )

@@ -12,15 +12,18 @@ from functools import cached_property
 from typing import Any
 
 import fiftyone.core.collections as foc
+import fiftyone.core.labels as fol
 from bson import ObjectId
 
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.collection import source_dataset, video_of
+from fiftyone_revseg.dataset.frame_numbers import is_within
 from fiftyone_revseg.dataset.place import Place
-from fiftyone_revseg.dataset.record import Record
+from fiftyone_revseg.dataset.record import Record, find_query, number_objects
 from fiftyone_revseg.dataset.record import find_object as find_record
 from fiftyone_revseg.dataset.schema import valid_label_field
 from fiftyone_revseg.dataset.store import Document
+from fiftyone_revseg.text.clean import storable
 from fiftyone_revseg.types import Status
 
 
@@ -78,7 +81,10 @@ class StoredObject(StoredAnswer):
     Attributes:
         place: where its labels are
         answer: its answer
+        is_new: whether it is to be added, so that nothing of it is in the database yet
     """
+
+    is_new: bool = False
 
     @property
     def index(self) -> int:
@@ -97,17 +103,26 @@ class StoredObject(StoredAnswer):
 
     @cached_property
     def instance(self) -> Document | None:
-        """What links its detections, that of the one nearest to the key frame; None for none."""
-        nearest = None
-        for number, detection in _labels(self.place, self.support, {"index": self.index}):
-            distance = abs(number - (self.answer.get("keyframe") or 0))
-            if detection.get("instance") and (nearest is None or distance < nearest[0]):
-                nearest = (distance, detection["instance"])
-        return nearest and nearest[1]
+        """What links its detections, that of most of them; None for none."""
+        if self.is_new:
+            return None
+        found: dict[Any, tuple[int, int]] = {}  # how many are elsewhere, and how many here
+        instances = {}
+        for number, detection in _labels(self.place, None, {"index": self.index}):
+            if instance := detection.get("instance"):
+                outside, inside = found.get(instance["_id"], (0, 0))
+                here = is_within(number, self.support)
+                found[instance["_id"]] = (outside + (not here), inside + here)
+                instances[instance["_id"]] = instance
+        # Clips that overlap may have an object of this index in the same frames: the other one's
+        # goes on where this clip does not
+        own = [key for key, (_, inside) in found.items() if inside]
+        best = min(own, key=lambda key: (found[key][0], -found[key][1]), default=None)
+        return instances.get(best)
 
     def owns(self, detection: Document) -> bool:
         """Returns whether a detection within the support is one of this object."""
-        if detection.get("index") != self.index:
+        if detection.get("index") != self.index or self.is_new:
             return False
         # Clips that overlap may both have an object of this index in the same frame
         instance = detection.get("instance")
@@ -230,6 +245,86 @@ def find_object(
     raise ValueError(f"There is no object with {what} in this video; its objects: {have}")
 
 
+def new_object(
+    place: Place, query: str | None, label: str | None, support: Sequence[int] | None = None
+) -> StoredObject:
+    """Makes an object that is to be added to the answer to a query.
+
+    Args:
+        place: where its labels are to go
+        query: the query; None for the only one
+        label: its description; None for the query itself
+        support (None): the first and last frame number of its clip, where several clips have an
+            answer to this query
+
+    Returns:
+        a :class:`StoredObject` of which nothing is in the database yet
+
+    Raises:
+        ValueError: if there is no such answer, or more than one, or its video has no frames
+    """
+    records = place.read().records
+    support = support or place.support
+    asked = [r for r in records if query in (None, r.query)]
+    asked = [r for r in asked if support is None or r.frames == list(support)]
+    if not asked:
+        have = ", ".join(f"'{r.query}'" for r in records)
+        raise ValueError(f"There is no answer to '{query}' on this video, but to {have}")
+    if len(asked) > 1:
+        names = dict.fromkeys(f"query='{r.query}'" for r in asked)
+        if len(names) == 1:
+            names = dict.fromkeys(f"support={r.frames}" for r in asked)
+        raise ValueError(f"There are several answers: say to which, {' or '.join(names)}")
+    (record,) = asked
+    if not record.frames:
+        why = record.document.get("reason") or record.status
+        raise ValueError(f"There are no frames that an object could be in ({why})")
+    answer = fol.Classification(
+        label=checked_label(record.query if label is None else label),
+        query=record.query,
+        reasoning=record.thought,
+        index=number_objects(records, record.frames),
+        keyframe=None,
+        support=record.frames,
+        status=str(Status.ERROR),
+        reason="",
+        model=record.document.get("model") or "",
+        corrected=True,
+    )
+    return StoredObject(place, answer.to_dict(), is_new=True)
+
+
+def add_answer(answers: list[Document], answer: Document) -> Document:
+    """Puts an answer beside those to the same query, in place of one without an object.
+
+    Args:
+        answers: all answers of a sample, changed in place
+        answer: the new one, of which a copy with its own id is added
+
+    Returns:
+        the copy
+    """
+    about = (answer.get("query"), list(answer["support"]))
+    own = {**answer, "_id": ObjectId(), "tags": []}
+    same = [
+        n for n, a in enumerate(answers) if (a.get("query"), list(a.get("support") or ())) == about
+    ]
+    empty = [n for n in same if answers[n].get("index") is None]
+    if empty:
+        answers[empty[0]] = own
+    else:
+        answers.insert(same[-1] + 1 if same else len(answers), own)
+    return own
+
+
+def checked_label(label: Any) -> str:
+    """Returns what an object may be called; a ``ValueError`` says what is wrong with it."""
+    text = storable(label).strip() if isinstance(label, str) else ""
+    if not text:
+        raise ValueError("An object needs a description: say in a few words what it is")
+    return text
+
+
 def read_detections(stored: StoredObject) -> dict[int, list[Document] | None]:
     """Reads the detections of one object, and those that belong to none.
 
@@ -255,17 +350,23 @@ def read_detections(stored: StoredObject) -> dict[int, list[Document] | None]:
     return found
 
 
-def record_of(stored: StoredObject) -> tuple[Record, int]:
-    """Returns the record that an object's answer belongs to, and its position among the choices.
+def record_of(stored: StoredAnswer) -> tuple[Record, int]:
+    """Returns the record that an answer belongs to, and its object's position among the choices.
+
+    The position of an object that a person added comes after those of the choices.
 
     Raises:
         ValueError: if there is none any more
     """
-    found = find_record(stored.place.read().records, stored.index, stored.support)
+    found, records = None, stored.place.read().records
+    if isinstance(stored, StoredObject) and not stored.is_new:
+        found = find_record(records, stored.index, stored.support)
+    else:
+        asked = find_query(records, stored.query, stored.support or ())
+        found = (asked, len(asked.choices)) if asked is not None else None
     if found is None:
         raise ValueError(
-            f"The answer of object {stored.index} belongs to no result any more: segment the "
-            "video again"
+            f"The answer {stored.in_words()} belongs to no result any more: segment the video again"
         )
     return found
 
@@ -285,7 +386,7 @@ def _has_label(stored: StoredObject, label_id: str) -> bool:
 
 
 def _labels(
-    place: Place, support: Sequence[int], match: Document
+    place: Place, support: Sequence[int] | None, match: Document
 ) -> Iterator[tuple[int, Document]]:
     """Detections without their masks, with their frame numbers."""
     root = f"{place.label_field}.detections"

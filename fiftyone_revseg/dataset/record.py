@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,15 @@ class Record:
     def timings(self) -> dict[str, float]:
         """Stage -> seconds."""
         return self.document.get("timings") or {}
+
+    @property
+    def indices(self) -> list[int] | None:
+        """The ``index`` of each of its objects, where a person added or replaced some.
+
+        Those of :attr:`choices` come first. The others are of objects that were added, or that are
+        gone and may come back. None: objects are numbered through all queries on the same frames
+        """
+        return self.document.get("indices")
 
     @property
     def corrections(self) -> list[Document]:
@@ -272,15 +281,47 @@ def find_object(
         support: the first and last frame number of its answer
 
     Returns:
-        the record, and which of its objects it is, 0-based; None if there is none
+        the record, and which of its objects it is, 0-based; None if there is none. An object that
+        a person added comes after the record's choices
     """
+    for record, indices in _numbered(records, support):
+        if index in indices:
+            return record, indices.index(index)
+    return None
+
+
+def find_query(records: Sequence[Record], query: str, support: Sequence[int]) -> Record | None:
+    """Finds the record of a query on frames, from the first to the last number; None for none."""
+    asked = (r for r in records if r.query == query and r.frames == list(support))
+    return next(asked, None)
+
+
+def number_objects(records: Sequence[Record], support: Sequence[int]) -> int:
+    """Lets each record on the same frames say which indices its objects have.
+
+    Args:
+        records: all records of a sample, which are changed in place
+        support: the first and last frame number
+
+    Returns:
+        the first index that no object has, or had
+    """
+    free = 1
+    for record, indices in _numbered(records, support):
+        record.document["indices"] = indices
+        free = max([free, *(index + 1 for index in indices)])
+    return free
+
+
+def _numbered(
+    records: Sequence[Record], support: Sequence[int]
+) -> Iterator[tuple[Record, list[int]]]:
+    count = 0
     for record in records:
         if record.frames == list(support):
-            count = len(record.choices)
-            if index <= count:
-                return record, index - 1
-            index -= count  # objects are numbered through all queries on the same frames
-    return None
+            known, first = record.indices, count + 1
+            count += len(record.choices)
+            yield record, list(range(first, count + 1) if known is None else known)
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

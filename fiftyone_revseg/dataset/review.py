@@ -33,6 +33,7 @@ from fiftyone_revseg.dataset.objects import (
 from fiftyone_revseg.dataset.place import Place
 from fiftyone_revseg.dataset.schema import declare_fields, valid_label_field
 from fiftyone_revseg.dataset.store import Document
+from fiftyone_revseg.dataset.undo import forget_former
 from fiftyone_revseg.types import ANSWERED
 
 ACCEPTED, REJECTED = "accepted", "rejected"
@@ -72,7 +73,8 @@ def accept(
         by (None): who accepts. By default, the name of the user that runs this
 
     Returns:
-        the number of answers that were tagged
+        the number of answers that were tagged. What was before their corrections is not kept any
+        more, see :func:`fiftyone_revseg.dataset.undo.undo`
 
     Raises:
         ValueError: if there is no such answer, or it failed; nothing has been written then
@@ -81,7 +83,10 @@ def accept(
     right = [stored for stored in found if stored.status in ANSWERED]
     if not right:
         check_acceptable(found[0])
-    return _tag(right, ACCEPTED, REJECTED, by)
+    count = _tag(right, ACCEPTED, REJECTED, by)
+    for stored in right:
+        forget_former(stored.place, stored)
+    return count
 
 
 def reject(

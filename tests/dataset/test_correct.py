@@ -120,6 +120,7 @@ def test_what_is_noted_about_a_correction(dataset):
     first, second = record["corrections"]
     assert first.pop("when").startswith("20")
     assert first.pop("by") == "ann"
+    assert first.pop("former") == second["former"]  # what was before, for undoing
     assert first == {"index": 1, "frame_number": 5, "box": BOX, "kind": "box"}
     assert (second["kind"], second["frame_number"]) == ("key frame", 8)
     assert sample.revseg_status == "ok"
