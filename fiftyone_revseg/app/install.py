@@ -15,7 +15,8 @@ from fiftyone_revseg.dataset.zoo.register import SOURCE_NAME
 from fiftyone_revseg.files import is_partial, read_files, write_files
 
 _ENTRY = "__init__.py"
-_SCRIPT = "show_frame.js"
+_SCRIPT = "plugin.js"
+_FORMER = "show_frame.js"  # of earlier versions
 
 
 def install_plugin() -> list[str]:
@@ -88,7 +89,7 @@ def _is_ours(folder: Path) -> bool:
     if folder.is_symlink() or not folder.is_dir():
         return False
     names = {p.name for p in folder.iterdir() if p.suffix != ".part" and not is_partial(p.name)}
-    return not names - {_ENTRY, _SCRIPT, "fiftyone.yml", "__pycache__"}
+    return not names - {_ENTRY, _SCRIPT, _FORMER, "fiftyone.yml", "__pycache__"}
 
 
 def _check_others(folder: Path) -> None:

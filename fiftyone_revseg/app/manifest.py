@@ -15,17 +15,17 @@ from fiftyone_revseg.files import write_text
 PLUGIN_NAME = "fiftyone_revseg"
 
 _ENTRY = "fiftyone_revseg/app/__init__.py"
-_SCRIPT = "fiftyone_revseg/app/show_frame.js"
+_SCRIPT = "fiftyone_revseg/app/plugin.js"
 _HEAD = "# Written by `python -m fiftyone_revseg.app.manifest`; FiftyOne registers what it lists\n"
 
 
-def make_manifest(entry: str = "__init__.py", script: str = "show_frame.js") -> dict[str, Any]:
+def make_manifest(entry: str = "__init__.py", script: str = "plugin.js") -> dict[str, Any]:
     """Makes the content of ``fiftyone.yml``.
 
     Args:
         entry ("__init__.py"): the Python file that registers the operators, relative to the
             manifest
-        script ("show_frame.js"): the JavaScript file that the App runs, likewise
+        script ("plugin.js"): the JavaScript file that the App runs, likewise
 
     Returns:
         a dict that can be written as YAML

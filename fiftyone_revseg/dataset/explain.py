@@ -181,13 +181,14 @@ class Pictures:
 
     Attributes:
         key_frame: the key frame with its box, an (H, W, 3) uint8 RGB image; None if there is none
-        strip: the sampled frames with the chosen one marked; None if there are none
+        thumbnails: the sampled frames, the chosen one marked, with the object outlined where its
+            masks are known
         judged: the frames that the last verdict was about, with the object outlined; None if there
             are none, or the object's masks are not in the database
     """
 
     key_frame: np.ndarray | None = field(default=None, repr=False)
-    strip: np.ndarray | None = field(default=None, repr=False)
+    thumbnails: tuple[np.ndarray, ...] = field(default=(), repr=False)
     judged: np.ndarray | None = field(default=None, repr=False)
 
 
@@ -363,22 +364,33 @@ def make_pictures(
     frames = _decoded(explanation, key)
     if isinstance(frames, VideoError):
         raise frames
-    numbers = key[1]
-    strip = key_frame = judged = None
+    by_number = dict(zip(key[1], frames, strict=True))
+    key_frame = judged = None
     if masks and explanation.judged:
-        judged = _judged(explanation, dict(zip(numbers, frames, strict=True)), masks)
-    if explanation.sampled:
-        shown = [_fit(frames[numbers.index(n)], STRIP_SIZE) for n in explanation.sampled]
-        strip = pictures.frame_strip(
-            shown, [str(n) for n in explanation.sampled], explanation.chosen
-        )
+        judged = _judged(explanation, by_number, masks)
     if explanation.key_frame is not None:
-        key_frame = frames[numbers.index(explanation.key_frame)]
+        key_frame = by_number[explanation.key_frame]
         box = explanation.box_xywh_rel or box_xywh_rel
         if box is not None:
             corners = corners_px(box, key_frame.shape[1::-1])
             key_frame = pictures.draw_boxes(key_frame, [corners], [explanation.description])
-    return Pictures(key_frame, strip, judged)
+    return Pictures(key_frame, _thumbnails(explanation, by_number, masks or {}), judged)
+
+
+def _thumbnails(
+    explanation: Explanation,
+    frames: Mapping[int, np.ndarray],
+    masks: Mapping[int, StoredDetection],
+) -> tuple[np.ndarray, ...]:
+    """The frames that the model was shown, each with its number and the object in it."""
+    made = []
+    for number in explanation.sampled:
+        picture = _fit(frames[number], STRIP_SIZE)
+        if number in masks:
+            picture = pictures.draw_masks(picture, [mask_on(picture, masks[number])], alpha=0.35)
+        chosen = 0 if number == explanation.key_frame else None
+        made.append(pictures.frame_strip([picture], [str(number)], chosen))
+    return tuple(made)
 
 
 def _judged(

@@ -110,13 +110,21 @@ def masks_at(
         frame number -> detection with a mask; frames without one are left out
     """
     video, found = video_of(sample), {}
-    for number in numbers:
-        document = video.documents.find_one(video.frame(number), {label_field: True}) or {}
+    wanted = [video.frame(number) for number in numbers]
+    if not wanted:
+        return {}
+    for document in video.documents.find({"$or": wanted}, _needed(label_field, video)):
         for values in (document.get(label_field) or {}).get("detections") or ():
             detection = StoredDetection(values)
             if detection.index == index and is_relative_box(detection.bounding_box):
-                found[number] = detection
+                found[video.number_of(document)] = detection
     return {number: d for number, d in found.items() if d.mask is not None and d.mask.size}
+
+
+def _needed(label_field: str, video: Any) -> dict[str, bool]:
+    names = ("index", "bounding_box", "mask")
+    needed = {f"{label_field}.detections.{name}": True for name in names}
+    return needed if video.images else {"frame_number": True, **needed}
 
 
 def mask_on(picture: np.ndarray, detection: StoredDetection) -> np.ndarray:

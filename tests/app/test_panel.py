@@ -12,8 +12,10 @@ from PIL import Image
 from second_looks import SAID, write_second_looks
 
 import fiftyone_revseg as revseg
-from fiftyone_revseg.app.panel import ReasoningPanel, plot_traces
+from fiftyone_revseg.app.curve import plot_traces
+from fiftyone_revseg.app.panel import ReasoningPanel
 from fiftyone_revseg.dataset.explain import TrackSeries
+from fiftyone_revseg.dataset.views import make_view
 from fiftyone_revseg.pipeline import RevSeg
 from fiftyone_revseg.text.escape import markdown
 
@@ -68,6 +70,8 @@ class App:
             json.dumps(values, allow_nan=False)  # what the server would send
             if name == "patch_panel_state":
                 self.state.update(values["state"])
+            elif name == "set_panel_state":
+                self.state = dict(values["state"])
             elif name == "set_panel_data":
                 self.data = values["data"]
             elif name == "patch_panel_data":
@@ -108,6 +112,14 @@ class App:
         return found[0] if found else None
 
     @property
+    def plot(self):
+        return self.picture("plot")
+
+    @property
+    def where(self):
+        return self.data["bar"]["where"]
+
+    @property
     def nothing(self):
         return self.layout["nothing"]["view"]["label"]
 
@@ -132,7 +144,7 @@ def segmented(make_dataset, tmp_path):
 def test_the_words_come_first_then_the_pictures(segmented):
     dataset = segmented("the cat")
     app = App(dataset, current=dataset.first().id).send("on_load")
-    assert app.data["query"] == "### the cat"
+    assert app.data["query"] == "###### the cat"
     assert app.data["description"] == "**a grey cat**"
     assert app.data["thought"] == "> thinking"
     assert app.layout["status"]["view"]["label"] == "ok"
@@ -145,8 +157,10 @@ def test_the_words_come_first_then_the_pictures(segmented):
     app.follow()
     assert app.layout == before  # pictures come without drawing all again
     assert app.picture("note").startswith("Key frame: 4. The model saw 4 frames.")
+    assert app.picture("key_frame").startswith("data:image/jpeg;base64,")
+    for picture in app.picture("strip").values():
+        assert picture.startswith("data:image/jpeg;base64,")
     for name in ("key_frame", "strip"):
-        assert app.picture(name).startswith("data:image/jpeg;base64,")
         shown = [key for key in app.layout if key.startswith(f"{name}_")]
         assert shown == [key for key in app.data if key.startswith(f"{name}_")]
     assert app.asked == []
@@ -167,7 +181,7 @@ def test_it_follows_the_sample(segmented):
     # In the grid, the one that was selected last
     app.request.update(current_sample=None, selected=[second, first])
     app.send("on_change_selected")
-    assert app.data["query"] == "### the cat"
+    assert app.data["query"] == "###### the cat"
     app.request["selected"] = []
     app.send("on_change_selected")
     assert app.nothing.startswith("Open a video, or select one")
@@ -188,26 +202,26 @@ def test_pictures_of_a_sample_that_was_left_are_dropped(segmented):
 def test_answers_are_paged(segmented):
     dataset = segmented("the cat", "both", "the ghost")
     app = App(dataset, current=dataset.first().id).send("on_load")
-    assert app.data["query"] == "Answer 1 of 4\n\n### the cat"
-    assert app.find("previous")["view"]["disabled"]
+    assert app.data["query"] == "###### the cat"
+    assert "answer 1 of 4" in app.where
+    assert app.find("back")["view"]["disabled"]
     app.click("next").click("next")
     assert app.data["description"] == "**a dog**"
     assert app.find("go")["view"]["params"]["frame_number"] == 10
     app.click("next")
-    assert app.data["query"].endswith("### the ghost")
+    assert app.data["query"].endswith("###### the ghost")
     assert app.layout["status"]["view"]["label"] == "no\\_target"
-    assert app.find("next")["view"]["disabled"]
-    assert app.find("accept") is None
+    assert app.find("propagate") is None
     assert app.find("go") is None
-    assert "plot" not in app.data
-    app.click("previous")
+    assert app.plot is None
+    app.click("back")
     assert app.data["description"] == "**a dog**"
     # Another sample starts from its first answer; fewer answers than before are no error
     app.send("on_change_current_sample")
-    assert app.data["query"].startswith("Answer 1 of 4")
+    assert "answer 1 of 4" in app.where
     app.state["page"] = 99
     app.send("refresh")
-    assert app.data["query"].startswith("Answer 4 of 4")
+    assert "answer 4 of 4" in app.where
 
 
 def test_a_selected_label_turns_to_its_object(segmented):
@@ -231,14 +245,17 @@ def test_the_label_field_can_be_chosen(segmented):
     assert "label_field" not in app.layout
     pipeline = RevSeg(ScriptedReasoner(ANSWERS), BoxTracker())
     revseg.segment_view(dataset[:1], pipeline, queries="the ghost", label_field="second")
-    app.send("refresh")
+    app.send("refresh")  # as the operators do, it takes the most recent one
     part = app.layout["label_field"]
-    assert (part["type"]["values"], part["default"]) == (["revseg", "second"], "revseg")
-    app.send(part["on_change"].split("#")[1], path="label_field", value="second")
-    assert app.data["query"] == "### the ghost"
+    assert (part["type"]["values"], part["default"]) == (["second", "revseg"], "second")
+    assert app.data["query"] == "###### the ghost"
+    app.send(part["on_change"].split("#")[1], path="label_field", value="revseg")
+    assert app.data["query"] == "###### the cat"
+    app.send("on_change_current_sample")
+    assert app.data["query"] == "###### the cat"
     app.state["label_field"] = "gone"
     app.send("refresh")
-    assert app.data["query"] == "### the cat"
+    assert app.data["query"] == "###### the ghost"
 
 
 def test_the_player_goes_to_frames(segmented):
@@ -260,7 +277,7 @@ def test_the_player_goes_to_frames(segmented):
     assert "set_frame_number" not in dict(app.asked)
 
 
-@pytest.mark.parametrize("name", ["propagate", "reground", "accept", "reject"])
+@pytest.mark.parametrize("name", ["propagate", "reground"])
 def test_buttons_run_operators_and_then_show_what_they_did(segmented, name):
     dataset = segmented("both")
     sample_id = dataset.first().id
@@ -272,14 +289,111 @@ def test_buttons_run_operators_and_then_show_what_they_did(segmented, name):
         "sample_id": sample_id,
         "frame_number": 10,
     }
-    assert asked["skip_prompt"] is (name in ("accept", "reject"))
+    assert not asked["skip_prompt"]
     assert asked["on_success"] == "fiftyone_revseg/reasoning#refresh"
 
-    sample = dataset.first()
-    sample.revseg_answers.classifications[1].tags.append("accepted")
-    sample.save()
-    app.send("refresh", result={}, original_params={})
-    assert app.layout["status"]["view"]["label"] == "ok, accepted"
+
+@pytest.mark.parametrize(
+    ("name", "tag", "severity"),
+    [("accept", "accepted", "Success"), ("reject", "rejected", "Error")],
+)
+def test_a_judgment_is_seen_at_once(segmented, name, tag, severity):
+    dataset = segmented("the cat")
+    app = App(dataset, current=dataset.first().id, user_id="ada").send("on_load").click(name)
+    (answer,) = dataset.reload() or dataset.first().revseg_answers.classifications
+    assert answer.tags == [tag]
+    status = app.layout["status"]["view"]
+    assert status["name"] == severity  # no green tick on what was rejected
+    assert status["label"].startswith(f"{tag} by ")
+    assert status["label"].endswith(", ok")
+    assert "1 of 1 reviewed" in app.where
+
+
+def test_review_goes_through_the_view(segmented):
+    dataset = segmented("both", "the ghost")
+    pipeline = RevSeg(ScriptedReasoner(ANSWERS), BoxTracker())
+    revseg.segment_view(dataset, pipeline, queries=["both", "the ghost"])
+    first, second = dataset.values("id")
+    app = App(dataset.sort_by("id", reverse=True), current=second).send("on_load")
+    assert app.where.endswith("answer 1 of 3 · 0 of 6 reviewed")
+    app.click("accept").click("reject")
+    assert app.data["query"] == "###### the ghost"
+    app.click("accept")  # that there is none is an answer, too
+    assert ("show_sample", {"id": first, "steps": 1}) in app.asked
+    app.request["current_sample"] = first
+    app.send("on_change_current_sample")
+    assert app.where.endswith("answer 1 of 3 · 3 of 6 reviewed")
+
+    app.click("back")  # to the last answer of the sample before
+    assert ("show_sample", {"id": second, "steps": -1}) in app.asked
+    app.request["current_sample"] = second
+    app.send("on_change_current_sample")
+    assert app.data["query"] == "###### the ghost"
+    assert app.find("accept")["view"]["label"] == "Accepted (A)"
+
+
+def test_what_is_judged_may_leave_the_view(segmented):
+    dataset = segmented("the cat")
+    pipeline = RevSeg(ScriptedReasoner(ANSWERS), BoxTracker())
+    revseg.segment_view(dataset, pipeline, queries="the cat")
+    first, second = dataset.values("id")
+    app = App(make_view(dataset, "not yet reviewed"), current=first).send("on_load")
+    app.click("next").click("accept")
+    assert ("show_sample", {"id": second, "steps": 1}) in app.asked
+    app.send("on_change_current_sample")  # who stays there can still go on
+    assert app.where.endswith("1 of 2 reviewed")
+    app.click("next")
+    assert ("show_sample", {"id": second, "steps": 0}) in app.asked
+
+
+def test_an_answer_that_was_replaced_is_not_judged(segmented):
+    dataset = segmented("the cat")
+    app = App(dataset, current=dataset.first().id).send("on_load")
+    pipeline = RevSeg(ScriptedReasoner(ANSWERS), BoxTracker())
+    revseg.segment_view(dataset[:1], pipeline, queries="the ghost", overwrite=True)
+    app.click("accept")
+    assert app.data["query"] == "###### the ghost"
+    assert app.find("accept")["view"]["label"] == "Accept (A)"
+    assert not dataset.first().revseg_answers.classifications[0].tags
+
+
+def test_what_failed_can_only_be_rejected(segmented, tmp_path):
+    dataset = segmented("the cat")
+    (tmp_path / "two.mp4").write_bytes(b"no video")
+    revseg.segment_view(dataset, RevSeg(ScriptedReasoner(ANSWERS), BoxTracker()), queries="the cat")
+    app = App(dataset, current=dataset.last().id).send("on_load")
+    assert app.find("accept")["view"]["disabled"]
+    assert set(app.find("keys")["view"]["keys"]) == {"d", "s", "w"}
+    app.click("reject")
+    assert dataset.last().revseg_answers.classifications[0].tags == ["rejected"]
+
+
+def test_nothing_is_left_of_the_sample_before(segmented):
+    """The App lays a panel's data over its state, lists number by number."""
+    dataset = segmented("the cat")
+    pipeline = RevSeg(ScriptedReasoner(ANSWERS), BoxTracker())
+    revseg.segment_view(dataset, pipeline, queries="the cat")
+    first, second = dataset.values("id")
+    app = App(dataset, current=first).send("on_load").follow()
+    before = set(app.data)
+    app.state.update(app.data)  # as the App does at times
+    app.request["current_sample"] = second
+    app.send("on_change_current_sample")
+    assert not before & {key for key in app.data if key.startswith(("plot", "strip", "key_frame"))}
+    assert not before & set(app.state)
+    assert app.find("keys")["view"]["current_sample"] == second
+
+
+def test_masks_on_thumbnails_can_be_hidden(segmented):
+    dataset = segmented("the cat")
+    app = App(dataset, current=dataset.first().id).send("on_load").follow()
+    with_masks = app.picture("strip")
+    assert list(with_masks) == ["at_1", "at_4", "at_7", "at_10"]
+    without = app.click("masks").picture("strip")
+    assert all(without[name] != picture for name, picture in with_masks.items())
+    assert app.click("masks").picture("strip") == with_masks
+    app.click("at_7")
+    assert ("show_frame", {"frame_number": 7}) in app.asked
 
 
 def test_replies_are_folded_away(segmented):
@@ -300,7 +414,7 @@ def test_what_models_write_is_shown_as_it_is(segmented):
     sample.revseg_trajectory["segmentations"][0]["trajectory"]["turns"][0]["reply"] = "a ```` b"
     sample.save()
     app = App(dataset, current=sample.id).send("on_load").click("replies")
-    assert app.data["query"] == "### \\*bold\\* !\\[x\\](http:\u2060//a.b/c.png)"
+    assert app.data["query"] == "###### \\*bold\\* !\\[x\\](http:\u2060//a.b/c.png)"
     assert app.data["description"] == r"**a \<b\>dog\</b\>**"
     assert "`````text\na ```` b\n`````" in app.data["reply_0"]
 
@@ -358,10 +472,10 @@ def test_the_least_certain_answer_is_the_first_page(segmented):
         answer["certainty"] = certainty
     sample.save()
     app = App(dataset, current=sample.id).send("on_load")
-    pages = [app.data["query"].split("### ")[1] + app.data["description"]]
+    pages = [app.data["query"].split("###### ")[1] + app.data["description"]]
     for _ in range(2):
         app.click("next")
-        pages.append(app.data["query"].split("### ")[1] + app.data["description"])
+        pages.append(app.data["query"].split("###### ")[1] + app.data["description"])
     assert pages == ["both**a grey cat**", "both**a dog**", "the cat**a grey cat**"]
 
 
@@ -373,7 +487,7 @@ def test_a_suspected_drift_is_seen(segmented):
     sample.save()
     app = App(dataset, current=sample.id).send("on_load")
     assert "**drift suspected at frame 7**" in app.data["series"]
-    area, score, drift, key = app.data["plot"]
+    area, score, drift, key = app.plot
     assert (drift["x"], drift["y"]) == ([7], [1.0])
     assert (len(area["y"]), len(score["y"]), key["x"]) == (10, 10, [4, 4])
 
@@ -398,7 +512,7 @@ def test_a_video_that_moved(segmented, tmp_path):
     dataset = segmented("the cat")
     os.rename(tmp_path / "one.mp4", tmp_path / "elsewhere.mp4")
     app = App(dataset, current=dataset.first().id).send("on_load")
-    assert app.data["query"] == "### the cat"
+    assert app.data["query"] == "###### the cat"
     assert "is not there any more" in app.picture("note")
     assert app.picture("strip") is None
     assert app.asked == []  # nothing to wait for
@@ -436,7 +550,7 @@ def test_clips(make_dataset, tmp_path):
     clips = dataset.to_clips("events")
     revseg.segment_view(clips, RevSeg(ScriptedReasoner(ANSWERS), BoxTracker()), queries="both")
     app = App(clips, current=clips.last().id).send("on_load").follow()
-    assert app.data["plot"][0]["x"] == [6, 7, 8, 9]
+    assert app.plot[0]["x"] == [6, 7, 8, 9]
     assert app.find("go")["view"]["params"]["frame_number"] == 6
     assert app.picture("strip")
     detection = dataset.first().frames[7].revseg.detections[1]
@@ -456,7 +570,7 @@ def test_images_in_groups(make_dataset, tmp_path):
     groups = dataset.group_by("scene", order_by="order")
     revseg.segment_view(groups, RevSeg(ScriptedReasoner(ANSWERS), BoxTracker()), queries="the cat")
     app = App(groups, current=dataset.last().id).send("on_load").follow()
-    assert app.data["plot"][0]["x"] == list(range(1, 11))
+    assert app.plot[0]["x"] == list(range(1, 11))
     assert app.picture("key_frame")
 
 
@@ -468,9 +582,9 @@ def test_the_embedded_model(make_dataset, tmp_path):
     query = found["queries"][0]
     revseg.segment_view(dataset, "revseg-nano", queries=query["text"])
     app = App(dataset, current=dataset.first().id).send("on_load").follow()
-    assert app.data["query"] == f"### {markdown(query['text'])}"
+    assert app.data["query"] == f"###### {markdown(query['text'])}"
     assert len(app.data["thought"]) > 10
     assert app.layout["status"]["view"]["label"].startswith("ok, confidence 0.")
     assert app.picture("key_frame")
     assert app.picture("strip")
-    assert any(score for score in app.data["plot"][1]["y"])
+    assert any(score for score in app.plot[1]["y"])

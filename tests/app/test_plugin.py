@@ -43,7 +43,7 @@ def test_the_manifest_lists_what_is_registered(registered):
     operators = [x.config.name for x in registered if not isinstance(x, foo.Panel)]
     assert (manifest["operators"], manifest["panels"]) == (operators, panels)
     folder = "fiftyone_revseg/app"
-    assert manifest == make_manifest(f"{folder}/__init__.py", f"{folder}/show_frame.js")
+    assert manifest == make_manifest(f"{folder}/__init__.py", f"{folder}/plugin.js")
     assert text == to_yaml(manifest), "run `python -m fiftyone_revseg.app.manifest`"
     assert (ROOT / manifest["py_entry"]).is_file()
 

@@ -243,15 +243,18 @@ def test_pictures(segmented):
     found = make_pictures(cat, key)
     assert has_pictures(key)
     assert found.key_frame.shape == (HEIGHT, WIDTH, 3)
-    assert found.strip.shape[1] > 4 * WIDTH
+    assert len(found.thumbnails) == 4
     # The video gets brighter: frame 4 is the fourth of ten, and the box is drawn on it
     assert abs(int(found.key_frame[2, 2, 0]) - 60) < 12
     x, y = round(0.25 * WIDTH), round(0.75 * HEIGHT)
     assert abs(found.key_frame[y, x].astype(int) - found.key_frame[2, 2]).max() > 60
     other = make_pictures(ghost, picture_key(sample, ghost))
     assert other.key_frame is None
-    assert other.strip.shape == found.strip.shape
-    assert not np.array_equal(other.strip, found.strip)  # where no frame is marked
+    same = [np.array_equal(*both) for both in zip(other.thumbnails, found.thumbnails, strict=True)]
+    assert same == [True, False, True, True]  # where no frame is marked
+    masks = masks_at(sample, cat.index, cat.sampled, "revseg")
+    drawn = make_pictures(cat, key, masks=masks).thumbnails
+    assert all(not np.array_equal(*both) for both in zip(drawn, found.thumbnails, strict=True))
 
 
 def test_a_box_is_drawn_where_the_explanation_has_none(segmented):
@@ -317,7 +320,7 @@ def test_a_video_that_was_never_readable(make_dataset, tmp_path):
     (broken,) = explain(sample)
     assert (broken.status, broken.key_frame, broken.sampled) == ("unreadable", None, ())
     assert broken.reason
-    assert make_pictures(broken, picture_key(sample, broken)).strip is None
+    assert make_pictures(broken, picture_key(sample, broken)).thumbnails == ()
 
 
 def test_clips_show_their_part(make_dataset, video):
