@@ -15,6 +15,7 @@ from fiftyone_revseg.version import __version__
 
 if TYPE_CHECKING:
     from fiftyone_revseg.dataset import list_runs, load_model, segment_view
+    from fiftyone_revseg.dataset.ask_again import ask_again
     from fiftyone_revseg.dataset.compare import compare_fields
     from fiftyone_revseg.dataset.correct import propagate, reground
     from fiftyone_revseg.dataset.edit_objects import add_object, delete_object, rename_object

@@ -200,7 +200,7 @@ def reground(
     started = time.perf_counter()
     stored = find_object(find_place(sample, label_field), index, support)
     check_frame(stored, frame_number)
-    pipeline = _pipeline_of(model)
+    pipeline = pipeline_of(model)
     was = stored.label
     if description is not None:
         label = checked_label(description)
@@ -227,7 +227,8 @@ def made_with(stored: StoredAnswer) -> dict[str, Any]:
     return dict(record_of(stored)[0].settings)
 
 
-def _pipeline_of(model: RevSegModel | RevSeg | str | Path) -> RevSeg:
+def pipeline_of(model: RevSegModel | RevSeg | str | Path) -> RevSeg:
+    """Returns the pipeline of what names or holds one."""
     if isinstance(model, RevSeg):
         return model
     return (model if isinstance(model, RevSegModel) else load_model(model)).pipeline
@@ -236,7 +237,7 @@ def _pipeline_of(model: RevSegModel | RevSeg | str | Path) -> RevSeg:
 def _tracker_of(model: RevSegModel | RevSeg | Tracker | str | Path) -> Tracker:
     if not isinstance(model, (RevSeg, RevSegModel)) and isinstance(model, Tracker):
         return model
-    return _pipeline_of(model).tracker
+    return pipeline_of(model).tracker
 
 
 def _open(stored: StoredObject) -> Video:

@@ -97,16 +97,30 @@ class Former:
 
 
 def read_placed(
-    place: Place, support: Sequence[int], objects: Sequence[StoredObject]
+    place: Place,
+    support: Sequence[int],
+    objects: Sequence[StoredObject],
+    instances: Sequence[Any] = (),
 ) -> dict[int, Placed]:
     """Reads the detections of objects, and those that belong to none, with their positions.
+
+    Args:
+        place: where they are
+        support: the first and last frame number
+        objects: the objects
+        instances (()): the ids of instances of further objects
 
     Returns:
         a dict of frame number -> detections; frames without any are left out
     """
     root = f"{place.label_field}.detections"
     indices: list[int | None] = [*(stored.index for stored in objects), None]
-    wanted = {"$in": [{"$ifNull": ["$$d.index", None]}, indices]}
+    wanted = {
+        "$or": [
+            {"$in": [{"$ifNull": ["$$d.index", None]}, indices]},
+            {"$in": ["$$d.instance._id", list(instances)]},
+        ]
+    }
     labels = {"$ifNull": [f"${root}", []]}
     fields = {
         "frame_number": 1,
@@ -120,7 +134,9 @@ def read_placed(
         own = [
             (document["ids"].index(d["_id"]), d)
             for d in document["own"]
-            if d.get("index") is None or any(stored.owns(d) for stored in objects)
+            if d.get("index") is None
+            or (d.get("instance") or {}).get("_id") in instances
+            or any(stored.owns(d) for stored in objects)
         ]
         if own:
             found[place.number_of(document)] = own

@@ -263,6 +263,36 @@ def new_object(
     Raises:
         ValueError: if there is no such answer, or more than one, or its video has no frames
     """
+    record = find_asked(place, query, support)
+    answer = fol.Classification(
+        label=checked_label(record.query if label is None else label),
+        query=record.query,
+        reasoning=record.thought,
+        index=number_objects(place.read().records, record.frames or ()),
+        keyframe=None,
+        support=record.frames,
+        status=str(Status.ERROR),
+        reason="",
+        model=record.document.get("model") or "",
+        corrected=True,
+    )
+    return StoredObject(place, answer.to_dict(), is_new=True)
+
+
+def find_asked(
+    place: Place, query: str | None = None, support: Sequence[int] | None = None
+) -> Record:
+    """Finds the record of a query.
+
+    Args:
+        place: where the labels are
+        query (None): the query. By default, the only one
+        support (None): the first and last frame number of the clip, where several clips have an
+            answer to this query
+
+    Raises:
+        ValueError: if there is none, or more than one, or its video has no frames
+    """
     records = place.read().records
     support = support or place.support
     asked = [r for r in records if query in (None, r.query)]
@@ -279,19 +309,7 @@ def new_object(
     if not record.frames:
         why = record.document.get("reason") or record.status
         raise ValueError(f"There are no frames that an object could be in ({why})")
-    answer = fol.Classification(
-        label=checked_label(record.query if label is None else label),
-        query=record.query,
-        reasoning=record.thought,
-        index=number_objects(records, record.frames),
-        keyframe=None,
-        support=record.frames,
-        status=str(Status.ERROR),
-        reason="",
-        model=record.document.get("model") or "",
-        corrected=True,
-    )
-    return StoredObject(place, answer.to_dict(), is_new=True)
+    return record
 
 
 def add_answer(answers: list[Document], answer: Document) -> Document:

@@ -165,7 +165,7 @@ def _restore(place: Place, record: Record, former: Former, entry: Document) -> N
         for stored in list_objects(place)
         if stored.index in former.indices and stored.support == support
     ]
-    current = read_placed(place, support, objects)
+    current = read_placed(place, support, objects, entry.get("instances", ()))
     writes = [
         write
         for number in sorted({*former.frames, *current})

@@ -1,5 +1,7 @@
 """Adding, deleting and renaming objects, and undoing what was done, on a real database."""
 
+import importlib
+
 import fiftyone as fo
 import numpy as np
 import pytest
@@ -8,14 +10,26 @@ from fiftyone.operators.store import ExecutionStore
 from PIL import Image
 
 import fiftyone_revseg as revseg
-from fiftyone_revseg import accept, add_object, delete_object, propagate, rename_object, undo
+from fiftyone_revseg import (
+    accept,
+    add_object,
+    ask_again,
+    delete_object,
+    propagate,
+    rename_object,
+    undo,
+)
 from fiftyone_revseg.dataset import correction_writer
-from fiftyone_revseg.dataset import edit_objects as editing
-from fiftyone_revseg.dataset import undo as undoing
 from fiftyone_revseg.dataset.correct import reground
 from fiftyone_revseg.dataset.explain import explain
 from fiftyone_revseg.dataset.former import _STORE
 from fiftyone_revseg.pipeline import RevSeg
+
+# The functions have the names of their modules
+asking, editing, undoing = (
+    importlib.import_module(f"fiftyone_revseg.dataset.{name}")
+    for name in ("ask_again", "edit_objects", "undo")
+)
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 10
 CAT, DOG = [25, 50, 75, 100], [0, 0, 50, 50]  # in the 100 x 100 key frame
@@ -26,6 +40,12 @@ ANSWERS = {
     "the blur": [(2, "a blur", None)],
 }
 BOX, OTHER = [0.5, 0.25, 0.25, 0.5], [0, 0, 0.5, 0.5]  # relative
+NEW = ScriptedReasoner(
+    {
+        "a sheet": [(1, "a white sheet", CAT), (2, "a rag", DOG)],
+        "both": [(1, "a tabby", DOG)],
+    }
+)
 
 
 class Mumbling(ScriptedReasoner):
@@ -271,6 +291,91 @@ def test_another_description_is_asked_for_and_undone(segmented):
     assert without_new_attributes(state(dataset)) == without_new_attributes(before)
 
 
+def test_asking_again_replaces_the_answer_to_one_query(segmented):
+    dataset = segmented("both", "the ghost", "the cat")
+    sample, before = dataset.first(), state(dataset)
+    cat = boxes(dataset, 3)
+    told = ask_again(sample, "the ghost", "a sheet", pipeline(NEW), by="ann")
+    assert str(told).startswith(
+        '"a sheet" in place of "the ghost": object 4 (a white sheet), object 5 (a rag), '
+    )
+    assert [a for a in answers(sample) if a[0] == "a sheet"] == [
+        ("a sheet", 4, "a white sheet", "ok"),
+        ("a sheet", 5, "a rag", "ok"),
+    ]
+    assert [a[1] for a in answers(sample)] == [1, 2, 4, 5, 3]
+    assert boxes(dataset, 4)[1] == [pytest.approx([0.25, 0.5, 0.5, 0.5])]
+    assert boxes(dataset, 3) == cat
+    assert [k["index"] for k in sample.revseg_keyframes.detections] == [1, 2, 3, 4, 5]
+    one = explain(sample)[2]
+    assert (one.query, one.description, one.key_frame) == ("a sheet", "a white sheet", 4)
+    assert revseg.segment_view(dataset, pipeline(), queries="both", overwrite=True).corrected == 1
+    # The same query, of which less is found: numbers stay
+    told = ask_again(sample, "both", model=pipeline(NEW))
+    assert told.objects == {1: "a tabby"}
+    assert answers(sample)[0][:3] == ("both", 1, "a tabby")
+    assert not any(boxes(dataset, 2).values())
+    propagate(sample, 1, {2: BOX}, pipeline())
+    assert undo(sample, 1).kind == "box"
+    assert boxes(dataset, 1)[2] == [pytest.approx([0, 0, 0.5, 0.5])]
+    assert undo(sample, 2).indices == [1, 2]
+    # What was corrected since would be lost
+    propagate(sample, 5, {2: BOX}, pipeline())
+    with pytest.raises(ValueError, match="Object 5 was corrected since: undo that first"):
+        undo(sample, 4)
+    undo(sample)
+    undo(sample)
+    assert without_new_attributes(state(dataset)) == without_new_attributes(before)
+    assert kept(dataset) == []
+
+
+def test_asking_again_may_find_nothing(segmented):
+    dataset = segmented("the cat")
+    sample, before = dataset.first(), state(dataset)
+    told = ask_again(sample, new_query="the ghost", model=pipeline())
+    assert (told.status, told.objects) == ("no_target", {})
+    assert answers(sample) == [("the ghost", None, "no_target", "no_target")]
+    assert not any(boxes(dataset, 1).values())
+    undo(sample)
+    assert without_new_attributes(state(dataset)) == without_new_attributes(before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"query": "the dog"}, "no answer to 'the dog' on this video"),
+        ({"new_query": " "}, "query"),
+        ({"query": "both", "new_query": "the cat"}, "'the cat' was asked about this video, too"),
+        ({"query": "both", "model": pipeline(fails_at=5)}, "no answer: .*out of memory"),
+    ],
+)
+def test_what_cannot_be_asked_again_changes_nothing(segmented, arguments, message):
+    dataset = segmented("both", "the cat")
+    before = state(dataset)
+    with pytest.raises(ValueError, match=message):
+        ask_again(dataset.first(), **{"query": "both", "model": pipeline(), **arguments})
+    assert state(dataset) == before
+
+
+def test_asking_again_that_was_interrupted(segmented, monkeypatch):
+    dataset = segmented("both")
+    sample, before = dataset.first(), state(dataset)
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(asking, "edit_samples", stop)
+            with pytest.raises(KeyboardInterrupt):
+                ask_again(sample, model=pipeline(NEW))
+        assert sample.revseg_status == "error"
+    ask_again(sample, model=pipeline(NEW))
+    assert [len(own) for own in boxes(dataset, 1).values()] == [1] * 10
+    undo(sample)
+    assert without_new_attributes(state(dataset)) == without_new_attributes(before)
+
+
 def test_accepting_forgets_what_was_before(segmented):
     dataset = segmented("both")
     sample = dataset.first()
@@ -382,6 +487,9 @@ def test_groups_of_images(make_dataset, tmp_path):
     assert dataset.distinct("revseg.detections.label") == ["a sheet"]
     delete_object(group, 1)
     assert dataset.values("revseg_status") == ["no_target"] * 4
-    for _ in range(3):
+    ask_again(group, new_query="a sheet", model=pipeline(NEW))
+    assert [len(d.detections) for d in dataset.values("revseg")] == [2] * 4
+    assert dataset.values("revseg_status") == ["ok"] * 4
+    for _ in range(4):
         undo(group)
     assert without_new_attributes(state(dataset)) == without_new_attributes(before)
