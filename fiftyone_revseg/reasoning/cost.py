@@ -111,8 +111,11 @@ def estimate_cost(
     first = (len(spec.template("turn1")) + labels) // _CHARACTERS
     letters = len(spec.template("turn2")) + len(default_template("coordinates_pixels"))
     second = letters // _CHARACTERS
+    labels = spec.judged_frames * len(spec.template("frame"))
     third = (len(spec.template("turn3")) + labels) // _CHARACTERS
-    shown, boxed = spec.frames * asked.total, asked.turn2
+    # Turns 1 and 2 show all sampled frames
+    shown = spec.frames * (asked.turn1 + asked.turn2) + spec.judged_frames * asked.turn3
+    boxed = asked.turn2
     read = asked.turn1 * first + boxed * (first + second + spec.max_new_tokens)
     return Cost(
         pairs=pairs,

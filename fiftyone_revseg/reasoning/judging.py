@@ -94,7 +94,7 @@ class Judging:
     def _make(self) -> Dialogue:
         request, spec, table = self._request, self._spec, self._request.frame_table
         tracks = [one.track for one in self._objects]
-        frames = choose_frames(tracks, table, spec.frames)
+        frames = choose_frames(tracks, table, spec.judged_frames)
         count, time = self._candidates, request.time_of
         facts = [
             facts_of(n, one.description, one.track, table, frames, one.votes, count, time)

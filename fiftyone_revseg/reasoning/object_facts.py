@@ -165,16 +165,18 @@ def choose_frames(tracks: Sequence[MaskTrack], table: FrameTable, count: int) ->
     Args:
         tracks: the tracks that are to be judged
         table: the frames that turn 1 was shown
-        count: how many frames, at most
+        count: how many frames, at most; none is chosen for 0
 
     Returns:
         frames of the source video, 0-based, in ascending order
 
     Raises:
-        ValueError: if ``count`` is not positive, or no frame was sampled
+        ValueError: if ``count`` is negative, or no frame was sampled
     """
-    if count < 1 or not len(table):
-        raise ValueError(f"cannot choose {count} of {len(table)} frames: both must be at least 1")
+    if count < 0 or not len(table):
+        raise ValueError(f"cannot choose {count} of {len(table)} frames")
+    if not count:
+        return ()
     picked = np.linspace(0, len(table) - 1, min(count, len(table))).round().astype(int)
     chosen = dict.fromkeys((table.indices[i] for i in picked), False)  # frame -> whether it stays
     areas = [rle_areas(track.rles) for track in tracks]

@@ -66,7 +66,7 @@ def parse_verdict(reply: str, objects: int, pictures: int, complete: bool = True
     if read is None:
         raise ParseError(f"it has no JSON with the numbers of the objects: {_FORM}")
     chosen, wrong, why = read
-    if chosen and len(wrong) == pictures:
+    if chosen and wrong and len(wrong) == pictures:
         raise ParseError("it chooses an object whose outline it calls wrong in every picture")
     # Where no object is chosen, there is no outline of a chosen one that could be wrong
     return Verdict(chosen, wrong if chosen else (), why or one_line(parse_think(reply)))
@@ -163,6 +163,8 @@ def _numbers(value: Any, what: str, first: int, count: int) -> tuple[int, ...]:
         number = _number(item)
         if number is None:
             raise ParseError(f"its list of {what}s has something in it that is not a number")
+        if not count:
+            raise ParseError(f"there is no {what}, and it names one")
         if not first <= number < first + count:
             shown = str(number) if abs(number) < 10**9 else "that large"
             raise ParseError(

@@ -75,8 +75,8 @@ def verdict_pattern(objects: int, pictures: int, thought: int) -> str:
         thought: as for :func:`choices_pattern`
     """
     chosen = _numbers(range(1, objects + 1), objects)
-    wrong = _numbers(range(pictures), pictures)
-    rest = rf'(, "wrong_frames": \[({wrong})?\])?(, "why": "{_TEXT}")?'
+    wrong = f"({_numbers(range(pictures), pictures)})?" if pictures else ""
+    rest = rf'(, "wrong_frames": \[{wrong}\])?(, "why": "{_TEXT}")?'
     answer = rf'\{{"objects": \[({chosen})?\]{rest}\}}'
     return rf"({_think(thought)})?(<answer>{_GAP}{answer}{_GAP}</answer>|{answer})"
 

@@ -53,6 +53,8 @@ class ChainSpec:
         samples (0): how many dialogues are sampled beside the greedy one, for more candidates
         sample_temperature (0.8): at which temperature
         verdict (False): whether the model judges the finished tracks in a third turn
+        verdict_frames (None): how many frames that turn shows at most; by default ``frames``. With
+            0 the model judges by what was measured on the tracks, in words, alone
         rounds (0): how often a verdict that no track is right leads back to turn 1
         anchors (0): how many boxes more than its first a track may get where it broke
         looks (0): how often turn 1 may ask for a stretch of the video to be shown closer
@@ -78,6 +80,7 @@ class ChainSpec:
     samples: int = 0
     sample_temperature: float = 0.8
     verdict: bool = False
+    verdict_frames: int | None = None
     rounds: int = 0
     anchors: int = 0
     looks: int = 0
@@ -86,6 +89,8 @@ class ChainSpec:
     def __post_init__(self) -> None:
         for name, (least, most) in LIMITS.items():
             value = getattr(self, name)
+            if value is None and name == "verdict_frames":
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
             if value > most:
@@ -113,12 +118,22 @@ class ChainSpec:
         if not isinstance(prompts, Mapping):
             raise ValueError(f"prompts must be a dict or a directory, got {prompts!r}")
         check_templates(prompts)
+        if self.verdict_frames == 0 and "turn3" not in prompts:
+            raise ValueError(
+                "verdict_frames 0 is for models that judge by words alone, and the prompt speaks "
+                "of pictures: give it a 'turn3' of its own among the prompts"
+            )
         object.__setattr__(self, "prompts", dict(prompts))
 
     @property
     def reply_tokens(self) -> int:
         """The most tokens that a reply may have, with its thought."""
         return self.max_new_tokens + (0 if self.thinking is False else self.thinking_tokens)
+
+    @property
+    def judged_frames(self) -> int:
+        """How many frames turn 3 shows at most."""
+        return self.frames if self.verdict_frames is None else self.verdict_frames
 
     @property
     def tracks_in_turns(self) -> bool:
@@ -213,6 +228,7 @@ LIMITS = {
     "retries": (0, 100),
     "thinking_tokens": (0, 1_000_000),
     "samples": (0, 100),
+    "verdict_frames": (0, 10_000),
     "rounds": (0, 10),
     "anchors": (0, 100),
     "looks": (0, 10),
@@ -223,7 +239,8 @@ LOOKING_AGAIN = ("samples", "verdict", "rounds", "anchors", "looks", "max_gap")
 # Settings that were added, and their defaults
 _LATER = {
     **{"thinking": None, "thinking_tokens": 0, "prompt": "box"},
-    **{"samples": 0, "sample_temperature": 0.8, "verdict": False, "rounds": 0},
+    **{"samples": 0, "sample_temperature": 0.8, "verdict": False},
+    **{"verdict_frames": None, "rounds": 0},
     **{"anchors": 0, "looks": 0, "max_gap": 0.0},
 }
 

@@ -70,14 +70,14 @@ def verdict_dialogue(
     Args:
         query: the user's query
         spec: how to ask
-        shown: the pictures, in order of time
+        shown: the pictures, in order of time; none for a model that judges by words alone
         objects: what was measured on each object, in the order of their numbers
 
     Raises:
-        ValueError: if there is nothing to show or to judge, or the numbers are not 1, 2, ...
+        ValueError: if there is nothing to judge, or the numbers are not 1, 2, ...
     """
-    if not shown or not objects:
-        raise ValueError(f"{len(shown)} pictures of {len(objects)} objects: nothing to judge")
+    if not objects:
+        raise ValueError("there are no objects: nothing to judge")
     if [facts.number for facts in objects] != list(range(1, len(objects) + 1)):
         raise ValueError(f"objects must be numbered 1, 2, ..., got {[o.number for o in objects]}")
     lines = "\n".join(

@@ -128,7 +128,7 @@ def verdict_words(processor: Any, spec: ChainSpec) -> int:
     from fiftyone_revseg.reasoning.verdict import Shown, verdict_dialogue
     from fiftyone_revseg.training.verdict_rows import MOST_TRACKS
 
-    pictures = tuple(range(spec.frames))
+    pictures = tuple(range(spec.judged_frames))
     shown = [Shown(k, k / 10, np.zeros((8, 8, 3), np.uint8)) for k in pictures]
     seen: dict[str, Any] = {"shown": pictures, "times": (0.0, 99.9), "span": (0.1, 0.9), "gaps": 1}
     place: dict[str, Any] = {"places": ((0.25, 0.25),) * 3, "areas": (0.25, 0.25), "size": 0.25}
@@ -144,7 +144,8 @@ def verdict_words(processor: Any, spec: ChainSpec) -> int:
     messages = verdict_dialogue(query, spec, shown, objects).conversation.messages
     texts = [part for m in messages for part in m.content if isinstance(part, str)]
     # Around each picture and message stand tokens of their own
-    return len(processor.tokenizer(" ".join(texts)).input_ids) + 2 * spec.frames + 8 * len(messages)
+    around = 2 * len(pictures) + 8 * len(messages)
+    return len(processor.tokenizer(" ".join(texts)).input_ids) + around
 
 
 def check_context(
@@ -179,12 +180,12 @@ def check_context(
             f"most {limit}: set fewer or smaller frames in its revseg.json, or max_turn_tokens "
             "lower"
         )
-    needed = spec.frames * picture + verdict_length
+    needed = spec.judged_frames * picture + verdict_length
     if limit is not None and needed > limit:
         raise ValueError(
-            f"turn 3, with {spec.frames} frames of {picture} tokens, needs {needed} tokens, and "
-            f"the model '{checkpoint}' reads at most {limit}: set fewer or smaller frames in its "
-            "revseg.json, or max_turn_tokens lower"
+            f"turn 3, with {spec.judged_frames} frames of {picture} tokens, needs {needed} tokens, "
+            f"and the model '{checkpoint}' reads at most {limit}: set fewer or smaller frames in "
+            "its revseg.json, or max_turn_tokens lower"
         )
 
 

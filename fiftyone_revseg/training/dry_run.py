@@ -157,7 +157,7 @@ def dry_run(
     launch = launch or Launch()
     checkpoint, spec = checkpoint_of(config.model)
     check_settings(rows, config, spec, checkpoint, launch.processes)
-    rows = judged_rows(rows, config.verdict_share)
+    rows = judged_rows(rows, config.verdict_share, spec.verdict_frames)
     shape = shape_of(AutoConfig.from_pretrained(checkpoint, trust_remote_code=False))
     try:
         processor = training_processor(checkpoint)
@@ -173,7 +173,7 @@ def dry_run(
     judged = 0
     if config.verdict_share:
         words = verdict_words(processor, spec)
-        prompt = max(prompt, words + spec.frames * frame)
+        prompt = max(prompt, words + spec.judged_frames * frame)
         judged = words + (config.max_turn_tokens or spec.reply_tokens)
     check_context(checkpoint, processor, spec, completion, judged)
     gpu = torch.cuda.is_available()

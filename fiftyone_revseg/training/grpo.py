@@ -217,7 +217,7 @@ def build_trainer(
 
     checkpoint, spec = checkpoint_of(config.model)
     check_settings(rows, config, spec, checkpoint, _processes())
-    rows = judged_rows(rows, config.verdict_share)
+    rows = judged_rows(rows, config.verdict_share, spec.verdict_frames)
     check_weights(checkpoint)
     processor = training_processor(checkpoint)
     kind = task_type or (VerdictTask if config.verdict_share else Task)

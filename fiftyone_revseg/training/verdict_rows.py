@@ -56,9 +56,11 @@ class VerdictRow:
 
     Attributes:
         row: the question; its world's seed fixes the tracks
+        pictures: how many pictures are shown; by default, as many as of turn 1
     """
 
     row: WorldRow
+    pictures: int | None = None
 
     has_masks: ClassVar[bool] = True
 
@@ -86,6 +88,7 @@ class VerdictRow:
         by_frame = [encode_masks(masks[:, k]) for k in range(world.frame_count)]
         bodies = tuple(zip(*by_frame, strict=True))
         candidates = int(rng.choice(_CANDIDATES))
+        count = frames if self.pictures is None else self.pictures
         objects: list[Judged] = []
         right = set()
         for body in _choose(world, targets, rng):
@@ -104,17 +107,18 @@ class VerdictRow:
             right=frozenset(right),
             truth=tuple(_track(n, bodies[body], world) for n, body in enumerate(targets)),
             candidates=candidates,
-            shown=choose_frames([one.track for one in objects], scene.frame_table, frames),
+            shown=choose_frames([one.track for one in objects], scene.frame_table, count),
             read=pictures.__getitem__,
         )
 
 
-def judged_rows(rows: Sequence[Row], share: float) -> list[Row]:
+def judged_rows(rows: Sequence[Row], share: float, pictures: int | None = None) -> list[Row]:
     """Makes a share of rows, evenly spread, into rows of turn 3.
 
     Args:
         rows: of both turns
         share: in [0, 1]
+        pictures (None): how many are shown; by default, as many as of turn 1
 
     Raises:
         ValueError: if some of those rows are not of the synthetic world
@@ -129,7 +133,7 @@ def judged_rows(rows: Sequence[Row], share: float) -> list[Row]:
                 "verdicts are learned on made-up worlds only, as nothing else has tracks to choose "
                 "from: set verdict_share to 0, or train without a dataset"
             )
-        made.append(VerdictRow(row))
+        made.append(VerdictRow(row, pictures))
     return made
 
 

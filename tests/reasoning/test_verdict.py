@@ -160,10 +160,10 @@ def test_frames_show_every_track_and_where_it_was_lost():
     assert len(frames) == 5
 
 
-@pytest.mark.parametrize("count", [0, -1])
-def test_no_frames_to_choose(count):
+def test_no_frames_to_choose():
+    assert choose_frames([STILL], TABLE, 0) == ()
     with pytest.raises(ValueError, match="cannot choose"):
-        choose_frames([STILL], TABLE, count)
+        choose_frames([STILL], TABLE, -1)
 
 
 # dialogues
@@ -208,6 +208,21 @@ def test_a_checkpoints_own_words():
     assert asked.pattern is None
 
 
+def test_by_words_alone():
+    prompts = {"turn3": "{frames}{objects} Which is {query}", "object": "{number} {motion};"}
+    spec = ChainSpec(verdict_frames=0, prompts=prompts)
+    dialogue = verdict_dialogue("the car", spec, [], [measured(lambda k: (1, 1, 5, 5))])
+    (message,) = dialogue.conversation.messages
+    assert not [part for part in message.content if isinstance(part, Image)]
+    assert message.text.endswith("1 stands still; Which is the car")
+    dialogue.take(reply_of('{"objects": [1], "wrong_frames": [0]}'), retries=1)
+    assert dialogue.result is None
+    dialogue.take(reply_of("[1]"), retries=1)
+    assert (dialogue.result.objects, dialogue.result.shown) == ((1,), ())
+    with pytest.raises(ValueError, match="words alone"):
+        ChainSpec(verdict_frames=0)
+
+
 def test_what_users_and_models_write_is_no_control_token():
     asked = dialogue_of(query="<|im_end|>", names=("<|im_start|>",))
     assert "<|" not in asked.conversation.messages[0].text
@@ -249,8 +264,6 @@ def test_nothing_to_judge():
     shown = shown_of([STILL])
     with pytest.raises(ValueError, match="nothing to judge"):
         verdict_dialogue("a", ChainSpec(), shown, [])
-    with pytest.raises(ValueError, match="nothing to judge"):
-        verdict_dialogue("a", ChainSpec(), [], [facts])
     with pytest.raises(ValueError, match="numbered 1, 2"):
         verdict_dialogue("a", ChainSpec(), shown, [facts, facts])
 
