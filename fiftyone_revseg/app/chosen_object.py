@@ -19,6 +19,7 @@ from fiftyone_revseg.dataset.collection import count_samples, group_of, is_clips
 from fiftyone_revseg.dataset.correct import Correction, made_with
 from fiftyone_revseg.dataset.frame_numbers import index_of
 from fiftyone_revseg.dataset.objects import (
+    StoredAnswer,
     StoredObject,
     find_object,
     find_place,
@@ -98,9 +99,7 @@ class Correct(Operator[Chosen]):
         return {"summary": markdown(result["summary"])}
 
     def call(self, samples: Any, given: dict[str, Any], delegate: bool = False) -> Any:
-        if given["sample_id"] is None and count_samples(samples) == 1:
-            given = {**given, "sample_id": samples.first().id}
-        return super().call(samples, given, delegate)
+        return super().call(samples, by_sample(samples, given), delegate)
 
     def params(self, given: dict[str, Any]) -> dict[str, Any]:
         params = dict(given)
@@ -109,6 +108,13 @@ class Correct(Operator[Chosen]):
         if params["support"] is not None:
             params["support"] = list(params["support"])
         return params
+
+
+def by_sample(samples: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Names the sample in the arguments of a script, where a collection has only one."""
+    if given["sample_id"] is None and count_samples(samples) == 1:
+        return {**given, "sample_id": samples.first().id}
+    return given
 
 
 def sample_of(ctx: foo.ExecutionContext) -> Any:
@@ -221,14 +227,14 @@ def _clip_input(form: Form, clips: Sequence[StoredObject]) -> StoredObject | Non
     return chosen
 
 
-def model_inputs(form: Form, stored: StoredObject) -> None:
+def model_inputs(form: Form, stored: StoredAnswer) -> None:
     """Asks for a model; by default, the one that the object was found with."""
     forms.model_inputs(form)
     for name, default in _made_with(stored).items():
         form.inputs.properties[name].default = default
 
 
-def loading_of(ctx: foo.ExecutionContext, stored: StoredObject) -> Loading:
+def loading_of(ctx: foo.ExecutionContext, stored: StoredAnswer) -> Loading:
     """Returns which models a form names.
 
     Args:
@@ -307,7 +313,7 @@ def sentence(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _made_with(stored: StoredObject) -> dict[str, str]:
+def _made_with(stored: StoredAnswer) -> dict[str, str]:
     """The names of the models that found an object, if they can be loaded by these names."""
     settings = made_with(stored)
     name, tracker = settings.get("model") or "", settings.get("tracker") or ""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fiftyone.operators as foo
 
+from fiftyone_revseg.app.ask_again import AskAgain
 from fiftyone_revseg.app.calibrate import Calibrate
 from fiftyone_revseg.app.compare import Compare
+from fiftyone_revseg.app.edit import Delete, Rename, Undo
 from fiftyone_revseg.app.evaluate import Evaluate
 from fiftyone_revseg.app.export import Export
 from fiftyone_revseg.app.filter import Filter
@@ -23,6 +25,10 @@ OPERATORS: list[type[foo.Operator]] = [
     Stop,
     Propagate,
     Reground,
+    AskAgain,
+    Rename,
+    Delete,
+    Undo,
     Accept,
     Reject,
     Views,

@@ -12,7 +12,7 @@ from fiftyone_revseg.app.chosen_object import Correct, frame_input, playback_war
 from fiftyone_revseg.app.forms import Form, problem
 from fiftyone_revseg.app.operator import Settings, from_script
 from fiftyone_revseg.dataset.correct import Correction, reground
-from fiftyone_revseg.dataset.objects import StoredObject
+from fiftyone_revseg.dataset.objects import StoredObject, checked_label
 from fiftyone_revseg.dataset.prompt_boxes import check_frame
 from fiftyone_revseg.pipeline import Loading
 
@@ -34,7 +34,14 @@ class Reground(Correct):
         playback_warning(form, stored, number if isinstance(number, int) else None)
         prop = frame_input(form, stored, "The frame to show to the model, from")
         form.check(prop, problem(check_frame, stored, number))
-        return {"frame_number": number}
+        description = form.text(
+            "description",
+            stored.label,
+            check=checked_label,
+            label="Description",
+            description="What to look for in that frame; the object is called so from then on",
+        )
+        return {"frame_number": number, "description": description}
 
     def correct(self, sample: Any, index: int, model: Loading, **how: Any) -> Correction:
         return reground(sample, index, model=models.get_model(model), **how)
@@ -56,6 +63,7 @@ class Reground(Correct):
         tracker: str | None = None,
         device: str | None = None,
         delegate: bool = False,
+        description: str | None = None,
     ) -> Any:
         """Asks where one object is in a frame, and tracks it from there.
 
@@ -74,6 +82,8 @@ class Reground(Correct):
             tracker (None): a tracker's short name, hub id or path
             device (None): for example "cuda:1"
             delegate (False): whether to schedule this rather than to do it now
+            description (None): what to look for, which is the object's label from then on. By
+                default, its description
 
         Returns:
             a dict that says how it went, with a "summary" in words; if it was delegated, the
