@@ -39,7 +39,7 @@ def collate(examples: list[Example]) -> dict[str, torch.Tensor]:
     }
     if images:
         batch["patches"] = torch.from_numpy(np.concatenate([patches(i) for i in images]))
-        for name in ("presence", "color", "shape", "box", "reach", "number"):
+        for name in ("presence", "color", "shape", "box", "reach"):
             batch[name] = torch.from_numpy(np.concatenate([getattr(d, name) for d in dense]))
     return batch
 

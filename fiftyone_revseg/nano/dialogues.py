@@ -50,8 +50,6 @@ class DenseTargets:
         box: ``(tokens, 4)`` the body's visible box in steps of the grid, -100 without a body
         reach: ``(tokens, 4)`` float32, how far that box reaches from the token's centre to the
             left, up, right and down, in tenths of the frame
-        number: which outlined object it is, from 1; 0 for a body without an outline, -100 without
-            a body, or where no outlines are drawn
     """
 
     presence: np.ndarray
@@ -59,7 +57,6 @@ class DenseTargets:
     shape: np.ndarray
     box: np.ndarray
     reach: np.ndarray
-    number: np.ndarray
 
 
 @dataclass
@@ -85,15 +82,11 @@ class Example:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One drawn frame: the picture, and each body's visible box and area.
-
-    Where objects are outlined in it, their masks are there, too.
-    """
+    """One drawn frame: the picture, and each body's visible box and area."""
 
     picture: np.ndarray
     masks: np.ndarray
     areas: np.ndarray
-    outlined: tuple[np.ndarray | None, ...] | None = None
 
 
 class DialogueMaker:
@@ -148,13 +141,13 @@ class DialogueMaker:
             pictures.append(shown)
         return self._tree(dialogues, pictures, world)
 
-    def logic(self, world: World, rng: np.random.Generator, questions: int) -> Example:
-        """Turn 1 without the video: what follows from a question and from what was seen.
+    def logic(self, world: World, rng: np.random.Generator, questions: int) -> list[Example]:
+        """Turn 1 without the video: what follows from each question and from what was seen.
 
         Only that is trained: whether each object fits, and the answer. No picture is needed for
         it, so that a step costs a tenth and shows a hundred times as many questions.
         """
-        parts: list[tuple[np.ndarray, np.ndarray]] = []
+        rows = []
         for query in choose_queries(world, rng, questions):
             text = OPENINGS[rng.integers(len(OPENINGS))] + query.text
             chosen = [(i, int(rng.integers(self.spec.frames))) for i in query.targets]
@@ -176,14 +169,8 @@ class DialogueMaker:
             for span in _FRAME.finditer(shown, start):
                 told[span.start(1) : span.end(1)] = False
             follows = np.array([told[a:b].all() and b > a for a, b in encoded.offset_mapping])
-            parts.append((ids, np.where(follows, ids, IGNORED)))
-        sizes = [len(ids) for ids, _ in parts]
-        return Example(
-            np.concatenate([ids for ids, _ in parts]),
-            np.concatenate([labels for _, labels in parts]),
-            np.repeat(np.arange(1, len(parts) + 1), sizes),
-            np.tile(np.concatenate([np.arange(n) for n in sizes]), (3, 1)),
-        )
+            rows.append(in_words(ids, np.where(follows, ids, IGNORED)))
+        return rows
 
     # A dialogue is a list of user messages (lists of str | None for a picture) and replies
     # (1-tuples of str; (str, False) where it is not to be learned).
@@ -268,6 +255,12 @@ class DialogueMaker:
         return labels
 
 
+def in_words(ids: np.ndarray, labels: np.ndarray) -> Example:
+    """A dialogue without pictures."""
+    positions = np.tile(np.arange(len(ids)), (3, 1))
+    return Example(ids, labels, np.ones(len(ids), int), positions)
+
+
 def snapshot(world: World, k: int) -> Snapshot:
     """Draws frame ``k`` with the visible areas of the bodies."""
     picture, masks = world.draw(k)
@@ -326,22 +319,7 @@ def dense_targets(world: World, shot: Snapshot, grid: int) -> DenseTargets:
         np.where(owned, shapes[best], IGNORED),
         np.where(owned[:, None], box, IGNORED),
         np.concatenate([centre - box[:, :2], box[:, 2:] - centre], axis=1).astype(np.float32) / 10,
-        _numbers(shot, owned, grid),
     )
-
-
-def _numbers(shot: Snapshot, owned: np.ndarray, grid: int) -> np.ndarray:
-    """The number of the outlined object at each token, 0 where a body is not outlined."""
-    if shot.outlined is None:
-        return np.full(grid * grid, IGNORED)
-    cover = np.stack(
-        [
-            np.zeros(grid * grid) if mask is None else resize_mask(mask, grid).ravel()
-            for mask in shot.outlined
-        ]
-    )
-    there = cover.max(axis=0) >= 0.25
-    return np.where(there, cover.argmax(axis=0) + 1, np.where(owned, 0, IGNORED))
 
 
 def resize_mask(mask: np.ndarray, grid: int) -> np.ndarray:

@@ -237,7 +237,7 @@ def _examples(config: SftConfig, maker: DialogueMaker, step: int) -> list[Exampl
         number = (config.seed << 28) + (step << 6) + i
         world, rng = make_world(number), np.random.default_rng([number, 1])
         if last and step % 5:
-            examples.append(maker.logic(world, rng, questions=3))
+            examples += maker.logic(world, rng, questions=3)
             continue
         examples.append(
             maker.grounding(world, rng, side)

@@ -1,9 +1,10 @@
 """Teaches the embedded VLM turn 3 and windows of long videos, on top of what it can.
 
-Most steps are about tracks: which of the outlined objects a question means. The others keep what
-was there: on dialogues of the first two turns the model is held to what the checkpoint that it
-started from would say, and some go on after a rejected answer. Some are about windows of long
-videos, with an object that is in few of their frames.
+Most steps are words alone: which of several objects a question means, by what was measured on
+their tracks, and what follows in turn 1 from what was seen. No picture is needed for that, so that
+a step is of fifty dialogues. The others keep what was there: on dialogues of the first two turns
+the model is held to what the checkpoint that it started from would say, some go on after a rejected
+answer, and some are about windows of long videos, with an object that is in few of their frames.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +29,19 @@ from fiftyone_revseg.nano.losses import Losses, dense_heads
 from fiftyone_revseg.nano.proposals import read_proposals, write_proposals
 from fiftyone_revseg.nano.sft import NANO_SPEC, optimizers_of, save_checkpoint
 from fiftyone_revseg.nano.training_loop import TrainingLoop
-from fiftyone_revseg.nano.verdicts import MOST_OBJECTS, VerdictMaker, film, recorded
+from fiftyone_revseg.nano.verdicts import VerdictMaker, film, recorded
 from fiftyone_revseg.reasoning.local import LocalReasoner
 from fiftyone_revseg.synthetic.long_world import make_long_world
 from fiftyone_revseg.synthetic.queries import Query
 from fiftyone_revseg.synthetic.world import make_world
 
-VERDICT_SPEC = NANO_SPEC.replace(prompts={**nano_vlm.PROMPTS, **nano_vlm.VERDICT_PROMPTS})
+VERDICT_SPEC = NANO_SPEC.replace(
+    prompts={**nano_vlm.PROMPTS, **nano_vlm.VERDICT_PROMPTS}, verdict_frames=0
+)
 
-# What the steps are about, in turn: verdicts, their lines alone, keeping what is there, windows,
-# again
-_CYCLE = "llvllvwlvlka"
+# What the steps are about, in turn: words, keeping what is there, long videos, again
+_CYCLE = "wwwwwwwkwwwlwwwkwwwawwwkwwwl"
+_LENGTH = 90  # tokens of a dialogue in words, about
 _WINDOW = 1.0  # seconds between two frames of a window
 _FIRST_WORLD = 1 << 40  # far from those of the other stages
 _PROPOSED = 10_000_000  # the first world in which a checkpoint proposes objects
@@ -50,25 +54,22 @@ class VerdictConfig:
     Attributes:
         seed: fixes the order of the worlds
         steps: of the run
-        batch: videos a step
-        questions: about each video
+        tokens: of a step on words alone
         learning_rate: at its height
         kept_weight: weight of the divergence from the checkpoint that it starts from
-        dense_weight: weight of the heads' losses
-        recorded_share: of the videos about tracks, those with what a checkpoint did propose
-        seeing: whether the vision tower learns, too, to tell outlines apart
-        threads: of the CPU; the worlds are made in one more process
+        recorded_share: of the worlds about tracks, those with what a checkpoint did propose
+        compiled: whether steps on words alone run compiled, see
+            :class:`~fiftyone_revseg.nano.losses.Losses`
+        threads: of the CPU; the dialogues are made in one more process
     """
 
     seed: int = 0
-    steps: int = 300
-    batch: int = 2
-    questions: int = 5
-    learning_rate: float = 6e-4
+    steps: int = 2000
+    tokens: int = 6144
+    learning_rate: float = 1e-3
     kept_weight: float = 1.0
-    dense_weight: float = 0.3
-    recorded_share: float = 0.4
-    seeing: bool = False
+    recorded_share: float = 0.5
+    compiled: bool = True
     threads: int = 1
 
 
@@ -101,10 +102,11 @@ def train_verdicts(
     processor = AutoProcessor.from_pretrained(base)
     model: Any = Qwen3VLForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
     model = model.to(device)
-    model.set_attn_implementation({"vision_config": "eager", "text_config": "sdpa"})
+    # The plain kernel: its way back is twice as fast on a CPU
+    model.set_attn_implementation({"vision_config": "eager", "text_config": "eager"})
     teacher = copy.deepcopy(model).eval().requires_grad_(False)
-    heads = dense_heads(model, MOST_OBJECTS).to(device)
-    model.model.visual.requires_grad_(config.seeing)
+    heads = dense_heads(model).to(device)
+    model.model.visual.requires_grad_(False)
     optimizers = optimizers_of(model, heads, config.learning_rate)
     loop = TrainingLoop(
         out,
@@ -116,7 +118,7 @@ def train_verdicts(
     )
     if resume:
         loop.resume(("threads", "steps"))
-    losses = Losses(processor.tokenizer, model, heads)
+    losses = Losses(processor.tokenizer, model, heads, config.compiled)
 
     def losses_of(batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, Any]]:
         about = _CYCLE[loop.step % len(_CYCLE)]
@@ -124,11 +126,9 @@ def train_verdicts(
             if about == "k":
                 kept = config.kept_weight * divergence(model, teacher, batch)
                 return kept, {"kept": kept}
-            told = losses(batch, boxes=about in "aw")
-            seeing = config.dense_weight * config.seeing
-            names = ("text", "logic", "token_accuracy", "number", "color", "shape")
-            parts = {f"{about}_{n}": told[n] for n in names if n in told}
-            return told["words"] + seeing * told.get("dense", 0.0), parts
+            told = losses(batch, boxes=about != "w")
+            names = ("logic", "text", "token_accuracy", "box_error")
+            return told["words"], {f"{about}_{n}": told[n] for n in names if n in told}
 
     batches = _batches(config, processor.tokenizer, proposals, loop.step)
     loop.train(batches, lambda step: learning_rate(config, step), losses_of)
@@ -182,9 +182,9 @@ def divergence(model: Any, teacher: Any, batch: dict[str, torch.Tensor]) -> torc
 
 
 def learning_rate(config: VerdictConfig, step: int) -> float:
-    """Warm-up, constant, and over the last 70 % linearly down."""
-    left = (config.steps - step) / (0.7 * config.steps)
-    return config.learning_rate * min((step + 1) / 15, 1.0, 0.02 + 0.98 * left)
+    """Warm-up, and from the first tenth on linearly down."""
+    left = (config.steps - step) / (0.9 * config.steps)
+    return config.learning_rate * min((step + 1) / 20, 1.0, 0.02 + 0.98 * left)
 
 
 def _batches(
@@ -197,8 +197,11 @@ def _batches(
         def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
             torch.set_num_threads(1)
             maker = VerdictMaker(tokenizer, VERDICT_SPEC, nano_vlm.PATCH * nano_vlm.MERGE)
+            # Worlds that a resumed run has not seen
+            words = alike(words_of(config, maker, records, start << 20), config.tokens)
             for step in range(start, config.steps):
-                yield collate(_examples(config, maker, records, step))
+                about = _CYCLE[step % len(_CYCLE)]
+                yield collate(next(words) if about == "w" else [_shown(config, maker, about, step)])
 
     loader = torch.utils.data.DataLoader(
         Batches(), batch_size=None, num_workers=1, prefetch_factor=4
@@ -206,54 +209,60 @@ def _batches(
     yield from loader
 
 
-def _examples(
-    config: VerdictConfig, maker: VerdictMaker, records: list[dict[str, Any]], step: int
-) -> list[Example]:
-    about = _CYCLE[step % len(_CYCLE)]
-    examples = []
-    for i in range(config.batch):
-        number = (config.seed << 28) + (step << 6) + i
+def _shown(config: VerdictConfig, maker: VerdictMaker, about: str, step: int) -> Example:
+    """Dialogues with pictures."""
+    number = (config.seed << 28) + step
+    rng = np.random.default_rng([number, 3])
+    if about == "l":
+        seconds = maker.spec.frames * _WINDOW
+        return maker.chains(make_long_world(_FIRST_WORLD + number, seconds=seconds).world, rng, 4)
+    world = make_world(_FIRST_WORLD + number)
+    return maker.again(world, rng, 3) if about == "a" else maker.chains(world, rng, 4)
+
+
+def words_of(
+    config: VerdictConfig, maker: VerdictMaker, records: list[dict[str, Any]], first: int
+) -> Iterator[Example]:
+    """Dialogues in words: of turn 3, and of turn 1.
+
+    Args:
+        config: the settings
+        maker: makes them
+        records: what a checkpoint did propose; may be empty
+        first: of which world to begin
+    """
+    for n in count(first):
+        number = (1 << 32) + (config.seed << 28) + n
         rng = np.random.default_rng([number, 3])
-        if about in "vl" and records and rng.random() < config.recorded_share:
-            record = records[rng.integers(len(records))]
-            example = real(maker, record, rng, config.questions // 2, pictures=about == "v")
-            if example is not None:
-                examples.append(example)
-                continue
-        if about == "w":
-            seconds = maker.spec.frames * _WINDOW
-            long = make_long_world(_FIRST_WORLD + number, seconds=seconds)
-            examples.append(maker.chains(long.world, rng, 4))
-            continue
-        world = make_world(_FIRST_WORLD + number)
-        if about == "l":
-            examples += maker.lines(world, rng, config.questions, count=3)
-        elif about == "v":
-            examples.append(maker.verdicts(world, rng, config.questions))
-        elif about == "a":
-            examples.append(maker.again(world, rng, 3))
+        if records and rng.random() < config.recorded_share:
+            yield from real(maker, records[rng.integers(len(records))], rng)
         else:
-            examples.append(maker.chains(world, rng, 4))
-    return examples
+            yield from maker.verdicts(make_world(_FIRST_WORLD + number), rng, 6, count=6)
+        yield from maker.logic(make_world(2 * _FIRST_WORLD + number), rng, 8)
 
 
-def real(
-    maker: VerdictMaker,
-    record: dict[str, Any],
-    rng: np.random.Generator,
-    more: int,
-    pictures: bool = True,
-) -> Example | None:
-    """A question about what was proposed for it, and more questions about the same tracks."""
-    world = make_world(record["seed"], record["split"])
-    seen = film(world, maker.spec.frames)
-    candidates = int(rng.choice((1, 3, 5, 5)))
-    proposals, votes, _ = recorded(seen, record, candidates)
-    if not proposals:
-        return None
+def alike(examples: Iterator[Example], tokens: int) -> Iterator[list[Example]]:
+    """Batches of examples of similar lengths, each of about so many tokens with its padding."""
+    rng = np.random.default_rng(0)
+    while True:
+        pool = sorted(islice(examples, 12 * tokens // _LENGTH), key=lambda e: len(e.tokens))
+        batches: list[list[Example]] = [[]]
+        for one in pool:
+            if len(one.tokens) * (len(batches[-1]) + 1) > tokens and batches[-1]:
+                batches.append([])
+            batches[-1].append(one)
+        for i in rng.permutation(len(batches)):
+            yield batches[i]
+
+
+def real(maker: VerdictMaker, record: dict[str, Any], rng: np.random.Generator) -> list[Example]:
+    """Questions about what was proposed for one: that one, and others about the same tracks."""
+    seen = film(make_world(record["seed"], record["split"]), maker.spec.frames)
     query = Query(record["kind"], record["text"], tuple(record["targets"]), "")
-    others = [one for one in maker.questions(seen, proposals, rng, more) if one[0] != query]
-    asked = [(query, votes, candidates), *others]
-    if not pictures:
-        return maker.without_pictures(seen, proposals, asked)
-    return maker.judged(seen, proposals, asked, rng)
+    examples = []
+    for candidates in (1, 3, 5):
+        proposals, votes, _ = recorded(seen, record, candidates)
+        if proposals:
+            others = [one for one in maker.questions(seen, proposals, rng, 5) if one[0] != query]
+            examples += maker.judged(seen, proposals, [(query, votes, candidates), *others])
+    return examples

@@ -1,8 +1,9 @@
 """Turn 3 as training dialogues: tracks as a chain would have found them, and which are meant.
 
 What a chain proposes is made up, of true masks: tracks of the right body, of others, tracks that go
-over from one body to another, masks a pixel too large or too small, frames without one. The facts
-are measured on them, and the prompts made, by the very code that does so for a real chain.
+over from one body to another, frames without a mask. The facts are measured on them, and the
+prompts made, by the very code that does so for a real chain. There are no pictures: a vision tower
+of 96 pixels does not see outlines, and what was measured is enough.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import numpy as np
 
 from fiftyone_revseg.masks.boxes import box_around, box_iou
 from fiftyone_revseg.masks.mask_track import MaskTrack
-from fiftyone_revseg.masks.pictures import mask_contour
 from fiftyone_revseg.masks.rle import RLE, encode_masks
 from fiftyone_revseg.nano.dialogues import (
     DialogueMaker,
@@ -25,19 +25,18 @@ from fiftyone_revseg.nano.dialogues import (
     box_answer,
     choice_answer,
     choose_queries,
+    in_words,
     key_frame,
     snapshot,
 )
 from fiftyone_revseg.reasoning.backend import Conversation, Image
-from fiftyone_revseg.reasoning.object_facts import choose_frames, facts_of
+from fiftyone_revseg.reasoning.object_facts import facts_of
 from fiftyone_revseg.reasoning.prompts import fill
-from fiftyone_revseg.reasoning.verdict import Shown, show, verdict_dialogue
+from fiftyone_revseg.reasoning.verdict import verdict_dialogue
 from fiftyone_revseg.synthetic.queries import Query
 from fiftyone_revseg.synthetic.shapes import COLORS, SHAPES
 from fiftyone_revseg.synthetic.world import World
 from fiftyone_revseg.types import FrameTable
-
-MOST_OBJECTS = 8  # whose numbers the vision tower learns to tell apart
 
 _COUNTS = ((1, 2, 3, 4), (0.35, 0.35, 0.2, 0.1))  # of objects, and how often
 _CANDIDATES = (1, 3, 5, 5)  # how many dialogues proposed them
@@ -104,13 +103,19 @@ def film(world: World, frames: int) -> Film:
 
 
 class VerdictMaker(DialogueMaker):
-    """Turns worlds into trees of turn-3 dialogues, and of what goes with them."""
+    """Turns worlds into turn-3 dialogues, and into what goes with them."""
 
-    def verdicts(self, world: World, rng: np.random.Generator, questions: int) -> Example:
-        """Several questions about the same outlined tracks, whatever they were found for."""
+    def verdicts(
+        self, world: World, rng: np.random.Generator, questions: int, count: int
+    ) -> list[Example]:
+        """Questions about what a chain might have found in a world, several times over."""
         seen = film(world, self.spec.frames)
-        proposals = propose(seen, rng)
-        return self.judged(seen, proposals, self.questions(seen, proposals, rng, questions), rng)
+        made = [propose(seen, rng) for _ in range(count)]
+        return [
+            example
+            for one in made
+            for example in self.judged(seen, one, self.questions(seen, one, rng, questions))
+        ]
 
     def questions(
         self, seen: Film, proposals: Sequence[Proposal], rng: np.random.Generator, count: int
@@ -129,108 +134,31 @@ class VerdictMaker(DialogueMaker):
         seen: Film,
         proposals: Sequence[Proposal],
         asked: Sequence[tuple[Query, Sequence[int], int]],
-        rng: np.random.Generator,
-    ) -> Example:
-        """Questions about proposals, each with the votes and how many candidates there were."""
-        tracks = [one.track for one in proposals]
-        # As a few tell as much as all of them, learning need not read them all each time
-        count = int(rng.integers(3, self.spec.frames + 1))
-        frames = choose_frames(tracks, seen.table, count)
-        shots, shown = self._shots(seen, proposals, frames, rng)
-        dialogues = []
-        for query, votes, candidates in asked:
-            facts = [
-                facts_of(n, one.description, one.track, seen.table, frames, vote, candidates)
-                for n, (one, vote) in enumerate(zip(proposals, votes, strict=True), 1)
-            ]
-            asking = verdict_dialogue(query.text, self.spec, shown, facts).conversation
-            dialogues.append([*_parts(asking), (verdict_answer(query, proposals),)])
-        numbers = 1 + rng.permutation(len(proposals))[:2]
-        dialogues += [self._name(dialogues[0][0], int(n), seen.world, proposals) for n in numbers]
-        pictures = [(shot, self.spec.frame_size) for shot in shots]
-        example = self._tree(dialogues, [pictures] * len(dialogues), seen.world)
-        for branch, (query, _, _) in enumerate(asked, 1):
-            self._tell_at_once(example, branch, fits(query, proposals))
-        return example
-
-    def lines(
-        self, world: World, rng: np.random.Generator, questions: int, count: int
     ) -> list[Example]:
-        """Turn 3 without the pictures: what follows from a question and from what was measured."""
-        seen = film(world, self.spec.frames)
-        return [
-            self.without_pictures(seen, one, self.questions(seen, one, rng, questions))
-            for one in (propose(seen, rng) for _ in range(count))
-        ]
-
-    def without_pictures(
-        self,
-        seen: Film,
-        proposals: Sequence[Proposal],
-        asked: Sequence[tuple[Query, Sequence[int], int]],
-    ) -> Example:
-        """As :meth:`judged`, with the words alone."""
-        parts: list[tuple[np.ndarray, np.ndarray]] = []
-        nothing = [Shown(0, 0.0, np.zeros((1, 1, 3), np.uint8))]
+        """Questions about proposals, each with the votes and how many candidates there were."""
+        examples = []
         for query, votes, candidates in asked:
             facts = [
                 facts_of(n, one.description, one.track, seen.table, (), vote, candidates)
                 for n, (one, vote) in enumerate(zip(proposals, votes, strict=True), 1)
             ]
-            asking = verdict_dialogue(query.text, self.spec, nothing, facts).conversation
-            shown, *rest = _parts(asking)
-            answer = (verdict_answer(query, proposals),)
-            ids = self._render([shown[-1:], *rest, answer], [])
-            parts.append((ids, self._reply_labels(ids, [False, True])))
-        sizes = [len(ids) for ids, _ in parts]
-        example = Example(
-            np.concatenate([ids for ids, _ in parts]),
-            np.concatenate([labels for _, labels in parts]),
-            np.repeat(np.arange(1, len(parts) + 1), sizes),
-            np.tile(np.concatenate([np.arange(n) for n in sizes]), (3, 1)),
-        )
-        for branch, (query, _, _) in enumerate(asked, 1):
-            self._tell_at_once(example, branch, fits(query, proposals))
-        return example
+            asking = verdict_dialogue(query.text, self.spec, (), facts).conversation
+            ids = self._render([*_parts(asking), (verdict_answer(query, proposals),)], [])
+            example = in_words(ids, self._reply_labels(ids, [False, True]))
+            self._tell_at_once(example, fits(query, proposals))
+            examples.append(example)
+        return examples
 
-    def _tell_at_once(self, example: Example, branch: int, fitting: Sequence[bool]) -> None:
+    def _tell_at_once(self, example: Example, fitting: Sequence[bool]) -> None:
         """Has the number at the end of each object's line foretell whether it fits, as thoughts do.
 
         Nothing of it is ever written: it only says early what the answer is made of.
         """
         ids: Any = self.tokenizer.convert_tokens_to_ids
         point, told = ids("."), ids("\u0120fits")
-        # The sentences within a line end with another token, of a full stop and a blank
-        ends = np.flatnonzero((example.branch == branch) & (example.tokens == point))
-        ends = ends[: len(fitting)]
+        ends = np.flatnonzero(example.tokens == point)[: len(fitting)]
         for end, one in zip(ends, fitting, strict=True):
             example.labels[end] = told if one else point
-
-    def _name(self, asking: list, number: int, world: World, proposals: Sequence[Proposal]) -> list:
-        """Asks what an outlined object is: so that numbers, outlines and looks come together."""
-        body = proposals[number - 1].body
-        name = world.bodies[body].name if body >= 0 else "nothing"
-        return [[*asking[:-1], f"Detect {number}"], (name,)]
-
-    def _shots(
-        self,
-        seen: Film,
-        proposals: Sequence[Proposal],
-        frames: Sequence[int],
-        rng: np.random.Generator,
-    ) -> tuple[list[Snapshot], list[Shown]]:
-        worn = rng.integers(-2, 3, len(proposals))
-        shots, shown = [], []
-        for k in frames:
-            shot = seen.shots[k]
-            masks = [
-                None if one.track.rles[k] is None else worn_mask(one.track.mask(k), int(pixels))
-                for one, pixels in zip(proposals, worn, strict=True)
-            ]
-            one = show(k, k / seen.world.fps, shot.picture, masks, self.spec.frame_size)
-            shown.append(one)
-            shots.append(Snapshot(one.picture, shot.masks, shot.areas, tuple(masks)))
-        return shots, shown
 
     def again(self, world: World, rng: np.random.Generator, questions: int) -> Example:
         """Turn 1 goes on after its answer was rejected, and turn 2 where the object is not seen."""
@@ -346,14 +274,6 @@ def fits(query: Query, proposals: Sequence[Proposal]) -> list[bool]:
 def verdict_answer(query: Query, proposals: Sequence[Proposal]) -> str:
     """The right verdict, as short as can be read. A track is the body's that it is on longest."""
     return json.dumps([n for n, one in enumerate(fits(query, proposals), 1) if one])
-
-
-def worn_mask(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """A mask that is some pixels too large, or, where they are negative, too small."""
-    if pixels > 0:
-        return mask | mask_contour(~mask, pixels)
-    smaller = mask & ~mask_contour(mask, -pixels) if pixels else mask
-    return smaller if smaller.any() else mask
 
 
 def _votes(

@@ -37,12 +37,11 @@ PROMPTS = {
 
 # Those of a checkpoint that judges tracks, beside them
 VERDICT_PROMPTS = {
-    "turn3": "{frames}Find {query}",
-    # As thoughts of turn 1 say it, one fact in a sentence: those that fit are known at once. The
-    # number is last, where all facts can be seen, so that what fits only needs to be copied
+    "turn3": "Find {query}",
+    # In the words of turn 1's thoughts. The number is last, where all facts can be seen, so that
+    # what fits only needs to be copied
     "thought3": "<think>{objects}</think>",
-    "object": "The {description} {life}. The {description} {motion}. "
-    "The {description} {growth}: {number}.",
+    "object": "The {description} {life} {motion} is {size} wide is at {x} {y} {growth}: {number}.",
     "ask3": "{votes} of {candidates}",
     "again": "Not {rejected}",
 }

@@ -8,18 +8,23 @@ import numpy as np
 import pytest
 
 from fiftyone_revseg.nano import vlm as nano_vlm
-from fiftyone_revseg.nano.batches import collate, patches
+from fiftyone_revseg.nano.batches import collate
 from fiftyone_revseg.nano.dialogues import IGNORED
 from fiftyone_revseg.nano.proposals import read_proposals, write_proposals
 from fiftyone_revseg.nano.sft import corpus
-from fiftyone_revseg.nano.verdict_training import VERDICT_SPEC, real
+from fiftyone_revseg.nano.verdict_training import (
+    VERDICT_SPEC,
+    VerdictConfig,
+    alike,
+    real,
+    words_of,
+)
 from fiftyone_revseg.nano.verdicts import (
     VerdictMaker,
     film,
     propose,
     recorded,
     verdict_answer,
-    worn_mask,
 )
 from fiftyone_revseg.reasoning import Reply
 from fiftyone_revseg.reasoning.parse_verdict import parse_verdict
@@ -45,18 +50,13 @@ def seen():
 
 
 def said(maker, example):
-    """The last reply of each branch, all of which is learned."""
-    replies = []
-    for branch in range(1, example.branch.max() + 1):
-        at = np.flatnonzero(example.branch == branch)
-        text = maker.tokenizer.decode(example.tokens[at])
-        replies.append(text.rpartition("assistant\n")[2].split("<|im_end|>")[0])
-        learned = maker.tokenizer.decode(example.labels[at][example.labels[at] != IGNORED])
-        assert learned.endswith(f"{replies[-1]}<|im_end|>")
-    return replies
+    """The last reply, all of which is learned."""
+    reply = maker.tokenizer.decode(example.tokens).rpartition("assistant\n")[2]
+    assert maker.tokenizer.decode(example.labels[example.labels != IGNORED]).endswith(reply.strip())
+    return reply.split("<|im_end|>")[0]
 
 
-def test_training_shows_what_a_verdict_shows(maker, tokenizer, seen, monkeypatch):
+def test_training_asks_what_a_verdict_asks(maker, tokenizer, seen, monkeypatch):
     from fiftyone_revseg.nano import verdicts
 
     asked = []
@@ -64,31 +64,19 @@ def test_training_shows_what_a_verdict_shows(maker, tokenizer, seen, monkeypatch
     monkeypatch.setattr(
         verdicts, "verdict_dialogue", lambda *a: asked.append(real_dialogue(*a)) or asked[-1]
     )
-    rng = np.random.default_rng(0)
-    proposals = propose(seen, rng)
-    votes = [1] * len(proposals)
+    proposals = propose(seen, np.random.default_rng(0))
     query = Query("attribute", "the red star", (0,), "")
-    example = maker.judged(seen, proposals, [(query, votes, 5)], rng)
-    messages = asked[0].conversation.messages
-    content = [
+    (example,) = maker.judged(seen, proposals, [(query, [1] * len(proposals), 5)])
+    text = nano_vlm.build_processor(tokenizer).apply_chat_template(
         [
-            {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
-            for part in message.content
-        ]
-        for message in messages
-    ]
-    processor = nano_vlm.build_processor(tokenizer)
-    text = processor.apply_chat_template(
-        [{"role": m.role, "content": c} for m, c in zip(messages, content, strict=True)],
+            {"role": m.role, "content": [{"type": "text", "text": m.text}]}
+            for m in asked[0].conversation.messages
+        ],
         add_generation_prompt=True,
     )
-    pictures = [part.pixels for part in messages[0].content if not isinstance(part, str)]
-    shown = processor(text=[text], images=pictures, return_tensors="np", do_resize=False)
-    ids = np.asarray(shown["input_ids"][0])
-    first = np.flatnonzero(example.branch <= 1)
-    np.testing.assert_array_equal(example.tokens[first][: len(ids)], ids)
-    mine = np.concatenate([patches(image) for image in example.images])
-    np.testing.assert_allclose(shown["pixel_values"], mine, atol=1e-6)
+    ids = tokenizer(text, add_special_tokens=False).input_ids
+    assert example.tokens[: len(ids)].tolist() == ids
+    assert not example.images
 
 
 def test_every_answer_can_be_read_and_is_true(maker):
@@ -98,15 +86,13 @@ def test_every_answer_can_be_read_and_is_true(maker):
         seen = film(make_world(seed), maker.spec.frames)
         proposals = propose(seen, rng)
         questions = maker.questions(seen, proposals, rng, 4)
-        replies = said(maker, maker.judged(seen, proposals, questions, rng))
-        for (query, votes, candidates), reply in zip(questions, replies, strict=False):
-            verdict = parse_verdict(reply, len(proposals), maker.spec.frames + 1)
+        examples = maker.judged(seen, proposals, questions)
+        for (query, votes, candidates), example in zip(questions, examples, strict=True):
+            verdict = parse_verdict(said(maker, example), len(proposals), 0)
             bodies = {proposals[n - 1].body for n in verdict.objects}
             assert bodies == {one.body for one in proposals} & set(query.targets)
             assert all(0 <= vote <= candidates for vote in votes)
             read += 1
-        names = {body.name for body in seen.world.bodies}
-        assert set(replies[len(questions) :]) <= names
     assert read > 40
 
 
@@ -123,34 +109,25 @@ def test_a_track_that_goes_over_to_another_body_is_of_the_one_it_is_on_longest(s
 def test_each_line_foretells_whether_its_object_fits(maker, seen):
     proposals = [seen.track(np.full(seen.world.frame_count, b), "x") for b in (2, 0)]
     query = Query("attribute", "the red star", (0,), "")
-    example = maker.judged(seen, proposals, [(query, [1, 1], 3)], np.random.default_rng(0))
-    at = np.flatnonzero(example.branch == 1)
-    told = maker.tokenizer.convert_ids_to_tokens(example.labels[at][example.labels[at] >= 0])
+    (example,) = maker.judged(seen, proposals, [(query, [1, 1], 3)])
+    told = maker.tokenizer.convert_ids_to_tokens(example.labels[example.labels != IGNORED])
     assert told[:2] == [".", "\u0120fits"]
     assert maker.tokenizer.convert_tokens_to_string(told[2:]) == "[2]<|im_end|>"
 
 
-def test_lines_alone_are_what_is_asked_without_the_pictures(maker):
-    rows = maker.lines(make_world(5), np.random.default_rng(2), questions=3, count=2)
-    assert len(rows) == 2
-    for row in rows:
-        assert not row.images
-        said(maker, row)
-        text = maker.tokenizer.decode(row.tokens[row.branch == 1])
-        assert text.startswith("<|im_start|>user\nFind ")
-        assert "<think>The " in text
-
-
-def test_where_outlines_are_is_asked_of_the_tower(maker, seen):
-    rng = np.random.default_rng(1)
-    proposals = [seen.track(np.full(seen.world.frame_count, b), "x") for b in (2, 0)]
-    query = Query("attribute", "the red star", (0,), "")
-    example = maker.judged(seen, proposals, [(query, [1, 1], 3)], rng)
-    numbers = np.concatenate([dense.number for dense in example.dense])
-    assert {0, 1, 2, IGNORED} == set(numbers.tolist())
-    assert "number" in collate([example])
-    chains = maker.chains(seen.world, rng, 1)
-    assert all((dense.number == IGNORED).all() for dense in chains.dense)
+def test_batches_of_words_are_of_like_lengths(maker):
+    config = VerdictConfig(tokens=900)
+    batches = alike(words_of(config, maker, [], 0), config.tokens)
+    for batch in (next(batches) for _ in range(6)):
+        lengths = [len(one.tokens) for one in batch]
+        assert len(batch) * max(lengths) <= config.tokens
+        assert min(lengths) > 0.6 * max(lengths)
+        assert collate(batch)["grids"].numel() == 0
+    first, resumed = (
+        [next(words_of(config, maker, [], start)).tokens.tolist() for _ in range(2)]
+        for start in (0, 1 << 20)
+    )
+    assert first[0] == first[1] != resumed[0]
 
 
 def test_what_was_answered_wrongly_is_not_learned(maker):
@@ -159,7 +136,6 @@ def test_what_was_answered_wrongly_is_not_learned(maker):
         example = maker.again(make_world(seed, bodies=3), np.random.default_rng(seed), 3)
         text = maker.tokenizer.decode(example.tokens[example.tokens != maker.image_token])
         learned = maker.tokenizer.decode(example.labels[example.labels != IGNORED])
-        said(maker, example)
         for before, after in pairwise(text.split("Not ")):
             rejected = after.split("<|im_end|>")[0]
             corrected = after.split("assistant\n")[1].split("<|im_end|>")[0]
@@ -167,17 +143,6 @@ def test_what_was_answered_wrongly_is_not_learned(maker):
             assert f'"object description": "{rejected}"' not in corrected
             pairs += 1
     assert pairs > 5
-
-
-@pytest.mark.parametrize("pixels", [-2, 0, 1])
-def test_worn_masks(pixels):
-    mask = np.zeros((20, 20), bool)
-    mask[5:15, 5:15] = True
-    side = 10 + 2 * pixels
-    worn = worn_mask(mask, pixels)
-    assert worn.any(axis=0).sum() == worn.any(axis=1).sum() == side
-    thin = np.eye(20, dtype=bool)
-    assert worn_mask(thin, -2).any()
 
 
 class TwoMinds:
@@ -217,10 +182,8 @@ def test_what_a_model_proposes_is_kept_and_made_into_tracks(tmp_path, maker, mon
     assert [one.body for one in proposals] == [0, 1]
     assert votes == [1, 2]
     assert named == [{1}, {2}, {2}]
-    example = real(maker, records[0], np.random.default_rng(0), 1)
-    assert "body 0" in maker.tokenizer.decode(example.tokens)
-    words = real(maker, records[0], np.random.default_rng(0), 1, pictures=False)
-    assert not words.images
-    assert "body 0" in maker.tokenizer.decode(words.tokens)
+    examples = real(maker, records[0], np.random.default_rng(0))
+    assert "body 0" in maker.tokenizer.decode(examples[0].tokens)
+    assert len(examples) > 3
     path.write_text(path.read_text()[:-5])
     assert len(read_proposals(path)) == 1
