@@ -4,6 +4,9 @@
 //   `set_frame_number` moves the player of image groups, but not that of videos: in FiftyOne 1.22
 //   nothing listens to it there
 // * the operator `show_sample` turns the open modal to another sample of the grid
+// * the operator `refresh_annotation` shows the labels as they are now in the annotation mode, which
+//   reads them when it is entered, and is left as it was by FiftyOne's own `reload_dataset`: it
+//   would go on showing, and saving, labels that are no more
 // * the component `RevsegReview` listens for the keys of the reasoning panel, and hides the panel
 //   while it shows another sample than the one that is open
 (function () {
@@ -47,6 +50,22 @@
 
     async execute({ hooks, params }) {
       hooks.open((await walk(params.id, params.steps)) ?? { id: params.id });
+    }
+  }
+
+  class RefreshAnnotation extends Unlisted {
+    static operator = "refresh_annotation";
+    static label = "ReVSeg: show the labels as they are now";
+
+    useHooks() {
+      return { mode: state.useModalMode(), modes: state.useModalModeController() };
+    }
+
+    async execute({ hooks }) {
+      if (hooks.mode !== "annotate") return;
+      hooks.modes.activateExploreMode();
+      await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 100)));
+      hooks.modes.activateAnnotateMode();
     }
   }
 
@@ -126,6 +145,7 @@
 
   registerOperator(ShowFrame, "fiftyone_revseg");
   registerOperator(ShowSample, "fiftyone_revseg");
+  registerOperator(RefreshAnnotation, "fiftyone_revseg");
   window.__fop__.registerComponent({
     name: "RevsegReview",
     label: "RevsegReview",

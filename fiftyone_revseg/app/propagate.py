@@ -15,12 +15,12 @@ from fiftyone_revseg.app.operator import Settings, from_script
 from fiftyone_revseg.dataset.correct import Correction, propagate
 from fiftyone_revseg.dataset.objects import StoredObject
 from fiftyone_revseg.dataset.prompt_boxes import (
-    check_boxes,
     check_frame,
+    check_prompts,
     current_box,
-    find_boxes,
+    find_prompts,
     misplaced,
-    pending_boxes,
+    pending_prompts,
     refuse_misplaced,
 )
 from fiftyone_revseg.pipeline import Loading
@@ -107,7 +107,7 @@ class Propagate(Correct):
 def _boxes_input(form: Form, stored: StoredObject) -> None:
     """Asks for where to track from."""
     ctx, inputs = form.ctx, form.inputs
-    selected, found = _selected(ctx, stored), find_boxes(stored)
+    selected, found = _selected(ctx, stored), find_prompts(stored)
     ways = {
         "selected": selected and f"The selected boxes ({_frames(selected)})",
         "changed": found and f"The boxes that were moved or drawn ({_frames(found)})",
@@ -131,7 +131,7 @@ def _seen_inputs(form: Form, stored: StoredObject, boxes: Mapping[int, Any]) -> 
     """Asks which picture boxes were drawn on, where the App shows that of another frame."""
     ctx, inputs = form.ctx, form.inputs
     first, last = stored.support
-    elsewhere = {} if pending_boxes(stored) else misplaced(stored, boxes)
+    elsewhere = {} if pending_prompts(stored) else misplaced(stored, boxes)
     for number, picture in elsewhere.items():
         chosen = ctx.params.get(f"{_SEEN}{number}") or picture
         prop = inputs.int(
@@ -166,7 +166,7 @@ def _seen(ctx: foo.ExecutionContext, stored: StoredObject) -> dict[int, int]:
 def _check(ctx: foo.ExecutionContext, stored: StoredObject) -> None:
     """Raises a ``ValueError`` that says what is wrong with the boxes of a form."""
     boxes, seen = _boxes(ctx, stored), _seen(ctx, stored)
-    check_boxes(stored, boxes, seen)
+    check_prompts(stored, boxes, seen)
     if not ctx.params.get("boxes") and _kind(ctx, stored) == "selected":
         refuse_misplaced(stored, boxes or {}, seen)
 
@@ -177,7 +177,7 @@ def _kind(ctx: foo.ExecutionContext, stored: StoredObject) -> str:
         return kind
     if _selected(ctx, stored):
         return "selected"
-    return "changed" if find_boxes(stored) else "frame"
+    return "changed" if find_prompts(stored) else "frame"
 
 
 def _boxes(

@@ -28,6 +28,9 @@ Work = Callable[[Report], dict[str, Any]]
 #: The operator that stops work
 STOP_URI = "fiftyone_revseg/stop"
 
+#: Shows the labels as they are now, where the App is in its annotation mode
+REFRESH_ANNOTATION = "fiftyone_revseg/refresh_annotation"
+
 _SHOWN = 0.25  # seconds between two changes of the progress bar within one video
 _ASKED = 1.0  # seconds between two looks at whether somebody asked to stop
 _KEPT = 24 * 3600  # seconds after which a run that was killed is not listed any more
@@ -87,6 +90,7 @@ def stream(
                 raise new
             yield _show_progress(ctx, describe(new), fraction(new))
         yield ctx.ops.reload_dataset()
+        yield ctx.trigger(REFRESH_ANNOTATION)
         if (shown := view()) is not None:
             yield ctx.ops.set_view(view=shown)
         yield _show_result(ctx, new)

@@ -17,6 +17,7 @@ from fiftyone_revseg.app.operator import Operator, Run, Settings, from_script
 from fiftyone_revseg.app.running import duration, list_active, stop_runs
 from fiftyone_revseg.app.targets import VideosOperator, playback_notice
 from fiftyone_revseg.dataset import list_runs, segment_view
+from fiftyone_revseg.dataset.annotation import try_to_activate
 from fiftyone_revseg.dataset.certainty_map import CertaintyMap
 from fiftyone_revseg.dataset.changes import count_corrected
 from fiftyone_revseg.dataset.collection import (
@@ -140,6 +141,7 @@ class Segment(VideosOperator):
             ).to_dict()
         except KeyboardInterrupt:
             state, summary = "stopped", _last_run(run.ctx.dataset, label_field)
+        try_to_activate(run.ctx.dataset, label_field)
         return _result(run.ctx.dataset, label_field, state, summary)
 
     def words(self, result: dict[str, Any]) -> dict[str, str]:

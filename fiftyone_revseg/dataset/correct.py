@@ -31,9 +31,15 @@ from fiftyone_revseg.dataset.objects import (
     read_detections,
     record_of,
 )
-from fiftyone_revseg.dataset.prompt_boxes import check_frame, resolve_prompts
+from fiftyone_revseg.dataset.prompt_boxes import (
+    Given,
+    check_frame,
+    earlier_prompts,
+    resolve_prompts,
+)
+from fiftyone_revseg.dataset.prompts import Prompt, checked_box
 from fiftyone_revseg.dataset.store import Document
-from fiftyone_revseg.masks.boxes import corners_px, relative_xywh
+from fiftyone_revseg.masks.boxes import relative_xywh
 from fiftyone_revseg.pipeline import Progress, RevSeg
 from fiftyone_revseg.reasoning import ChainRequest, KeyframeChoice
 from fiftyone_revseg.reasoning.rolling import ground_again
@@ -43,8 +49,6 @@ from fiftyone_revseg.tracking.known import KnownFrame
 from fiftyone_revseg.tracking.several_boxes import stretches, track_prompts
 from fiftyone_revseg.types import FrameTable
 from fiftyone_revseg.video import Video
-
-Box = Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ class Correction:
         label_field: the label field
         index: the object's index
         label: the object's description
-        prompts: frame number -> the relative ``[x, y, width, height]`` box it was tracked from
+        prompts: frame number -> the relative ``[x, y, width, height]`` box it was tracked from;
+            where points said where it is, the box around what was found there
         frames: the number of frames that were written
         visible: in how many of them the object has a mask
         score: the tracker's mean score where it has one
@@ -85,15 +90,16 @@ class Correction:
 def propagate(
     sample: Any,
     index: int | str,
-    boxes: Mapping[int, Box | None] | None = None,
+    boxes: Mapping[int, Given] | None = None,
     model: RevSegModel | RevSeg | Tracker | str | Path = "revseg-nano",
     label_field: str = "revseg",
     support: Sequence[int] | None = None,
     progress: Progress | None = None,
     by: str | None = None,
     seen: Mapping[int, int] | None = None,
+    keep: bool = False,
 ) -> Correction:
-    """Tracks one object again from corrected boxes and replaces its masks on all frames.
+    """Tracks one object again from what a person corrected and replaces its masks on all frames.
 
     The tracker alone runs. Each box governs the frames nearest to its own.
 
@@ -107,13 +113,19 @@ def propagate(
         # From a box in frame 40, and from the mask that is right already in frame 90
         propagate(sample, 1, {40: [0.1, 0.2, 0.3, 0.4], 90: None})
 
+        # From two points on the object and one beside it, and from a mask
+        propagate(sample, 1, {8: {"on": [(0.4, 0.5), (0.5, 0.5)], "beside": [(0.9, 0.5)]}})
+        propagate(sample, 1, {8: {"mask": mask}})
+
     Args:
         sample: a :class:`fiftyone.core.sample.Sample` or view of one: a video or a clip; or the
             images of one group, as ``iter_dynamic_groups()`` gives them
         index: the object's ``index``, or the id of one of its labels
         boxes (None): frame number -> relative ``[x, y, width, height]``, or None for the box that
-            the object has in that frame already. By default, those of an interrupted correction;
-            else, see :func:`fiftyone_revseg.dataset.prompt_boxes.changed_boxes`
+            the object has in that frame already; or a dict with "box", with relative ``[x, y]``
+            points "on" and "beside" the object, or with its "mask", (H, W) bool. By default, those
+            of an interrupted correction; else, see
+            :func:`fiftyone_revseg.dataset.prompt_boxes.changed_prompts`
         model ("revseg-nano"): what has the tracker: a :class:`RevSegModel`, a
             :class:`fiftyone_revseg.pipeline.RevSeg`, a preset, a hub id or a path; or a tracker
         label_field ("revseg"): the label field
@@ -125,6 +137,8 @@ def propagate(
             where the App shows another one, see :mod:`fiftyone_revseg.dataset.playback`. Without
             it, boxes that were moved or drawn where the App is wrong are refused; frame numbers
             in ``boxes`` are exact
+        keep (False): whether to track from what was said in earlier corrections of the object,
+            too, see :func:`fiftyone_revseg.dataset.prompt_boxes.earlier_prompts`
 
     Returns:
         a :class:`Correction`; ``print`` it
@@ -134,30 +148,39 @@ def propagate(
             can tell which frame a box is about; nothing has been written then
     """
     stored = find_object(find_place(sample, label_field), index, support)
-    return track_object(stored, boxes, model, progress, by, seen)
+    return track_object(stored, boxes, model, progress, by, seen, keep)
 
 
 def track_object(
     stored: StoredObject,
-    boxes: Mapping[int, Box | None] | None = None,
+    boxes: Mapping[int, Given] | None = None,
     model: RevSegModel | RevSeg | Tracker | str | Path = "revseg-nano",
     progress: Progress | None = None,
     by: str | None = None,
     seen: Mapping[int, int] | None = None,
+    keep: bool = False,
 ) -> Correction:
     """Tracks an object, which may be a new one; all else is as in :func:`propagate`."""
     started = time.perf_counter()
     detections = read_detections(stored)
     prompts = resolve_prompts(stored, detections, boxes, seen)
+    kept = earlier_prompts(stored, prompts, detections) if keep else {}
     seen = seen or {}
     given = {seen.get(n, n): box for n, box in (boxes or {}).items()}
-    kinds = {n: "key frame" if n in given and given[n] is None else "box" for n in prompts}
-    drawn = {**prompts, **{n: prompts[frame] for n, frame in seen.items() if frame in prompts}}
-    entries = [make_entry(stored, kinds[n], n, box, by) for n, box in prompts.items()]
+    kinds = {
+        n: "key frame" if n in given and given[n] is None else prompt.kind
+        for n, prompt in prompts.items()
+    }
     with _open(stored) as video:
-        track = _track(stored, video, _tracker_of(model), prompts, progress)
-    CorrectionWriter(stored, detections, track, prompts, entries, drawn=drawn).write()
-    return _summary(stored, track, prompts, started)
+        track = _track(stored, video, _tracker_of(model), {**prompts, **kept}, progress)
+    entries = []
+    for n, box in _boxes_of(stored, track, prompts).items():
+        entry = make_entry(stored, kinds[n], n, box, by)
+        if prompts[n].kind != "box":
+            entry["prompt"] = prompts[n].to_dict()
+        entries.append(entry)
+    CorrectionWriter(stored, detections, track, prompts, entries, kept=kept).write()
+    return _summary(stored, track, {**prompts, **kept}, started)
 
 
 def reground(
@@ -211,7 +234,7 @@ def reground(
         box_px, confidence, turns = _ground(stored, video, pipeline, frame_number)
         report("reason", 1, 1)
         box = list(relative_xywh(box_px, video.size))
-        prompts = {frame_number: box}
+        prompts = {frame_number: Prompt(box)}
         track = _track(stored, video, pipeline.tracker, prompts, progress)
     entry = make_entry(stored, "reground", frame_number, box, by)
     entry.update(confidence=confidence, model=pipeline.name, turns=turns)
@@ -248,19 +271,24 @@ def _track(
     stored: StoredObject,
     video: Video,
     tracker: Tracker,
-    prompts: Mapping[int, list[float]],
+    prompts: Mapping[int, Prompt],
     progress: Progress | None,
 ) -> MaskTrack:
-    boxes = {}
-    for number, box in prompts.items():
-        if index_of(number, video.first_frame) >= len(video):
+    given, masks = {}, {}
+    for number, prompt in prompts.items():
+        k = index_of(number, video.first_frame)
+        if k >= len(video):
             raise ValueError(f"There is no frame {number}: the video ends before it")
-        boxes[index_of(number, video.first_frame)] = list(corners_px(box, video.size))
+        given[k] = prompt.in_pixels(video.size)
+        if prompt.mask is not None:
+            masks[k] = prompt.mask
     if progress is not None:
         # The frame with a box is walked in both directions, unless it is its stretch's first
-        twice = sum(k > first for k, (first, _) in stretches(boxes, len(video)).items())
+        twice = sum(k > first for k, (first, _) in stretches(given, len(video)).items())
         tracker = _Reporting(tracker, progress, len(video) + twice)
-    track = track_prompts(tracker, video, boxes)
+    track = track_prompts(tracker, video, given)
+    # What a person painted is right to the pixel
+    track = replace(track, rles=tuple(masks.get(k, rle) for k, rle in enumerate(track.rles)))
     if not track.visible_frames:
         raise ValueError(
             f"The tracker found nothing in the box in frame {', '.join(map(str, prompts))}: draw "
@@ -335,8 +363,27 @@ def _with_frame(video: Video, table: FrameTable, k: int) -> FrameTable:
     return replace(table, indices=tuple(indices), times=tuple(video.time(i) for i in indices))
 
 
+def _boxes_of(
+    stored: StoredObject, track: MaskTrack, prompts: Mapping[int, Prompt]
+) -> dict[int, list[float]]:
+    """The box of each prompt; where points said where it is, that of what was found there."""
+    boxes = {}
+    for number, prompt in sorted(prompts.items()):
+        found = track.box_xyxy_px(number - stored.support[0])
+        if prompt.box is not None:
+            boxes[number] = prompt.box
+        elif found is not None:
+            boxes[number] = list(relative_xywh(found.tolist(), track.size))
+        else:  # the smallest box around the points, which may be one pixel
+            (left, top), (right, bottom) = np.min(prompt.on, 0), np.max(prompt.on, 0)
+            pixel = 1 / np.array(track.size)
+            sides = np.array([right - left, bottom - top]) + pixel
+            boxes[number] = checked_box(number, [left, top, *sides.tolist()])
+    return boxes
+
+
 def _summary(
-    stored: StoredObject, track: MaskTrack, prompts: dict[int, list[float]], started: float
+    stored: StoredObject, track: MaskTrack, prompts: Mapping[int, Prompt], started: float
 ) -> Correction:
     scores = [track.scores[k] for k in track.visible_frames]
     return Correction(
@@ -344,7 +391,7 @@ def _summary(
         label_field=stored.place.label_field,
         index=stored.index,
         label=stored.label,
-        prompts=prompts,
+        prompts=_boxes_of(stored, track, prompts),
         frames=track.frame_count,
         visible=len(track.visible_frames),
         score=float(np.mean([score or 0.0 for score in scores])),

@@ -7,17 +7,15 @@ sample-level fields.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.labels as fol
-import numpy as np
-from pymongo import UpdateOne
+from pymongo import UpdateMany, UpdateOne
 
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.former import keep_once
@@ -25,7 +23,7 @@ from fiftyone_revseg.dataset.frame_numbers import index_of
 from fiftyone_revseg.dataset.heartbeat import user_name
 from fiftyone_revseg.dataset.labels import track_detection
 from fiftyone_revseg.dataset.objects import StoredObject, add_answer, record_of
-from fiftyone_revseg.dataset.prompt_boxes import checked_box
+from fiftyone_revseg.dataset.prompts import Prompt, ids_of
 from fiftyone_revseg.dataset.record import (
     Record,
     Results,
@@ -34,7 +32,7 @@ from fiftyone_revseg.dataset.record import (
     status_of,
 )
 from fiftyone_revseg.dataset.record import find_object as find_record
-from fiftyone_revseg.dataset.schema import declare_fields
+from fiftyone_revseg.dataset.schema import declare_fields, points_field
 from fiftyone_revseg.dataset.store import Document
 from fiftyone_revseg.tracking import MaskTrack
 from fiftyone_revseg.types import Status
@@ -45,7 +43,10 @@ REVIEW_TAGS = ("accepted", "rejected")
 _PENDING = "a correction was interrupted: propagate the object again, it goes on from its boxes"
 
 # What a new detection brings; whatever else its element of the list has stays as it is
-_REPLACED = ("label", "bounding_box", "mask", "confidence", "index", "instance", "query")
+_REPLACED = (
+    *("label", "bounding_box", "mask", "confidence", "index", "instance", "query"),
+    *("keyframe", "repaired"),
+)
 
 # What was said of the masks before
 _UNKNOWN_NOW = ("certainty", "certainty_raw", "agreement", "reviewer", "reviewed_at")
@@ -68,19 +69,19 @@ class CorrectionWriter:
         stored: the object
         detections: what :func:`fiftyone_revseg.dataset.objects.read_detections` read
         track: its masks from now on
-        prompts: frame number -> the box that it was tracked from
+        prompts: frame number -> what it was tracked from
         entries: what the object's record is to say of it, see :func:`make_entry`
         confidence: the model's, of the box in the key frame
-        drawn: the prompts where they are stored, if that is elsewhere
+        kept: what was said in earlier corrections that it was tracked from, too
     """
 
     stored: StoredObject
     detections: Mapping[int, list[Document] | None]
     track: MaskTrack
-    prompts: Mapping[int, list[float]]
+    prompts: Mapping[int, Prompt]
     entries: list[Document]
     confidence: float | None = None
-    drawn: Mapping[int, list[float]] | None = None
+    kept: Mapping[int, Prompt] = field(default_factory=dict)
 
     def write(self) -> None:
         """Writes all of it."""
@@ -111,7 +112,11 @@ class CorrectionWriter:
         """Notes a correction before anything is written."""
         if self.stored.is_new and any(map(self._is_own, values.answers)):
             raise ValueError("Somebody else added an object meanwhile: add yours again")
-        record = self._keep(values, [{**entry, "pending": True} for entry in self.entries])
+        pending = []
+        for entry in self.entries:
+            labels = self.prompts[entry["frame_number"]].labels
+            pending.append({**entry, "pending": True, "labels": list(labels)})
+        record = self._keep(values, pending)
         record.document["status"] = str(Status.ERROR)
         answer = self._answer(values)
         answer.update(corrected=True, status=str(Status.ERROR), reason=_PENDING)
@@ -219,8 +224,8 @@ class CorrectionWriter:
         stored, place = self.stored, self.stored.place
         name, (first, last) = place.label_field, stored.support
         root, made = f"{name}.detections", self._new_detections()
-        prompts = self.drawn or self.prompts
-        writes: list[Any] = []
+        drawn = frozenset().union(*(prompt.labels for prompt in self.prompts.values()))
+        writes: list[Any] = self._point_writes(drawn)
         for number in range(first, last + 1):
             frame, new, found = place.frame(number), made.get(number), self.detections.get(number)
             if found is None:
@@ -231,8 +236,12 @@ class CorrectionWriter:
                     else store.setting_frame(place.dataset, place.sample_id, number, value)
                 )
                 continue
-            prompt = prompts.get(number)
-            own = [d["_id"] for d in found if stored.owns(d) or _is_prompt(d, prompt)]
+            # What a person drew becomes the object's; so do the repeats that the App made of it
+            own = [
+                d["_id"]
+                for d in found
+                if stored.owns(d) or (d.get("index") is None and ids_of(d) & drawn)
+            ]
             if new is not None and own:
                 (element,) = (d for d in found if d["_id"] == own[0])
                 values = {f"{root}.$[own].{key}": new.get(key) for key in _REPLACED}
@@ -259,18 +268,22 @@ class CorrectionWriter:
             if detection is not None:
                 document = detection.to_dict()
                 document["instance"] = stored.instance or document["instance"]
-                made[stored.support[0] + k] = document
+                number = stored.support[0] + k
+                if number in self.prompts or number in self.kept:
+                    document["keyframe"] = True
+                made[number] = document
         return made
+
+    def _point_writes(self, drawn: Collection[Any]) -> list[Any]:
+        """Takes away the points that the object was tracked from, and the App's repeats of them."""
+        place, name = self.stored.place, points_field(self.stored.place.label_field)
+        if not drawn or not place.dataset.has_field(name if place.images else f"frames.{name}"):
+            return []
+        ids = {"$in": list(drawn)}
+        gone = {"$or": [{"_id": ids}, {"instance._id": ids}]}
+        update = {"$pull": {f"{name}.polylines": gone}, **store.setting({})}
+        return [UpdateMany(place.frames_within(self.stored.support), update)]
 
 
 def _without_review(label: Document) -> list[str]:
     return [tag for tag in label.get("tags") or () if tag not in REVIEW_TAGS]
-
-
-def _is_prompt(detection: Document, box: Sequence[float] | None) -> bool:
-    """Whether a detection that belongs to no object is what a person drew as this prompt."""
-    if box is None or detection.get("index") is not None or detection.get("mask"):
-        return False
-    with suppress(ValueError):
-        return bool(np.allclose(checked_box(0, detection["bounding_box"]), box))
-    return False

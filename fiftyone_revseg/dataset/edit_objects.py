@@ -14,7 +14,7 @@ import fiftyone.core.labels as fol
 from pymongo import UpdateMany, UpdateOne
 
 from fiftyone_revseg.dataset import store
-from fiftyone_revseg.dataset.correct import Box, Correction, track_object
+from fiftyone_revseg.dataset.correct import Correction, track_object
 from fiftyone_revseg.dataset.former import is_unfinished, keep_once, read_placed
 from fiftyone_revseg.dataset.model import RevSegModel
 from fiftyone_revseg.dataset.objects import (
@@ -25,6 +25,7 @@ from fiftyone_revseg.dataset.objects import (
     new_object,
     record_of,
 )
+from fiftyone_revseg.dataset.prompt_boxes import Given
 from fiftyone_revseg.dataset.record import Record, Results, find_query
 from fiftyone_revseg.dataset.sample_edit import (
     edit_main,
@@ -44,7 +45,7 @@ _UNFINISHED = "deleting the object was interrupted: delete it again, or undo"
 def add_object(
     sample: Any,
     query: str | None = None,
-    boxes: Mapping[int, Box | None] | None = None,
+    boxes: Mapping[int, Given] | None = None,
     label: str | None = None,
     model: RevSegModel | RevSeg | Tracker | str | Path = "revseg-nano",
     label_field: str = "revseg",
@@ -64,8 +65,9 @@ def add_object(
         sample: a :class:`fiftyone.core.sample.Sample` or view of one: a video or a clip; or the
             images of one group, as ``iter_dynamic_groups()`` gives them
         query (None): the query. By default, the only one that was asked
-        boxes (None): frame number -> relative ``[x, y, width, height]``. By default, the boxes
-            that were drawn with the object's label, and belong to no object
+        boxes (None): frame number -> relative ``[x, y, width, height]``, points or a mask, see
+            :func:`fiftyone_revseg.dataset.correct.propagate`. By default, what was drawn with the
+            object's label, and belongs to no object
         label (None): its description. By default, the query
         model ("revseg-nano"): see :func:`fiftyone_revseg.dataset.correct.propagate`
         label_field ("revseg"): the label field

@@ -115,6 +115,34 @@ def make_labels(
     )
 
 
+@dataclass(frozen=True)
+class _Marks:
+    """What the App marks on the timeline of a track.
+
+    Attributes:
+        keys: the frames, 0-based, that have the object's box: its key frame, and those of repairs
+        repaired: the first and the last frame of each stretch that was tracked again
+    """
+
+    keys: frozenset[int]
+    repaired: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, segmentation: Segmentation, i: int) -> _Marks:
+        trajectory = segmentation.trajectory
+        repairs = [repair for repair in trajectory.repairs if repair.object == i]
+        keys = [trajectory.key_frames[i], *(repair.frame for repair in repairs)]
+        return cls(frozenset(keys), tuple((repair.first, repair.last) for repair in repairs))
+
+    def at(self, k: int) -> dict[str, Any]:
+        """The attributes of the detection in a frame; what is not so is left out."""
+        marks = {
+            "keyframe": k in self.keys,
+            "repaired": any(first <= k <= last for first, last in self.repaired),
+        }
+        return {name: True for name, value in marks.items() if value}
+
+
 class _Frames(Mapping[int, fol.Detections]):
     """The detections of a frame, made of run-length encoded tracks when they are asked for."""
 
@@ -131,7 +159,7 @@ class _Frames(Mapping[int, fol.Detections]):
         )
         self._confidence_thresh = confidence_thresh
         self._classes = classes
-        self._objects: list[tuple[Segmentation, MaskTrack, dict[str, Any]]] = []
+        self._objects: list[tuple[Segmentation, MaskTrack, dict[str, Any], _Marks]] = []
 
     def add(self, segmentation: Segmentation, i: int, index: int, known: dict[str, float]) -> None:
         """Adds an object of a segmentation, which gets an index; see :func:`_certainty`."""
@@ -140,16 +168,16 @@ class _Frames(Mapping[int, fol.Detections]):
             attributes = {"label": label, "index": index, "instance": fo.Instance()}
             attributes |= {"query": segmentation.query}
             attributes |= {name: known[name] for name in _ON_DETECTIONS if name in known}
-            self._objects.append((segmentation, track, attributes))
+            self._objects.append((segmentation, track, attributes, _Marks.of(segmentation, i)))
 
     def __getitem__(self, number: int) -> fol.Detections:
         if number not in self.numbers:
             raise KeyError(number)
         found = []
-        for segmentation, track, attributes in self._objects:
+        for segmentation, track, attributes, marks in self._objects:
             k = index_of(number, segmentation.first_frame)
             if 0 <= k < track.frame_count and self._is_sure(track.scores[k]):
-                detection = track_detection(track, k, **attributes)
+                detection = track_detection(track, k, **attributes, **marks.at(k))
                 if detection is not None:
                     found.append(detection)
         return fol.Detections(detections=found)

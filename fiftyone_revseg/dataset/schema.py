@@ -45,7 +45,13 @@ _SAMPLE_LABELS = {
     ),
     "keyframes": (fo.TemporalDetections, "detections", {"query": _STRING, "index": _INT}),
 }
-_DETECTIONS = {"query": _STRING, "certainty": _FLOAT, "agreement": _FLOAT}
+_DETECTIONS = {
+    "query": _STRING,
+    "certainty": _FLOAT,
+    "agreement": _FLOAT,
+    "keyframe": fo.BooleanField,  # the App's name, for the marks on the timeline of a track
+    "repaired": fo.BooleanField,
+}
 _SAMPLE_VALUES = {"reasoning": _STRING, "status": _STRING, "trajectory": fo.DictField}
 
 
@@ -60,6 +66,11 @@ def field_names(label_field: str = "revseg") -> list[str]:
     """
     suffixes = [*_SAMPLE_LABELS, *_SAMPLE_VALUES]
     return [f"frames.{label_field}", *(f"{label_field}_{suffix}" for suffix in suffixes)]
+
+
+def points_field(label_field: str) -> str:
+    """The field with the polylines whose corners are points to track from."""
+    return f"{label_field}_points"
 
 
 def valid_label_field(name: str) -> str:
@@ -104,6 +115,21 @@ def declare_fields(dataset: fo.Dataset, label_field: str = "revseg") -> None:
         path: create_field(path.split(".")[-1], field_type, **kwargs)
         for path, field_type, kwargs in _fields(label_field, dataset.media_type == "image")
     }
+    _declare_known(dataset, fields)
+
+
+def declare_points(dataset: fo.Dataset, label_field: str) -> None:
+    """Declares the field of :func:`points_field`, on frames, or on images."""
+    path = points_field(label_field)
+    path = path if dataset.media_type == "image" else f"frames.{path}"
+    field = create_field(
+        path.split(".")[-1], fo.EmbeddedDocumentField, embedded_doc_type=fo.Polylines
+    )
+    _declare_known(dataset, {path: field})
+
+
+def _declare_known(dataset: fo.Dataset, fields: dict[str, fo.Field]) -> None:
+    """As :func:`_declare`, and tells this process of it."""
     _declare(dataset, fields)
     unknown = [path for path in fields if dataset.get_field(path) is None]
     for path in unknown:

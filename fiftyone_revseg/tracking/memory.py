@@ -158,7 +158,8 @@ def track_frame(
         memory: the memory of this pass, updated in place
         count: the number of objects N, the same for each of the G videos: N is a multiple of G
         prompt (None): ``point_coords`` (N, P, 2) in pixels of the model's image and
-            ``point_labels`` (N, P), required on the first frame and only there
+            ``point_labels`` (N, P), or ``mask_inputs`` (N, 1, S, S), required on the first frame
+            and only there
         remember (True): False on a pass's last frame spares encoding a memory of it
 
     Returns:
@@ -172,14 +173,16 @@ def track_frame(
     if repeats > 1:  # even to repeat once would copy
         maps = [m.repeat_interleave(repeats, dim=1) for m in maps]
         positions = [p.repeat_interleave(repeats, dim=1) for p in positions]
+    masks = None if prompt is None else prompt.get("mask_inputs")
+    points = prompt if masks is None else None
     output, heads, _, _ = model._track_step(
         frame_idx=memory.frame,
         is_init_cond_frame=first,
         current_vision_feats=maps,
         current_vision_pos_embeds=positions,
         feat_sizes=features.sizes,
-        point_inputs=prompt,
-        mask_inputs=None,
+        point_inputs=points,
+        mask_inputs=masks,
         output_dict=memory.outputs,
         # The length is unknown to a stream. SAM2 uses it only in videos shorter than
         # `max_obj_ptrs_in_encoder`, to scale the pointers' temporal encoding.
@@ -191,7 +194,7 @@ def track_frame(
     if remember:
         output["obj_ptr"] = pointer
         model._encode_memory_in_output(
-            maps, features.sizes, prompt, True, high_res_masks, object_score, output
+            maps, features.sizes, points, True, high_res_masks, object_score, output
         )
         memory.add(output)
     # Of several candidate masks the model has taken the one with the highest predicted IoU.

@@ -1,4 +1,4 @@
-"""What objects are tracked from: boxes, points on them, points beside them."""
+"""What objects are tracked from: boxes, points on them, points beside them, masks."""
 
 from __future__ import annotations
 
@@ -42,11 +42,15 @@ def checked_prompts(prompts: Any) -> np.ndarray:
 
     Args:
         prompts: (N, 4) boxes in pixels, or (N, P, 3) points with their labels, as many of each
-            object, see :func:`object_prompt`
+            object, see :func:`object_prompt`; or (N, H, W) bool masks, which are returned as such
 
     Raises:
         ValueError: that says what is wrong with them
     """
+    if is_masks(prompts):
+        if not prompts.any(axis=(1, 2)).all():
+            raise ValueError("a mask to track from is empty: give one with the object's pixels")
+        return prompts
     given = np.asarray(prompts, np.float32)
     if given.ndim == 3 and given.shape[0] and not given.shape[1]:
         raise ValueError(
@@ -70,7 +74,7 @@ def checked_prompts(prompts: Any) -> np.ndarray:
     else:
         raise ValueError(
             f"prompts of shape {given.shape}: give (N, 4) boxes, one x0, y0, x1, y1 per "
-            "object, or (N, P, 3) points with labels"
+            "object, (N, P, 3) points with labels, or (N, H, W) bool masks"
         )
     if not np.isfinite(given).all() or (sides[:, 2:] <= sides[:, :2]).any():
         raise ValueError("a box is empty or not finite: give x0 < x1 and y0 < y1 in source pixels")
@@ -87,7 +91,8 @@ def to_prompt(
     """Turns prompts into what SAM2 takes.
 
     Args:
-        prompts: (N, 4) boxes in pixels of the source frame, or (N, P, 3) points with their labels
+        prompts: (N, 4) boxes in pixels of the source frame, or (N, P, 3) points with their
+            labels, or (N, H, W) bool masks
         source_size: (width, height) of the source frame
         image_size: the side S of the model's image
         device ("cpu"): where to put the tensors
@@ -96,10 +101,12 @@ def to_prompt(
 
     Returns:
         ``point_coords`` (N, P, 2) float32 in pixels of the model's image and ``point_labels``
-        (N, P) int32; of a box, P = 2 or 3
+        (N, P) int32; of a box, P = 2 or 3. Of masks, ``mask_inputs``, (N, 1, S, S) bool
     """
     import torch
 
+    if is_masks(prompts):
+        return {"mask_inputs": _resized(prompts, image_size).to(device)}
     given = np.asarray(prompts, np.float32)
     if given.ndim == 3:
         points, labels = given[:, :, :2], given[:, :, 2].astype(np.int32)
@@ -117,6 +124,24 @@ def to_prompt(
     }
 
 
+def is_masks(prompts: Any) -> bool:
+    """Whether prompts are masks: these, and no others, are bool."""
+    return isinstance(prompts, np.ndarray) and prompts.dtype == bool and prompts.ndim == 3
+
+
+def _resized(masks: np.ndarray, side: int) -> torch.Tensor:
+    """(N, H, W) bool -> (N, 1, side, side) bool, as the frames are resized."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    given = torch.from_numpy(masks)[:, None].float()
+    shares = interpolate(given, size=(side, side), mode="bilinear", antialias=True)
+    # Of a mask that is smaller than a pixel something is left, too
+    return shares >= shares.amax(dim=(2, 3), keepdim=True).clamp(max=0.5)
+
+
 def points_of(prompts: np.ndarray) -> int:
     """Returns how many points each object has; 0 of boxes. Only equal ones go in one batch."""
+    if is_masks(prompts):
+        return -1
     return prompts.shape[1] if prompts.ndim == 3 else 0

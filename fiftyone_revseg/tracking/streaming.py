@@ -83,10 +83,14 @@ class Stream:
 
         Args:
             prompt: ``point_coords`` (N, P, 2) in pixels of the model's image and
-                ``point_labels`` (N, P)
+                ``point_labels`` (N, P); or ``mask_inputs`` (N, 1, S, S)
         """
-        for i in range(len(prompt["point_coords"])):
+        masks = prompt.get("mask_inputs")
+        for i in range(len(prompt["point_coords"] if masks is None else masks)):
             self.session.obj_id_to_idx(i)
+            if masks is not None:
+                self.session.add_mask_inputs(i, 0, masks[i][None])
+                continue
             # One image, one object: two dimensions more
             points = {name: value[i][None, None] for name, value in prompt.items()}
             self.session.add_point_inputs(i, 0, points)
@@ -137,6 +141,7 @@ class Stream:
         for i, outputs in session.output_dict_per_obj.items():
             session.frames_tracked_per_obj[i].clear()
             session.point_inputs_per_obj[i].clear()
+            session.mask_inputs_per_obj[i].clear()
             recent = outputs["non_cond_frame_outputs"]
             recent.pop(k - self._pointers, None)
             for found in (recent.get(k), outputs["cond_frame_outputs"].get(k)):

@@ -311,7 +311,7 @@ def messages(generator):
 
 def test_streams_progress_and_the_result(fake_model, dataset):
     found = messages(Segment().execute(context(dataset, query="the cat")))
-    *progress, reload, result = found
+    *progress, reload, refresh, result = found
     labels = [label(message) for message in progress]
     assert labels[0] == "ReVSeg: segment the cat"
     assert labels[-1].startswith("3 of 3 videos")
@@ -321,6 +321,7 @@ def test_streams_progress_and_the_result(fake_model, dataset):
     assert done == sorted(done)
     assert done[-1] == 1
     assert reload["body"]["operator_uri"] == "reload_dataset"
+    assert refresh["body"]["operator_uri"] == "fiftyone_revseg/refresh_annotation"
     shown = result["body"]["params"]
     assert "found: 3" in shown["outputs"]["type"]["properties"]["summary"]["default"]
     assert shown["results"]["counts"] == {"ok": 3}

@@ -14,7 +14,7 @@ import fiftyone_revseg as revseg
 from fiftyone_revseg.dataset import correction_writer
 from fiftyone_revseg.dataset.correct import propagate, reground
 from fiftyone_revseg.dataset.objects import find_object, find_place, list_objects
-from fiftyone_revseg.dataset.prompt_boxes import changed_boxes
+from fiftyone_revseg.dataset.prompt_boxes import changed_prompts
 from fiftyone_revseg.measures.metrics import j_and_f
 from fiftyone_revseg.pipeline import RevSeg, load_pipeline
 from fiftyone_revseg.synthetic import make_dataset as make_synthetic
@@ -161,7 +161,7 @@ def test_each_box_governs_its_frames(dataset):
 def test_boxes_that_were_moved_or_drawn_are_found(dataset):
     sample = dataset.first()
     stored = find_object(find_place(sample), 1)
-    assert changed_boxes(stored) == {}
+    assert changed_prompts(stored) == {}
     with pytest.raises(ValueError, match=r"No box of object 1 .* was moved or drawn"):
         propagate(sample, 1, None, pipeline())
 
@@ -172,7 +172,7 @@ def test_boxes_that_were_moved_or_drawn_are_found(dataset):
     noise = fo.Detection(label="something else", bounding_box=BOX)
     sample.frames[8].revseg.detections.append(noise)
     sample.save()
-    assert list(changed_boxes(stored)) == [2, 4, 6]
+    assert list(changed_prompts(stored)) == [2, 4, 6]
     done = propagate(sample, 1, None, pipeline())
     assert list(done.prompts) == [2, 4, 6]
     found = boxes(dataset, 1)
@@ -181,7 +181,7 @@ def test_boxes_that_were_moved_or_drawn_are_found(dataset):
     # What was drawn became the object's own; what belongs to none is left alone
     assert [d["index"] for d in detections(dataset)[4]] == [1]
     assert [d.get("index") for d in detections(dataset)[8]] == [1, 2, None]
-    assert changed_boxes(stored) == {}
+    assert changed_prompts(stored) == {}
 
 
 def test_an_object_is_found_by_any_of_its_labels(dataset):

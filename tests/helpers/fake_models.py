@@ -59,7 +59,10 @@ class ScriptedReasoner:
 
 
 class BoxTracker:
-    """Takes the box itself for the mask, in all frames but those in ``hidden``."""
+    """Takes the box itself for the mask, in all frames but those in ``hidden``.
+
+    Of points it takes the box around those that are on the object; a mask is the mask.
+    """
 
     name = "box"
 
@@ -67,7 +70,7 @@ class BoxTracker:
         self.hidden, self.fails_at = hidden, fails_at
         self.calls = []
 
-    def track(self, frames, boxes):
+    def track(self, frames, boxes, known=()):
         start = None
         for k, frame in frames:
             if start is None:
@@ -75,12 +78,18 @@ class BoxTracker:
                 self.calls.append((k, np.asarray(boxes).tolist()))
             if k == self.fails_at:
                 raise RuntimeError("out of memory")
-            visible = np.array(boxes) * (k not in self.hidden)
-            rles = encode_masks(np.stack([_fill(frame.shape[:2], box) for box in visible]))
+            given = np.asarray(boxes)
+            masks = np.stack([_fill(frame.shape[:2], one) for one in given])
+            rles = encode_masks(masks & (k not in self.hidden))
             yield FrameMasks(frame=k, rles=rles, scores=np.full(len(boxes), 0.5))
 
 
 def _fill(size, box):
+    if box.dtype == bool:
+        return box
+    if box.ndim == 2:  # points with their labels: what is around those that are on the object
+        on = box[box[:, 2] > 0, :2]
+        box = np.concatenate([on.min(axis=0), on.max(axis=0) + (on.shape[0] == 1)])
     mask = np.zeros(size, bool)
     x1, y1, x2, y2 = (round(v) for v in box)
     mask[y1:y2, x1:x2] = True

@@ -30,7 +30,7 @@ class NumberTracker:
     def __init__(self) -> None:
         self.passes: list[list[int]] = []
 
-    def track(self, frames, boxes_xyxy_px):
+    def track(self, frames, boxes_xyxy_px, known=()):
         self.passes.append([])
         for i, (k, frame) in enumerate(frames):
             assert (frame == k).all()

@@ -9,7 +9,7 @@ from fiftyone_revseg.tracking.several_boxes import track_prompts
 class BoxTracker:
     """Takes the box for the mask in every frame, so that masks tell who governs a frame."""
 
-    def track(self, frames, boxes_xyxy_px):
+    def track(self, frames, boxes_xyxy_px, known=()):
         for k, _ in frames:
             masks = np.zeros((len(boxes_xyxy_px), HEIGHT, WIDTH), bool)
             for mask, box in zip(masks, np.asarray(boxes_xyxy_px, int), strict=True):
