@@ -1,5 +1,6 @@
 """Packaging of fiftyone_revseg; settings of the tools are in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -59,11 +60,19 @@ TEST = [
 ]
 DEV = ["mypy>=1.11", "ruff>=0.17,<0.18", *TEST]  # a formatter's output depends on its version
 
+
+def for_index(readme: str) -> str:
+    """Leaves out of a README what a package index cannot show: pictures and pages beside it."""
+    readme = re.sub(r"^!\[[^]]*\]\((?!https?:)[^)]*\)\n+(\*[^*]+\*\n+)?", "", readme, flags=re.M)
+    link = re.compile(r"\[([^]]*)\]\((?!https?:)([^)]*)\)")
+    return link.sub(lambda m: m[1] if m[1] == m[2] else f"{m[1]} (`{m[2]}`)", readme)
+
+
 setup(
     name="fiftyone-revseg",
     version=version["__version__"],
     description="Reasoning video segmentation (ReVSeg) for FiftyOne",
-    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description=for_index((HERE / "README.md").read_text(encoding="utf-8")),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     project_urls={"Paper": "https://arxiv.org/abs/2512.02835"},

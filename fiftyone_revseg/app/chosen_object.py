@@ -229,7 +229,7 @@ def _clip_input(form: Form, clips: Sequence[StoredObject]) -> StoredObject | Non
 
 def model_inputs(form: Form, stored: StoredAnswer) -> None:
     """Asks for a model; by default, the one that the object was found with."""
-    forms.model_inputs(form)
+    forms.model_inputs(form, unfolded=True)
     for name, default in _made_with(stored).items():
         form.inputs.properties[name].default = default
 

@@ -7,7 +7,7 @@ from typing import Any
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
-from fiftyone_revseg.app.forms import Form, problem, text
+from fiftyone_revseg.app.forms import Form, text
 from fiftyone_revseg.app.operator import Run, Settings, figures, from_script
 from fiftyone_revseg.app.targets import VideosOperator, detections_to_choose
 from fiftyone_revseg.dataset.asked import asked_queries
@@ -57,18 +57,17 @@ class Export(VideosOperator):
         number = form.number("object", min=0, label="Object", description=words)
         settings["queries"] = [query] if query else []
         settings["objects"] = [] if number is None else [number]
-        directory = form.inputs.str(
+        overwrite = bool(form.ctx.params.get("overwrite"))
+        settings["directory"] = form.text(
             "directory",
-            required=True,
+            check=lambda name: check_directory(name, overwrite),
+            missing="Name the directory to write to",
             label="Directory",
             description="On the machine that the App runs on; created if missing",
         )
-        settings["directory"] = form.typed("directory")
         settings["overwrite"] = form.flag(
             "overwrite", "Overwrite", "Replace what an earlier export wrote; all else is left"
         )
-        message = problem(check_directory, settings["directory"], settings["overwrite"])
-        form.check(directory, message)
         return settings
 
     def work(self, run: Run[Any], **settings: Any) -> dict[str, Any]:

@@ -17,11 +17,13 @@ import fiftyone.operators.types as types
 
 from fiftyone_revseg.dataset import explain
 from fiftyone_revseg.dataset.collection import list_videos
+from fiftyone_revseg.dataset.demonstration import demonstration_notice
 from fiftyone_revseg.dataset.ownership import ForeignLabelsError, check_label_field, check_videos
 from fiftyone_revseg.dataset.schema import fields_with_text, valid_label_field
 from fiftyone_revseg.dataset.zoo.source import frames_input, known_trackers
+from fiftyone_revseg.models.described import described_presets
 from fiftyone_revseg.models.hub import is_on_disk
-from fiftyone_revseg.models.presets import preset_names, resolve
+from fiftyone_revseg.models.presets import resolve
 from fiftyone_revseg.models.quantization import SHARES
 from fiftyone_revseg.pipeline import Loading
 from fiftyone_revseg.reasoning.conventions import BOX_CONVENTIONS
@@ -44,6 +46,10 @@ _COUNTS = (
     ("anchors", "Anchors", "How many boxes more a track may get where it broke. By default, 0"),
     ("looks", "Looks", "How often the model may ask to see a stretch closer. By default, 0"),
 )
+
+
+# Parts of the form that are folded away
+_MORE = ("server", "box_convention", "quantization", "tracker", "frames")
 
 
 class Form:
@@ -101,6 +107,17 @@ class Form:
         """
         self.check(self.tell(name, message, view=types.Error), message)
 
+    def wait_for(self, name: str, message: str) -> None:
+        """Keeps the form from being submitted until something is filled in.
+
+        Nothing is wrong yet, so nothing is shown in red: the message is for scripts.
+
+        Args:
+            name: the name of the parameter that is missing
+            message: what is missing, in one sentence
+        """
+        self.check(self.inputs.str(f"{name}_missing", view=types.HiddenView()), message)
+
     def check(self, prop: types.Property, message: str | None) -> bool:
         """Marks a part of the form as wrong if there is a message.
 
@@ -121,7 +138,7 @@ class Form:
         self,
         name: str,
         default: str | None = None,
-        among: Sequence[str] | None = None,
+        among: Sequence[str] | types.AutocompleteView | None = None,
         check: Callable[[str], Any] | None = None,
         missing: str | None = None,
         **kwargs: Any,
@@ -131,7 +148,7 @@ class Form:
         Args:
             name: the name of the parameter
             default (None): what it is where nothing is typed
-            among (None): values to offer; others can be typed, too
+            among (None): values to offer, or the view that does; others can be typed, too
             check (None): raises a ``ValueError`` if a text is wrong; not called with ""
             missing (None): what is wrong if there is none. By default, nothing
             **kwargs: of ``inputs.str``
@@ -139,11 +156,14 @@ class Form:
         Returns:
             the text, without spaces around it; "" if there is none
         """
-        view = None if among is None else offer(types.AutocompleteView(), among)
+        view = among
+        if among is not None and not isinstance(among, types.AutocompleteView):
+            view = offer(types.AutocompleteView(), among)
         prop = self.inputs.str(name, default=default, view=view, **kwargs)
         given = self.typed(name) or default or ""
-        message = problem(check, given) if check and given else None
-        self.check(prop, message if given else missing)
+        if missing and not given:
+            self.wait_for(name, missing)
+        self.check(prop, problem(check, given) if check and given else None)
         return given
 
     def choice(
@@ -373,10 +393,13 @@ def model_input(form: Form, description: str, served: bool = False) -> Any:
     Returns:
         the :class:`fiftyone_revseg.models.presets.Preset`; None if that is not known
     """
+    view = types.AutocompleteView()
+    for preset, words in described_presets().items():
+        view.add_choice(preset, label=preset, description=words)
     name = form.text(
         "model",
         DEFAULT_MODEL,
-        preset_names(),
+        view,
         None if served else resolve,
         label="Model",
         description=description,
@@ -384,16 +407,48 @@ def model_input(form: Form, description: str, served: bool = False) -> Any:
     return None if served or problem(resolve, name) else resolve(name)
 
 
-def model_inputs(form: Form) -> None:
-    """Asks for a model: "model", "server", "quantization", "tracker" and "frames".
+def model_inputs(form: Form, videos: Any = None, unfolded: bool = False) -> None:
+    """Asks for a model: "model", and where more is wanted, how it is loaded and asked.
 
     What was typed is checked as far as that can be done without loading it.
+
+    Args:
+        form: the form
+        videos (None): the collection that the model is asked about
+        unfolded (False): whether what few need is asked for at once
     """
     server = form.typed("server")
     what = "A preset, a Hugging Face hub id, or the path of a checkpoint"
     preset = model_input(
         form, what + ("; here, the name on the server" if server else ""), bool(server)
     )
+    if preset is not None:
+        tell_of(form, preset)
+    if videos is not None:
+        _tell_what_it_knows(form, videos)
+    _looking_again_inputs(form)
+    is_open = unfolded or any(form.ctx.params.get(name) for name in _MORE)
+    if not is_open:
+        words = "A model on a server, weights in fewer bits, another tracker, more frames"
+        is_open = form.flag("more_settings", "More settings", words)
+    if is_open:
+        _more_inputs(form, preset)
+
+
+def _tell_what_it_knows(form: Form, videos: Any) -> None:
+    """Says where a model is for demonstrations, and cannot know the videos."""
+    try:
+        words = demonstration_notice(videos, loading(form.ctx))
+    except ValueError:  # which is said where the model is named
+        return
+    if words:
+        title = "This model is for demonstrations"
+        form.tell("demonstration_notice", title, words, types.Warning)
+
+
+def _more_inputs(form: Form, preset: Any) -> None:
+    """Asks for what few need: "server", "quantization", "tracker", "frames" and their like."""
+    server = form.typed("server")
     form.text(
         "server",
         check=check_url,
@@ -421,9 +476,6 @@ def model_inputs(form: Form) -> None:
     default = markdown_line(preset.tracker) if preset else "the model's"
     tracker_input(form, f". By default {default}")
     frames_input(form.inputs)
-    _looking_again_inputs(form)
-    if preset is not None:
-        tell_of(form, preset)
 
 
 def _looking_again_inputs(form: Form) -> None:

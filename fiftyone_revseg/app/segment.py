@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,12 +13,13 @@ from fiftyone import ViewField as F
 
 from fiftyone_revseg.app import forms
 from fiftyone_revseg.app import held_models as models
-from fiftyone_revseg.app.forms import Form
+from fiftyone_revseg.app.forms import Form, offer
 from fiftyone_revseg.app.operator import Operator, Run, Settings, from_script
 from fiftyone_revseg.app.running import duration, list_active, stop_runs
 from fiftyone_revseg.app.targets import VideosOperator, playback_notice
 from fiftyone_revseg.dataset import list_runs, segment_view
 from fiftyone_revseg.dataset.annotation import try_to_activate
+from fiftyone_revseg.dataset.asked import Compared, asked_queries, compare_asked, field_for
 from fiftyone_revseg.dataset.certainty_map import CertaintyMap
 from fiftyone_revseg.dataset.changes import count_corrected
 from fiftyone_revseg.dataset.collection import (
@@ -26,7 +28,6 @@ from fiftyone_revseg.dataset.collection import (
     is_clips,
     is_image_groups,
 )
-from fiftyone_revseg.dataset.demonstration import demonstration_notice
 from fiftyone_revseg.dataset.jobs import check_queries, make_jobs
 from fiftyone_revseg.dataset.resume import RETRIED
 from fiftyone_revseg.dataset.runs import list_at_work
@@ -53,7 +54,19 @@ _EXISTING_IN_WORDS = {
     "all": "All videos but those whose labels a person corrected, accepted or changed; answers and "
     "masks in this field are replaced",
 }
-_OVERWRITE: dict[str, bool | str] = {"keep": False, "changed": "changed", "all": True}
+_OVERWRITE: dict[str, bool | str] = {
+    "keep": False,
+    "changed": "changed",
+    "all": True,
+    "new": False,
+}
+# Status -> the view that shows the videos with it, and what its button says
+_SHOWN = {
+    "ok": ("found", "Show what was found"),
+    "no_target": ("no target", "Show where there is no such object"),
+}
+_VIEWS_URI = "fiftyone_revseg/views"
+_LISTED = 4  # queries, in words
 
 
 class Segment(VideosOperator):
@@ -61,8 +74,10 @@ class Segment(VideosOperator):
 
     name = "segment"
     label = "ReVSeg: segment what a query describes"
+    # The App lists operators by the first letter of their descriptions: this one is to be first
     description = (
-        "Finds in each video what a query describes, says why, and masks it on every frame"
+        "Answers a query about each video: finds what it describes, says why, and masks it on "
+        "every frame"
     )
     icon = "movie_filter"
     risk = types.RiskLevel.HIGH
@@ -85,21 +100,18 @@ class Segment(VideosOperator):
     def ask(self, form: Form, subject: Any) -> Settings | None:
         params = form.ctx.params
         _query_inputs(form, subject)
-        forms.model_inputs(form)
-        if words := _does_not_know(form, subject):
-            title = "This model is for demonstrations"
-            form.tell("demonstration_notice", title, words, types.Warning)
+        forms.model_inputs(form, subject)
         label_field = forms.label_field_input(
             form, "Where the answers go: masks on frames, and fields named after it", subject
         )
         if label_field is None:
             return None
+        queries, prompt_field = _asked(form.ctx)
+        existing = None
         if label_field in forms.label_fields(form.dataset):
-            words = "This field has answers already"
-            view, told = types.RadioGroup(), _EXISTING_IN_WORDS
-            form.enum("existing", _EXISTING, told, view, default="keep", label=words)
-            if params.get("existing") in ("changed", "all"):
-                _corrections_input(form, label_field)
+            existing, label_field = _existing_input(
+                form, subject, label_field, queries, prompt_field
+            )
         calibration = None
         if params.get("look_again"):
             calibration = form.text(
@@ -115,14 +127,13 @@ class Segment(VideosOperator):
                 "Begin although another run is at work on this field",
                 f"What both do is done twice. At work: {markdown('; '.join(runs))}",
             )
-        queries, prompt_field = _asked(form.ctx)
         flags = ("anyway", "replace_foreign_labels", "replace_corrections")
         return {
             "model": forms.loading(form.ctx),
             "queries": queries,
             "prompt_field": prompt_field,
             "label_field": label_field,
-            "overwrite": _OVERWRITE[params.get("existing") or "keep"],
+            "overwrite": _OVERWRITE.get(existing or "keep", False),
             "calibration": calibration or None,
             **{name: bool(params.get(name)) for name in flags},
         }
@@ -146,6 +157,14 @@ class Segment(VideosOperator):
 
     def words(self, result: dict[str, Any]) -> dict[str, str]:
         return {"summary": _in_words(result)}
+
+    def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property:
+        output, result = super().resolve_output(ctx), ctx.results
+        for status, (name, label) in _SHOWN.items():
+            if result and result["counts"].get(status):
+                params = {"name": name, "label_field": result["label_field"]}
+                output.type.btn(name.replace(" ", "_"), label, on_click=_VIEWS_URI, params=params)
+        return output
 
     def resolve_run_name(self, ctx: foo.ExecutionContext) -> str:
         queries, prompt_field = _asked(ctx)
@@ -288,7 +307,7 @@ class Stop(Operator[None]):
 
 def _query_inputs(form: Form, videos: Any) -> None:
     view = types.RadioGroup(orientation="horizontal")
-    form.enum("asked", _ASKED, view=view, default="one", label="Ask")
+    form.enum("asked", _ASKED, view=view, default=_meant(form, videos), label="Ask")
     kind = form.typed("asked") or "one"
     if kind == "field":
         fields = forms.text_fields(form.dataset)
@@ -305,21 +324,29 @@ def _query_inputs(form: Form, videos: Any) -> None:
         prop = form.inputs.list(
             "queries",
             types.String(),
-            required=True,
             label="Queries",
             description="Each is asked about every video, and gets masks of its own",
         )
         queries, _ = _asked(form.ctx)
-        form.check(prop, forms.problem(check_queries, queries) if queries else _NO_QUERY)
+        if not queries:
+            form.wait_for("queries", _NO_QUERY)
+        form.check(prop, forms.problem(check_queries, queries) if queries else None)
     else:
         form.text(
             "query",
             check=check_queries,
             missing=_NO_QUERY,
-            required=True,
             label="Query",
             description="What to look for, for example: the object that appears last",
         )
+
+
+def _meant(form: Form, videos: Any) -> str:
+    """What a person who opens the form means: a field of queries, while it is not all answered."""
+    if form.typed("query") or "query" not in forms.text_fields(form.dataset):
+        return "one"
+    compared = compare_asked(videos, forms.DEFAULT_LABEL_FIELD, None, "query")
+    return "field" if compared is None or compared.open else "one"
 
 
 def _asked(ctx: foo.ExecutionContext) -> tuple[list[str] | None, str | None]:
@@ -332,12 +359,76 @@ def _asked(ctx: foo.ExecutionContext) -> tuple[list[str] | None, str | None]:
     return [query for query in texts if query] or None, None
 
 
-def _does_not_know(form: Form, videos: Any) -> str | None:
-    """What is to be said of a model that cannot know the videos; None, too, if there is none."""
-    try:
-        return demonstration_notice(videos, forms.loading(form.ctx))
-    except ValueError:  # which is said where the model is named
-        return None
+def _existing_input(
+    form: Form,
+    videos: Any,
+    label_field: str,
+    queries: list[str] | None,
+    prompt_field: str | None,
+) -> tuple[str, str]:
+    """Asks what to do about answers that a label field has: "existing".
+
+    Another query than the one that was answered is meant to be asked, not to be left out because
+    there are answers: such a form begins with a field of its own for the answers, or, where the
+    queries in a field were changed, with redoing these.
+
+    Returns:
+        the choice, and the label field that is to be written
+    """
+    chosen = form.typed("existing") or "keep"
+    labels, told = dict(_EXISTING), dict(_EXISTING_IN_WORDS)
+    compared = None
+    if queries or prompt_field:
+        with contextlib.suppress(ValueError):  # that is said where it was typed
+            compared = compare_asked(videos, label_field, queries, prompt_field)
+    new, meant = None, "keep"
+    if compared is not None:
+        told = _told(compared)
+        if queries and compared.other:
+            new = field_for(form.dataset, label_field, queries)
+            labels = {"new": f"New field: {new}", **labels}
+            told["new"] = f"All videos are asked, and '{label_field}' stays as it is"
+        if compared.other:
+            meant = "new" if new else "changed"
+    view = offer(types.RadioGroup(), labels, told)
+    before = ["new"] if chosen == "new" else []  # for another query, which is no fault
+    form.inputs.enum(
+        "existing",
+        list(dict.fromkeys([*labels, *before])),
+        default=meant,
+        label=f"'{label_field}' has answers already",
+        description=_answered_in_words(videos, label_field),
+        view=view,
+    )
+    if chosen in ("changed", "all"):
+        _corrections_input(form, label_field)
+    if chosen == "new" and new is None:
+        chosen = "keep"
+    return chosen, new if chosen == "new" and new else label_field
+
+
+def _told(compared: Compared) -> dict[str, str]:
+    """What each choice would do to how many videos."""
+    left = []
+    if compared.same:
+        left.append(f"{compared.same} answered this")
+    if compared.other:
+        left.append(f"{compared.other} answered something else")
+    kept = f"; {' and '.join(left)}, and are left as they are" if left else ""
+    redone = f"{compared.open} without an answer and {compared.other} that answered something else"
+    by_person = "not those whose labels a person corrected, accepted or changed"
+    return {
+        "keep": f"Asks the {compared.open} videos without an answer{kept}",
+        "changed": f"Asks the {redone}, and those that answered with other settings; {by_person}",
+        "all": f"Asks all, and replaces answers and masks in this field; {by_person}",
+    }
+
+
+def _answered_in_words(videos: Any, label_field: str) -> str:
+    """What a label field was asked, such as "It was asked: the red star (3)"."""
+    asked = [f"{q} ({n})" for q, n in asked_queries(videos, label_field).items()]
+    more = f" and {len(asked) - _LISTED} more" if len(asked) > _LISTED else ""
+    return f"It was asked: {', '.join(asked[:_LISTED])}{more}" if asked else ""
 
 
 def _corrections_input(form: Form, label_field: str) -> None:

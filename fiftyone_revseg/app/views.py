@@ -68,7 +68,9 @@ class Views(Operator[Any]):
     def words(self, result: dict[str, Any]) -> dict[str, str]:
         if result["state"] == "stopped":
             return {"words": "**Stopped.** Nothing was written."}
-        words = f"{result['count'] or 'No'} samples: {VIEWS[result['name']].description}"
+        count = result["count"]
+        what = "sample" if count == 1 else "samples"
+        words = f"{count or 'No'} {what}: {VIEWS[result['name']].description}"
         if result["view"]:
             words += f"\n\nSaved as **{result['view']}**."
         return {"words": words}

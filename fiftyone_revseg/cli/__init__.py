@@ -24,6 +24,7 @@ from fiftyone_revseg.cli.models import models
 from fiftyone_revseg.cli.playable import playable
 from fiftyone_revseg.cli.report import report
 from fiftyone_revseg.cli.review import review
+from fiftyone_revseg.cli.said_once import say_once
 from fiftyone_revseg.cli.segment import segment
 from fiftyone_revseg.cli.share import share
 from fiftyone_revseg.cli.status import status
@@ -51,6 +52,7 @@ def main() -> None:
     Segment all videos of a FiftyOne dataset:
       revseg apply my-videos --query "the dog that jumps last" --model revseg-qwen2.5-vl-7b
     """
+    say_once()
 
 
 _COMMANDS = (

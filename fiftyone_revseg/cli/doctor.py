@@ -26,6 +26,8 @@ _EMBEDDED = {
     "sam2-nano": ("config.yaml", "model.safetensors"),
 }
 
+_OLDEST_MONGODB = "6"  # the major version that FiftyOne 1.22 says it will give up
+
 
 @click.command(short_help="Say what is installed, and what to do about what is not.")
 @click.argument("dataset_name", metavar="[DATASET]", required=False)
@@ -228,7 +230,7 @@ def _database() -> Check:
     if process.returncode:
         found = f"does not start ({first_line(process.stderr)[:120]})"
         return Check("mongod", False, found, "install libcurl4, or set FIFTYONE_DATABASE_URI")
-    return Check("mongod", True, process.stdout.split("\n")[0].removeprefix("db version v"))
+    return Check("mongod", True, _aged(process.stdout.split("\n")[0].removeprefix("db version v")))
 
 
 def _database_at(uri: str) -> Check:
@@ -240,7 +242,13 @@ def _database_at(uri: str) -> Check:
         # The reason is not shown: it repeats the address, which may hold a password.
         advice = "start that server, or unset FIFTYONE_DATABASE_URI"
         return Check("mongod", False, "no answer at FIFTYONE_DATABASE_URI", advice)
-    return Check("mongod", True, f"{version} at FIFTYONE_DATABASE_URI")
+    return Check("mongod", True, f"{_aged(version)} at FIFTYONE_DATABASE_URI")
+
+
+def _aged(version: str) -> str:
+    """A version of MongoDB, and whether FiftyOne is about to give it up."""
+    is_old = version.split(".")[0] == _OLDEST_MONGODB
+    return f"{version} (the oldest that FiftyOne takes, see docs/install.md)" if is_old else version
 
 
 def _embedded(name: str) -> Check:

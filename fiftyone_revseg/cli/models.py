@@ -11,6 +11,7 @@ from fiftyone_revseg.cli.one_sentence import in_one_sentence
 from fiftyone_revseg.cli.output import echo
 from fiftyone_revseg.files import to_json
 from fiftyone_revseg.models.builtin import PRESETS, Preset
+from fiftyone_revseg.models.described import size_in_words
 from fiftyone_revseg.models.quantization import SHARES
 from fiftyone_revseg.text.columns import in_columns
 
@@ -118,11 +119,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     sizes = [row[name] for name in ("gpu_memory", *(f"gpu_memory_{bits}" for bits in SHARES))]
     memory = " / ".join(str(math.ceil(size / 1e9)) for size in sizes) + " GB"
     memory = "not needed" if row["embedded"] else memory
-    return row["name"], _size(row["size"]), row["license"], memory, found
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+    return row["name"], size_in_words(row["size"]), row["license"], memory, found
 
 
 def _register() -> None:

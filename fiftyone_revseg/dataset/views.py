@@ -115,6 +115,10 @@ VIEWS = {
         "wrong is in the field playback_problem",
         _playing_wrongly,
     ),
+    "found": ViewKind(
+        "The model found an object",
+        _answered(lambda _: _IS_OBJECT & (F("status") == "ok")),
+    ),
     "no target": ViewKind(
         "The model found that there is no such object",
         _answered(lambda _: F("status") == "no_target"),

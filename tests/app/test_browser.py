@@ -117,8 +117,9 @@ def full_mask(items, width, height):
 def test_a_form_without_a_query_cannot_be_submitted(page, server, dataset):
     browser.open_dataset(page, server, dataset)
     form = open_form(page, "ReVSeg: segment")
-    form.get_by_text("there is no query yet").wait_for()
-    assert form.get_by_role("button", name="Segment", exact=True).is_disabled()
+    form.get_by_text("One query").click()
+    browser.field(form, "Query").wait_for()
+    wait_until(form.get_by_role("button", name="Segment", exact=True).is_disabled)
     submit(form, "Cancel")
     form.wait_for(state="detached")
     assert answers(dataset, "revseg") == {}

@@ -173,3 +173,26 @@ def test_downloaded_without_the_package(empty, tmp_path):
     )
     assert "The plugin needs the package fiftyone-revseg" in result.stdout
     assert "pip install" in result.stdout
+
+
+STAND_IN = """
+(operator,) = context.instances
+form = operator.resolve_input(None).type.properties["missing"]
+print(operator.uri, form.error_message)
+"""
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_app_says_what_to_type(empty, tmp_path, whole):
+    folder = empty / PLUGIN_NAME
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / "fiftyone.yml", folder)
+    shutil.copytree(ROOT / "fiftyone_revseg" / "app", folder / "fiftyone_revseg" / "app")
+    if whole:
+        shutil.copy(ROOT / "setup.py", folder)
+    command = [sys.executable, "-c", WITHOUT + STAND_IN, str(empty)]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    said = result.stdout.splitlines()[-1]
+    assert said.startswith("fiftyone_revseg/segment The plugin needs the package")
+    where = f'-e "{folder}"' if whole else "-U fiftyone-revseg"
+    assert f'"{sys.executable}" -m pip install {where}' in said

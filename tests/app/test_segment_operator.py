@@ -14,6 +14,7 @@ from pathlib import Path
 import fiftyone as fo
 import fiftyone.operators as foo
 import pytest
+from fiftyone.operators import types
 from fiftyone.operators.delegated import DelegatedOperationService
 from fiftyone.operators.executor import ExecutionContext, ExecutionError, Executor
 from forgotten_models import forget_models
@@ -21,9 +22,11 @@ from PIL import Image
 
 from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.forms import loading
+from fiftyone_revseg.app.operators import OPERATORS
 from fiftyone_revseg.app.running import list_active, result_of, stop_runs
 from fiftyone_revseg.app.segment import Segment
 from fiftyone_revseg.dataset import list_runs, segment_view
+from fiftyone_revseg.models import described
 from fiftyone_revseg.pipeline import Loading
 
 URI = "fiftyone_revseg/segment"
@@ -204,6 +207,100 @@ def test_the_form_tells_what_it_will_cost(fake_model, dataset):
     choices = form(dataset, query="the cat")["existing"]
     assert choices.type.values == ["keep", "changed", "all"]
     assert "revseg" in form(dataset, query="the cat")["label_field"].view.values()
+
+
+def test_another_query_is_meant_for_a_field_of_its_own(fake_model, dataset):
+    execute(dataset, query="the cat")
+    dataset.reload()
+    choice = form(dataset, query="the ghost")["existing"]
+    assert choice.default == "new"
+    assert choice.view.description == "It was asked: the cat (3)"
+    shown = {c.value: (c.label, c.description) for c in choice.view.choices}
+    assert list(shown) == ["new", "keep", "changed", "all"]
+    assert shown["new"][0] == "New field: revseg_the_ghost"
+    assert "the 0 videos without an answer; 3 answered something else" in shown["keep"][1]
+    assert "3 that answered something else" in shown["changed"][1]
+    same = form(dataset, query="the cat")["existing"]
+    assert (same.default, same.type.values) == ("keep", ["keep", "changed", "all"])
+    # Chosen before the query was changed to one that is answered: no fault, and nothing is asked
+    stale = form(dataset, query="the cat", existing="new")
+    assert "0 of 3 videos" in stale["estimate"].view.label
+
+    result = execute(dataset, query="the ghost", existing="new")
+    assert (result["label_field"], result["counts"]) == ("revseg_the_ghost", {"no_target": 3})
+    assert statuses(dataset) == ["ok"] * 3
+    result = execute(dataset, query="the ghost", existing="new")
+    assert (result["label_field"], result["skipped"]) == ("revseg_the_ghost", 3)
+    # A script that says nothing resumes, as ever
+    assert execute(dataset, query="the ghost")["skipped"] == 3
+
+    dataset.add_sample_field("revseg_both_status", fo.StringField)  # a person's
+    result = execute(dataset[:1], query="both", existing="new")
+    assert result["label_field"] == "revseg_both_2"
+
+
+def test_queries_that_changed_are_meant_to_be_redone(fake_model, dataset):
+    view = dataset[:2]
+    assert form(view)["asked"].default == "field"
+    assert form(view, asked="field")["prompt_field"].default == "query"
+    execute(view, asked="field", prompt_field="query")
+    dataset.reload()
+    assert form(view)["asked"].default == "one"  # all of it is answered
+    assert form(dataset)["asked"].default == "field"
+    assert form(view, asked="field", prompt_field="query")["existing"].default == "keep"
+    view.set_values("query", ["the cat", "both"])
+    found = form(view, asked="field", prompt_field="query")["existing"]
+    assert (found.default, found.type.values) == ("changed", ["keep", "changed", "all"])
+
+
+def test_an_untouched_form_waits_and_complains_of_nothing(dataset):
+    for params, name in (({"asked": "one"}, "query"), ({"asked": "several"}, "queries")):
+        found = form(dataset, **params)
+        assert isinstance(found[f"{name}_missing"].view, types.HiddenView)
+        assert [key for key, prop in found.items() if prop.invalid] == [f"{name}_missing"]
+        assert not [key for key, prop in found.items() if prop.required]
+    found = form(dataset, query="the cat")
+    assert not any(prop.invalid for prop in found.values())
+
+
+def test_what_few_need_is_folded_away(dataset):
+    few = {"server", "quantization", "tracker", "frames"}
+    assert not few & set(form(dataset))
+    assert few < set(form(dataset, more_settings=True))
+    assert few < set(form(dataset, frames=4))
+
+
+def test_models_are_described(dataset):
+    found = form(dataset, query="the cat")
+    described = {c.value: c.description for c in found["model"].view.choices}
+    assert "for demonstrations" in described["revseg-nano"]
+    for part in ("17.5 GB", "Apache-2.0", "to download", "GPU"):
+        assert part in described["revseg-qwen2.5-vl-7b"]
+    notice = found["demonstration_notice"].view
+    assert "a.mp4 is not known to be one" in notice.description.replace("\\", "")
+    assert "demonstration_notice" not in form(dataset, query="q", model="revseg-qwen2.5-vl-7b")
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "is_gpu", "words"),
+    [
+        (80, True, "fits the GPU here (80.0 GB)"),
+        (16, True, "with 8bit only"),
+        (4, True, "too large for the GPU here: about 22 GB, here are 4"),
+        (64, False, "no GPU here, so slow"),
+        (16, False, "too large for its memory"),
+    ],
+)
+def test_whether_a_model_fits(monkeypatch, gigabytes, is_gpu, words):
+    monkeypatch.setattr(described, "memory_here", lambda: (gigabytes * 10**9, is_gpu))
+    assert words in described.described_presets()["revseg-qwen2.5-vl-7b"]
+
+
+def test_the_app_lists_segment_first():
+    """It sorts by the first letter of the descriptions, and keeps the order else."""
+    letters = [cls().config.description[0] for cls in OPERATORS]
+    assert OPERATORS[0] is Segment
+    assert letters[0] == min(letters)
 
 
 WRONG = {
