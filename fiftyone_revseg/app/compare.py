@@ -7,7 +7,7 @@ from typing import Any
 import fiftyone.operators.types as types
 
 from fiftyone_revseg.app.forms import Form
-from fiftyone_revseg.app.operator import Run, Settings, from_script
+from fiftyone_revseg.app.operator import Run, Settings, Table, from_script
 from fiftyone_revseg.app.targets import VideosOperator, detections_to_choose
 from fiftyone_revseg.dataset.compare import compare_fields
 from fiftyone_revseg.dataset.numbers import check_number_field
@@ -68,6 +68,7 @@ class Compare(VideosOperator):
             "unusable": len(comparison.unusable),
             "other_status": len(comparison.other_status),
             "other_keyframe": len(comparison.other_keyframe),
+            "notes": comparison.notes,
             "summary": str(comparison),
             "view": view,
         }
@@ -76,11 +77,26 @@ class Compare(VideosOperator):
         return {**super().stopped_result(), "view": None}
 
     def words(self, result: dict[str, Any]) -> dict[str, str]:
-        words = super().words(result)
+        if result["state"] == "stopped":
+            return super().words(result)
+        words = {"notes": "\n".join(f"* {markdown_line(note)}" for note in result["notes"])}
         if result["view"]:
             name = markdown_line(result["view"])
             words["saved"] = f"The saved view **{name}** has the least agreement first."
         return words
+
+    def tables(self, result: dict[str, Any]) -> dict[str, Table]:
+        if result["state"] == "stopped":
+            return {}
+        mean = result["mean"]
+        rows = [
+            ["Videos compared", f"{result['compared']} of {result['total']}"],
+            ["Mean agreement (J&F)", "-" if mean is None else f"{100 * mean:.1f}"],
+            ["Another status", str(result["other_status"])],
+            ["Another key frame", str(result["other_keyframe"])],
+            *([f"No labels in {name}", str(n)] for name, n in result["missing"].items() if n),
+        ]
+        return {"table": ([" and ".join(result["missing"]), "Videos"], rows)}
 
     @from_script
     def __call__(

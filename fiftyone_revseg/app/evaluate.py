@@ -7,12 +7,12 @@ from typing import Any
 import fiftyone.operators.types as types
 
 from fiftyone_revseg.app.forms import Form, queries_input
-from fiftyone_revseg.app.operator import Run, Settings, from_script
+from fiftyone_revseg.app.operator import Run, Settings, Table, from_script
 from fiftyone_revseg.app.targets import GT_FIELD, VideosOperator, detections_to_choose
 from fiftyone_revseg.dataset.collection import is_clips
 from fiftyone_revseg.evaluation.backend_writer import EvaluationRun
 from fiftyone_revseg.evaluation.evaluate import evaluate_view
-from fiftyone_revseg.evaluation.tables import to_markdown
+from fiftyone_revseg.evaluation.tables import about, table_cells, to_markdown
 from fiftyone_revseg.text.escape import markdown_line
 
 
@@ -72,15 +72,21 @@ class Evaluate(VideosOperator):
             "table": list(evaluation.table),
             "notes": list(evaluation.notes),
             "protocol": evaluation.protocol,
+            "about": about(evaluation),
             "summary": to_markdown(evaluation),
         }
 
     def words(self, result: dict[str, Any]) -> dict[str, str]:
-        words = {"words": result["summary"]}
+        if result["state"] == "stopped":
+            return super().words(result)
+        words = {"words": "\n".join(f"* {markdown_line(line)}" for line in result["about"])}
         if result.get("eval_key"):
             name = markdown_line(result["eval_key"])
             words["kept"] = f"The **Model Evaluation** panel shows it as **{name}**."
         return words
+
+    def tables(self, result: dict[str, Any]) -> dict[str, Table]:
+        return {} if result["state"] == "stopped" else {"table": table_cells(result["table"])}
 
     @from_script
     def __call__(

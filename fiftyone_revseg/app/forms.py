@@ -267,8 +267,7 @@ def label_fields(dataset: fo.Dataset) -> list[str]:
     Returns:
         a list of names, the most recent one first
     """
-    masks = {*dataset.get_field_schema(), *(dataset.get_frame_field_schema() or {})}
-    return [name for name in reversed(explain.label_fields(dataset)) if name in masks]
+    return explain.label_fields(dataset)
 
 
 def text_fields(dataset: fo.Dataset) -> list[str]:

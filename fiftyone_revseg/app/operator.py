@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import fiftyone as fo
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
+from fiftyone.operators.message import GeneratedMessage
 
 from fiftyone_revseg.app.forms import Form
 from fiftyone_revseg.app.running import Report, result_of, run_delegated, stream
@@ -24,6 +25,7 @@ from fiftyone_revseg.text.escape import markdown_block
 
 Subject = TypeVar("Subject")
 Settings = dict[str, Any]
+Table = tuple[list[str], list[list[str]]]
 
 
 @dataclass
@@ -36,6 +38,7 @@ class Run(Generic[Subject]):
         title: what it is called
         report: what to tell of progress; raises ``KeyboardInterrupt`` if it is to stop
         view: the view to show in the App when all is done; None to leave it as it is
+        fields: the fields to show there; None to leave them as they are
     """
 
     ctx: foo.ExecutionContext
@@ -43,6 +46,19 @@ class Run(Generic[Subject]):
     title: str
     report: Report
     view: Any = None
+    fields: list[str] | None = None
+
+    def show(self) -> Iterator[GeneratedMessage]:
+        """Tells the App what to show when all is done."""
+        ops, shown = self.ctx.ops, self.ctx.active_fields or ()
+        if self.fields is not None and self.fields[-1] not in shown:
+            yield ops.set_active_fields(self.fields)
+            colors = self.ctx.dataset.app_config.color_scheme
+            if colors is not None and colors.color_by:
+                scheme = {"color_by": colors.color_by, "fields": colors.fields or []}
+                yield self.ctx.trigger("set_color_scheme", scheme)
+        if self.view is not None:
+            yield ops.set_view(view=self.view)
 
 
 class Operator(foo.Operator, Generic[Subject]):
@@ -130,6 +146,10 @@ class Operator(foo.Operator, Generic[Subject]):
         """Says a result in words: the names of texts -> Markdown."""
         return {"words": markdown_block(result["summary"])}
 
+    def tables(self, result: dict[str, Any]) -> dict[str, Table]:
+        """Says a result in figures: the names of tables -> the head and the rows, as plain text."""
+        return {}
+
     def params(self, given: dict[str, Any]) -> dict[str, Any]:
         """Makes the params of the arguments that a script gave; None stands for the default."""
         return given
@@ -177,12 +197,14 @@ class Operator(foo.Operator, Generic[Subject]):
             return self.work(run, **settings)
         if ctx.delegated:
             return run_delegated(ctx, work, run.title)
-        return stream(ctx, work, run.title, lambda: run.view)
+        return stream(ctx, work, run.title, run.show)
 
     def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property:
         outputs = types.Object()
         for name, text in (self.words(ctx.results) if ctx.results else {}).items():
             outputs.md(text, name=name)
+        for name, table in (self.tables(ctx.results) if ctx.results else {}).items():
+            _add_table(outputs, name, table)
         return types.Property(outputs, view=types.View(label=self.title or self.label))
 
     def resolve_run_name(self, ctx: foo.ExecutionContext) -> str:
@@ -237,6 +259,16 @@ def figures(summary: Any, *names: str) -> dict[str, Any]:
     if "failures" in told:
         told["failures"] = [[reason, len(ids)] for reason, ids in values["failures"].items()]
     return {**told, "summary": str(summary)}
+
+
+def _add_table(outputs: types.Object, name: str, table: Table) -> None:
+    head, rows = table
+    view = types.TableView(componentsProps={"table": {"sx": {"minWidth": 0}}})
+    keys = [f"column_{k}" for k in range(len(head))]
+    for key, label in zip(keys, head, strict=True):
+        view.add_column(key, label=label)
+    cells = [dict(zip(keys, row, strict=True)) for row in rows]
+    outputs.list(name, types.Object(), default=cells, view=view)
 
 
 def from_script(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import fiftyone as fo
@@ -47,7 +47,7 @@ def stream(
     ctx: foo.ExecutionContext,
     work: Work,
     title: str,
-    view: Callable[[], Any] = lambda: None,
+    then: Callable[[], Iterable[GeneratedMessage]] = tuple,
 ) -> Iterator[GeneratedMessage]:
     """Does work in a thread of its own, and shows in the App how far it is, with a button to stop.
 
@@ -58,8 +58,8 @@ def stream(
         ctx: the :class:`fiftyone.operators.ExecutionContext`
         work: the work; it returns the operator's result, which must be JSON
         title: what the work is called, for a person who wants to stop it
-        view (None): returns the view to show when the work is done and the App has loaded what is
-            new; None for none
+        then (tuple): returns what to tell the App when the work is done and it has loaded what is
+            new. By default, nothing
 
     Yields:
         messages to the App; the last one shows the result, as the operator's ``resolve_output``
@@ -91,8 +91,7 @@ def stream(
             yield _show_progress(ctx, describe(new), fraction(new))
         yield ctx.ops.reload_dataset()
         yield ctx.trigger(REFRESH_ANNOTATION)
-        if (shown := view()) is not None:
-            yield ctx.ops.set_view(view=shown)
+        yield from then()
         yield _show_result(ctx, new)
     except Exception as error:
         if not _from_app(ctx):

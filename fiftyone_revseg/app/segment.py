@@ -28,6 +28,7 @@ from fiftyone_revseg.dataset.collection import (
     is_clips,
     is_image_groups,
 )
+from fiftyone_revseg.dataset.first_look import shown_fields
 from fiftyone_revseg.dataset.jobs import check_queries, make_jobs
 from fiftyone_revseg.dataset.resume import RETRIED
 from fiftyone_revseg.dataset.runs import list_at_work
@@ -153,6 +154,8 @@ class Segment(VideosOperator):
         except KeyboardInterrupt:
             state, summary = "stopped", _last_run(run.ctx.dataset, label_field)
         try_to_activate(run.ctx.dataset, label_field)
+        images = is_image_groups(run.subject)
+        run.fields = shown_fields(run.ctx.dataset, label_field, settings["prompt_field"], images)
         return _result(run.ctx.dataset, label_field, state, summary)
 
     def words(self, result: dict[str, Any]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from fiftyone_revseg.app.forms import Form, existing_label_field_input, text
 from fiftyone_revseg.app.operator import Operator, Run, Settings, from_script
 from fiftyone_revseg.dataset.collection import count_samples
 from fiftyone_revseg.dataset.saved_views import keep_view
-from fiftyone_revseg.dataset.views import VIEWS, make_view
+from fiftyone_revseg.dataset.views import NOT_REVIEWED, VIEWS, make_view
 
 
 class Views(Operator[Any]):
@@ -56,7 +56,7 @@ class Views(Operator[Any]):
         view = make_view(run.subject, name, label_field, threshold, progress=run.report)
         count = count_samples(view)
         if count:  # the App would show nothing, and not say why
-            run.view = view
+            run.view = _fixed(run.subject, view) if name == NOT_REVIEWED else view
         saved = None
         if save or run.ctx.delegated:  # a service has nobody to show it to
             saved = keep_view(run.ctx.dataset, f"{label_field} {name}", view)
@@ -111,6 +111,13 @@ class Views(Operator[Any]):
             a dict with "state", "count" and "view", the name of the saved view; if it was
             delegated, the :class:`fiftyone.operators.executor.ExecutionResult`
         """
+
+
+def _fixed(samples: Any, view: Any) -> Any:
+    """The same samples in the same order, whatever is judged while they are looked at."""
+    if samples.media_type == "group":
+        return view
+    return samples.select(view.values("id"), ordered=True)
 
 
 def _check_threshold(threshold: Any) -> None:

@@ -13,7 +13,11 @@ from fiftyone_revseg.text.escape import one_line
 
 @click.command(short_help="List what a person should look at, the least certain first.")
 @click.argument("dataset_name", metavar="DATASET")
-@options.field("--label-field", "revseg", "The label field with the answers.")
+@click.option(
+    "--label-field",
+    metavar="FIELD",
+    help="The label field with the answers.  [default: the most recent one, as in the App]",
+)
 @click.option(
     "--list",
     "name",
@@ -38,19 +42,20 @@ def review(dataset_name, label_field, name, limit) -> None:
     dataset = open_dataset(dataset_name)  # before anything else imports FiftyOne, see there
 
     from fiftyone_revseg.dataset.collection import count_samples
-    from fiftyone_revseg.dataset.explain import explain, in_review_order
+    from fiftyone_revseg.dataset.explain import explain, in_review_order, label_fields
     from fiftyone_revseg.dataset.schema import valid_label_field
     from fiftyone_revseg.dataset.views import make_view
     from fiftyone_revseg.text.columns import in_columns
 
     with in_one_sentence():
-        label_field = valid_label_field(label_field)
+        recent = [*label_fields(dataset), "revseg"][0]
+        label_field = valid_label_field(label_field or recent)
         view = make_view(dataset, name, label_field)
     rows = [["certainty", "box", "query", "found", "video"]]
     for sample in view.limit(limit).iter_samples():
         # What nobody has judged yet, if there is any
         answers = in_review_order(explain(sample, label_field))
-        open_ones = [a for a in answers if a.index and not {"accepted", "rejected"} & {*a.tags}]
+        open_ones = [a for a in answers if not {"accepted", "rejected"} & {*a.tags}]
         for one in (open_ones or answers)[:1]:
             numbers = [one.certainty, one.confidence]
             texts = [one.query, one.description or one.status, sample.filepath]

@@ -59,6 +59,12 @@ class Comparison:
         """The mean agreement, 0 to 1; None if nothing was compared."""
         return float(np.mean(list(self.agreements.values()))) if self.agreements else None
 
+    @property
+    def notes(self) -> list[str]:
+        """What could not be compared and why, and what else is to be known, in words."""
+        said = {i: [reason] for i, reason in self.unusable.items()}
+        return group_by_text(said) + group_by_text(self.remarks)
+
     def __str__(self) -> str:
         head = f"{len(self.agreements)} of {self.total} compared in '{self.name}'"
         if self.mean is not None:
@@ -72,9 +78,7 @@ class Comparison:
         for name, ids in ((self.field_a, self.missing_a), (self.field_b, self.missing_b)):
             if ids:
                 lines.append(f"  no labels in '{name}': {len(ids)} (first {ids[0]})")
-        said = {i: [reason] for i, reason in self.unusable.items()}
-        lines += [f"  {line}" for line in group_by_text(said) + group_by_text(self.remarks)]
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  {line}" for line in self.notes)])
 
 
 def compare_fields(

@@ -199,11 +199,13 @@ def label_fields(samples: Any) -> list[str]:
         samples: a :class:`fiftyone.core.collections.SampleCollection`
 
     Returns:
-        a list of names, without "frames."
+        a list of names, without "frames.", the most recent one first
     """
     schema = samples.get_field_schema()
+    masks = {*schema, *(samples.get_frame_field_schema() or {})}
     names = [name.removesuffix("_trajectory") for name in schema if name.endswith("_trajectory")]
-    return [name for name in names if all(own in schema for own in field_names(name)[1:])]
+    whole = (name for name in names if all(own in schema for own in field_names(name)[1:]))
+    return [name for name in reversed([*whole]) if name in masks]
 
 
 def explain(sample: Any, label_field: str = "revseg") -> list[Explanation]:

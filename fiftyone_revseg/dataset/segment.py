@@ -15,9 +15,11 @@ from fiftyone_revseg.dataset.collection import (
     VideoRef,
     check_collection,
     is_clips,
+    is_image_groups,
     source_dataset,
 )
 from fiftyone_revseg.dataset.engines import open_engine
+from fiftyone_revseg.dataset.first_look import set_first_look
 from fiftyone_revseg.dataset.guard import Guard
 from fiftyone_revseg.dataset.jobs import check_queries, jobs_in, make_jobs
 from fiftyone_revseg.dataset.labels import make_labels
@@ -152,11 +154,9 @@ def segment_view(
             calibration.check_model(pipeline.name)
         if confidence_thresh is None:
             confidence_thresh = model.config.confidence_thresh
-        jobs = make_jobs(
-            samples,
-            model.config.query if queries is None else queries,
-            prompt_field or model.needs_fields.get("prompt_field"),
-        )
+        asked_in = prompt_field or model.needs_fields.get("prompt_field")
+        asked = model.config.query if queries is None else queries
+        jobs = make_jobs(samples, asked, asked_in)
         jobs = jobs_in(shard, jobs)
         if not jobs:
             return RunSummary(label_field=label_field)
@@ -170,6 +170,8 @@ def segment_view(
         todo = [job.key for job in left.todo]
         check_videos(dataset, label_field, todo, replace_foreign_labels)
         declare_fields(dataset, label_field)
+        own = asked_in if asked is None else None
+        set_first_look(dataset, label_field, own, is_image_groups(samples))
         if is_clips(samples):
             declare_fields(jobs[0].key.clips, label_field)  # clips are a dataset of their own
 

@@ -91,6 +91,9 @@ def _playing_wrongly(samples: Any, label_field: str, threshold: float | None, pr
     return samples.select_by("sample_id", ids) if is_clips(samples) else samples.select(ids)
 
 
+#: The queue of a review
+NOT_REVIEWED = "not yet reviewed"
+
 #: name -> :class:`ViewKind`
 VIEWS = {
     "failures": ViewKind(
@@ -135,7 +138,7 @@ VIEWS = {
         "A person rejected an object",
         _answered(lambda _: F("tags").contains("rejected")),
     ),
-    "not yet reviewed": ViewKind(
+    NOT_REVIEWED: ViewKind(
         "There is an object that no person has accepted or rejected; the least certain first",
         _answered(
             lambda _: _IS_OBJECT & ~F("tags").contains(["accepted", "rejected"]), is_queue=True

@@ -105,7 +105,15 @@ def test_the_output_shows_the_table(scored):
     ctx = ExecutionContext({"dataset_name": scored.name, "params": {}}, executor=Executor())
     ctx.request_params["results"] = execute(scored)
     shown = Evaluate().resolve_output(ctx).type.properties
-    assert "| overall |" in str(shown["words"].to_json())
+    table = shown["table"].to_json()
+    assert [column["label"] for column in table["view"]["columns"]][:4] == [
+        "",
+        "videos",
+        "expressions",
+        "missing",
+    ]
+    assert list(table["default"][-1].values())[:5] == ["overall", "2", "3", "1", "33.3"]
+    assert "Protocol" in str(shown["words"].to_json())
 
 
 def test_it_can_be_stopped(scored, monkeypatch):

@@ -125,7 +125,7 @@ def test_label_fields_are_found(segmented, video):
     dataset = segmented("the cat")
     dataset.add_sample_field("other_trajectory", fo.DictField)  # somebody else's
     revseg.segment_view(dataset, pipeline(), queries="the ghost", label_field="second")
-    assert label_fields(dataset) == ["revseg", "second"]
+    assert label_fields(dataset) == ["second", "revseg"]
 
 
 def test_corrections_move_the_box(segmented):

@@ -147,9 +147,9 @@ def cy(page: Any, name: str) -> Any:
     return page.locator(f'[data-cy="{name}"]')
 
 
-def open_dataset(page: Any, server: Server, dataset: fo.Dataset) -> None:
-    """Opens a dataset, and waits until all of its samples are there."""
-    page.goto(f"{server.url}/datasets/{dataset.name}")
+def open_dataset(page: Any, server: Server, dataset: fo.Dataset, view: str = "") -> None:
+    """Opens a dataset or a saved view of all of it, and waits until its samples are there."""
+    page.goto(f"{server.url}/datasets/{dataset.name}" + (f"?view={view}" if view else ""))
     wait_until(lambda: cy(page, "looker").count() == len(dataset))
     advertisement = page.get_by_text("Dismiss", exact=True)
     if advertisement.count():
