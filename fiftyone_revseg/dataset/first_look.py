@@ -12,8 +12,9 @@ import fiftyone as fo
 
 from fiftyone_revseg.masks.pictures import object_color
 
-#: For what has no confidence, so for true masks: white, unlike any prediction
-TRUTH_COLOR = "#ffffff"
+#: For what has no confidence, so for true masks: grey, unlike any prediction. (The App writes names
+#: in white, so white would hide them)
+TRUTH_COLOR = "#808a94"
 
 _NO_OBJECT = "#8c8c8c"
 _OBJECTS = 28  # of a video that have a colour of their own here; more are coloured by FiftyOne

@@ -6,6 +6,7 @@ from fake_models import BoxTracker, ScriptedReasoner, write_video
 from PIL import Image
 
 import fiftyone_revseg as revseg
+from fiftyone_revseg.dataset.first_look import TRUTH_COLOR
 from fiftyone_revseg.pipeline import RevSeg
 
 ANSWERS = {"the cat": [(1, "a grey cat", [25, 50, 75, 100])], "the ghost": []}
@@ -41,7 +42,7 @@ def test_query_answer_and_masks_are_shown(dataset):
     assert shown(dataset) == ["second_answers", "frames.second"]
 
 
-def test_objects_have_colours_of_their_own_and_the_truth_is_white(dataset):
+def test_objects_have_colours_of_their_own_and_the_truth_is_grey(dataset):
     segment(dataset, prompt_field="query")
     found = colors(dataset)
     assert dataset.app_config.color_scheme.color_by == "value"
@@ -50,7 +51,7 @@ def test_objects_have_colours_of_their_own_and_the_truth_is_white(dataset):
     assert (found["frames.revseg"]["colorByAttribute"], masks["1"]) == ("index", "#ff1eaa")
     assert len({masks[str(k)] for k in range(1, 8)}) == 7
     truth = found["frames.ground_truth"]["valueColors"]
-    assert truth == [{"value": "none", "color": "#ffffff"}]
+    assert truth == [{"value": "none", "color": TRUTH_COLOR}]
     segment(dataset, queries="the cat", label_field="second")
     assert set(colors(dataset)) - set(found) == {"second_answers", "frames.second"}
 
