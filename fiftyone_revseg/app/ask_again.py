@@ -42,7 +42,7 @@ class Asked:
 def query_input(form: Form) -> Asked | None:
     """Asks for one of the queries that a video was asked: "label_field" and "asked".
 
-    The params may name it: "query"; or an answer to it, "label_id" or "index".
+    The params may name it: "query" and "support"; or an answer to it, "label_id" or "index".
 
     Args:
         form: the form
@@ -66,6 +66,9 @@ def query_input(form: Form) -> Asked | None:
         part = ", frames {} to {}".format(*(answer.support or ())) if several else ""
         asked.setdefault(f"{answer.query}{part}", answer)
     ctx = form.ctx
+    support = ctx.params.get("support")
+    if support:
+        answers = [a for a in answers if a.support == list(support)] or answers
     named = (form.typed("query"), form.typed("label_id"), ctx.params.get("index"))
     meant = next((a for a in answers if _is_named(a, *named)), answers[0])
     default = next(

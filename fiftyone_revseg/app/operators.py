@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fiftyone.operators as foo
 
+from fiftyone_revseg.app.add import Add
 from fiftyone_revseg.app.ask_again import AskAgain
 from fiftyone_revseg.app.calibrate import Calibrate
 from fiftyone_revseg.app.compare import Compare
@@ -25,6 +26,7 @@ OPERATORS: list[type[foo.Operator]] = [
     Stop,
     Propagate,
     Reground,
+    Add,
     AskAgain,
     Rename,
     Delete,

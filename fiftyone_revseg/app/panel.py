@@ -351,22 +351,28 @@ class ReasoningPanel(foo.Panel):
                 params={"frame_number": answer.key_frame, "sample_id": page.sample_id},
                 variant="contained",
             )
-        if answer.index is None:
-            return
-        arguments = {
-            "index": answer.index,
-            "label_field": page.label_field,
-            "sample_id": page.sample_id,
-            "frame_number": answer.key_frame,
-        }
-        for name, label in (("propagate", "Re-propagate"), ("reground", "Re-ground")):
-            row.btn(
-                name,
-                label=label,
-                on_click=self.run_operator,
-                params={"operator": name, "arguments": arguments},
-                variant="outlined",
-            )
+        own = {"label_field": page.label_field, "sample_id": page.sample_id}
+        answered = {**own, "query": answer.query, "support": answer.support}
+        edited = {**own, "index": answer.index, "support": answer.support}
+        corrected = {**edited, "frame_number": answer.key_frame}
+        actions = [
+            ("propagate", "Re-propagate", corrected, answer.index is not None),
+            ("reground", "Re-ground", corrected, answer.index is not None),
+            ("add", "Add an object", answered, bool(answer.support)),
+            ("ask_again", "Ask again", answered, bool(answer.support)),
+            ("rename", "Rename", edited, answer.index is not None),
+            ("delete", "Delete", edited, answer.index is not None),
+            ("undo", "Undo", own, any(one.can_undo for one in page.answers)),
+        ]
+        for name, label, arguments, is_possible in actions:
+            if is_possible:
+                row.btn(
+                    name,
+                    label=label,
+                    on_click=self.run_operator,
+                    params={"operator": name, "arguments": arguments},
+                    variant="outlined",
+                )
 
     def _replies(self, panel: Layout, page: Page, unfolded: bool) -> None:
         turns = page.answer.turns

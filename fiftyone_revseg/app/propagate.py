@@ -111,7 +111,7 @@ def _boxes_input(form: Form, stored: StoredObject) -> None:
     ways = {
         "selected": selected and f"The selected boxes ({_frames(selected)})",
         "changed": found and f"The boxes that were moved or drawn ({_frames(found)})",
-        "frame": "Another key frame: the box that the object has there",
+        "frame": not stored.is_new and "Another key frame: the box that the object has there",
         "box": "A box that I type in",
     }
     there = {way: words for way, words in ways.items() if words}
@@ -177,7 +177,7 @@ def _kind(ctx: foo.ExecutionContext, stored: StoredObject) -> str:
         return kind
     if _selected(ctx, stored):
         return "selected"
-    return "changed" if find_prompts(stored) else "frame"
+    return "changed" if find_prompts(stored) else "box" if stored.is_new else "frame"
 
 
 def _boxes(

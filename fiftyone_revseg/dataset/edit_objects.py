@@ -20,6 +20,8 @@ from fiftyone_revseg.dataset.model import RevSegModel
 from fiftyone_revseg.dataset.objects import (
     StoredObject,
     checked_label,
+    drawn_labels,
+    find_asked,
     find_object,
     find_place,
     new_object,
@@ -68,7 +70,8 @@ def add_object(
         boxes (None): frame number -> relative ``[x, y, width, height]``, points or a mask, see
             :func:`fiftyone_revseg.dataset.correct.propagate`. By default, what was drawn with the
             object's label, and belongs to no object
-        label (None): its description. By default, the query
+        label (None): its description. By default, the label of all that was drawn; else, the
+            query
         model ("revseg-nano"): see :func:`fiftyone_revseg.dataset.correct.propagate`
         label_field ("revseg"): the label field
         support (None): the first and last frame number of the clip, where several clips of a video
@@ -84,7 +87,11 @@ def add_object(
         ValueError: if there is no such answer, no box, or nothing to be found in it; nothing has
             been written then
     """
-    stored = new_object(find_place(sample, label_field), query, label, support)
+    place = find_place(sample, label_field)
+    if label is None and boxes is None:
+        drawn = drawn_labels(place, find_asked(place, query, support).frames or ())
+        label = drawn[0] if len(drawn) == 1 else None
+    stored = new_object(place, query, label, support)
     return track_object(stored, boxes, model, progress, by, seen)
 
 

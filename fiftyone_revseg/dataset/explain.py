@@ -83,6 +83,7 @@ class Explanation:
             :class:`fiftyone_revseg.reasoning.Turn`. Of several candidates, all replies
         timings: stage -> seconds
         corrections: what people corrected, as dicts
+        can_undo: whether something was corrected in the answers to the query that can be undone
         support: the first and last frame number that the answer is about; None if unknown
         frame_count: the number of frames in the video, or in the clip; 0 if unknown
         source_size: the ``(width, height)`` of the video in pixels; (0, 0) if unknown
@@ -110,6 +111,7 @@ class Explanation:
     turns: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     timings: dict[str, float] = field(default_factory=dict, repr=False)
     corrections: tuple[dict[str, Any], ...] = ()
+    can_undo: bool = False
     support: tuple[int, int] | None = None
     frame_count: int = 0
     source_size: tuple[int, int] = (0, 0)
@@ -450,6 +452,7 @@ def _explanation(answer: Any, record: Record | None, i: int) -> Explanation:
         turns=_turns_of(record, i),
         timings=dict(record.timings),
         corrections=corrections,
+        can_undo=any(correction.get("former") for correction in record.corrections),
         frame_count=record.frame_count,
         source_size=record.source_size,
     )

@@ -1,20 +1,21 @@
 """What objects were before a correction, kept until somebody accepts what came of it.
 
-It is in FiftyOne's store of the dataset, which goes with the dataset: masks of a long video are too
-many for the document of a sample, and would slow down everybody who reads it. The record of the
-answer has the key.
+It is in files of the database: masks of a long video are too many for the document of a sample, and
+would slow down everybody who reads it. FiftyOne's own store of a dataset is no place for it, as
+the App's server sends all that is put there to browsers. The record of the answer has the key.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import bson
 import fiftyone as fo
-from fiftyone.operators.store import ExecutionStore
+from fiftyone.core.odm import get_db_conn
+from gridfs import GridFS, NoFile
 
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.objects import StoredObject
@@ -22,8 +23,7 @@ from fiftyone_revseg.dataset.place import Place
 from fiftyone_revseg.dataset.record import Record
 from fiftyone_revseg.dataset.store import Document
 
-_STORE = "revseg_former"
-_CHUNK_BYTES = 4_000_000  # a document of the database has 16 MB at most
+_FILES = "revseg_former"
 
 #: Labels of a list, each with its position in it
 Placed = list[tuple[int, Document]]
@@ -160,52 +160,41 @@ def keep_once(place: Place, record: Record, stored: StoredObject) -> str:
 
 def keep(dataset: fo.Dataset, former: Former) -> str:
     """Keeps it, and returns the key."""
-    kept, key = _store(dataset), uuid.uuid4().hex
-    for n, chunk in enumerate(_chunks(former)):
-        kept.set(f"{key}/{n}", chunk)
+    files, key = _files(), uuid.uuid4().hex
+    # What FiftyOne deletes with a dataset is fixed, so what is left of others goes here
+    there = get_db_conn().datasets.distinct("_id")
+    for gone in _keys({"dataset_id": {"$nin": there}}):
+        files.delete(gone)
+    frames = {str(number): placed for number, placed in former.frames.items()}
+    content = bson.encode({**vars(former), "frames": frames})
+    files.put(content, _id=key, dataset_id=store.dataset_id(dataset))
     return key
 
 
-def recall(dataset: fo.Dataset, key: str) -> Former | None:
+def recall(key: str) -> Former | None:
     """Returns what was kept under a key; None if it is not there any more."""
-    kept, n = _store(dataset), 0
-    frames: dict[int, Placed] = {}
-    head: Document = {}
-    while chunk := kept.get(f"{key}/{n}"):
-        frames.update({int(number): placed for number, placed in chunk["frames"].items()})
-        head = head or chunk["head"]
-        n += 1
-        if chunk["is_last"]:
-            return Former(**head, frames=frames)
-    return None
+    try:
+        content = bson.decode(_files().get(key).read())
+    except NoFile:
+        return None
+    frames = {int(number): placed for number, placed in content.pop("frames").items()}
+    return Former(**content, frames=frames)
 
 
 def forget(dataset: fo.Dataset, keys: Iterable[str]) -> None:
-    """Forgets what was kept under some keys."""
-    kept = _store(dataset)
-    for key in keys:
-        n = 0
-        while kept.delete(f"{key}/{n}"):
-            n += 1
-
-
-def _chunks(former: Former) -> Iterator[Document]:
-    chunk: Document = {"head": {k: v for k, v in vars(former).items() if k != "frames"}}
-    chunk |= {"frames": {}, "is_last": False}
-    held = 0
-    for number, placed in former.frames.items():
-        size = len(bson.encode({"placed": placed}))
-        if held and held + size > _CHUNK_BYTES:
-            yield chunk
-            chunk, held = {"head": {}, "frames": {}, "is_last": False}, 0
-        chunk["frames"][str(number)] = placed
-        held += size
-    yield {**chunk, "is_last": True}
+    """Forgets what was kept under some keys for a dataset, and not for what it is a clone of."""
+    own = {"dataset_id": store.dataset_id(dataset), "_id": {"$in": list(keys)}}
+    for key in _keys(own):
+        _files().delete(key)
 
 
 def _placed(labels: Sequence[Document], wanted: Callable[[Document], bool]) -> Placed:
     return [(n, label) for n, label in enumerate(labels) if wanted(label)]
 
 
-def _store(dataset: fo.Dataset) -> ExecutionStore:
-    return ExecutionStore.create(_STORE, store.dataset_id(dataset))
+def _keys(query: Document) -> list[str]:
+    return list(get_db_conn()[f"{_FILES}.files"].distinct("_id", query))
+
+
+def _files() -> GridFS:
+    return GridFS(get_db_conn(), _FILES)

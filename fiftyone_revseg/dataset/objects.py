@@ -279,6 +279,20 @@ def new_object(
     return StoredObject(place, answer.to_dict(), is_new=True)
 
 
+def drawn_labels(place: Place, support: Sequence[int]) -> list[str]:
+    """Lists the labels of what a person drew, and what belongs to no object yet."""
+    root = f"{place.label_field}.detections"
+    fields = {f"{root}.{name}": True for name in ("index", "label")}
+    query = {**place.frames_within(support), root: {"$elemMatch": {"index": None}}}
+    found = {
+        detection.get("label")
+        for document in place.documents.find(query, fields)
+        for detection in document[place.label_field]["detections"]
+        if detection.get("index") is None
+    }
+    return sorted(filter(None, found))
+
+
 def find_asked(
     place: Place, query: str | None = None, support: Sequence[int] | None = None
 ) -> Record:

@@ -84,10 +84,10 @@ def undo(
         set_label(stored, entry["was"], lambda entries: [e for e in entries if e != entry])
         indices = [stored.index]
     else:
-        former = recall(place.dataset, entry["former"])
+        former = recall(entry["former"])
         if former is None:
             raise ValueError(
-                "What was before the last correction is not here: this is a copy of the dataset"
+                "What was before the last correction is not here: it was done in another database"
             )
         _restore(place, record, former, entry)
         indices = former.indices

@@ -1,16 +1,19 @@
 """``add``, ``delete``, ``rename``, ``undo`` and ``ask_again``, as the App and scripts call them."""
 
+import fiftyone as fo
 import fiftyone.operators as foo
 import pytest
 from fiftyone.operators.executor import ExecutionContext, ExecutionError, Executor
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.app import held_models
+from fiftyone_revseg.app.add import Add
 from fiftyone_revseg.app.ask_again import AskAgain
 from fiftyone_revseg.app.edit import Delete, Rename, Undo
 from fiftyone_revseg.app.running import result_of
 
-OPERATORS = {"delete": Delete, "rename": Rename, "undo": Undo, "ask_again": AskAgain}
+BOX = [0.5, 0.25, 0.25, 0.5]
+OPERATORS = {"add": Add, "delete": Delete, "rename": Rename, "undo": Undo, "ask_again": AskAgain}
 
 
 def operator(name):
@@ -46,6 +49,45 @@ def messages(properties):
 def answers(sample):
     sample.reload()
     return [(a.label, a["index"], a["status"]) for a in sample.revseg_answers.classifications]
+
+
+def test_a_missing_object_that_was_drawn(segmented):
+    sample = segmented.skip(1).first()
+    drawn = fo.Detection(label="a sheet", bounding_box=BOX)
+    sample.frames[3].revseg.detections.append(drawn)
+    sample.save()
+    # As the panel's button asks
+    named = {"query": "the ghost", "support": [1, 10], "label_field": "revseg"}
+    named["sample_id"] = sample.id
+    properties = form("add", segmented, **named)
+    assert messages(properties) == []
+    assert (properties["asked"].default, properties["description"].default) == (
+        "the ghost",
+        "a sheet",
+    )
+    choices = {c.value: c.label for c in properties["start"].view.choices}
+    assert set(choices) == {"changed", "box"}
+    assert choices["changed"].endswith("(frame 3)")
+    result = result_of(execute("add", segmented, None, **named))
+    assert (result["state"], result["index"], result["visible"]) == ("done", 1, 10)
+    assert answers(sample) == [("a sheet", 1, "ok")]
+
+
+def test_a_missing_object_that_is_typed_in(segmented):
+    sample = segmented.first()
+    properties = form("add", segmented, current=sample.id)
+    assert properties["start"].default == "box"
+    assert len(messages(properties)) == 1  # there is no box yet
+    typed = dict(zip(("left", "top", "width", "height"), BOX, strict=True))
+    typed |= {"frame_number": 4, "description": "a bird"}
+    assert messages(form("add", segmented, current=sample.id, **typed)) == []
+    assert result_of(execute("add", segmented, sample.id, **typed))["index"] == 3
+    assert answers(sample)[2] == ("a bird", 3, "ok")
+    # Scripts
+    result = operator("add")(segmented[:1], boxes={2: BOX}, description="a bee")
+    assert (result["index"], result["label"]) == (4, "a bee")
+    result = operator("add")(segmented, "the ghost", {2: BOX}, sample_id=segmented.values("id")[1])
+    assert (result["index"], result["label"]) == (1, "the ghost")
 
 
 def test_delete_and_undo(segmented):
@@ -139,6 +181,9 @@ def test_wrong_forms_say_why_and_change_nothing(segmented, name):
         cases.append(({"current": ids[0], "index": 9}, "There is no object with index 9"))
     if name == "undo":
         cases.append(({"current": ids[0]}, "Nothing was corrected on this video"))
+    if name == "add":
+        wrong = {"current": ids[0], "start": "box", "frame_number": 11}
+        cases.append((wrong, "There is no frame 11: give a frame number from 1 to 10"))
     if name == "ask_again":
         cases.append(({"current": ids[0], "asked": "x"}, "There is no 'x' to choose from: both"))
     for request, message in cases:

@@ -6,7 +6,6 @@ import fiftyone as fo
 import numpy as np
 import pytest
 from fake_models import BoxTracker, ScriptedReasoner, write_video
-from fiftyone.operators.store import ExecutionStore
 from PIL import Image
 
 import fiftyone_revseg as revseg
@@ -22,7 +21,7 @@ from fiftyone_revseg import (
 from fiftyone_revseg.dataset import correction_writer
 from fiftyone_revseg.dataset.correct import reground
 from fiftyone_revseg.dataset.explain import explain
-from fiftyone_revseg.dataset.former import _STORE
+from fiftyone_revseg.dataset.former import _keys
 from fiftyone_revseg.pipeline import RevSeg
 
 # The functions have the names of their modules
@@ -113,7 +112,7 @@ def answers(sample):
 
 def kept(dataset):
     """The keys under which states before corrections are kept."""
-    return ExecutionStore.create(_STORE, dataset._doc.id).list_keys()
+    return _keys({"dataset_id": dataset._doc.id})
 
 
 @pytest.mark.parametrize("query", ["the ghost", "the cat"])
@@ -395,6 +394,33 @@ def test_accepting_forgets_what_was_before(segmented):
     undo(sample)
     assert sample.revseg_answers.classifications[0].tags == ["accepted"]
     assert boxes(dataset, 1)[5] == [pytest.approx(BOX)]
+
+
+def test_what_was_kept_of_a_dataset_that_was_deleted_goes(make_dataset, path, segmented):
+    other = fo.Dataset()
+    other.add_sample(fo.Sample(path))
+    revseg.segment_view(other, pipeline(), queries="both")
+    propagate(other.first(), 1, {5: BOX}, pipeline())
+    assert len(kept(other)) == 1
+    other.delete()
+    dataset = segmented("both")
+    propagate(dataset.first(), 1, {5: BOX}, pipeline())
+    assert (len(kept(other)), len(kept(dataset))) == (0, 1)
+
+
+def test_a_clone_can_be_undone_by_itself(segmented):
+    dataset = segmented("both")
+    before = boxes(dataset, 1)
+    propagate(dataset.first(), 1, {5: BOX}, pipeline())
+    clone = dataset.clone()
+    try:
+        undo(clone.first())
+        assert boxes(clone, 1) == before
+        assert boxes(dataset, 1) != before
+        undo(dataset.first())
+        assert boxes(dataset, 1) == before
+    finally:
+        clone.delete()
 
 
 def test_accepting_the_last_answer_forgets_deleted_objects(segmented):

@@ -76,6 +76,21 @@ def test_correct(dataset):
     assert names["corrected"].values("id") == dataset.values("id")[:1]
 
 
+@pytest.mark.slow
+def test_act_on_answers(dataset):
+    names, said = run_page("act-on-answers.md")
+    assert names["added"].index == 2
+    assert "object 2 is called another thing, no more a thing\n" in said
+    assert "object 2 (another thing) is deleted\n" in said
+    assert '"the blue circle" in place of "the star"' in said
+    assert 'undone: "asked again"' in said
+    assert 'undone: "deleted" of object 2' in said
+    answers = dataset.first().revseg_answers.classifications
+    assert [(a["index"], a.label, a.tags) for a in answers][1:] == [
+        (2, "another thing", ["accepted"])
+    ]
+
+
 def test_export(dataset, tmp_path):
     sample = dataset.first()
     sample.revseg_answers.classifications[0].tags.append("accepted")
