@@ -21,9 +21,11 @@ from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.objects import StoredObject
 from fiftyone_revseg.dataset.place import Place
 from fiftyone_revseg.dataset.record import Record
+from fiftyone_revseg.dataset.schema import points_field
 from fiftyone_revseg.dataset.store import Document
 
 _FILES = "revseg_former"
+_BY_FRAME = ("frames", "points")
 
 #: Labels of a list, each with its position in it
 Placed = list[tuple[int, Document]]
@@ -41,6 +43,7 @@ class Former:
             query where it had no object
         record: the record of the query
         frames: frame number -> the detections of these objects, and those that belong to none
+        points: frame number -> the polylines that gave points to track from
     """
 
     queries: list[str]
@@ -49,6 +52,7 @@ class Former:
     labels: dict[str, dict[str, Placed]]
     record: Document
     frames: dict[int, Placed]
+    points: dict[int, Placed]
 
     @classmethod
     def of(
@@ -71,7 +75,7 @@ class Former:
         support: Any = record.frames
         queries = [record.query, *([query] if query is not None else [])]
         own = sorted({*(o.index for o in objects), *indices})
-        former = cls(queries, support, own, {}, record.document, {})
+        former = cls(queries, support, own, {}, record.document, {}, {})
         for owner in place.owners:
             values = place.read(owner)
             former.labels[str(owner[1])] = {
@@ -79,6 +83,7 @@ class Former:
                 "keyframes": _placed(values.keyframes, former.has_keyframe),
             }
         former.frames.update(read_placed(place, support, objects))
+        former.points.update(read_points(place, support))
         return former
 
     def has_answer(self, answer: Document) -> bool:
@@ -143,6 +148,14 @@ def read_placed(
     return found
 
 
+def read_points(place: Place, support: Sequence[int]) -> dict[int, Placed]:
+    """Reads the points that a person clicked on, by frame number."""
+    name = points_field(place.label_field)
+    query = {**place.frames_within(support), f"{name}.polylines.0": {"$exists": True}}
+    found = place.documents.find(query, {"frame_number": True, name: True})
+    return {place.number_of(d): list(enumerate(d[name]["polylines"])) for d in found}
+
+
 def is_unfinished(entry: Document, index: int) -> bool:
     """Returns whether an entry of a record is of a correction of an object that was interrupted."""
     return bool(entry.get("pending") or entry.get("unfinished")) and entry.get("index") == index
@@ -165,8 +178,11 @@ def keep(dataset: fo.Dataset, former: Former) -> str:
     there = get_db_conn().datasets.distinct("_id")
     for gone in _keys({"dataset_id": {"$nin": there}}):
         files.delete(gone)
-    frames = {str(number): placed for number, placed in former.frames.items()}
-    content = bson.encode({**vars(former), "frames": frames})
+    by_frame = {
+        name: {str(number): placed for number, placed in vars(former)[name].items()}
+        for name in _BY_FRAME
+    }
+    content = bson.encode({**vars(former), **by_frame})
     files.put(content, _id=key, dataset_id=store.dataset_id(dataset))
     return key
 
@@ -177,8 +193,11 @@ def recall(key: str) -> Former | None:
         content = bson.decode(_files().get(key).read())
     except NoFile:
         return None
-    frames = {int(number): placed for number, placed in content.pop("frames").items()}
-    return Former(**content, frames=frames)
+    by_frame = {
+        name: {int(number): placed for number, placed in content[name].items()}
+        for name in _BY_FRAME
+    }
+    return Former(**{**content, **by_frame})
 
 
 def forget(dataset: fo.Dataset, keys: Iterable[str]) -> None:

@@ -10,11 +10,19 @@ from pymongo import UpdateOne
 
 from fiftyone_revseg.dataset import store
 from fiftyone_revseg.dataset.edit_objects import set_label
-from fiftyone_revseg.dataset.former import Former, Placed, forget, read_placed, recall
+from fiftyone_revseg.dataset.former import (
+    Former,
+    Placed,
+    forget,
+    read_placed,
+    read_points,
+    recall,
+)
 from fiftyone_revseg.dataset.objects import StoredAnswer, find_object, find_place, list_objects
 from fiftyone_revseg.dataset.place import Place
 from fiftyone_revseg.dataset.record import Record, Results, find_query
 from fiftyone_revseg.dataset.sample_edit import edit_main, edit_samples, is_about, set_status
+from fiftyone_revseg.dataset.schema import points_field
 from fiftyone_revseg.dataset.store import Document
 from fiftyone_revseg.types import Status
 
@@ -174,6 +182,8 @@ def _restore(place: Place, record: Record, former: Former, entry: Document) -> N
         )
     ]
 
+    writes += _point_writes(place, former.points, read_points(place, support))
+
     def mark(values: Results, sample_id: str) -> None:
         for answer in filter(former.has_answer, values.answers):
             answer.update(status=str(Status.ERROR), reason=_INTERRUPTED)
@@ -214,6 +224,20 @@ def _restore_record(
     ok = [a for a in answers if is_about(a, record.query, record.frames)]
     if (record.status == str(Status.OK)) != any(a.get("status") == record.status for a in ok):
         set_status(record, answers)  # another object was corrected meanwhile
+
+
+def _point_writes(
+    place: Place, was: Mapping[int, Placed], now: Mapping[int, Placed]
+) -> list[UpdateOne]:
+    """The updates that put points back that an object was tracked from."""
+    root, writes = f"{points_field(place.label_field)}.polylines", []
+    for number, placed in was.items():
+        there = {polyline["_id"] for _, polyline in now.get(number, ())}
+        for position, polyline in placed:
+            if polyline["_id"] not in there:
+                put: Any = {root: {"$each": [polyline], "$position": position}}
+                writes.append(UpdateOne(place.frame(number), {"$push": put, **store.setting({})}))
+    return writes
 
 
 def _put_back(labels: list[Document], placed: Placed) -> list[Document]:

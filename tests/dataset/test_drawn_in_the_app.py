@@ -274,3 +274,29 @@ def test_the_annotation_mode_is_made_ready_once_and_can_be_undone(dataset):
     assert deactivate_annotation(dataset) == []
     assert not dataset.has_field("frames.revseg_points")
     dataset.delete_frame_field("revseg")
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_what_was_drawn_is_there_again_after_undoing(dataset, model, missing):
+    def frames():
+        found = dataset._frame_collection.find()
+        return [{k: v for k, v in d.items() if k != "last_modified_at"} for d in found]
+
+    if missing:
+        draw(dataset, 6, label="a bird", bounding_box=BOX)
+    else:
+        points = {"field": "revseg_points.polylines", "closed": False, "filled": False}
+        draw(dataset, 6, points=[[[0.25, 0.5]]], label="on the object", **points)
+        draw(dataset, 6, points=[[[0.875, 0.5]]], label="beside the object", **points)
+    before = frames()
+    if missing:
+        done = revseg.add_object(dataset.first(), model=model)
+        assert (done.index, done.label, list(done.prompts)) == (3, "a bird", [6])
+        assert not any(
+            index is None for found in detections(dataset).values() for index, *_ in found
+        )
+    else:
+        propagate(dataset.first(), 1, None, model)
+    assert frames() != before
+    revseg.undo(dataset.first())
+    assert frames() == before
