@@ -352,8 +352,9 @@ class ReasoningPanel(foo.Panel):
                 variant="contained",
             )
         own = {"label_field": page.label_field, "sample_id": page.sample_id}
-        answered = {**own, "query": answer.query, "support": answer.support}
-        edited = {**own, "index": answer.index, "support": answer.support}
+        support = list(answer.support) if answer.support else None
+        answered = {**own, "query": answer.query, "support": support}
+        edited = {**own, "index": answer.index, "support": support}
         corrected = {**edited, "frame_number": answer.key_frame}
         actions = [
             ("propagate", "Re-propagate", corrected, answer.index is not None),

@@ -287,6 +287,7 @@ def test_buttons_run_operators_and_then_show_what_they_did(segmented, name):
         "index": 2,
         "label_field": "revseg",
         "sample_id": sample_id,
+        "support": [1, 10],
         "frame_number": 10,
     }
     assert not asked["skip_prompt"]
