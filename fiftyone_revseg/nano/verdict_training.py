@@ -10,6 +10,8 @@ answer, and some are about windows of long videos, with an object that is in few
 from __future__ import annotations
 
 import copy
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, islice
@@ -59,7 +61,7 @@ class VerdictConfig:
         kept_weight: weight of the divergence from the checkpoint that it starts from
         recorded_share: of the worlds about tracks, those with what a checkpoint did propose
         compiled: whether steps on words alone run compiled, see
-            :class:`~fiftyone_revseg.nano.losses.Losses`
+            :class:`~fiftyone_revseg.nano.losses.Losses`; by default, where there is a C++ compiler
         threads: of the CPU; the dialogues are made in one more process
     """
 
@@ -69,7 +71,7 @@ class VerdictConfig:
     learning_rate: float = 1e-3
     kept_weight: float = 1.0
     recorded_share: float = 0.5
-    compiled: bool = True
+    compiled: bool | None = None
     threads: int = 1
 
 
@@ -117,8 +119,11 @@ def train_verdicts(
         lambda: save_checkpoint(checkpoint, model, processor, VERDICT_SPEC),
     )
     if resume:
-        loop.resume(("threads", "steps"))
-    losses = Losses(processor.tokenizer, model, heads, config.compiled)
+        loop.resume(("threads", "steps", "compiled"))
+    compiled = config.compiled
+    if compiled is None:
+        compiled = shutil.which(os.environ.get("CXX") or "g++") is not None
+    losses = Losses(processor.tokenizer, model, heads, compiled)
 
     def losses_of(batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, Any]]:
         about = _CYCLE[loop.step % len(_CYCLE)]

@@ -3,10 +3,13 @@
 import json
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 
+from fiftyone_revseg.models.presets import resolve
 from fiftyone_revseg.nano import vlm as nano_vlm
 from fiftyone_revseg.nano.batches import collate
 from fiftyone_revseg.nano.dialogues import IGNORED
@@ -17,6 +20,7 @@ from fiftyone_revseg.nano.verdict_training import (
     VerdictConfig,
     alike,
     real,
+    train_verdicts,
     words_of,
 )
 from fiftyone_revseg.nano.verdicts import (
@@ -26,12 +30,13 @@ from fiftyone_revseg.nano.verdicts import (
     recorded,
     verdict_answer,
 )
-from fiftyone_revseg.reasoning import Reply
+from fiftyone_revseg.reasoning import ChainSpec, Reply
 from fiftyone_revseg.reasoning.parse_verdict import parse_verdict
 from fiftyone_revseg.synthetic import make_world
 from fiftyone_revseg.synthetic.queries import Query
 
 SIDE = nano_vlm.PATCH * nano_vlm.MERGE
+NANO = Path(resolve("revseg-nano").reasoner)
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +148,24 @@ def test_what_was_answered_wrongly_is_not_learned(maker):
             assert f'"object description": "{rejected}"' not in corrected
             pairs += 1
     assert pairs > 5
+
+
+def test_a_run_is_gone_on_with(tmp_path):
+    config = VerdictConfig(steps=2, tokens=300, compiled=False)
+    checkpoint = train_verdicts(NANO, tmp_path, config)
+    once = load_file(checkpoint / "model.safetensors")
+    spec = ChainSpec.load(checkpoint)
+    assert (spec.verdict_frames, spec.verdict) == (0, False)
+    assert "turn3" in spec.prompts
+    train_verdicts(NANO, tmp_path, replace(config, steps=3))
+    further = load_file(checkpoint / "model.safetensors")
+    name = "model.language_model.layers.0.mlp.up_proj.weight"
+    before = load_file(NANO / "model.safetensors")
+    assert not once[name].equal(before[name])
+    assert not once[name].equal(further[name])
+    tower = [name for name in before if "visual" in name]
+    assert tower
+    assert all(before[name].equal(further[name]) for name in tower)
 
 
 class TwoMinds:
