@@ -27,38 +27,41 @@ def _which(command: Any) -> Any:
             ),
             options.view,
             options.flag("--all", "All videos of the dataset."),
+            click.option("--query", metavar="TEXT", help="Only answers to this query."),
             options.number("--object", "Only the object of this index.", least=0),
             options.field("--label-field", "revseg", "The label field with the answers."),
+            click.option("--by", metavar="NAME", help="Who judges.  [default: your user name]"),
         )
     ):
         command = option(command)
     return command
 
 
-@click.command(short_help="Tag objects as accepted.")
+@click.command(short_help="Tag answers as accepted.")
 @_which
 def accept(**which) -> None:
-    """Tags the objects of videos of the FiftyOne dataset DATASET as accepted.
+    """Tags answers about videos of the FiftyOne dataset DATASET as accepted.
 
-    An object's labels on all frames get the tag "accepted", and its answer, as by the buttons in
-    the App; the tag "rejected" is taken from them.
+    An answer gets the tag "accepted", and its object's labels on all frames, as by the buttons in
+    the App; the tag "rejected" is taken from them. That there is no such object is an answer, too;
+    what failed is none, so it is left as it is.
 
     \b
     Examples:
       revseg accept my-videos --video clip.mp4
-      revseg accept my-videos --video clip.mp4 --object 2
+      revseg accept my-videos --video clip.mp4 --object 2 --by anna
       revseg accept my-videos --view "revseg certain"
     """
     _judge("accept", "accepted", **which)
 
 
-@click.command(short_help="Tag objects as rejected.")
+@click.command(short_help="Tag answers as rejected.")
 @_which
 def reject(**which) -> None:
-    """Tags the objects of videos of the FiftyOne dataset DATASET as rejected.
+    """Tags answers about videos of the FiftyOne dataset DATASET as rejected.
 
-    An object's labels on all frames get the tag "rejected", and its answer, as by the buttons in
-    the App; the tag "accepted" is taken from them.
+    An answer gets the tag "rejected", and its object's labels on all frames, as by the buttons in
+    the App; the tag "accepted" is taken from them. What failed can be rejected, too.
 
     \b
     Examples:
@@ -76,7 +79,9 @@ def _judge(
     view: str | None,
     all: bool,
     object: int | None,
+    query: str | None,
     label_field: str,
+    by: str | None,
 ) -> None:
     if not (videos or view or all):
         raise click.UsageError(f"Name what to {name}: --video NAME, --view NAME, or --all")
@@ -89,5 +94,5 @@ def _judge(
     if videos:
         samples = select_videos(samples, videos)
     with in_one_sentence():
-        count = getattr(review, name)(samples, object, label_field=label_field)
-    echo(f"{count} object{'' if count == 1 else 's'} {done}")
+        count = getattr(review, name)(samples, object, label_field=label_field, query=query, by=by)
+    echo(f"{count} answer{'' if count == 1 else 's'} {done}")

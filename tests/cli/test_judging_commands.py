@@ -144,13 +144,20 @@ def test_compare(dataset):
 
 
 def test_accept_and_reject(dataset, monkeypatch):
-    assert run("accept", dataset.name, "--video", "b.mp4") == "2 objects accepted\n"
+    assert run("accept", dataset.name, "--video", "b.mp4") == "2 answers accepted\n"
     assert tags(dataset)[1] == [["accepted"], ["accepted"]]
-    assert run("reject", dataset.name, "--video", "b.mp4", "--object", "2") == "1 object rejected\n"
+    said = run("reject", dataset.name, "--video", "b.mp4", "--object", "2", "--by", "anna")
+    assert said == "1 answer rejected\n"
     assert tags(dataset)[1] == [["accepted"], ["rejected"]]
     assert tags(dataset)[0][0] == []
     frame = dataset.skip(1).first().frames[1]
     assert [d.tags for d in frame.revseg.detections] == [["accepted"], ["rejected"]]
+
+    answers = dataset.values("revseg_answers.classifications")
+    assert answers[1][1]["reviewer"] == "anna"
+    # That there is none is an answer, too
+    assert run("accept", dataset.name, "--all", "--query", "the ghost") == "2 answers accepted\n"
+    assert [own[-1] for own in tags(dataset)] == [["accepted"], ["rejected"], ["accepted"]]
 
     sample_id, path = dataset.values("id")[0], dataset.values("filepath")[0]
     monkeypatch.chdir(dataset.values("filepath")[2].removesuffix("a.mp4"))
