@@ -50,7 +50,9 @@ class Add(Propagate):
         return Chosen(asked.sample, new_object(place, query, label, support))
 
     def ask_how(self, form: Form, stored: StoredObject) -> Settings:
-        return {**super().ask_how(form, stored), "query": stored.query, "label": stored.label}
+        how = super().ask_how(form, stored)
+        del how["keep"]  # nothing was said of it before
+        return {**how, "query": stored.query, "label": stored.label}
 
     def correct(self, sample: Any, index: int, model: Loading, **how: Any) -> Correction:
         return add_object(sample, model=models.get_tracker(model), **how)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,12 +58,16 @@ class Correct(Operator[Chosen]):
 
     def ask(self, form: Form, subject: Chosen) -> Settings:
         settings = self.ask_how(form, subject.stored)
-        model_inputs(form, subject.stored)
+        self.ask_model(form, subject.stored)
         return {**settings, "model": loading_of(form.ctx, subject.stored)}
 
     def ask_how(self, form: Form, stored: StoredObject) -> Settings:
         """Asks for how to correct it: the arguments of :meth:`correct`."""
         raise NotImplementedError
+
+    def ask_model(self, form: Form, stored: StoredObject) -> None:
+        """Asks for what :func:`loading_of` reads."""
+        model_inputs(form, stored)
 
     def correct(self, *args: Any, **how: Any) -> Correction:
         """Corrects it.
@@ -153,11 +157,12 @@ def label_field_of(ctx: foo.ExecutionContext) -> str:
     return forms.text(ctx, "label_field") or (names[0] if names else forms.DEFAULT_LABEL_FIELD)
 
 
-def object_input(form: Form) -> Chosen | None:
+def object_input(form: Form, prefer: Callable[[StoredObject], bool] | None = None) -> Chosen | None:
     """Asks for an object: "label_field", "index" and, of several clips, "clip".
 
     Args:
         form: the form
+        prefer (None): tells which of several objects is likely to be meant
 
     Returns:
         the object; None if there is none, which is said in the form
@@ -173,7 +178,7 @@ def object_input(form: Form) -> Chosen | None:
     objects = list_objects(place)
     wanted = form.ctx.params.get("index")
     try:
-        chosen = _object_of(form.ctx, place, objects)
+        chosen = _object_of(form.ctx, place, objects, prefer)
     except ValueError:
         clips = [stored for stored in objects if stored.index == wanted]
         if len(clips) < 2:
@@ -200,7 +205,10 @@ def _in_words(stored: StoredObject) -> str:
 
 
 def _object_of(
-    ctx: foo.ExecutionContext, place: Place, objects: Sequence[StoredObject]
+    ctx: foo.ExecutionContext,
+    place: Place,
+    objects: Sequence[StoredObject],
+    prefer: Callable[[StoredObject], bool] | None = None,
 ) -> StoredObject:
     """The object that the params name, or that a selected label belongs to; else the first one."""
     index = ctx.params.get("index")
@@ -213,7 +221,7 @@ def _object_of(
         return find_object(place, index, ctx.params.get("support"))
     if not objects:
         raise ValueError("The model found no object in this video, so there is none to choose")
-    return objects[0]
+    return max(objects, key=prefer) if prefer and len(objects) > 1 else objects[0]
 
 
 def _clip_input(form: Form, clips: Sequence[StoredObject]) -> StoredObject | None:
@@ -232,6 +240,11 @@ def model_inputs(form: Form, stored: StoredAnswer) -> None:
     forms.model_inputs(form, unfolded=True)
     for name, default in _made_with(stored).items():
         form.inputs.properties[name].default = default
+
+
+def tracker_only_input(form: Form, stored: StoredObject) -> None:
+    """Asks for a tracker; by default, the one that the object was found with."""
+    forms.tracker_input(form, default=_made_with(stored).get("tracker"))
 
 
 def loading_of(ctx: foo.ExecutionContext, stored: StoredAnswer) -> Loading:

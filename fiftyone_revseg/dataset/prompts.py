@@ -148,10 +148,11 @@ def checked_box(number: int, box: Any) -> list[float]:
 
 def _checked_points(number: int, points: Any) -> tuple[Point, ...]:
     try:
-        found = np.array([] if points is None else list(points), float).reshape(-1, 2)
+        given = [] if points is None else list(points)
+        found = np.array(given, float) if given else np.zeros((0, 2))
     except (TypeError, ValueError):
-        found = np.full((1, 2), np.nan)
-    if not ((found >= 0) & (found <= 1)).all():
+        found = np.zeros(0)
+    if found.ndim != 2 or found.shape[1] != 2 or not ((found >= 0) & (found <= 1)).all():
         raise ValueError(
             f"The points in frame {number} are none: give [x, y] as parts of the frame's width and "
             f"height, from 0 to 1, not {points!r}"

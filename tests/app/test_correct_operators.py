@@ -318,3 +318,38 @@ def test_a_dataset_without_results(fake_model, dataset):
     for name in OPERATORS:
         (message,) = messages(form(name, dataset, current=sample_id))
         assert message == "There are no results in this dataset yet: run ReVSeg's segment first"
+
+
+def test_propagate_from_points_that_were_typed_in(segmented):
+    sample = segmented.first()
+    typed = {"start": "points", "frame_number": 6, "on": "0.25, 0.25; 0.5 0.5"}
+    assert messages(form("propagate", segmented, current=sample.id, **typed)) == []
+    (message,) = messages(form("propagate", segmented, current=sample.id, **typed, beside="there"))
+    assert "points in frame 6 are none" in message
+    result = result_of(execute("propagate", segmented, current=sample.id, **typed, beside="1, 1"))
+    assert list(result["prompts"]) == ["6"]
+    assert set(map(tuple, cats(sample)[6])) == {(0.25, 0.25, 0.25, 0.25)}
+
+
+def test_propagate_goes_on_from_what_was_corrected_before(segmented):
+    sample = segmented.first()
+    operator("propagate")(segmented[:1], index=1, boxes={2: BOX})
+    typed = {"start": "frame", "frame_number": 9}
+    properties = form("propagate", segmented, current=sample.id, **typed)
+    assert properties["keep"].default is True
+    assert properties["keep"].view.label.endswith("(frame 2)")
+    result = result_of(execute("propagate", segmented, current=sample.id, **typed))
+    assert list(result["prompts"]) == ["2", "9"]
+    result = result_of(execute("propagate", segmented, current=sample.id, **typed, keep=False))
+    assert list(result["prompts"]) == ["9"]
+
+
+def test_propagate_is_about_the_object_that_something_was_drawn_for(segmented):
+    sample = segmented.first()
+    assert form("propagate", segmented, current=sample.id)["index"].default == 1
+    drawn = fo.Detection(label="a dog", bounding_box=BOX)
+    sample.frames[4].revseg.detections.append(drawn)
+    sample.save()
+    properties = form("propagate", segmented, current=sample.id)
+    assert properties["index"].default == 2
+    assert properties["start"].default == "changed"

@@ -66,7 +66,7 @@ def test_a_missing_object_that_was_drawn(segmented):
         "a sheet",
     )
     choices = {c.value: c.label for c in properties["start"].view.choices}
-    assert set(choices) == {"changed", "box"}
+    assert set(choices) == {"changed", "box", "points"}
     assert choices["changed"].endswith("(frame 3)")
     result = result_of(execute("add", segmented, None, **named))
     assert (result["state"], result["index"], result["visible"]) == ("done", 1, 10)

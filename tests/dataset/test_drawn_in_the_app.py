@@ -233,6 +233,7 @@ def test_an_interrupted_correction_from_points_goes_on_from_them(dataset, model,
     ("given", "message"),
     [
         ({"on": [[0.5]]}, "points in frame 3 are none"),
+        ({"on": [[0.5], [0.5]]}, "points in frame 3 are none"),
         ({"on": [[0.5, 1.5]]}, "points in frame 3 are none"),
         ({"on": [[0.5, float("nan")]]}, "points in frame 3 are none"),
         ({"on": "here"}, "points in frame 3 are none"),
