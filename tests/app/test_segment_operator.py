@@ -408,7 +408,7 @@ def messages(generator):
 
 def test_streams_progress_and_the_result(fake_model, dataset):
     found = messages(Segment().execute(context(dataset, query="the cat")))
-    *progress, reload, refresh, result = found
+    *progress, reload, refresh, fields, colors, result = found
     labels = [label(message) for message in progress]
     assert labels[0] == "ReVSeg: segment the cat"
     assert labels[-1].startswith("3 of 3 videos")
@@ -419,6 +419,9 @@ def test_streams_progress_and_the_result(fake_model, dataset):
     assert done[-1] == 1
     assert reload["body"]["operator_uri"] == "reload_dataset"
     assert refresh["body"]["operator_uri"] == "fiftyone_revseg/refresh_annotation"
+    assert fields["body"]["params"] == {"fields": ["revseg_answers", "frames.revseg"]}
+    assert colors["body"]["operator_uri"] == "set_color_scheme"
+    assert colors["body"]["params"]["color_by"] == "value"
     shown = result["body"]["params"]
     assert "found: 3" in shown["outputs"]["type"]["properties"]["summary"]["default"]
     assert shown["results"]["counts"] == {"ok": 3}
