@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import fiftyone.operators as foo
@@ -64,13 +66,16 @@ class Layout(types.Object):
         """Goes by the name of its base class, as the App knows only FiftyOne's own types."""
         return {**super().to_json(), "name": "Object"}
 
-    def show(self, ctx: foo.ExecutionContext, state: dict[str, Any]) -> types.Property:
-        """Sends the values in place of all earlier ones, and the state, too.
+    def show(self, ctx: foo.ExecutionContext, state: Sequence[str]) -> types.Property:
+        """Sends the values in place of all earlier ones, and leaves only these names in the state.
 
         The App adds values to the state at times, and lays the new ones over those: a long curve
         would stick out from under a short one, and each event would carry all pictures so far.
         """
-        ctx.ops.set_panel_state(state)
+        names = json.dumps(state)
+        ctx.ops.reduce_panel_state(
+            f"(state) => Object.fromEntries({names}.map((name) => [name, state[name]]))"
+        )
         ctx.ops.set_panel_data(self.values)
         view = types.GridView(orientation="vertical", gap=1, pad=2, componentsProps=_PAGE)
         return types.Property(self, view=view)

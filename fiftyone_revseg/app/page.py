@@ -139,7 +139,9 @@ def _fill(page: Page, ctx: foo.ExecutionContext) -> None:
     if not page.answers:
         name = markdown_line(page.label_field)
         raise _Nothing(f"This sample has not been segmented into '{name}', or not to the end.")
-    page.number = min(max(0, int(ctx.panel.state.page or 0)), len(page.answers) - 1)
+    at = ctx.panel.state.at or {}  # of another sample, where the App has just left that
+    number = int(at.get("number") or 0) if at.get("sample_id") == page.sample_id else 0
+    page.number = min(max(0, number), len(page.answers) - 1)
 
 
 def _find_sample(ctx: foo.ExecutionContext, sample_id: str) -> Any:

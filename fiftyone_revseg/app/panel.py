@@ -35,7 +35,8 @@ _DRAW_THEMSELVES = (
     "on_judge",
     "on_turn",
 )
-_STATE = ("page", "label_field", "show_replies", "without_masks", "turning_to")
+#: What the panel keeps from one event to the next
+STATE = ("at", "label_field", "show_replies", "without_masks")
 _JUDGE = {ACCEPTED: accept, REJECTED: reject}
 
 
@@ -71,14 +72,7 @@ class ReasoningPanel(foo.Panel):
         """Shows what is in the database now; ``render`` does."""
 
     on_change_view = on_change_dataset = on_change_group_slice = refresh
-
-    def on_change_current_sample(self, ctx: foo.ExecutionContext) -> None:
-        meant = ctx.panel.state.turning_to or {}
-        shown = (ctx.current_sample, *(ctx.selected or ())[-1:])
-        number = meant.get("number", 0) if meant.get("sample_id") in shown else 0
-        ctx.panel.set_state({"page": number, "turning_to": None})
-
-    on_change_selected = on_change_current_sample
+    on_change_current_sample = on_change_selected = refresh
 
     def on_change_selected_labels(self, ctx: foo.ExecutionContext) -> None:
         """Turns to the object whose label was selected."""
@@ -86,11 +80,11 @@ class ReasoningPanel(foo.Panel):
         index = selected_index(ctx, page)
         numbers = [n for n, answer in enumerate(page.answers) if answer.index == index]
         if index is not None and numbers:
-            ctx.panel.set_state("page", numbers[0])
+            self._turn_page(ctx, page.sample_id, numbers[0])
 
     def on_field(self, ctx: foo.ExecutionContext) -> None:
         """Shows another label field."""
-        ctx.panel.set_state({"label_field": ctx.params.get("value"), "page": 0})
+        ctx.panel.set_state({"label_field": ctx.params.get("value"), "at": None})
 
     def on_judge(self, ctx: foo.ExecutionContext) -> None:
         """Accepts or rejects the answer in the params, and goes on to the next that waits."""
@@ -166,31 +160,30 @@ class ReasoningPanel(foo.Panel):
     def _turn_to(
         self, ctx: foo.ExecutionContext, page: Page, queue: ReviewQueue, other: Queued
     ) -> None:
+        self._turn_page(ctx, other.sample_id, other.number)
         if other.sample_id == page.sample_id:
-            ctx.panel.set_state("page", other.number)
             self._draw(ctx)
-            return
-        # The App tells of the other sample with an event, which draws
-        meant = {"sample_id": other.sample_id, "number": other.number}
-        ctx.panel.set_state("turning_to", meant)
-        if ctx.current_sample is None:
+        elif ctx.current_sample is None:  # the App tells of the other sample, and that draws
             ctx.ops.set_selected_samples([other.sample_id])
         else:
             steps = queue.steps(page.sample_id, other)
             there = {"id": other.sample_id, "steps": steps}
             ctx.trigger(f"{self.plugin_name}/show_sample", there)
 
+    def _turn_page(self, ctx: foo.ExecutionContext, sample_id: str, number: int) -> None:
+        # With its sample, as events about the one before may still be under way
+        ctx.panel.set_state("at", {"sample_id": sample_id, "number": number})
+
     def _draw(self, ctx: foo.ExecutionContext) -> None:
         ctx.ops.show_panel_output(self.render(ctx))
 
     def render(self, ctx: foo.ExecutionContext) -> types.Property:
         page, panel = look(ctx), Layout()
-        state = {name: ctx.panel.state.get(name) for name in _STATE}
         if page.nothing:
             self._choice_of_field(panel, page)
             panel.view("nothing", types.Notice(label=page.nothing))
             self._keys(panel, ctx)
-            return panel.show(ctx, state)
+            return panel.show(ctx, STATE)
 
         series = track_series(page.sample, page.answer, page.label_field)
         self._bar(panel, page, ctx)
@@ -204,7 +197,7 @@ class ReasoningPanel(foo.Panel):
         if cached:
             shown = picture_values(page, not ctx.panel.state.without_masks, series)
             panel.values.update(shown)
-        output = panel.show(ctx, state)
+        output = panel.show(ctx, STATE)
         if not cached:
             ctx.prompt(
                 self.method_to_uri("load_pictures"),

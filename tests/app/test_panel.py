@@ -13,7 +13,7 @@ from second_looks import SAID, write_second_looks
 
 import fiftyone_revseg as revseg
 from fiftyone_revseg.app.curve import plot_traces
-from fiftyone_revseg.app.panel import ReasoningPanel
+from fiftyone_revseg.app.panel import STATE, ReasoningPanel
 from fiftyone_revseg.dataset.explain import TrackSeries
 from fiftyone_revseg.dataset.views import make_view
 from fiftyone_revseg.pipeline import RevSeg
@@ -70,8 +70,8 @@ class App:
             json.dumps(values, allow_nan=False)  # what the server would send
             if name == "patch_panel_state":
                 self.state.update(values["state"])
-            elif name == "set_panel_state":
-                self.state = dict(values["state"])
+            elif name == "reduce_panel_state":
+                self.state = {name: self.state.get(name) for name in STATE}
             elif name == "set_panel_data":
                 self.data = values["data"]
             elif name == "patch_panel_data":
@@ -217,9 +217,10 @@ def test_answers_are_paged(segmented):
     app.click("back")
     assert app.data["description"] == "**a dog**"
     # Another sample starts from its first answer; fewer answers than before are no error
+    app.state["at"] = {"sample_id": dataset.last().id, "number": 2}
     app.send("on_change_current_sample")
     assert "answer 1 of 4" in app.where
-    app.state["page"] = 99
+    app.state["at"] = {"sample_id": dataset.first().id, "number": 99}
     app.send("refresh")
     assert "answer 4 of 4" in app.where
 
