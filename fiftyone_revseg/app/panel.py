@@ -335,7 +335,9 @@ class ReasoningPanel(foo.Panel):
         panel.values[name] = plot_traces(series, page.answer.key_frame)
 
     def _buttons(self, panel: Layout, page: Page, ctx: foo.ExecutionContext) -> None:
-        answer, row = page.answer, panel.h_stack("actions", gap=1)
+        answer = page.answer
+        # One row of all of them would be wider than the panel beside an open video
+        row, edits = panel.h_stack("actions", gap=1), panel.h_stack("edits", gap=1)
         if answer.key_frame is not None:
             row.btn(
                 "go",
@@ -350,22 +352,23 @@ class ReasoningPanel(foo.Panel):
         edited = {**own, "index": answer.index, "support": support}
         corrected = {**edited, "frame_number": answer.key_frame}
         actions = [
-            ("propagate", "Re-propagate", corrected, answer.index is not None),
-            ("reground", "Re-ground", corrected, answer.index is not None),
-            ("add", "Add an object", answered, bool(answer.support)),
-            ("ask_again", "Ask again", answered, bool(answer.support)),
-            ("rename", "Rename", edited, answer.index is not None),
-            ("delete", "Delete", edited, answer.index is not None),
-            ("undo", "Undo", own, any(one.can_undo for one in page.answers)),
+            (row, "propagate", "Re-propagate", corrected, answer.index is not None),
+            (row, "reground", "Re-ground", corrected, answer.index is not None),
+            (edits, "add", "Add an object", answered, bool(answer.support)),
+            (edits, "ask_again", "Ask again", answered, bool(answer.support)),
+            (edits, "rename", "Rename", edited, answer.index is not None),
+            (edits, "delete", "Delete", edited, answer.index is not None),
+            (edits, "undo", "Undo", own, any(one.can_undo for one in page.answers)),
         ]
-        for name, label, arguments, is_possible in actions:
+        for stack, name, label, arguments, is_possible in actions:
             if is_possible:
-                row.btn(
+                stack.btn(
                     name,
                     label=label,
                     on_click=self.run_operator,
                     params={"operator": name, "arguments": arguments},
                     variant="outlined",
+                    componentsProps=layout.COMPACT,
                 )
 
     def _replies(self, panel: Layout, page: Page, unfolded: bool) -> None:
