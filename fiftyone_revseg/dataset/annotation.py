@@ -55,6 +55,12 @@ def activate_annotation(dataset: fo.Dataset, label_field: str = "revseg") -> lis
         dataset.update_label_schema(field, wanted[field])
     if new:
         dataset.activate_label_schemas(new)
+    masks, points = wanted
+    shown = dataset.app_config.active_fields
+    if shown and not shown.exclude and masks in shown.paths and points not in shown.paths:
+        # Nothing can be drawn in a field that the App does not show
+        shown.paths = [points, *shown.paths]
+        dataset.save()
     return new
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import fiftyone as fo
 
+from fiftyone_revseg.dataset.schema import points_field
 from fiftyone_revseg.masks.pictures import object_color
 
 #: For what has no confidence, so for true masks: grey, unlike any prediction. (The App writes names
@@ -57,7 +58,9 @@ def shown_fields(
     """Lists the fields that are shown after a run: query, answer and masks."""
     masks = label_field if images else f"frames.{label_field}"
     query = [query_field] if query_field and dataset.has_field(query_field) else []
-    return [*query, f"{label_field}_answers", masks]
+    points = points_field(masks)  # where it is not shown, the App lets nobody draw in it
+    drawn = [points] if dataset.has_field(points) else []
+    return [*drawn, *query, f"{label_field}_answers", masks]
 
 
 def color_fields(
@@ -91,7 +94,7 @@ def _is_own_choice(dataset: fo.Dataset, active: Any, query_field: str | None) ->
     if active.exclude:
         return False
     masks = active.paths[-1].removeprefix("frames.")
-    return active.paths[-2:-1] == [f"{masks}_answers"] and len(active.paths) <= 3
+    return active.paths[-2:-1] == [f"{masks}_answers"] and len(active.paths) <= 4
 
 
 def _color(value: str, color: str) -> dict[str, str]:
