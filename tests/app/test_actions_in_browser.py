@@ -163,7 +163,7 @@ def test_it_is_called_something_else(page, dataset):
     form = browser.form(page)
     type_in(form, "Description", "a red disc")
     submit(form, "Rename")
-    finish(page, "object 1 is called a red disc")
+    form.wait_for(state="detached")
     cy(page, "panel-content-reasoning").get_by_text("a red disc").first.wait_for()
     assert answers(dataset, NONE) == [("a red disc", 1, "ok")]
 
@@ -175,7 +175,7 @@ def test_both_are_undone(page, dataset):
         form.get_by_text(kind).first.wait_for()
         keep_picture(page, f"undo-{kind}")
         submit(form, "Undo")
-        finish(page, "undone")
+        form.wait_for(state="detached")
     panel = cy(page, "panel-content-reasoning")
     panel.get_by_text("no_target").first.wait_for()
     browser.settle(page)
@@ -225,7 +225,7 @@ def test_it_is_deleted(page, dataset):
     form = browser.form(page)
     form.get_by_text("It can be undone").wait_for()
     submit(form, "Delete")
-    finish(page, "is deleted")
+    form.wait_for(state="detached")
     cy(page, "panel-content-reasoning").get_by_text("no_target").first.wait_for()
     assert answers(dataset, FAILED) == [("no_target", None, "no_target")]
     assert visible(dataset, FAILED) == 0
