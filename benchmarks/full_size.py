@@ -1,14 +1,16 @@
 """Runs the whole chain at full size without any download: random weights, made on the spot.
 
-Qwen2.5-VL 3B and SAM2.1 tiny have their published sizes (or fewer layers, where there is no GPU),
-so time and memory are real; only the answers are not. The clip goes through twice:
+A Qwen-VL model and SAM2.1 tiny have their published sizes (or fewer layers, where there is no
+GPU), so time and memory are real; only the answers are not. The clip goes through several times:
 
 * as it is: random weights write no readable answer, and the status has to say so;
 * with each reply replaced, after the model has written it, by a readable one: so that turn 2 and
-  the tracker run too. The masks mean nothing.
+  the tracker run too. The masks mean nothing;
+* so once more, looking again: two candidates more, a verdict, which is "none" at first, and repair.
 
     python benchmarks/full_size.py CLIP                                    # on a GPU
     python benchmarks/full_size.py CLIP --layers 2 --frames 0:8 --new-tokens 16     # without one
+    python benchmarks/full_size.py CLIP --model qwen3.5-9b --layers 4 --frames 0:8 --new-tokens 16
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from random_weights import save_random_checkpoint
+from random_weights import ARCHITECTURES, save_random_checkpoint
 
 from fiftyone_revseg.pipeline import RevSeg
 from fiftyone_revseg.reasoning import LocalReasoner
@@ -30,6 +32,8 @@ CHOICE = (
     '<answer>[{"frame_idx": 1, "object description": "a stand-in"}]</answer>'
 )
 BOX = '[{"bbox_2d": [210, 210, 630, 630], "label": "a stand-in"}]'
+NONE = '<think>a stand-in</think> <answer> {"objects": [], "why": "it is another"} </answer>'
+FIRST = '<think>a stand-in</think> <answer> {"objects": [1], "why": "it is that"} </answer>'
 
 
 class StandIn:
@@ -39,18 +43,21 @@ class StandIn:
         self.reasoner = reasoner
         self.name = f"{reasoner.name} with stand-in replies"
         self.spec = reasoner.spec
+        self.verdicts = 0
 
     def generate(self, conversations, spec):
         replies = self.reasoner.generate(conversations, spec)
         return [
-            replace(
-                reply,
-                text=CHOICE if len(conversation.messages) == 1 else BOX,
-                token_texts=(),
-                token_probabilities=(),
-            )
-            for conversation, reply in zip(conversations, replies, strict=True)
+            replace(reply, text=self.text(c), token_texts=(), token_probabilities=())
+            for c, reply in zip(conversations, replies, strict=True)
         ]
+
+    def text(self, conversation):
+        asked = conversation.messages[-1].text
+        if '"wrong_frames"' in asked:
+            self.verdicts += 1
+            return NONE if self.verdicts == 1 else FIRST
+        return CHOICE if "frame_idx" in asked else BOX
 
 
 def random_tracker(device):
@@ -86,6 +93,7 @@ def describe(title, answer):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clip", help="a video file")
+    parser.add_argument("--model", default="qwen2.5-vl-3b", choices=ARCHITECTURES)
     parser.add_argument("--query", default="the dog that is nearest to the camera")
     parser.add_argument("--layers", type=int, help="fewer layers in both halves of the model")
     parser.add_argument("--frames", help="START:STOP, the part of the clip to use")
@@ -100,13 +108,13 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         path = save_random_checkpoint(
             directory,
-            "qwen2.5-vl-3b",
+            args.model,
             text_layers=args.layers,
             vision_layers=args.layers,
             dtype="bfloat16" if device.startswith("cuda") else "float32",
         )
         reasoner = LocalReasoner.load(path, device)
-    reasoner.name = "Qwen2.5-VL-3B (random)"
+    reasoner.name = f"{args.model} (random)"
     count = sum(p.numel() for p in reasoner.model.parameters())
     print(f"{reasoner.name}: {count / 1e6:.0f} M parameters on {device}")
     tracker = random_tracker(device)
@@ -116,6 +124,12 @@ def main():
     describe("As it is", answer)
     (answer,) = RevSeg(StandIn(reasoner), tracker, spec).segment(args.clip, args.query, frame_range)
     describe("With stand-in replies", answer)
+    again = spec.replace(samples=2, verdict=True, rounds=1, anchors=1)
+    pipeline = RevSeg(StandIn(reasoner), tracker, again)
+    (answer,) = pipeline.segment(args.clip, args.query, frame_range)
+    describe("Looking again, with stand-in replies", answer)
+    said = [(verdict.count, verdict.objects) for verdict in answer.trajectory.verdicts]
+    print(f"  verdicts {said}, candidates {len(answer.trajectory.candidates)}")
 
     scale = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes, Linux kilobytes
     print(

@@ -117,6 +117,20 @@ _QWEN3_VL_8B: dict[str, Any] = {
     "tie_word_embeddings": False,
 }
 
+# That of Qwen3-VL-4B-Instruct
+_QWEN3_VL_4B: dict[str, Any] = {
+    "text": {**_QWEN3_VL_8B["text"], "hidden_size": 2560, "intermediate_size": 9728},
+    "vision": {
+        **_QWEN3_VL_8B["vision"],
+        "depth": 24,
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "out_hidden_size": 2560,
+        "deepstack_visual_indexes": [5, 11, 17],
+    },
+    "tie_word_embeddings": True,
+}
+
 # A few ten thousand parameters each, for tests; wide enough weights that inputs make a difference
 TINY_TEXT = {
     "vocab_size": 320,
@@ -244,6 +258,7 @@ ARCHITECTURES = {
     "qwen2.5-vl-3b": ("qwen2_5_vl", _QWEN2_5_VL_3B),
     "qwen2.5-vl-7b": ("qwen2_5_vl", _QWEN2_5_VL_7B),
     "qwen3.5-9b": ("qwen3_5", _QWEN3_5_9B),
+    "qwen3-vl-4b": ("qwen3_vl", _QWEN3_VL_4B),
     "qwen3-vl-8b": ("qwen3_vl", _QWEN3_VL_8B),
     "tiny-qwen2-vl": ("qwen2_vl", _TINY_2),
     "tiny-qwen2.5-vl": ("qwen2_5_vl", _TINY_2_5),
