@@ -460,11 +460,19 @@ def wait_for_run(dataset, state):
         dataset.reload()
 
 
+def wait_for_status(dataset, status):
+    deadline = time.monotonic() + 30
+    while statuses(dataset)[0] != status:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_stops_cleanly_when_the_app_goes_away(fake_model, dataset):
     paused = Paused(fake_model)
     generator = Segment().execute(context(dataset, query="the cat"))
     next(generator)
     assert paused.reached.wait(30)
+    wait_for_status(dataset, "ok")  # the first video is written meanwhile
     generator.close()  # what FiftyOne does with it when the connection is gone
     paused.go_on.set()
     wait_for_run(dataset, "interrupted")
