@@ -53,6 +53,11 @@ def test_review(dataset):
     assert "1 of 3 compared in 'revseg_vs_second'" in said
     assert dataset.has_saved_view("unsure")
     assert names["failures"].values("id") == [gone]
+    # Views are made anew each time, and at its end the page accepts the first answer
+    assert names["found_but_not_reviewed"].values("id") == []
+    assert names["answer"].tags == ["accepted"]
+    assert names["answer"]["reviewer"] == "ann"
+    dataset.untag_labels("accepted")
     assert names["found_but_not_reviewed"].values("id") == [found]
     assert len(names["corrected"]) == 0
     assert names["name"] == "revseg_drift"
