@@ -40,6 +40,7 @@ from fiftyone_revseg.dataset.prompt_boxes import (
 from fiftyone_revseg.dataset.prompts import Prompt, checked_box
 from fiftyone_revseg.dataset.store import Document
 from fiftyone_revseg.masks.boxes import relative_xywh
+from fiftyone_revseg.models.demonstration import WITHOUT_POINTS
 from fiftyone_revseg.pipeline import Progress, RevSeg
 from fiftyone_revseg.reasoning import ChainRequest, KeyframeChoice
 from fiftyone_revseg.reasoning.rolling import ground_again
@@ -171,8 +172,14 @@ def track_object(
         n: "key frame" if n in given and given[n] is None else prompt.kind
         for n, prompt in prompts.items()
     }
+    tracker, said = _tracker_of(model), {**prompts, **kept}
+    if tracker.name in WITHOUT_POINTS and any(one.box is None for one in said.values()):
+        raise ValueError(
+            f"{tracker.name} knows no points without a box, and would find something else: draw a "
+            "box or paint a mask, or choose another tracker. Nothing was changed"
+        )
     with _open(stored) as video:
-        track = _track(stored, video, _tracker_of(model), {**prompts, **kept}, progress)
+        track = _track(stored, video, tracker, said, progress)
     entries = []
     for n, box in _boxes_of(stored, track, prompts).items():
         entry = make_entry(stored, kinds[n], n, box, by)
@@ -180,7 +187,7 @@ def track_object(
             entry["prompt"] = prompts[n].to_dict()
         entries.append(entry)
     CorrectionWriter(stored, detections, track, prompts, entries, kept=kept).write()
-    return _summary(stored, track, {**prompts, **kept}, started)
+    return _summary(stored, track, said, started)
 
 
 def reground(

@@ -301,3 +301,12 @@ def test_what_was_drawn_is_there_again_after_undoing(dataset, model, missing):
     assert frames() != before
     revseg.undo(dataset.first())
     assert frames() == before
+
+
+def test_a_tracker_that_knows_no_points_alone_is_not_asked_about_them(dataset, model):
+    before = detections(dataset)
+    model.tracker.name = "sam2-nano"
+    with pytest.raises(ValueError, match="knows no points without a box"):
+        propagate(dataset.first(), 1, {5: {"on": [[0.5, 0.5]]}}, model)
+    assert detections(dataset) == before
+    propagate(dataset.first(), 1, {5: {"box": BOX, "on": [[0.5, 0.5]]}}, model)
