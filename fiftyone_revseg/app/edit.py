@@ -9,7 +9,7 @@ import fiftyone.operators.types as types
 from fiftyone_revseg.app.chosen_object import Chosen, by_sample, object_input, sample_of
 from fiftyone_revseg.app.forms import Form, existing_label_field_input
 from fiftyone_revseg.app.operator import Operator, Run, Settings, from_script
-from fiftyone_revseg.app.running import REFRESH_ANNOTATION
+from fiftyone_revseg.app.running import REFRESH_LABELS
 from fiftyone_revseg.dataset.edit_objects import delete_object, rename_object
 from fiftyone_revseg.dataset.objects import checked_label, find_place
 from fiftyone_revseg.dataset.place import Place
@@ -30,7 +30,7 @@ class _Edit(Operator[Any]):
     def work(self, run: Run[Any], **settings: Any) -> dict[str, Any]:
         summary = self.edit(run.subject, run.ctx.user_id, **settings)
         run.ctx.ops.reload_dataset()
-        run.ctx.trigger(REFRESH_ANNOTATION)
+        run.ctx.trigger(REFRESH_LABELS)
         return {"summary": summary}
 
     def words(self, result: dict[str, Any]) -> dict[str, str]:

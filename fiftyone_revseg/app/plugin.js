@@ -4,9 +4,10 @@
 //   `set_frame_number` moves the player of image groups, but not that of videos: in FiftyOne 1.22
 //   nothing listens to it there
 // * the operator `show_sample` turns the open modal to another sample of the grid
-// * the operator `refresh_annotation` shows the labels as they are now in the annotation mode, which
-//   reads them when it is entered, and is left as it was by FiftyOne's own `reload_dataset`: it
-//   would go on showing, and saving, labels that are no more
+// * the operator `refresh_labels` shows the labels of the open sample as they are now. FiftyOne's own
+//   `reload_dataset` reads the sidebar and the grid anew, but neither the player, which keeps the
+//   sample that it was opened with, nor the annotation mode, which reads its labels when it is
+//   entered: it would go on showing, and saving, labels that are no more
 // * the component `RevsegReview` listens for the keys of the reasoning panel, and hides the panel
 //   while it shows another sample than the one that is open
 (function () {
@@ -53,20 +54,44 @@
     }
   }
 
-  class RefreshAnnotation extends Unlisted {
-    static operator = "refresh_annotation";
+  class RefreshLabels extends Unlisted {
+    static operator = "refresh_labels";
     static label = "ReVSeg: show the labels as they are now";
 
     useHooks() {
-      return { mode: state.useModalMode(), modes: state.useModalModeController() };
+      return {
+        mode: state.useModalMode(),
+        modes: state.useModalModeController(),
+        update: state.useUpdateSamples(),
+        id: state.useCurrentSampleId(),
+        dataset: window.recoil.useRecoilValue(state.datasetName),
+        view: window.recoil.useRecoilValue(state.view),
+      };
     }
 
     async execute({ hooks }) {
+      if (!hooks.id) return;
+      const sample = await read(hooks.dataset, hooks.view, hooks.id);
+      if (sample) hooks.update([[hooks.id, sample]]);
       if (hooks.mode !== "annotate") return;
       hooks.modes.activateExploreMode();
       await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 100)));
       hooks.modes.activateAnnotateMode();
     }
+  }
+
+  // Reads a sample as the App does where it opens one; null if it is not in the view any more
+  async function read(dataset, view, id) {
+    const query = `query ($dataset: String!, $view: BSONArray!, $filter: SampleFilter!) {
+      sample(dataset: $dataset, view: $view, filter: $filter) {
+        ... on ImageSample { sample }
+        ... on VideoSample { sample }
+      }
+    }`;
+    const variables = { dataset, view, filter: { id } };
+    const request = window.__fou__.getFetchFunction();
+    const { data } = await request("POST", "/graphql", { query, variables });
+    return data?.sample?.sample ?? null;
   }
 
   // Goes so many samples on as the App's own arrows do, which then know where the user is; null if
@@ -145,7 +170,7 @@
 
   registerOperator(ShowFrame, "fiftyone_revseg");
   registerOperator(ShowSample, "fiftyone_revseg");
-  registerOperator(RefreshAnnotation, "fiftyone_revseg");
+  registerOperator(RefreshLabels, "fiftyone_revseg");
   window.__fop__.registerComponent({
     name: "RevsegReview",
     label: "RevsegReview",

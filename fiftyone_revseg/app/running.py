@@ -28,8 +28,8 @@ Work = Callable[[Report], dict[str, Any]]
 #: The operator that stops work
 STOP_URI = "fiftyone_revseg/stop"
 
-#: Shows the labels as they are now, where the App is in its annotation mode
-REFRESH_ANNOTATION = "fiftyone_revseg/refresh_annotation"
+#: Shows the labels of the sample that is open in the App as they are now
+REFRESH_LABELS = "fiftyone_revseg/refresh_labels"
 
 _SHOWN = 0.25  # seconds between two changes of the progress bar within one video
 _ASKED = 1.0  # seconds between two looks at whether somebody asked to stop
@@ -90,7 +90,7 @@ def stream(
                 raise new
             yield _show_progress(ctx, describe(new), fraction(new))
         yield ctx.ops.reload_dataset()
-        yield ctx.trigger(REFRESH_ANNOTATION)
+        yield ctx.trigger(REFRESH_LABELS)
         yield from then()
         yield _show_result(ctx, new)
     except Exception as error:

@@ -11,8 +11,9 @@ from pathlib import Path
 import av
 import browser
 import fiftyone as fo
+import numpy as np
 import pytest
-from browser import cy, finish, submit, type_in, wait_until
+from browser import close, cy, finish, picture_of, submit, type_in, wait_until
 from fake_models import ScriptedReasoner
 
 pytestmark = [
@@ -131,7 +132,33 @@ def visible(dataset, number):
     return sum(bool(frame.revseg.detections) for frame in sample.frames.values())
 
 
-def test_a_missing_object_that_was_drawn_takes_the_place_of_no_such_object(page, server, world):
+def player(page):
+    """The picture of the player, without what it shows only below the mouse."""
+    page.mouse.move(5, 5)
+    browser.settle(page)
+    canvas = cy(page, "modal-looker-container").locator("canvas").first
+    return np.asarray(picture_of(canvas), float)
+
+
+def mean_color(picture, size, box):
+    """The mean colour within a relative box of a video that fills a picture if it can."""
+    room = np.array(picture.shape[1::-1])
+    shown = np.array(size) * (room / size).min()
+    x, y, w, h = np.array(box) * np.tile(shown, 2)
+    left, top = (room - shown) / 2 + (x, y)
+    part = picture[round(top) : round(top + h), round(left) : round(left + w)]
+    return part.mean(axis=(0, 1))
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Pictures of the player that a later step is compared with."""
+    return {}
+
+
+def test_a_missing_object_that_was_drawn_takes_the_place_of_no_such_object(
+    page, server, world, pictures
+):
     dataset, shown = world
     number, box = shown[NONE]
     sample = dataset.skip(NONE).first()
@@ -143,6 +170,7 @@ def test_a_missing_object_that_was_drawn_takes_the_place_of_no_such_object(page,
     browser.open_sample(page, NONE)
     panel = browser.open_panel(page)
     panel.get_by_text("no_target").first.wait_for()
+    pictures["none"] = player(page)
     keep_picture(page, "none")
     press(page, "Add an object")
     form = browser.form(page)
@@ -156,6 +184,15 @@ def test_a_missing_object_that_was_drawn_takes_the_place_of_no_such_object(page,
     keep_picture(page, "none-added")
     assert answers(dataset, NONE) == [("a disc", 1, "ok")]
     assert visible(dataset, NONE) > 4
+    first = dataset.first()
+    size = first.metadata.frame_width, first.metadata.frame_height
+    (found,) = first.frames[1].revseg.detections
+
+    def covers():
+        seen = [mean_color(p, size, found.bounding_box) for p in (pictures["none"], player(page))]
+        return np.abs(seen[0] - seen[1]).max() > 10
+
+    wait_until(covers, patience=30)  # the player shows the mask
 
 
 def test_it_is_called_something_else(page, dataset):
@@ -163,19 +200,19 @@ def test_it_is_called_something_else(page, dataset):
     form = browser.form(page)
     type_in(form, "Description", "a red disc")
     submit(form, "Rename")
-    form.wait_for(state="detached")
+    close(form, "object 1 is called a red disc")
     cy(page, "panel-content-reasoning").get_by_text("a red disc").first.wait_for()
     assert answers(dataset, NONE) == [("a red disc", 1, "ok")]
 
 
-def test_both_are_undone(page, dataset):
+def test_both_are_undone(page, dataset, pictures):
     for kind in ("renamed", "box"):
         press(page, "Undo")
         form = browser.form(page)
         form.get_by_text(kind).first.wait_for()
         keep_picture(page, f"undo-{kind}")
         submit(form, "Undo")
-        form.wait_for(state="detached")
+        close(form, "undone")
     panel = cy(page, "panel-content-reasoning")
     panel.get_by_text("no_target").first.wait_for()
     browser.settle(page)
@@ -183,6 +220,7 @@ def test_both_are_undone(page, dataset):
     assert panel.get_by_role("button", name="Undo", exact=True).count() == 0
     assert answers(dataset, NONE) == [("no_target", None, "no_target")]
     assert visible(dataset, NONE) == 1  # what was drawn is there again
+    wait_until(lambda: np.abs(player(page) - pictures["none"]).mean() < 1, patience=30)
 
 
 def test_that_there_is_none_is_accepted(page, dataset):
@@ -225,7 +263,7 @@ def test_it_is_deleted(page, dataset):
     form = browser.form(page)
     form.get_by_text("It can be undone").wait_for()
     submit(form, "Delete")
-    form.wait_for(state="detached")
+    close(form, "is deleted")
     cy(page, "panel-content-reasoning").get_by_text("no_target").first.wait_for()
     assert answers(dataset, FAILED) == [("no_target", None, "no_target")]
     assert visible(dataset, FAILED) == 0

@@ -237,6 +237,13 @@ def finish(page: Any, words: str) -> str:
     return text
 
 
+def close(form: Any, words: str) -> None:
+    """Waits for the summary of an operator that works at once, in place of its form; closes it."""
+    form.get_by_text(words).first.wait_for()
+    form.get_by_role("button", name="Close").click()
+    form.wait_for(state="detached")
+
+
 def open_sample(page: Any, number: int) -> None:
     """Opens a video of the grid, counted from 0."""
     cy(page, "looker").nth(number).click()
