@@ -419,7 +419,8 @@ def test_streams_progress_and_the_result(fake_model, dataset):
     assert done[-1] == 1
     assert reload["body"]["operator_uri"] == "reload_dataset"
     assert refresh["body"]["operator_uri"] == "fiftyone_revseg/refresh_labels"
-    assert fields["body"]["params"] == {"fields": ["revseg_answers", "frames.revseg"]}
+    shown = ["frames.revseg_points", "revseg_answers", "frames.revseg"]
+    assert fields["body"]["params"] == {"fields": shown}
     assert colors["body"]["operator_uri"] == "set_color_scheme"
     assert colors["body"]["params"]["color_by"] == "value"
     shown = result["body"]["params"]
