@@ -429,7 +429,7 @@ def _told(compared: Compared) -> dict[str, str]:
 
 def _answered_in_words(videos: Any, label_field: str) -> str:
     """What a label field was asked, such as "It was asked: the red star (3)"."""
-    asked = [f"{q} ({n})" for q, n in asked_queries(videos, label_field).items()]
+    asked = [f"{markdown_line(q)} ({n})" for q, n in asked_queries(videos, label_field).items()]
     more = f" and {len(asked) - _LISTED} more" if len(asked) > _LISTED else ""
     return f"It was asked: {', '.join(asked[:_LISTED])}{more}" if asked else ""
 

@@ -153,9 +153,9 @@ def test_forms(page, server, dataset, hostile, nothing_happens):
     type_in(form, "Query", hostile("typed"))
     form.get_by_text("The last run, of").wait_for()
     nothing_happens(form, "model")
-    type_in(form, "Label field", hostile("field"))
-    form.get_by_text("field: ").wait_for()
-    nothing_happens(form, "field")
+    type_in(form, "Label field", hostile("labels"))
+    form.get_by_text("labels: ").wait_for()
+    nothing_happens(form, "labels")
     submit(form, "Cancel")
     form.wait_for(state="detached")
 
