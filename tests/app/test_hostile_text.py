@@ -170,6 +170,7 @@ def test_a_summary(page, server, dataset, hostile, nothing_happens):
     with FakeServer(None, fault=fault) as other:
         form = open_form(page, "ReVSeg: segment")
         type_in(form, "Query", hostile("typed"))
+        form.get_by_text("More settings", exact=True).click()
         type_in(form, "Server URL", other.url)
         type_in(form, "Label field", "other")
         form.get_by_text("2 videos").wait_for()
@@ -186,6 +187,7 @@ def test_models_of_a_server(page, dataset, hostile, nothing_happens):
     with FakeServer(None, model=hostile("served")) as other:
         form = open_form(page, "ReVSeg: segment")
         type_in(form, "Query", "the dog")
+        form.get_by_text("More settings", exact=True).click()
         type_in(form, "Server URL", other.url)
         type_in(form, "Label field", "third")
         form.get_by_text("2 videos").wait_for()
