@@ -407,7 +407,9 @@ def test_what_is_wrong_is_one_sentence_and_nothing_is_written(dataset, options, 
     assert result.exit_code == exit_code, result.output
     assert re.search(message, last_line(result))
     if exit_code == 1:
-        assert len(result.output.splitlines()) == 1
+        # What the demonstration model knows is said before anything is loaded
+        said = [s for s in result.output.splitlines() if "is for demonstrations" not in s]
+        assert len(said) == 1
     dataset.reload()
     assert contents(dataset) == before
     assert list_runs(dataset) == []

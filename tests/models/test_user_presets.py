@@ -145,7 +145,7 @@ def test_forms_of_the_app_offer_it(checkpoint):
     from fiftyone_revseg.app import forms
 
     register_preset("my-checkpoint", checkpoint)
-    assert "my-checkpoint" in forms.preset_names()
+    assert "my-checkpoint" in forms.described_presets()
 
 
 def test_names_that_two_processes_register_at_the_same_time_are_all_kept(checkpoint):
