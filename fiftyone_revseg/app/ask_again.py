@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,19 +10,18 @@ import fiftyone.operators.types as types
 
 from fiftyone_revseg.app import held_models as models
 from fiftyone_revseg.app.chosen_object import (
-    by_sample,
+    OneVideo,
     loading_of,
     model_inputs,
+    progress_of,
     sample_of,
 )
 from fiftyone_revseg.app.forms import Form, existing_label_field_input
-from fiftyone_revseg.app.operator import Operator, Run, Settings, from_script
-from fiftyone_revseg.dataset import RunProgress
+from fiftyone_revseg.app.operator import Run, Settings, from_script
 from fiftyone_revseg.dataset.ask_again import ask_again
 from fiftyone_revseg.dataset.jobs import check_queries
 from fiftyone_revseg.dataset.objects import StoredAnswer, find_place, list_answers
 from fiftyone_revseg.pipeline import Loading
-from fiftyone_revseg.text.escape import markdown
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def _is_named(answer: StoredAnswer, query: str, label_id: str, index: Any) -> bo
     return bool(query) and answer.query == query
 
 
-class AskAgain(Operator[Asked]):
+class AskAgain(OneVideo[Asked]):
     """Asks a query again, in other words, and replaces its answer."""
 
     name = "ask_again"
@@ -118,12 +116,7 @@ class AskAgain(Operator[Asked]):
     def work(
         self, run: Run[Asked], new_query: str, model: Loading, **settings: Any
     ) -> dict[str, Any]:
-        started, stored = time.perf_counter(), run.subject.stored
-
-        def progress(stage: str, done: int, total: int) -> None:
-            seconds = time.perf_counter() - started
-            run.report(RunProgress(0, 1, run.title, stage, done, total, seconds))
-
+        stored = run.subject.stored
         done = ask_again(
             run.subject.sample,
             stored.query,
@@ -131,20 +124,14 @@ class AskAgain(Operator[Asked]):
             models.get_model(model),
             stored.place.label_field,
             stored.support,
-            progress,
+            progress_of(run),
             run.ctx.user_id,
         )
         objects = {str(index): label for index, label in done.objects.items()}
         return {**vars(done), "summary": str(done), "objects": objects}
 
-    def words(self, result: dict[str, Any]) -> dict[str, str]:
-        return {"summary": markdown(result["summary"])}
-
     def resolve_run_name(self, ctx: foo.ExecutionContext) -> str:
         return "ReVSeg: ask again"
-
-    def call(self, samples: Any, given: dict[str, Any], delegate: bool = False) -> Any:
-        return super().call(samples, by_sample(samples, given), delegate)
 
     @from_script
     def __call__(

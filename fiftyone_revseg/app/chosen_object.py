@@ -13,7 +13,7 @@ import numpy as np
 
 from fiftyone_revseg.app import forms
 from fiftyone_revseg.app.forms import Form
-from fiftyone_revseg.app.operator import Operator, Run, Settings
+from fiftyone_revseg.app.operator import Operator, Run, Settings, Subject
 from fiftyone_revseg.dataset import RunProgress
 from fiftyone_revseg.dataset.collection import count_samples, group_of, is_clips
 from fiftyone_revseg.dataset.correct import Correction, made_with
@@ -29,7 +29,7 @@ from fiftyone_revseg.dataset.place import Place
 from fiftyone_revseg.dataset.playback import ADVICE
 from fiftyone_revseg.masks import pictures
 from fiftyone_revseg.masks.boxes import corners_px
-from fiftyone_revseg.pipeline import Loading
+from fiftyone_revseg.pipeline import Loading, Progress
 from fiftyone_revseg.text.escape import markdown
 from fiftyone_revseg.video import VideoError, open_video
 
@@ -47,7 +47,17 @@ class Chosen:
     stored: StoredObject
 
 
-class Correct(Operator[Chosen]):
+class OneVideo(Operator[Subject]):
+    """An operator that changes something about one video, which scripts need not name."""
+
+    def words(self, result: dict[str, Any]) -> dict[str, str]:
+        return {"summary": markdown(result["summary"])}
+
+    def call(self, samples: Any, given: dict[str, Any], delegate: bool = False) -> Any:
+        return super().call(samples, by_sample(samples, given), delegate)
+
+
+class Correct(OneVideo[Chosen]):
     """An operator that corrects one object of one video, with a model."""
 
     risk = types.RiskLevel.HIGH
@@ -80,30 +90,19 @@ class Correct(Operator[Chosen]):
         raise NotImplementedError
 
     def work(self, run: Run[Chosen], **settings: Any) -> dict[str, Any]:
-        started, stored = time.perf_counter(), run.subject.stored
-
-        def progress(stage: str, done: int, total: int) -> None:
-            seconds = time.perf_counter() - started
-            run.report(RunProgress(0, 1, run.title, stage, done, total, seconds))
-
+        stored = run.subject.stored
         done = self.correct(
             run.subject.sample,
             stored.index,
             label_field=stored.place.label_field,
             support=stored.support,
-            progress=progress,
+            progress=progress_of(run),
             by=run.ctx.user_id,
             **settings,
         )
         # JSON has no whole numbers for keys
         prompts = {str(number): box for number, box in done.prompts.items()}
         return {"summary": str(done), **vars(done), "prompts": prompts}
-
-    def words(self, result: dict[str, Any]) -> dict[str, str]:
-        return {"summary": markdown(result["summary"])}
-
-    def call(self, samples: Any, given: dict[str, Any], delegate: bool = False) -> Any:
-        return super().call(samples, by_sample(samples, given), delegate)
 
     def params(self, given: dict[str, Any]) -> dict[str, Any]:
         params = dict(given)
@@ -112,6 +111,17 @@ class Correct(Operator[Chosen]):
         if params["support"] is not None:
             params["support"] = list(params["support"])
         return params
+
+
+def progress_of(run: Run[Any]) -> Progress:
+    """Returns what tells the App how far the work on one video is."""
+    started = time.perf_counter()
+
+    def progress(stage: str, done: int, total: int) -> None:
+        seconds = time.perf_counter() - started
+        run.report(RunProgress(0, 1, run.title, stage, done, total, seconds))
+
+    return progress
 
 
 def by_sample(samples: Any, given: dict[str, Any]) -> dict[str, Any]:

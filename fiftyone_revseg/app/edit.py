@@ -6,18 +6,17 @@ from typing import Any, ClassVar
 
 import fiftyone.operators.types as types
 
-from fiftyone_revseg.app.chosen_object import Chosen, by_sample, object_input, sample_of
+from fiftyone_revseg.app.chosen_object import Chosen, OneVideo, object_input, sample_of
 from fiftyone_revseg.app.forms import Form, existing_label_field_input
-from fiftyone_revseg.app.operator import Operator, Run, Settings, from_script
+from fiftyone_revseg.app.operator import Run, Settings, from_script
 from fiftyone_revseg.app.running import REFRESH_LABELS
 from fiftyone_revseg.dataset.edit_objects import delete_object, rename_object
 from fiftyone_revseg.dataset.objects import checked_label, find_place
 from fiftyone_revseg.dataset.place import Place
 from fiftyone_revseg.dataset.undo import last_correction, undo
-from fiftyone_revseg.text.escape import markdown
 
 
-class _Edit(Operator[Any]):
+class _Edit(OneVideo[Any]):
     """What they have in common."""
 
     streams = False
@@ -32,12 +31,6 @@ class _Edit(Operator[Any]):
         run.ctx.ops.reload_dataset()
         run.ctx.trigger(REFRESH_LABELS)
         return {"summary": summary}
-
-    def words(self, result: dict[str, Any]) -> dict[str, str]:
-        return {"summary": markdown(result["summary"])}
-
-    def call(self, samples: Any, given: dict[str, Any], delegate: bool = False) -> Any:
-        return super().call(samples, by_sample(samples, given), delegate)
 
 
 class Delete(_Edit):

@@ -23,7 +23,7 @@ from fiftyone_revseg.dataset.frame_numbers import numbers_of
 from fiftyone_revseg.dataset.jobs import check_queries
 from fiftyone_revseg.dataset.labels import SampleLabels, make_labels
 from fiftyone_revseg.dataset.model import RevSegModel
-from fiftyone_revseg.dataset.objects import find_asked, find_place, list_objects
+from fiftyone_revseg.dataset.objects import StoredObject, find_asked, find_place, list_objects
 from fiftyone_revseg.dataset.place import Place
 from fiftyone_revseg.dataset.record import (
     Record,
@@ -176,9 +176,7 @@ class _Replacement:
         earlier = (e for e in record.corrections if e.get("unfinished") and "indices" in e)
         begun = next(earlier, None)
         if begun is None:
-            objects = [o for o in list_objects(place) if o.query == record.query]
-            objects = [o for o in objects if o.support == frames]
-            former = Former.of(place, record, objects, answer.query, indices)
+            former = Former.of(place, record, _objects_of(place, record), answer.query, indices)
             entry["former"] = keep(place.dataset, former)
         else:  # what that left is no state to come back to
             entry["former"] = begun["former"]
@@ -198,9 +196,7 @@ class _Replacement:
     def _frame_writes(self) -> list[UpdateOne]:
         place, name, writes = self.place, self.place.label_field, []
         frames: Any = self.record.frames
-        objects = [o for o in list_objects(place) if o.query == self.record.query]
-        objects = [o for o in objects if o.support == frames]
-        old = read_placed(place, frames, objects, self.entry["instances"])
+        old = read_placed(place, frames, _objects_of(place, self.record), self.entry["instances"])
         root = f"{name}.detections"
         for number in numbers_of((frames[0] - 1, frames[1])):
             placed = old.get(number, ())
@@ -280,3 +276,9 @@ class _Replacement:
             for k in keyframes
             if by_number[k["support"][0]] == sample_id
         ]
+
+
+def _objects_of(place: Place, record: Record) -> list[StoredObject]:
+    """The objects of a record's answer."""
+    about = (record.query, record.frames)
+    return [stored for stored in list_objects(place) if (stored.query, stored.support) == about]

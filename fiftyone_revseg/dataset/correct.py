@@ -173,9 +173,10 @@ def track_object(
         for n, prompt in prompts.items()
     }
     tracker, said = _tracker_of(model), {**prompts, **kept}
-    if tracker.name in WITHOUT_POINTS and any(one.box is None for one in said.values()):
+    name = getattr(tracker, "name", "")  # somebody's own tracker may have none
+    if name in WITHOUT_POINTS and any(one.box is None for one in said.values()):
         raise ValueError(
-            f"{tracker.name} knows no points without a box, and would find something else: draw a "
+            f"{name} knows no points without a box, and would find something else: draw a "
             "box or paint a mask, or choose another tracker. Nothing was changed"
         )
     with _open(stored) as video:

@@ -1,5 +1,6 @@
 """The plugin, installed as ``revseg install`` does it, and datasets to try it on."""
 
+import browser
 import fiftyone as fo
 import pytest
 from fake_models import ANSWERS, BoxTracker, ScriptedReasoner, write_video
@@ -18,6 +19,29 @@ def _plugin(tmp_path_factory):
     install_plugin()
     yield
     fo.config.plugins_dir, fo.config.model_zoo_dir = before
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The App's server, in a process of its own."""
+    server = browser.Server()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def page(server):
+    """A page of a browser, empty at first."""
+    with browser.open_page() as page:
+        yield page
+
+
+@pytest.fixture
+def no_page_errors(page, tmp_path):
+    """Keeps a picture of how a test ended, and wants no errors of the page."""
+    yield
+    page.screenshot(path=tmp_path / "last.png")
+    assert page.errors == []
 
 
 @pytest.fixture

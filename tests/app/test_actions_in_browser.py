@@ -18,6 +18,7 @@ from fake_models import ScriptedReasoner
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("no_page_errors"),
     pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no chromium on this machine"),
     pytest.mark.skipif(
         importlib.util.find_spec("playwright") is None, reason="playwright is not installed"
@@ -85,24 +86,10 @@ def dataset(world):
 
 
 @pytest.fixture(scope="module")
-def server():
-    server = browser.Server()
-    yield server
-    server.kill()
-
-
-@pytest.fixture(scope="module")
 def page(server):
     with browser.open_page() as page:
         page.set_viewport_size({"width": 1366, "height": 768})
         yield page
-
-
-@pytest.fixture(autouse=True)
-def _show_what_went_wrong(page, tmp_path):
-    yield
-    page.screenshot(path=tmp_path / "last.png")
-    assert page.errors == []
 
 
 def keep_picture(page, name):

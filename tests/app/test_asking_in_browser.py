@@ -8,6 +8,7 @@ from browser import cy, finish, keep_picture, submit, type_in, wait_until
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("no_page_errors"),
     pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no chromium on this machine"),
     pytest.mark.skipif(
         importlib.util.find_spec("playwright") is None, reason="playwright is not installed"
@@ -27,26 +28,6 @@ def dataset(tmp_path_factory):
     dataset.delete_sample_fields(["kind", "thought"])
     yield dataset
     dataset.delete()
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = browser.Server()
-    yield server
-    server.kill()
-
-
-@pytest.fixture(scope="module")
-def page(server):
-    with browser.open_page() as page:
-        yield page
-
-
-@pytest.fixture(autouse=True)
-def _show_what_went_wrong(page, tmp_path):
-    yield
-    page.screenshot(path=tmp_path / "last.png")
-    assert page.errors == []
 
 
 def is_chosen(form, label):

@@ -16,6 +16,7 @@ from fiftyone_revseg.dataset.explain import explain
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("no_page_errors"),
     pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no chromium on this machine"),
     pytest.mark.skipif(
         importlib.util.find_spec("playwright") is None, reason="playwright is not installed"
@@ -48,26 +49,6 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def dataset(world):
     return world[0]
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = browser.Server()
-    yield server
-    server.kill()
-
-
-@pytest.fixture(scope="module")
-def page(server):
-    with browser.open_page() as page:
-        yield page
-
-
-@pytest.fixture(autouse=True)
-def _show_what_went_wrong(page, tmp_path):
-    yield
-    page.screenshot(path=tmp_path / "last.png")
-    assert page.errors == []
 
 
 def reload(dataset):

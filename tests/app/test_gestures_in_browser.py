@@ -13,6 +13,7 @@ from browser import cy, finish, keep_picture, open_form, submit, wait_until
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("no_page_errors"),
     pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no chromium on this machine"),
     pytest.mark.skipif(
         importlib.util.find_spec("playwright") is None, reason="playwright is not installed"
@@ -50,13 +51,6 @@ def world(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server():
-    server = browser.Server()
-    yield server
-    server.kill()
-
-
-@pytest.fixture(scope="module")
 def page(server, world):
     dataset, _ = world
     with browser.open_page() as page:
@@ -69,13 +63,6 @@ def page(server, world):
         if advertisement.count():
             advertisement.last.click()
         yield page
-
-
-@pytest.fixture(autouse=True)
-def _show_what_went_wrong(page, tmp_path):
-    yield
-    page.screenshot(path=tmp_path / "last.png")
-    assert page.errors == []
 
 
 def stored(dataset):

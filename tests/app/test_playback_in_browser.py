@@ -25,6 +25,7 @@ from fiftyone_revseg.pipeline import RevSeg
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("no_page_errors"),
     pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no chromium on this machine"),
     pytest.mark.skipif(
         importlib.util.find_spec("playwright") is None, reason="playwright is not installed"
@@ -64,26 +65,6 @@ def dataset(tmp_path_factory):
     revseg.segment_view(dataset[:1], model, prompt_field="query")
     yield dataset
     dataset.delete()
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = browser.Server()
-    yield server
-    server.kill()
-
-
-@pytest.fixture(scope="module")
-def page(server):
-    with browser.open_page() as page:
-        yield page
-
-
-@pytest.fixture(autouse=True)
-def _show_what_went_wrong(page, tmp_path):
-    yield
-    page.screenshot(path=tmp_path / "last.png")
-    assert page.errors == []
 
 
 def _bit(i):
