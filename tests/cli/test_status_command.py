@@ -103,7 +103,7 @@ def test_one_label_field(segmented):
     assert list(about["label_fields"]) == ["second"]
     assert [run["label_field"] for run in about["runs"]] == ["second"]
     unknown = run(segmented.name, "--label-field", "third", exit_code=1)
-    assert "there is revseg, second" in unknown
+    assert "there is second, revseg" in unknown  # the newest first
     assert len(unknown.splitlines()) == 1
 
 

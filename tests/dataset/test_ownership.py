@@ -152,7 +152,7 @@ def test_nobody_corrects_or_reviews_what_is_not_ours(dataset):
     with pytest.raises(ValueError, match="no whole result"):
         propagate(dataset.first(), 1, {2: [0, 0, 0.5, 0.5]}, BoxTracker())
     for review in (revseg.accept, revseg.reject):
-        with pytest.raises(ValueError, match="There is no object"):
+        with pytest.raises(ValueError, match="There is no answer in label field 'revseg'"):
             review(dataset)
     assert documents(dataset) == before
 
