@@ -54,12 +54,7 @@ def make_long_world(seed: int, split: str = "train", seconds: float = 300.0) -> 
     """
     count = round(seconds * FPS)
     rng = _generator(seed, split, "events")
-    number = seed
-    while True:
-        world = make_world(number, split, frame_count=count, bodies=int(rng.integers(2, 5)))
-        if all(body.hits is None for body in world.bodies):
-            break
-        number += 1_000_003  # a collision is an event, too
+    world = _world_without_hits(seed, split, count, rng)
     event = int(rng.integers(len(world.bodies)))
     length = round(rng.uniform(_SHORTEST, _LONGEST) * FPS)
     first = int(rng.integers(count - length))
@@ -71,6 +66,40 @@ def make_long_world(seed: int, split: str = "train", seconds: float = 300.0) -> 
     order = [*(i for i in range(len(bodies)) if i != event), event]
     bodies = tuple(bodies[i] for i in order)
     return LongWorld(replace(world, bodies=bodies, seed=seed), len(bodies) - 1)
+
+
+def make_brief_world(seed: int, split: str = "train", seconds: float = 8.0) -> World:
+    """Makes a world in which every body comes and goes, the same one for the same arguments.
+
+    As a part of a long video would look in which much happens: each body is there for 2 to 4
+    seconds, at a time of its own.
+
+    Args:
+        seed: any integer >= 0
+        split: "train", "val" or "test"
+        seconds (8): how long the video is
+
+    Returns:
+        a :class:`~fiftyone_revseg.synthetic.world.World`
+    """
+    count = round(seconds * FPS)
+    rng = _generator(seed, split, "brief")
+    world = _world_without_hits(seed, split, count, rng)
+    bodies = []
+    for body in world.bodies:
+        length = round(rng.uniform(_SHORTEST, _LONGEST) * FPS)
+        bodies.append(_brief(body, int(rng.integers(count - length + 1)), length))
+    return replace(world, bodies=tuple(bodies), seed=seed)
+
+
+def _world_without_hits(seed: int, split: str, count: int, rng: np.random.Generator) -> World:
+    """A collision is an event, too: a world without one."""
+    number = seed
+    while True:
+        world = make_world(number, split, frame_count=count, bodies=int(rng.integers(2, 5)))
+        if all(body.hits is None for body in world.bodies):
+            return world
+        number += 1_000_003
 
 
 def _brief(body: Body, first: int, length: int) -> Body:

@@ -167,7 +167,7 @@ def make_world(
 def _generator(seed: int, split: str, purpose: str) -> np.random.Generator:
     if split not in SPLITS:
         raise ValueError(f"no such split: {split!r}; choose train, val or test")
-    stream = {"bodies": 0, "picture": 1, "queries": 2, "breaks": 3, "events": 4}[purpose]
+    stream = ("bodies", "picture", "queries", "breaks", "events", "brief").index(purpose)
     return np.random.default_rng([SPLITS[split], stream, seed])
 
 

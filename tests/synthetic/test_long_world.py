@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fiftyone_revseg.synthetic.long_world import WorldVideo, make_long_world
+from fiftyone_revseg.synthetic.long_world import WorldVideo, make_brief_world, make_long_world
+from fiftyone_revseg.synthetic.queries import queries_by_kind
 from fiftyone_revseg.video.sampling import uniform_indices
 
 
@@ -40,3 +41,17 @@ def test_a_world_is_a_video_that_nobody_wrote():
     assert video.sample(8).times[-1] == pytest.approx(119 / 12)
     assert [k for k, _ in video.walk(3, -1)] == [3, 2, 1, 0]
     assert np.array_equal(next(iter(video.walk(118)))[1], world.draw(118)[0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_body_comes_and_goes(seed):
+    world = make_brief_world(seed, "val")
+    assert world.frame_count == 96
+    for i, body in enumerate(world.bodies):
+        assert 24 <= body.last - body.first + 1 <= 48
+        there = [k for k in range(96) if world.draw(k)[1][i].any()]
+        assert there
+        assert body.first <= there[0]
+        assert there[-1] <= body.last
+    assert queries_by_kind(world)["attribute"]
+    assert make_brief_world(seed, "val").bodies[0].first == world.bodies[0].first
