@@ -66,7 +66,7 @@ class VerdictConfig:
     """
 
     seed: int = 0
-    steps: int = 2000
+    steps: int = 2400
     tokens: int = 6144
     learning_rate: float = 1e-3
     kept_weight: float = 1.0
