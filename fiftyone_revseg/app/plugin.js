@@ -14,6 +14,7 @@
   const { Operator, OperatorConfig, registerOperator, useTriggerPanelEvent } = window.__foo__;
   const state = window.__fos__;
   const React = window.React;
+  const AGAIN = [0, 1000, 3000, 8000]; // milliseconds
 
   class Unlisted extends Operator {
     static operator = "";
@@ -66,13 +67,18 @@
         id: state.useCurrentSampleId(),
         dataset: window.recoil.useRecoilValue(state.datasetName),
         view: window.recoil.useRecoilValue(state.view),
+        player: window.recoil.useRecoilValue(state.modalLooker),
       };
     }
 
     async execute({ hooks }) {
       if (!hooks.id) return;
-      const sample = await read(hooks.dataset, hooks.view, hooks.id);
+      const sample = await read(hooks);
       if (sample) hooks.update([[hooks.id, sample]]);
+      // The player of the open sample is not always among those that this reaches, what
+      // reload_dataset has begun may give it the old sample once more, and while it is at work it
+      // takes no new one
+      for (const wait of AGAIN) setTimeout(() => show(hooks), wait);
       if (hooks.mode !== "annotate") return;
       hooks.modes.activateExploreMode();
       await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 100)));
@@ -80,8 +86,16 @@
     }
   }
 
+  // Hands the open sample, as it is now, to its player
+  async function show(hooks) {
+    const known = hooks.player?.sample ?? {};
+    if (![known.id, known._id].includes(hooks.id)) return;
+    const sample = await read(hooks);
+    if (sample) hooks.player.updateSample?.(sample);
+  }
+
   // Reads a sample as the App does where it opens one; null if it is not in the view any more
-  async function read(dataset, view, id) {
+  async function read({ dataset, view, id }) {
     const query = `query ($dataset: String!, $view: BSONArray!, $filter: SampleFilter!) {
       sample(dataset: $dataset, view: $view, filter: $filter) {
         ... on ImageSample { sample }
