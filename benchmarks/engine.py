@@ -102,8 +102,6 @@ class Forwards:
 
 def sequential(pipeline, predictor, jobs):
     """Transformers one dialogue at a time, then sam2's own predictor."""
-    import torch
-
     from fiftyone_revseg.reasoning import ChainRequest, run_chain
     from fiftyone_revseg.tracking import encode_masks
     from fiftyone_revseg.video import open_video
@@ -122,13 +120,13 @@ def sequential(pipeline, predictor, jobs):
                 if grounding is not None:
                     boxes = together.setdefault(trajectory.key_frames[i], {})
                     boxes[i] = grounding.box_xyxy_px
-            state = predictor.init_state(str(path)) if together else None
-            for key_frame, boxes in together.items():
-                predictor.reset_state(state)
-                for i, box in boxes.items():
-                    predictor.add_new_points_or_box(state, key_frame, i, box=np.array(box))
-                for reverse in (False, True):
-                    with torch.inference_mode():
+            with pipeline.tracker._computing():  # in the tracker's precision
+                state = predictor.init_state(str(path)) if together else None
+                for key_frame, boxes in together.items():
+                    predictor.reset_state(state)
+                    for i, box in boxes.items():
+                        predictor.add_new_points_or_box(state, key_frame, i, box=np.array(box))
+                    for reverse in (False, True):
                         for k, ids, logits in predictor.propagate_in_video(
                             state, start_frame_idx=key_frame, reverse=reverse
                         ):

@@ -7,33 +7,49 @@ nothing.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 
 def make_pipeline(device, new_tokens, tiny=False):
     """Qwen2.5-VL 7B and SAM2.1 large; ``tiny`` for models with which a CPU shows that it works."""
     from full_size import StandIn
-    from random_weights import save_random_checkpoint
 
     from fiftyone_revseg.pipeline import RevSeg
-    from fiftyone_revseg.reasoning import LocalReasoner
 
-    on_gpu = str(device).startswith("cuda")
-    with tempfile.TemporaryDirectory() as folder:
-        name = "tiny-qwen2.5-vl" if tiny else "qwen2.5-vl-7b"
-        save_random_checkpoint(folder, name, dtype="bfloat16" if on_gpu else "float32")
-        reasoner = LocalReasoner.load(folder, device)
-    reasoner._stop = [2**30]  # no token of the model: every reply has the same length
+    reasoner = make_reasoner("tiny-qwen2.5-vl" if tiny else "qwen2.5-vl-7b", device)
     stand_in = StandIn(reasoner)
     stand_in.model = reasoner.model
     spec = reasoner.spec.replace(max_new_tokens=new_tokens)
     if tiny:
         spec = spec.replace(frames=3, frame_size=56)
-    return RevSeg(stand_in, _tracker(device, tiny), spec)
+    return RevSeg(stand_in, make_tracker(device, tiny), spec)
 
 
-def _tracker(device, tiny):
+def make_reasoner(name, device):
+    """A model that never ends a reply, made where it runs: gigabytes on a disk would take long."""
+    import torch
+    from random_weights import build
+    from transformers import AutoModelForImageTextToText
+
+    from fiftyone_revseg.models.devices import choose_device, choose_dtype
+    from fiftyone_revseg.reasoning import LocalReasoner, family_spec
+    from fiftyone_revseg.reasoning.local import _attention
+
+    device = choose_device(device)
+    dtype = choose_dtype(None, device)
+    config, processor = build(name)
+    torch.manual_seed(0)
+    with device:
+        model = AutoModelForImageTextToText.from_config(
+            config, dtype=dtype, attn_implementation=_attention(device, dtype)
+        )
+    reasoner = LocalReasoner(model, processor, family_spec(config.model_type), f"{name} (random)")
+    reasoner._stop = [2**30]  # no token of the model: every reply has the same length
+    return reasoner
+
+
+def make_tracker(device, tiny=False):
+    """SAM2.1 large, or the embedded tracker's sizes; it always sees something."""
     import sam2
     import torch
 

@@ -117,17 +117,10 @@ def run_predictor(name, count, size, device, dtype, compiled):
 
     from fiftyone_revseg.models.devices import choose_device, choose_dtype
     from fiftyone_revseg.tracking import encode_masks
-    from fiftyone_revseg.tracking.checkpoints import (
-        find_checkpoint,
-        read_config,
-        read_weights,
-        recognize,
-    )
+    from fiftyone_revseg.tracking.checkpoints import find_checkpoint, read_files
     from fiftyone_revseg.tracking.preprocess import to_model_images
 
-    path, weights = find_checkpoint(name)
-    state_dict = read_weights(weights)
-    config = read_config(path or recognize(state_dict, weights))
+    config, state_dict, _ = read_files(find_checkpoint(name))
     config["_target_"] = "sam2.sam2_video_predictor.SAM2VideoPredictor"
     if compiled:  # as sam2's own build_sam2_video_predictor(vos_optimized=True)
         config["_target_"] += "VOS"
