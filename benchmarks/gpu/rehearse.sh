@@ -13,8 +13,6 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 PYTHON=${PYTHON:-python3.12}
 ENV=${ENV:-$ROOT/.venv-gpu}
-SITE=$(mktemp -d)
-trap 'rm -rf "$SITE"' EXIT
 
 [ -x "$ENV/bin/python" ] || "$PYTHON" -m venv "$ENV"
 "$ENV/bin/python" -m pip install -q --disable-pip-version-check -r "$HERE/machine.txt"
@@ -25,4 +23,4 @@ else
         -r "$HERE/machine_training.txt"
 fi
 [ -d "$HERE/wheels" ] || bash "$HERE/carry.sh"
-PYTHON=$ENV/bin/python SITE=$SITE bash "$HERE/run.sh" --device cpu --tiny --patience 4 "$@"
+PYTHON=$ENV/bin/python exec bash "$HERE/run.sh" --device cpu --tiny --patience 4 "$@"

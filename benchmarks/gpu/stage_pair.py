@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -33,15 +33,16 @@ def measure(settings: Settings, results: Results) -> None:
     """Runs all of it."""
     allocated = _allocated(settings)
     with tempfile.TemporaryDirectory() as folder:
-        jobs, sizes = make_jobs(folder, *((2, 1, 8) if settings.tiny else (16, 2)))
+        jobs, sizes = make_jobs(folder, *((2, 1, 8) if settings.tiny else (12, 2)))
         jobs, sizes = _with_several(folder, jobs, sizes)
         reference = _answers(jobs, with_engine, device="cpu", dtype="float32")
+        found = sum(status == "ok" for status, _, _ in reference)
         several = sum(len(masks) > 1 for _, _, masks in reference)
         results.say(
-            "answers of the CPU, with several objects",
-            f"{len(reference)}, {several}",
-            "1 or more",
-            several > 0,
+            "answers of the CPU, with status ok, with several objects",
+            f"{len(reference)}, {found}, {several}",
+            "half are ok, one has several",
+            2 * found >= len(reference) and several > 0,
         )
 
         def compare(title: str, dtype: str, run: Callable, **options: Any) -> None:
@@ -91,7 +92,7 @@ def _say(
         f"{same['masks']} masks: mean IoU {same['mean IoU']:.4f}, equal {same['equal masks']:.1%}",
         f"status {least['same status']:.0%}, boxes {least['same boxes']:.0%}, "
         f"mean IoU {least['mean IoU']}",
-        all(shares[name] >= least[name] for name in least),
+        same["masks"] > 0 and all(shares[name] >= least[name] for name in least),
     )
     results.keep(what, same)
 
@@ -105,14 +106,16 @@ def _out_of_memory(
     """Leaves too little memory for whole batches: they must be halved, and answers the same."""
     import fiftyone_revseg as revseg
 
-    pipeline = revseg.load_pipeline("revseg-nano", device=settings.device, dtype="float32")
-    large = {"dialogues": 16, "objects": 16}
-    with pipeline:
-        scarce = _scarce_memory if settings.on_gpu else _small_batches
-        halved: list[str] = []
+    halved: list[str] = []
+    with revseg.load_pipeline(device=settings.device, dtype="float32") as pipeline:
+
+        def run() -> list:
+            return with_engine(pipeline, jobs, dialogues=16, objects=16)
+
+        scarce = _Scarce(run, pipeline) if settings.on_gpu else _SmallBatches(pipeline)
         for room in (0.7, 0.5, 0.35, 0.2):  # of what whole batches take
-            with scarce(pipeline, lambda: with_engine(pipeline, jobs, **large), room):
-                halved, found = _listening(lambda: with_engine(pipeline, jobs, **large))
+            with scarce(room):
+                halved, found = _listening(run)
             if halved:
                 break
     results.say(
@@ -139,38 +142,59 @@ def _listening(run: Callable[[], Any]) -> tuple[list[str], Any]:
     return said, result
 
 
-@contextmanager
-def _scarce_memory(pipeline: Any, run: Callable[[], Any], room: float) -> Any:
-    """Lets this process have only a part of what it takes."""
-    import torch
+class _Scarce:
+    """Lets this process have only a part of the memory that a run takes."""
 
-    from fiftyone_revseg.models.devices import empty_caches
+    def __init__(self, run: Callable[[], Any], pipeline: Any) -> None:
+        import torch
 
-    model_of(pipeline).forget()
-    empty_caches()
-    base = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    run()
-    peak = torch.cuda.max_memory_allocated()
-    model_of(pipeline).forget()
-    empty_caches()
-    limit = base + room * (peak - base)
-    whole = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(limit / whole)
-    try:
-        yield
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
+        self._pipeline = pipeline
+        self._forget()
+        self._base = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        self._peak = torch.cuda.max_memory_allocated()
+
+    @contextmanager
+    def __call__(self, room: float) -> Iterator[None]:
+        import torch
+
+        self._forget()
+        limit = self._base + room * (self._peak - self._base)
+        whole = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(limit / whole)
+        try:
+            yield
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+
+    def _forget(self) -> None:
+        from fiftyone_revseg.models.devices import empty_caches
+
+        model_of(self._pipeline).forget()
+        empty_caches()
 
 
-@contextmanager
-def _small_batches(pipeline: Any, run: Callable[[], Any], room: float) -> Any:
+class _SmallBatches:
     """On a CPU, has batches of more than one raise what a GPU would."""
-    import torch
 
-    reasoner, tracker = pipeline.reasoner, pipeline.tracker
+    def __init__(self, pipeline: Any) -> None:
+        self._parts = ((pipeline.reasoner, "generate"), (pipeline.tracker, "step_together"))
 
-    def failing(method: Callable) -> Callable:
+    @contextmanager
+    def __call__(self, room: float) -> Iterator[None]:
+        for part, name in self._parts:
+            setattr(part, name, self._failing(getattr(part, name)))
+        try:
+            yield
+        finally:
+            for part, name in self._parts:
+                delattr(part, name)
+
+    @staticmethod
+    def _failing(method: Callable) -> Callable:
+        import torch
+
         def checked(first: Any, *rest: Any) -> Any:
             if len(first) > 1:
                 raise torch.OutOfMemoryError("on purpose")
@@ -178,20 +202,13 @@ def _small_batches(pipeline: Any, run: Callable[[], Any], room: float) -> Any:
 
         return checked
 
-    reasoner.generate = failing(reasoner.generate)
-    tracker.step_together = failing(tracker.step_together)
-    try:
-        yield
-    finally:
-        del reasoner.generate, tracker.step_together
-
 
 def _memory_back(settings: Settings, results: Results, allocated: int) -> None:
     """Loads, asks and closes once more: nothing may be left of the models."""
     import numpy as np
 
     import fiftyone_revseg as revseg
-    from fiftyone_revseg.synthetic import make_world
+    from fiftyone_revseg.synthetic import make_world, write_video
 
     world = make_world(0, "test")
     pipeline = revseg.load_pipeline("revseg-nano", device=settings.device)
@@ -200,8 +217,6 @@ def _memory_back(settings: Settings, results: Results, allocated: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         frames = np.asarray(world.render()[0][:4])
         path = Path(folder) / "one.mp4"
-        from fiftyone_revseg.synthetic import write_video
-
         write_video(path, frames, world.fps)
         pipeline.segment(str(path), "the star")
     pipeline.close()
@@ -218,10 +233,10 @@ def _memory_back(settings: Settings, results: Results, allocated: int) -> None:
 
 
 def _allocated(settings: Settings) -> int:
-    if not settings.on_gpu:
-        return 0
     import torch
 
+    if not (settings.on_gpu and torch.cuda.is_initialized()):
+        return 0
     with suppress(AttributeError):  # the libraries' work space, which is no model's
         torch._C._cuda_clearCublasWorkspaces()
     return torch.cuda.memory_allocated()

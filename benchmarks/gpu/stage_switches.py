@@ -21,7 +21,7 @@ from stage import Settings, run_stage
 
 def measure(settings: Settings, results: Results) -> None:
     """Runs the engine as it is, then with one part less each time."""
-    tokens, videos, frames = (4, 3, 6) if settings.tiny else (16, 12, None)
+    tokens, videos, frames = (4, 2, 6) if settings.tiny else (8, 6, None)
     pipeline = make_pipeline(settings.device, tokens, settings.tiny)
     with tempfile.TemporaryDirectory() as folder:
         jobs, _ = make_jobs(folder, videos, 2, frames)

@@ -56,7 +56,8 @@ class SftConfig:
         questions: questions a video
         learning_rate: at its height
         dense_weight: weight of the heads' losses
-        threads: of the CPU; the worlds are made in one more process
+        threads: of the CPU
+        workers: processes that make the worlds; one keeps up with a CPU, a GPU takes more
     """
 
     seed: int = 0
@@ -69,6 +70,7 @@ class SftConfig:
     learning_rate: float = 2e-3
     dense_weight: float = 1.0
     threads: int = 1
+    workers: int = 1
 
     @property
     def steps(self) -> int:
@@ -79,6 +81,12 @@ class SftConfig:
     def seeing_steps(self) -> int:
         """The steps in which the vision tower learns."""
         return self.image_steps + self.chain_steps
+
+    @property
+    def worlds_a_step(self) -> int:
+        """How many seeds of worlds a step has for itself: at least as many as it takes."""
+        most = max(int(2.5 * self.image_batch), 4 * self.chain_batch)
+        return max(64, 1 << (most - 1).bit_length())
 
 
 def train_sft(out: str | Path, config: SftConfig | None = None, resume: bool = True) -> Path:
@@ -109,8 +117,8 @@ def train_sft(out: str | Path, config: SftConfig | None = None, resume: bool = T
     loop = TrainingLoop(
         out, config, model, heads, optimizers, lambda: save_checkpoint(checkpoint, model, processor)
     )
-    if resume:  # only the length and the threads of a run may change
-        loop.resume(("word_steps", "threads"))
+    if resume:  # only the length of a run may change, and how many compute
+        loop.resume(("word_steps", "threads", "workers"))
     losses = Losses(tokenizer, model, heads)
 
     def losses_of(batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, Any]]:
@@ -207,18 +215,21 @@ def optimizers_of(model: Any, heads: Any, learning_rate: float) -> list[torch.op
 def _batches(
     config: SftConfig, tokenizer: PreTrainedTokenizerFast, start: int
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """The batches from a step on, made in a process of their own."""
+    """The batches from a step on, made in processes of their own."""
 
     class Batches(torch.utils.data.IterableDataset):
         def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
             torch.set_num_threads(1)
             side = nano_vlm.PATCH * nano_vlm.MERGE
             maker = DialogueMaker(tokenizer, NANO_SPEC, side)
-            for step in range(start, config.steps):
+            worker = torch.utils.data.get_worker_info()
+            assert worker is not None
+            # The loader takes of each worker in turn, so that the steps stay in order
+            for step in range(start + worker.id, config.steps, worker.num_workers):
                 yield collate(_examples(config, maker, step))
 
     loader = torch.utils.data.DataLoader(
-        Batches(), batch_size=None, num_workers=1, prefetch_factor=4
+        Batches(), batch_size=None, num_workers=config.workers, prefetch_factor=4
     )
     yield from loader
 
@@ -233,8 +244,8 @@ def _examples(config: SftConfig, maker: DialogueMaker, step: int) -> list[Exampl
         side, size = NANO_SPEC.frame_size, int(2.5 * config.image_batch)
     examples = []
     for i in range(size):
-        # Disjoint seeds for the two stages, and for runs with other seeds.
-        number = (config.seed << 28) + (step << 6) + i
+        # Disjoint seeds for the steps, and for runs with other seeds.
+        number = (config.seed << 28) + step * config.worlds_a_step + i
         world, rng = make_world(number), np.random.default_rng([number, 1])
         if last and step % 5:
             examples += maker.logic(world, rng, questions=3)

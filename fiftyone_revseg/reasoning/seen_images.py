@@ -44,6 +44,7 @@ class SeenImages:
         self._features: OrderedDict[bytes, list[torch.Tensor]] = OrderedDict()  # oldest first
         self._bytes = 0
         self._weights: tuple[int, ...] = ()
+        self._joined = False
 
     @contextmanager
     def used(self, pixel_values: torch.Tensor | None, names: Sequence[bytes]) -> Iterator[None]:
@@ -77,10 +78,11 @@ class SeenImages:
             if not is_these or image_grid_thw is None or len(image_grid_thw) != len(names):
                 return encode(pixel_values, image_grid_thw, **kwargs)
             known = {name: self._features[name] for name in names if name in self._features}
-            new = look(encode, names, pixel_values, image_grid_thw, kwargs, known)
+            new, joined = look(encode, names, pixel_values, image_grid_thw, kwargs, known)
             known.update(new)
+            self._joined = joined if new else self._joined
             self._remember({name: known[name] for name in dict.fromkeys(names)}, set(new))
-            return as_output(known, names)
+            return as_output(known, names, self._joined)
 
         shown = pixel_values.data_ptr()
         inner.get_image_features = get_image_features
@@ -120,7 +122,7 @@ def look(
     grids: torch.Tensor,
     kwargs: dict[str, Any],
     known: Container[bytes] = (),
-) -> dict[bytes, list[torch.Tensor]]:
+) -> tuple[dict[bytes, list[torch.Tensor]], bool]:
     """Has a vision tower look at each distinct image once, if it is not known.
 
     Args:
@@ -132,29 +134,45 @@ def look(
         known (()): the names of those that need no look
 
     Returns:
-        the name of each image that was looked at -> its features, first those of the last layer
+        the name of each image that was looked at -> its features, first those of the last layer;
+        and whether the model gives those of its deeper layers as one tensor for all images, as it
+        does in transformers 5.17, and not one for each
     """
     import torch
 
     new = list(dict.fromkeys(name for name in names if name not in known))
     if not new:
-        return {}
+        return {}, False
     at = [names.index(name) for name in new]
     pieces = pixel_values.split(grids.prod(dim=1).tolist())
     found = encode(torch.cat([pieces[i] for i in at]), grids[at], **kwargs)
-    deep = getattr(found, "deepstack_features", None) or []
+    deep = list(getattr(found, "deepstack_features", None) or [])
+    joined = any(torch.is_tensor(layer) for layer in deep)
+    if joined:
+        sizes = [len(layer) for layer in found.pooler_output]
+        deep = [layer.split(sizes) for layer in deep]
     columns = zip(found.pooler_output, *deep, strict=True)
-    return dict(zip(new, map(list, columns), strict=True))
+    return dict(zip(new, map(list, columns), strict=True)), joined
 
 
-def as_output(features: Mapping[bytes, list[torch.Tensor]], names: Sequence[bytes]) -> Any:
-    """Puts features in the form in which a Qwen-VL model's ``get_image_features`` gives them."""
+def as_output(
+    features: Mapping[bytes, list[torch.Tensor]], names: Sequence[bytes], joined: bool
+) -> Any:
+    """Puts features in the form in which a Qwen-VL model's ``get_image_features`` gives them.
+
+    Args:
+        features: by name, as :func:`look` returns them
+        names: of the images to show
+        joined: the form, which :func:`look` finds out
+    """
+    import torch
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
     pooled: Any = tuple(features[name][0] for name in names)
     output: Any = BaseModelOutputWithPooling(pooler_output=pooled)
     layers = range(1, len(features[names[0]]))
-    output.deepstack_features = [tuple(features[name][i] for name in names) for i in layers]
+    deep = [tuple(features[name][i] for name in names) for i in layers]
+    output.deepstack_features = [torch.cat(layer) for layer in deep] if joined else deep
     return output
 
 

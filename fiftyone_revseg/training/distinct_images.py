@@ -28,7 +28,8 @@ def see_once(model: Any) -> None:
             return encode(pixel_values, image_grid_thw, **kwargs)
         pieces = pixel_values.split(image_grid_thw.prod(dim=1).tolist())
         names = [name_of(piece) for piece in pieces]
-        return as_output(look(encode, names, pixel_values, image_grid_thw, kwargs), names)
+        features, joined = look(encode, names, pixel_values, image_grid_thw, kwargs)
+        return as_output(features, names, joined)
 
     model.model.get_image_features = get_image_features
 

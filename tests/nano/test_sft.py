@@ -50,6 +50,30 @@ def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_several_workers_make_the_same_batches_in_the_same_order():
+    from dataclasses import replace
+
+    from fiftyone_revseg.nano import vlm as nano_vlm
+    from fiftyone_revseg.nano.sft import _batches, corpus
+
+    tokenizer = nano_vlm.build_tokenizer(corpus())
+    config = replace(TINY, chain_steps=2)
+    one = [*_batches(config, tokenizer, 1)]
+    several = [*_batches(replace(config, workers=3), tokenizer, 1)]
+    assert len(one) == len(several) == config.steps - 1
+    for a, b in zip(one, several, strict=True):
+        assert a.keys() == b.keys()
+        assert all((a[name] == b[name]).all() for name in a)
+
+
+def test_larger_batches_show_no_world_twice():
+    own = SftConfig()
+    assert own.worlds_a_step == 64  # as the embedded model was trained
+    large = SftConfig(image_batch=4 * own.image_batch, chain_batch=4 * own.chain_batch)
+    assert large.worlds_a_step >= max(2.5 * large.image_batch, 4 * large.chain_batch)
+
+
+@pytest.mark.slow
 def test_the_losses_can_be_learned(tmp_path):
     import torch
 

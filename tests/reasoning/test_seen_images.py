@@ -1,12 +1,14 @@
 """The vision tower looks at an image once, and nothing else changes."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from random_weights import save_random_checkpoint
 from short_dialogues import ask, go_on, picture, watch_tower
 
 from fiftyone_revseg.reasoning import ChainSpec, Conversation, Image, LocalReasoner, VideoFrames
-from fiftyone_revseg.reasoning.seen_images import SeenImages, name_of
+from fiftyone_revseg.reasoning.seen_images import SeenImages, as_output, look, name_of
 
 SPECS = {
     "tiny-qwen2.5-vl": ChainSpec(frames=3, frame_size=56, key_frame_size=112, max_new_tokens=6),
@@ -71,6 +73,29 @@ def test_the_features_are_those_of_the_tower(reasoner):
             with reasoner._seen.used(inputs["pixel_values"], names):
                 found = reasoner.model(**inputs).logits
             assert torch.allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_deeper_layers_keep_the_form_that_the_release_of_transformers_gives_them(joined):
+    def encode(pixels, grids):
+        sizes = grids.prod(dim=1).tolist()
+        deep = [pixels + 1, pixels + 2]
+        return SimpleNamespace(
+            pooler_output=pixels.split(sizes),
+            deepstack_features=deep if joined else [layer.split(sizes) for layer in deep],
+        )
+
+    pixels, grids = torch.arange(20.0)[:, None], torch.tensor([[1, 2, 3], [1, 2, 4], [1, 2, 3]])
+    pixels[14:] = pixels[:6]  # the first image once more
+    names = [b"a", b"b", b"a"]
+    features, found = look(encode, names, pixels, grids, {})
+    assert found == joined
+    assert list(features) == [b"a", b"b"]
+    ours, theirs = as_output(features, names, joined), encode(pixels, grids)
+    assert [p.tolist() for p in ours.pooler_output] == [p.tolist() for p in theirs.pooler_output]
+    for layer, other in zip(ours.deepstack_features, theirs.deepstack_features, strict=True):
+        assert type(layer) is type(other)
+        assert [part.tolist() for part in layer] == [part.tolist() for part in other]
 
 
 def test_no_more_memory_is_held_than_was_allowed(reasoner, looked_at):
