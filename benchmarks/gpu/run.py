@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from stages import STAGES, run_stages
+from stages import RUN, STAGES, run_stages
 from table import is_good, make_table
 
 
@@ -45,8 +45,8 @@ def main() -> None:
         raise SystemExit(problem)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a stage ends, too
     args.out.mkdir(parents=True, exist_ok=True)
-    for old in args.out.glob("*.json"):
-        old.unlink()  # of an earlier run
+    for name in (*(f"{name}.json" for name in names), RUN, "table.md"):
+        (args.out / name).unlink(missing_ok=True)  # of an earlier run
     chosen = [stage for stage in STAGES if stage.name in args.stages.split(",")]
     run_stages(chosen, args.out, args.device, args.tiny, args.patience, _tell)
     table = make_table(args.out)

@@ -99,7 +99,7 @@ def _engine(settings: Settings, results: Results, pipeline: Any, jobs: list) -> 
     goal = settings.on_gpu and busy is not None
     results.say(
         f"engine: share of time that the device is busy ({how})",
-        "not measured: there is no nvidia-smi" if busy is None else f"{busy:.1%}",
+        "not measured: nvidia-smi is missing, or said nothing" if busy is None else f"{busy:.1%}",
         "85%" if goal else "",
         busy >= 0.85 if goal and busy is not None else None,
     )

@@ -125,7 +125,7 @@ def test_results_are_whole_after_each_finding(tmp_path, capsys):
 
 
 def test_all_stages_take_8_minutes_at_most():
-    assert sum(stage.seconds for stage in STAGES) <= 8 * 60
+    assert sum(stage.seconds for stage in STAGES) <= 8 * 60 - 15  # for installing
     for stage in STAGES:
         command = stage.command(Path("out"), "cuda", True)
         assert Path(command[1]).is_file()
