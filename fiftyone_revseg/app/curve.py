@@ -6,6 +6,9 @@ from typing import Any
 
 from fiftyone_revseg.dataset.explain import TrackSeries
 
+# A panel is not told the App's theme: these stand out from a dark ground, and from a light one
+BLUE, GREEN, PINK, RED = "#0091b8", "#5a9900", "#ff1eaa", "#ff5050"
+
 
 def plot_traces(series: TrackSeries, key_frame: int | None = None) -> list[dict[str, Any]]:
     """Draws an object over time.
@@ -23,11 +26,11 @@ def plot_traces(series: TrackSeries, key_frame: int | None = None) -> list[dict[
     scores = [None if score is None else round(score, 4) for score in series.scores]
     drifted = [areas[numbers.index(number)] for number in suspected]
     at = [] if key_frame is None else [key_frame, key_frame]
-    cross = {"color": "#ff5050", "size": 10, "symbol": "x"}
-    dotted, thin = {"color": "#aaff00", "dash": "dot"}, {"color": "#ff1eaa", "width": 1}
+    cross = {"color": RED, "size": 10, "symbol": "x"}
+    dotted, thin = {"color": GREEN, "dash": "dot"}, {"color": PINK, "width": 1}
     area = f"{series.area_of} area"
     return [
-        _trace(area, numbers, areas, "area %{y:.2f} %", line={"color": "#00e1ff"}),
+        _trace(area, numbers, areas, "area %{y:.2f} %", line={"color": BLUE}),
         _trace("score", numbers, scores, "score %{y:.2f}", yaxis="y2", line=dotted),
         _trace("drift suspected", suspected, drifted, "drift suspected", "markers", marker=cross),
         _trace("key frame", at, [0, 1], yaxis="y2", line=thin),

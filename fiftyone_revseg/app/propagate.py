@@ -13,6 +13,7 @@ from fiftyone_revseg.app.chosen_object import (
     Chosen,
     Correct,
     frame_input,
+    loading_of,
     object_input,
     playback_warning,
     preview,
@@ -68,8 +69,7 @@ class Propagate(Correct):
             _boxes_input(form, stored)
         elif message := problem(_check, ctx, stored):
             form.refuse("wrong_boxes", message)
-        keep = bool(ctx.params.get("keep", True))
-        return {"boxes": _boxes(ctx, stored), "seen": _seen(ctx, stored), "keep": keep}
+        return {"boxes": _boxes(ctx, stored), "seen": _seen(ctx, stored), "keep": _keep(ctx)}
 
     def correct(self, sample: Any, index: int, model: Loading, **how: Any) -> Correction:
         return propagate(sample, index, model=models.get_tracker(model), **how)
@@ -207,10 +207,15 @@ def _seen(ctx: foo.ExecutionContext, stored: StoredObject) -> dict[int, int]:
     }
 
 
+def _keep(ctx: foo.ExecutionContext) -> bool:
+    return bool(ctx.params.get("keep", True))
+
+
 def _check(ctx: foo.ExecutionContext, stored: StoredObject) -> None:
     """Raises a ``ValueError`` that says what is wrong with the boxes of a form."""
     boxes, seen = _boxes(ctx, stored), _seen(ctx, stored)
-    check_prompts(stored, boxes, seen)
+    tracker = loading_of(ctx, stored).tracker_name()
+    check_prompts(stored, boxes, seen, _keep(ctx), tracker)
     if not ctx.params.get("boxes") and _kind(ctx, stored) == "selected":
         refuse_misplaced(stored, boxes or {}, seen)
 
@@ -275,8 +280,11 @@ def _selected(ctx: foo.ExecutionContext, stored: StoredObject) -> dict[int, Give
 def _in_words(found: Mapping[int, Prompt]) -> str:
     if all(prompt.kind == "box" for prompt in found.values()):
         return f"The boxes that were moved or drawn ({_frames(found)})"
-    what = ", ".join(f"{prompt.kind} in frame {number}" for number, prompt in found.items())
-    return f"What was drawn ({what})"
+    parts = []
+    for number, prompt in found.items():
+        both = prompt.kind == "points" and prompt.box is not None
+        parts.append(f"{'box and points' if both else prompt.kind} in frame {number}")
+    return f"What was drawn ({', '.join(parts)})"
 
 
 def _frames(boxes: Mapping[int, Any]) -> str:

@@ -35,12 +35,12 @@ from fiftyone_revseg.dataset.prompt_boxes import (
     Given,
     check_frame,
     earlier_prompts,
+    refuse_points_alone,
     resolve_prompts,
 )
 from fiftyone_revseg.dataset.prompts import Prompt, checked_box
 from fiftyone_revseg.dataset.store import Document
 from fiftyone_revseg.masks.boxes import relative_xywh
-from fiftyone_revseg.models.demonstration import WITHOUT_POINTS
 from fiftyone_revseg.pipeline import Progress, RevSeg
 from fiftyone_revseg.reasoning import ChainRequest, KeyframeChoice
 from fiftyone_revseg.reasoning.rolling import ground_again
@@ -173,12 +173,8 @@ def track_object(
         for n, prompt in prompts.items()
     }
     tracker, said = _tracker_of(model), {**prompts, **kept}
-    name = getattr(tracker, "name", "")  # somebody's own tracker may have none
-    if name in WITHOUT_POINTS and any(one.box is None for one in said.values()):
-        raise ValueError(
-            f"{name} knows no points without a box, and would find something else: draw a "
-            "box or paint a mask, or choose another tracker. Nothing was changed"
-        )
+    # Somebody's own tracker may have no name
+    refuse_points_alone(getattr(tracker, "name", ""), said.values())
     with _open(stored) as video:
         track = _track(stored, video, tracker, said, progress)
     entries = []

@@ -8,7 +8,7 @@ was painted is of bytes, in the pixels of the screen; those that this package wr
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -22,6 +22,8 @@ from fiftyone_revseg.dataset.playback import ADVICE
 from fiftyone_revseg.dataset.prompts import Prompt, checked_box, ids_of
 from fiftyone_revseg.dataset.schema import points_field
 from fiftyone_revseg.dataset.store import Document
+from fiftyone_revseg.masks.rle import decode_masks
+from fiftyone_revseg.models.demonstration import WITHOUT_POINTS
 
 _OFF_GRID = 0.01  # pixels; boxes around masks have whole ones
 
@@ -98,9 +100,23 @@ def check_prompts(
     stored: StoredObject,
     boxes: Mapping[int, Given] | None,
     seen: Mapping[int, int] | None = None,
+    keep: bool = False,
+    tracker: str = "",
 ) -> None:
-    """Raises the ``ValueError`` that :func:`propagate` would raise for boxes."""
-    resolve_prompts(stored, read_detections(stored), boxes, seen)
+    """Raises the ``ValueError`` that :func:`propagate` would raise for boxes and a tracker."""
+    detections = read_detections(stored)
+    prompts = resolve_prompts(stored, detections, boxes, seen)
+    kept = earlier_prompts(stored, prompts, detections) if keep else {}
+    refuse_points_alone(tracker, [*prompts.values(), *kept.values()])
+
+
+def refuse_points_alone(tracker: str, prompts: Iterable[Prompt]) -> None:
+    """Raises a ``ValueError`` if a tracker of that name knows no points without a box."""
+    if tracker in WITHOUT_POINTS and any(prompt.box is None for prompt in prompts):
+        raise ValueError(
+            f"{tracker} knows no points without a box, and would find something else: draw a box "
+            "in the same frame or paint a mask, or choose another tracker"
+        )
 
 
 def misplaced(stored: StoredObject, boxes: Mapping[int, Any]) -> dict[int, int]:
@@ -234,18 +250,23 @@ def _changed_prompts(
     size = record_of(stored)[0].source_size
     changed: dict[int, Prompt] = {}
     for number, found in sorted(detections.items()):
-        # What was drawn last is what counts, and it comes last
+        # What was drawn last is what counts, and it comes last. What it takes the place of is used
+        # up with it, or it would count in the next correction
         for detection in found or ():
             own = stored.owns(detection)
             if not (own or _is_drawn(stored, detection)):
                 continue
+            before = changed.get(number, Prompt())
+            labels = before.labels | ids_of(detection)
             if (mask := _painted(detection, size)) is not None:
-                changed[number] = replace(Prompt.of_mask(number, mask), labels=ids_of(detection))
+                if before.mask is not None:  # who goes on painting may make another label
+                    mask |= decode_masks([before.mask], size)[0]
+                changed[number] = replace(Prompt.of_mask(number, mask), labels=labels)
             elif not _has_mask(detection) or (own and is_off_mask(detection, size)):
                 if own and detection.get("keyframe") is False:
                     continue
                 prompt = Prompt.of(number, detection["bounding_box"])
-                changed[number] = replace(prompt, labels=ids_of(detection))
+                changed[number] = replace(prompt, labels=labels)
     for number, polylines in _read_points(stored).items():
         for polyline in polylines:
             points = [(x, y) for shape in polyline.get("points") or () for x, y in shape]

@@ -323,6 +323,14 @@ def test_a_dataset_without_results(fake_model, dataset):
 def test_propagate_from_points_that_were_typed_in(segmented):
     sample = segmented.first()
     typed = {"start": "points", "frame_number": 6, "on": "0.25, 0.25; 0.5 0.5"}
+    # The form names the tracker of the default model, as "box" is no name of one
+    (message,) = messages(form("propagate", segmented, current=sample.id, **typed))
+    assert message.startswith("sam2-nano knows no points without a box")
+    before = cats(sample)
+    with pytest.raises(ExecutionError, match="sam2-nano knows no points without a box"):
+        execute("propagate", segmented, current=sample.id, **typed)
+    assert cats(sample) == before
+    typed["tracker"] = "sam2.1-hiera-tiny"
     assert messages(form("propagate", segmented, current=sample.id, **typed)) == []
     (message,) = messages(form("propagate", segmented, current=sample.id, **typed, beside="there"))
     assert "points in frame 6 are none" in message

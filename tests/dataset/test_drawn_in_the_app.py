@@ -18,6 +18,7 @@ import fiftyone_revseg as revseg
 from fiftyone_revseg.dataset import correction_writer
 from fiftyone_revseg.dataset.annotation import activate_annotation, deactivate_annotation
 from fiftyone_revseg.dataset.correct import propagate
+from fiftyone_revseg.dataset.labelled_videos import paste
 from fiftyone_revseg.dataset.objects import find_object, find_place
 from fiftyone_revseg.dataset.prompt_boxes import changed_prompts, earlier_prompts
 from fiftyone_revseg.pipeline import RevSeg
@@ -179,6 +180,31 @@ def test_a_painted_mask_is_kept_to_the_pixel(dataset, model):
         assert (full == frame).all(), number
     (entry,) = dataset.first().revseg_trajectory["segmentations"][0]["corrections"]
     assert (entry["kind"], entry["prompt"]["mask"]["size"]) == ("mask", [HEIGHT, WIDTH])
+    assert changed_prompts(cat(dataset)) == {}
+
+
+def test_what_was_painted_on_one_frame_is_one_mask(dataset, model):
+    """The App makes another label for who goes on painting with none selected."""
+    boxes = [8 / WIDTH, 16 / HEIGHT, 16 / WIDTH, 8 / HEIGHT], [0.5, 0.5, 0.25, 0.25]
+    for box in boxes:
+        mask = painted(np.ones((round(box[3] * HEIGHT), round(box[2] * WIDTH)), bool))
+        draw(dataset, 5, label="a grey cat", bounding_box=box, mask=mask)
+    frame = np.zeros((HEIGHT, WIDTH), bool)
+    frame[16:24, 8:24] = frame[24:36, 32:48] = True
+    propagate(dataset.first(), 1, None, model)
+    found = dataset.first().frames[5].revseg.detections
+    assert [d.index for d in found] == [1, 2]
+    full = np.zeros((HEIGHT, WIDTH), bool)
+    paste(full, found[0])
+    assert (full == frame).all()
+    assert changed_prompts(cat(dataset)) == {}
+
+
+def test_of_two_boxes_on_one_frame_the_last_counts_and_neither_is_left(dataset, model):
+    draw(dataset, 5, label="a grey cat", bounding_box=OTHER)
+    draw(dataset, 5, label="a grey cat", bounding_box=BOX)
+    assert propagate(dataset.first(), 1, None, model).prompts == {5: BOX}
+    assert {len(found) for found in detections(dataset).values()} == {2}
     assert changed_prompts(cat(dataset)) == {}
 
 
