@@ -22,6 +22,7 @@ DATASET = "revseg-demo"
 _LABELS = "revseg"
 _TRUTH = "ground_truth"
 _MARK = "revseg_demo"  # in dataset.info: what the dataset was made from
+_SPEC = {"samples": 4, "verdict": True}  # the small model judges better than it answers at once
 _PICTURES = 4  # frames with masks, beside the key frame, in each row of the contact sheet
 
 
@@ -174,7 +175,7 @@ def _segment(dataset: Any, model: str, echo: Callable[[str], Any]) -> None:
     echo(f"Segmenting with {model}")
     summary = segment_view(
         dataset,
-        load_model(model),
+        load_model(model, spec=_SPEC),
         prompt_field="query",
         label_field=_LABELS,
         overwrite="changed",  # answers of two models must not look like one's
