@@ -3,7 +3,7 @@
 Through the engine and through ``segment``, with both tracker backends, with several objects, with
 too little memory, and whether memory is handed back. Figures mean: of the CPU's answers, how many
 have the same status and the same boxes (to the pixel, as the model writes them), and the mean IoU
-of all masks that either has.
+of the masks where the boxes are the same.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from stage import Settings, run_stage
 # What rounding may change. Decoding is greedy: where two tokens are nearly as likely, another one
 # may win, and all that follows is another answer, not a worse one.
 TOLERANCE = {
-    "float32": {"same status": 1.0, "same boxes": 0.95, "mean IoU": 0.99},
-    "bfloat16": {"same status": 0.9, "same boxes": 0.7, "mean IoU": 0.9},
+    "float32": {"same status": 1.0, "same boxes": 0.95, "mean IoU": 0.995},
+    "bfloat16": {"same status": 0.9, "same boxes": 0.6, "mean IoU": 0.98},
 }
 SEVERAL = 5357  # a world of the test split with several circles that share a key frame
 
@@ -78,23 +78,30 @@ def _answers(jobs: list, run: Callable, **options: Any) -> list:
 def _say(
     results: Results, what: str, found: list, reference: list, sizes: list, dtype: str
 ) -> None:
+    # Where another box was chosen, masks are of something else: only the others tell of tracking
+    alike = [i for i, pair in enumerate(zip(found, reference, strict=True)) if _same_boxes(*pair)]
     same = agreement(found, reference, sizes)
-    count = same["answers"]
+    masks = agreement(*([values[i] for i in alike] for values in (found, reference, sizes)))
+    count, least = same["answers"], TOLERANCE[dtype]
     shares = {
         "same status": same["same status"] / count,
         "same boxes": same["same boxes"] / count,
-        "mean IoU": same["mean IoU"],
+        "mean IoU": masks["mean IoU"],
     }
-    least = TOLERANCE[dtype]
     results.say(
         what,
-        f"status {same['same status']} of {count}, boxes {same['same boxes']} of {count}, "
-        f"{same['masks']} masks: mean IoU {same['mean IoU']:.4f}, equal {same['equal masks']:.1%}",
+        f"status {same['same status']} of {count}, boxes {same['same boxes']} of {count}; their "
+        f"{masks['masks']} masks: mean IoU {masks['mean IoU']:.4f}, "
+        f"equal {masks['equal masks']:.1%}",
         f"status {least['same status']:.0%}, boxes {least['same boxes']:.0%}, "
         f"mean IoU {least['mean IoU']}",
-        same["masks"] > 0 and all(shares[name] >= least[name] for name in least),
+        masks["masks"] > 0 and all(shares[name] >= least[name] for name in least),
     )
-    results.keep(what, same)
+    results.keep(what, {"all answers": same, "with the same boxes": masks})
+
+
+def _same_boxes(answer: tuple, other: tuple) -> bool:
+    return answer[1] == other[1]
 
 
 # ---- memory -----------------------------------------------------------------------------------
