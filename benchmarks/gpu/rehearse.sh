@@ -23,4 +23,4 @@ else
         -r "$HERE/machine_training.txt"
 fi
 [ -d "$HERE/wheels" ] || bash "$HERE/carry.sh"
-PYTHON=$ENV/bin/python exec bash "$HERE/run.sh" --device cpu --tiny --patience 4 "$@"
+PYTHON=$ENV/bin/python exec bash "$HERE/run.sh" --device cpu --tiny --patience 10 "$@"

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import busy
+import numpy as np
 import pytest
+import stage_pair
 from limited import run_limited
 from results import Results
 from stages import STAGES, Stage, run_stages
 from table import is_good, make_table
+
+from fiftyone_revseg.tracking import encode_masks
 
 
 def script(code):
@@ -75,18 +79,29 @@ def test_the_last_line_says_why_a_command_failed(tmp_path):
 def test_a_stage_that_fails_stops_no_other_and_is_told(tmp_path):
     ended, lines = run(
         tmp_path,
-        Scripted("first", 60, "", "raise RuntimeError('a bug')"),
-        Scripted("slow", 1, "", FINDS.replace("HOLDS", "True") + "\nimport time; time.sleep(60)"),
+        Scripted("slow", 1, "", "import time; time.sleep(60)"),
+        Scripted("broken", 60, "", "raise RuntimeError('a bug')"),
         Scripted("last", 60, "", FINDS.replace("HOLDS", "True")),
     )
-    assert [how.outcome.split()[0] for how in ended.values()] == ["failed", "out", "done"]
-    assert lines[0] == (
-        "| first | **the stage itself** | failed with exit code 1: RuntimeError: a bug "
-        "| done | NO |"
-    )
-    # What it had found by then counts
-    assert lines[-1] == "| last | speed | 2 \\| 3 | 2 | yes |"
-    assert any("out of time" in line for line in lines)
+    assert [how.outcome.split()[0] for how in ended.values()] == ["out", "failed", "done"]
+    assert lines == [
+        f"| slow | **the stage itself** | {ended['slow'].outcome} | done | NO |",
+        "| broken | **the stage itself** | failed with exit code 1: RuntimeError: a bug | done "
+        "| NO |",
+        "| last | speed | 2 \\| 3 | 2 | yes |",
+    ]
+    assert not is_good(tmp_path)
+
+
+def test_what_a_stage_had_found_by_the_end_of_its_time_is_told(tmp_path):
+    Results(tmp_path / "slow.json").say("speed", "3 x")
+    ended = {"slow": {"outcome": "out of time after 9 s", "seconds": 9.0}}
+    (tmp_path / "run.json").write_text(json.dumps(ended))
+    _, _, *lines = make_table(tmp_path).splitlines()
+    assert lines == [
+        "| slow | speed | 3 x |  |  |",
+        "| slow | **the stage itself** | out of time after 9 s | done | NO |",
+    ]
     assert not is_good(tmp_path)
 
 
@@ -151,3 +166,27 @@ def test_a_device_that_is_not_there_is_said_in_a_sentence(tmp_path):
     assert "--device cpu --tiny" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_masks_are_compared_where_the_boxes_are_the_same(tmp_path):
+    full = encode_masks(np.ones((1, 4, 4), bool))[0]
+    half = encode_masks(np.pad(np.ones((1, 2, 4), bool), ((0, 0), (0, 2), (0, 0))))[0]
+    here, there = (0, 0, 4, 4), (0, 0, 4, 2)
+    reference = [("ok", [here], [[full, full]])] * 3 + [("no_target", [], [])] * 2
+    found = [("ok", [there], [[half, half]]), *reference[1:]]  # another box: another answer
+    sizes = [(4, 4)] * 5
+
+    def holds(found, dtype):
+        results = Results(tmp_path / "one.json")
+        stage_pair._say(results, "engine", found, reference, sizes, dtype)
+        (row,) = json.loads((tmp_path / "one.json").read_text())["rows"]
+        return row["holds"], row["found"]
+
+    assert holds(reference, "float32")[0]
+    said = "status 5 of 5, boxes 4 of 5; their 4 masks: mean IoU 1.0000, equal 100.0%"
+    assert holds(found, "float32") == (False, said)  # boxes, not masks
+    assert holds(found, "bfloat16") == (True, said)
+    worse = [*reference[:2], ("ok", [here], [[half, half]]), *reference[3:]]
+    assert not holds(worse, "bfloat16")[0]
+    nothing = [("error", [], [])] * 5
+    assert not holds(nothing, "bfloat16")[0]
