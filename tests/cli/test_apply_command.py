@@ -209,7 +209,7 @@ def test_a_dry_run_says_what_would_be_asked(dataset, scripted):
     )
     assert "2 queries" in run(dataset.name, *asked[:3], "--overwrite", "all").output
     again = run(dataset.name, *asked[:3], "--samples", 4, "--verdict").output
-    assert again.startswith("1 query: at most 11 requests with 93 pictures")
+    assert again.startswith("1 query: at most 11 requests with 85 pictures")
     assert run(dataset.name, *asked[:2], "--prices", 2, 10).exit_code == 2
     dataset.reload()
     assert contents(dataset) == before

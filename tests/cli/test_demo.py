@@ -99,7 +99,8 @@ def reasoner(monkeypatch):
     load_model = dataset.load_model
     monkeypatch.setattr(synthetic, "make_dataset", make_small_dataset)
 
-    def load(name):
+    def load(name, spec):
+        assert spec == {"samples": 4, "verdict": True}
         square.name = name
         return load_model(RevSeg(square, BoxFiller()))
 
