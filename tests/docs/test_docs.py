@@ -38,10 +38,10 @@ DOCS = Path(__file__).parents[2] / "docs"
 # Seed of a world -> what is asked about it. The model finds the first three, of the second the
 # first query only, whose two objects share a key frame; the third is visible in some frames only
 WORLDS = {
-    0: ["the star"],
+    19: ["the purple cross"],
     5357: ["all circles", "the white circle"],
-    3: ["the green triangle"],
-    5: ["the blue circle"],
+    10: ["the red star"],
+    9: ["the white star"],
 }
 
 
@@ -124,7 +124,7 @@ def test_fields(my_videos, videos, tmp_path):
         absent = names["absent"]
         assert absent.values("id") == [ids[1], ids[3]]
         asked = absent.values("revseg_answers.classifications.query")
-        assert asked == [["the white circle"], ["the blue circle"]]
+        assert asked == [["the white circle"], ["the white star"]]
         assert names["nothing_there"].values("id") == [ids[3]]
 
     def low_confidence(names, said):
@@ -150,7 +150,7 @@ def test_fields(my_videos, videos, tmp_path):
         assert keyframes.values(F("support")[0]) == keyframes.values(F("support")[1])
         assert isinstance(keyframes.first().revseg_keyframes, fo.Classification)
         assert keyframes.first().revseg_keyframes.index == 1
-        assert keyframes.first().revseg_keyframes.query == "the star"
+        assert keyframes.first().revseg_keyframes.query == "the purple cross"
         where = keyframes.values(["sample_id", F("support")[0]])
         assert len(images) == len(set(zip(*where, strict=True))) < len(keyframes)
         assert all(Path(path).is_file() for path in images.values("filepath"))
@@ -198,7 +198,7 @@ def test_fields(my_videos, videos, tmp_path):
         exported = json.loads(Path("coco/instances.json").read_text())
         assert len(exported["images"]) == found.count("frames")
         assert len(exported["annotations"]) == found.count("frames.revseg.detections") > 0
-        assert exported["annotations"][0]["query"] == "the star"
+        assert exported["annotations"][0]["query"] == "the purple cross"
         for image in exported["images"]:
             name = Path(image["file_name"]).with_suffix(".png")
             shown = np.asarray(Image.open(Path("masks/Annotations") / name))
@@ -216,10 +216,10 @@ def test_fields(my_videos, videos, tmp_path):
         assert tracks.count("<track ") == 2
         assert [row["filepath"] for row in names["rows"]] == names["dataset"].values("filepath")
         assert [row["revseg_status"] for row in names["rows"]][4:] == ["unreadable", ""]
-        assert "So the blue star fits" in names["rows"][0]["revseg_reasoning"]
+        assert "So the purple cross fits" in names["rows"][0]["revseg_reasoning"]
 
     def replies(names, said):
-        assert names["trajectory"].query == "the star"
+        assert names["trajectory"].query == "the purple cross"
         assert names["trajectory"].think in said
         answer = names["dataset"].first().revseg_answers.classifications[0]
         assert names["trajectory"].key_frames[0] + 1 == answer.keyframe
@@ -373,7 +373,7 @@ def my_cameras(videos):
 @pytest.fixture
 def my_frames(tmp_path_factory):
     folder, dataset = tmp_path_factory.mktemp("frames"), fo.Dataset("my-frames")
-    for k, frame in reversed(list(enumerate(make_world(0, "test").render()[0][::3]))):
+    for k, frame in reversed(list(enumerate(make_world(23, "test").render()[0][::3]))):
         save_png(folder / f"{k}.png", frame)
         path = str(folder / f"{k}.png")
         dataset.add_sample(fo.Sample(path, scene="one", frame_number=k + 1))
@@ -398,7 +398,7 @@ def test_apply_to_a_dataset(my_videos, my_cameras, my_frames, tmp_path):
         assert f"{dict(names['summary'].counts)}" in said
         assert "there is no file" in said
         assert dataset.values("shown_status") == ["ok", None, None, None, None]
-        assert "world-0.mp4 track" in said
+        assert "world-19.mp4 track" in said
 
     def through_apply_model(names, said):
         dataset = names["dataset"]
@@ -463,7 +463,7 @@ def test_apply_to_a_dataset(my_videos, my_cameras, my_frames, tmp_path):
         assert paths == {str(path) for path in (tmp_path / "masks").glob("*/*/*/*.png")}
         (run,) = (r for r in revseg.list_runs(names["dataset"]) if r["label_field"] == "filed")
         folder = tmp_path / "masks" / names["dataset"].name / run["run_key"]
-        assert str(folder / f"world-0-{names['dataset'].first().id}" / "000001_1.png") in paths
+        assert str(folder / f"world-19-{names['dataset'].first().id}" / "000001_1.png") in paths
 
     run_page(
         "apply-to-a-dataset.md",
