@@ -90,14 +90,7 @@ def dataset(hostile, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(dataset):
-    server = browser.Server()
-    yield server
-    server.kill()
-
-
-@pytest.fixture(scope="module")
-def page(server):
+def page(server, dataset):
     with browser.open_page() as page:
         page.asked = []
         page.on("request", lambda request: page.asked.append(request.url))
