@@ -16,6 +16,7 @@ from fiftyone_revseg.pipeline import RevSeg
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("no_page_errors"),
     pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no chromium on this machine"),
     pytest.mark.skipif(
         importlib.util.find_spec("playwright") is None, reason="playwright is not installed"
@@ -58,24 +59,13 @@ def dataset(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(dataset):
-    server = browser.Server()
-    try:
-        with browser.open_page() as page:
-            page.set_viewport_size(dict(zip(("width", "height"), SIZES[0], strict=True)))
-            browser.open_dataset(page, server, dataset, "queue")
-            browser.open_sample(page, 0)
-            browser.open_panel(page)
-            yield page
-    finally:
-        server.kill()
-
-
-@pytest.fixture(autouse=True)
-def _show_what_went_wrong(page, tmp_path):
-    yield
-    page.screenshot(path=tmp_path / "last.png")
-    assert page.errors == []
+def page(server, dataset):
+    with browser.open_page() as page:
+        page.set_viewport_size(dict(zip(("width", "height"), SIZES[0], strict=True)))
+        browser.open_dataset(page, server, dataset, "queue")
+        browser.open_sample(page, 0)
+        browser.open_panel(page)
+        yield page
 
 
 def panel_of(page):
